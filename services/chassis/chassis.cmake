@@ -1,0 +1,74 @@
+# How the chassis and the services are built. Included once, by the top CMakeLists.txt.
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+option(RETURNS_TESTS "Build the unit and component tests too" OFF)
+option(RETURNS_WERROR "Treat warnings as errors" OFF)
+
+find_package(PkgConfig REQUIRED)
+find_package(civetweb REQUIRED)
+pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka)
+pkg_check_modules(AVRO REQUIRED IMPORTED_TARGET avro-c)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+
+add_library(house_rules INTERFACE)
+target_compile_options(house_rules INTERFACE
+  -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla -Wformat=2
+  $<$<BOOL:${RETURNS_WERROR}>:-Werror>
+  $<$<CONFIG:Release>:-fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2>)
+target_compile_definitions(house_rules INTERFACE _GNU_SOURCE)
+target_link_options(house_rules INTERFACE $<$<CONFIG:Release>:-pie -Wl,-z,relro,-z,now,-z,noexecstack>)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+# assets(TARGET SYMBOL FILE…): compiles files into the target as `const struct asset SYMBOL[]` and SYMBOL_n (assets.h).
+function(assets target symbol)
+  set(stem ${CMAKE_CURRENT_BINARY_DIR}/assets/${target})
+  set(blobs ".section .note.GNU-stack,\"\",%progbits\n.section .rodata\n")
+  set(externs "")
+  set(rows "")
+  set(i 0)
+  foreach(file IN LISTS ARGN)
+    get_filename_component(name ${file} NAME)
+    set(blob ${symbol}_${i})
+    string(APPEND blobs ".global ${blob}\n.global ${blob}_end\n${blob}:\n.incbin \"${file}\"\n${blob}_end:\n.byte 0\n")
+    string(APPEND externs "extern const char ${blob}[], ${blob}_end[];\n")
+    file(SIZE ${file} bytes)
+    string(APPEND rows "    {\"${name}\", ${blob}, ${bytes}},\n")
+    math(EXPR i "${i} + 1")
+  endforeach()
+  # A change of a file's size re-runs CMake, since the table holds it.
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ARGN})
+  file(CONFIGURE OUTPUT ${stem}.S CONTENT "${blobs}" @ONLY)
+  file(CONFIGURE OUTPUT ${stem}.c @ONLY CONTENT
+    "#include \"chassis/assets.h\"\n${externs}extern const struct asset ${symbol}[];\nextern const size_t ${symbol}_n;\nconst struct asset ${symbol}[] = {\n${rows}    {0}};\nconst size_t ${symbol}_n = ${i};\n")
+  set_source_files_properties(${stem}.S PROPERTIES OBJECT_DEPENDS "${ARGN}")
+  target_sources(${target} PRIVATE ${stem}.S ${stem}.c)
+endfunction()
+
+set(CHASSIS_DIR ${CMAKE_CURRENT_LIST_DIR})
+file(GLOB chassis_sources CONFIGURE_DEPENDS ${CHASSIS_DIR}/*.c)
+list(REMOVE_ITEM chassis_sources ${CHASSIS_DIR}/main.c)
+file(GLOB chassis_assets CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/schema.sql)
+list(FILTER chassis_assets EXCLUDE REGEX "/schema\\.sql$")
+add_library(chassis STATIC ${chassis_sources})
+assets(chassis chassis_assets ${chassis_assets} ${CHASSIS_DIR}/schema.sql)
+target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
+target_link_libraries(chassis
+  PUBLIC house_rules PkgConfig::JANSSON
+  PRIVATE PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO civetweb::civetweb)
+
+# service(NAME PORT): builds services/NAME/*.c with its pages, its schema.sql and the schemas of what it publishes.
+function(service name port)
+  set(dir ${CHASSIS_DIR}/../${name})
+  file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.c)
+  file(GLOB files CONFIGURE_DEPENDS ${dir}/pages/* ${dir}/schema.sql ${CMAKE_SOURCE_DIR}/schemas/${name}/*.avsc)
+  add_executable(${name} ${sources} ${CHASSIS_DIR}/main.c)
+  target_compile_definitions(${name} PRIVATE SERVICE_NAME="${name}" SERVICE_PORT=${port})
+  target_link_libraries(${name} PRIVATE chassis)
+  assets(${name} service_assets ${files})
+endfunction()

@@ -1,0 +1,86 @@
+/* http: the service's web server (civetweb), its router, and the exchange that a handler works with.
+ *
+ * One resource, one function: a page and its API come from the same data. The function sets `data`; asked for under
+ * /api it is sent as JSON, elsewhere rendered through the resource's page. Errors are RFC 9457 problem+json under /api,
+ * and problem.html elsewhere.
+ *
+ * Handlers run on civetweb's worker threads, many at once. A body is read completely, and within its limits, before the
+ * handler is called: Content-Length is required (411), Transfer-Encoding refused (411), more than body_max refused (413),
+ * later than body_ms refused (408). Cross-site POSTs are refused (403, Sec-Fetch-Site and Origin). */
+#pragma once
+
+#include "chassis/buffer.h"
+#include "chassis/failure.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct exchange;
+
+struct resource {
+    const char *path;     /* "/returns/{id}": where people find it; NULL: API only */
+    const char *api_path; /* NULL: "/api" before path; "" : none */
+    const char *page;     /* template; NULL: the function answers with exchange_send() itself */
+    void (*get)(struct exchange *x);  /* NULL: 405. HEAD comes with it */
+    void (*post)(struct exchange *x); /* NULL: 405 */
+};
+
+struct exchange {
+    /* Given */
+    void *context;        /* the options' */
+    bool api;             /* asked for under /api: answer with JSON */
+    const char *method, *path;
+    const char *body;     /* of a POST: NUL-terminated after body_n, may hold NULs before; "" otherwise */
+    size_t body_n;
+    const char *trace_parent; /* of the request if it was valid, else a new one; never NULL */
+
+    /* Answered */
+    int status;           /* 200 unless set */
+    json_t *data;         /* the function sets it; the server releases it */
+    const char *page;     /* the resource's; the function may name another */
+    struct exchange_private *private;
+};
+
+/* Each returns NULL when absent; the text lives as long as the exchange. Query values are percent-decoded; a value that
+ * holds a NUL or is no UTF-8 has already been answered with 400. */
+const char *exchange_parameter(struct exchange *x, const char *name); /* {id} of the path */
+const char *exchange_query(struct exchange *x, const char *name);
+const char *exchange_header(struct exchange *x, const char *name);
+
+/* Answers with this instead of data. The bytes are copied. */
+void exchange_send(struct exchange *x, int status, const char *content_type, const void *bytes, size_t n);
+void exchange_set_header(struct exchange *x, const char *name, const char *value); /* "Location", "ETag", …; copied */
+void exchange_redirect(struct exchange *x, const char *location);                  /* 303 */
+
+/* Answers with a problem: its title follows from the status; detail says what is wrong, quoting the value, and what to do. */
+void exchange_problem(struct exchange *x, int status, const char *detail_format, ...) __attribute__((format(printf, 3, 4)));
+/* One entry of the problem's "errors": [{"field","detail"}]. May come before exchange_problem(). Adds a member otherwise. */
+void exchange_problem_field(struct exchange *x, const char *field, const char *detail_format, ...)
+    __attribute__((format(printf, 3, 4)));
+void exchange_problem_member(struct exchange *x, const char *name, json_t *value); /* takes the reference */
+const json_t *exchange_problem_fields(struct exchange *x); /* the array so far; NULL when empty */
+
+/* application/x-www-form-urlencoded: an object of text, each checked: no NUL, UTF-8, no name twice. REJECT says which.
+ * The caller's. The function has checked the content type itself with exchange_type_is(). */
+MUST_CHECK verdict exchange_form(struct exchange *x, json_t **out, struct failure *why);
+MUST_CHECK verdict exchange_json(struct exchange *x, json_t **out, struct failure *why); /* duplicate keys, depth > 32: REJECT */
+bool exchange_type_is(struct exchange *x, const char *media_type); /* parameters such as charset are ignored */
+
+struct http;
+struct http_options {
+    const char *host;
+    int port; /* 0: any free one, see http_port() */
+    int threads;
+    size_t body_max;
+    int body_ms;
+    const struct resource *const *tables; /* searched in order; each ends with an entry without path and api_path */
+    size_t tables_n;
+    void *context;
+    /* Adds what every page shows (the service's name, the other services) to a page's data. May be NULL. */
+    void (*decorate)(struct exchange *x, json_t *data);
+};
+/* RETRY: the port is in use; the text names the port. */
+MUST_CHECK verdict http_start(struct http **out, const struct http_options *o, struct failure *why);
+int http_port(const struct http *h);
+void http_stop(struct http **h); /* waits for handlers in flight; accepts NULL */

@@ -1,0 +1,94 @@
+/* service: what a team declares, and what its handlers and pages may call. The chassis owns main().
+ *
+ *     static const struct field ORDER[] = {FIELD_TEXT(struct order, order_id)};
+ *     static verdict refund(struct reaction *r, const void *fields, struct failure *why) { … }
+ *     static const struct handler handlers[] = {{"returns.support.RefundRequest", ORDER, 1, refund}, {0}};
+ *     const struct service service = {.title = "Sales", .duty = "Refunds the order.", .subscribes = "support", .handlers = handlers};
+ *
+ * Its name and port are in its line in CMakeLists.txt: service(sales 8001). */
+#pragma once
+
+#include "chassis/audit.h"
+#include "chassis/codec.h"
+#include "chassis/failure.h"
+#include "chassis/http.h"
+#include "chassis/ids.h"
+#include "chassis/outbox.h"
+#include "chassis/settings.h"
+#include "chassis/store.h"
+
+/* A record as it came, decoded by its writer's schema. Lives as long as the handler's call. */
+struct event {
+    struct uuid id;
+    const char *type;      /* full name: "returns.support.RefundRequest" */
+    const char *source;    /* the service that owns the topic: "support" */
+    const char *return_id;
+    int64_t version;
+    int64_t occurred_at;   /* ms */
+    const char *trace_parent;
+    const char *topic;
+    int32_t partition;
+    int64_t offset;
+    const json_t *data;    /* all of it, by the writer's schema */
+};
+
+/* One event being handled. Everything done through it is committed together, or not at all. */
+struct reaction {
+    const struct event *event;
+    struct connection *store;
+    struct reaction_private *private;
+};
+
+/* Publishes an event of this service in reaction, with the return's id and version, caused_by and trace filled in.
+ * fields: json_pack("{s:s}", "order_id", …); the reference is taken. A failure is sticky: the record is quarantined. */
+void reaction_emit(struct reaction *r, const char *type, json_t *fields);
+
+/* What the audit row of this event says; once a handler. outcome: "handled" or "declined". */
+void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+struct handler {
+    const char *type; /* full name of the event; "*": every other one, and then fields are NULL */
+    const struct field *fields; /* the projection: what the handler gets to see */
+    size_t fields_n, size;      /* size: of the struct that the fields fill */
+    /* OK, or REJECT to quarantine the event with what `why` says. Database errors need no look: they are sticky. */
+    verdict (*handle)(struct reaction *r, const void *fields, struct failure *why);
+};
+#define FIELDS(array, type) (array), sizeof(array) / sizeof *(array), sizeof(type)
+
+/* A table on the service's own page: a title and a query whose column names are the headings. */
+struct view {
+    const char *title, *sql;
+};
+
+struct service {
+    const char *title, *duty;
+    const char *subscribes; /* the service whose events it reads; "*": every *.events topic of the namespace */
+    const struct handler *handlers;   /* ends with {0} */
+    const struct view *views;         /* ends with {0}; or NULL */
+    const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
+    bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
+};
+
+/* A running service; what pages get as exchange.context. All of it may be used from any thread. */
+struct runtime {
+    const struct service *service;
+    const struct settings *settings;
+    struct store *store;
+    struct outbox *outbox;
+    struct registry *registry;
+    struct health *health;
+    struct relay *relay;
+    struct consumer *consumer;
+    struct subscribers *subscribers; /* NULL unless watch_subscribers */
+    struct http *http;
+    int64_t started_at;
+};
+
+/* Opens the database, starts all threads. FATAL or RETRY when the process cannot do its duty at all: the database cannot
+ * be opened, the port is taken. Kafka and the registry may be away. Closers in the reverse order: service_stop. */
+MUST_CHECK verdict service_start(
+    struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why);
+void service_stop(struct runtime *rt); /* also after a start that failed half way */
+
+int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]);

@@ -1,0 +1,48 @@
+/* settings: one table (settings.c) of everything that can be set: name, type, default, bounds, unit, help. It drives the
+ * environment (RETURNS_KAFKA, RETURNS_DATA_DIR, …), the flags (--kafka, --data-dir), --help and the README's table. A flag
+ * wins over the environment. A secret is read from the file that its …_FILE variable or --…-file flag names. Any
+ * librdkafka property passes through as -X name=value, or from a file of such lines (--kafka-config). */
+#pragma once
+
+#include "chassis/failure.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct settings {
+    const char *service; /* its name; not a setting */
+    const char *namespace;
+    const char *host;
+    int64_t port;
+    const char *public_url; /* "" was replaced by http://localhost:<port> */
+    const char *data_dir;
+    const char *kafka;
+    const char *kafka_config;
+    const char *registry;
+    const char *registry_user;
+    const char *registry_password;
+    const char *log_level;
+    const char *instance;
+    int64_t batch;
+    int64_t http_threads;
+    int64_t registry_timeout_ms;
+    int64_t unknown_id_ms;
+    struct property {
+        const char *name, *value;
+    } *properties; /* of librdkafka, in the order given */
+    size_t properties_n;
+    bool help, table; /* --help, --settings-table were asked for */
+};
+
+/* *out is filled from defaults, environ and argv; its text is its own, released by settings_free(). REJECT: a wrong value
+ * or an unknown flag; the text quotes the value and names the setting; the program then ends with exit code 2. */
+MUST_CHECK verdict settings_read(
+    struct settings *out, const char *service, int default_port, int argc, char *const argv[], char *const environ_[],
+    struct failure *why);
+void settings_free(struct settings *s);
+void settings_help(const struct settings *s, const char *duty); /* to stdout */
+void settings_table(void);                                      /* Markdown, to stdout */
+
+/* "support.events", or "demo2.support.events" in namespace demo2. Returns out. */
+const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size);

@@ -1,0 +1,6 @@
+/* status: the pages that every service has: / and /api/status, /audit, /livez, /readyz, /metrics, /style.css. */
+#pragma once
+
+#include "chassis/http.h"
+
+extern const struct resource status_resources[];
