@@ -53,10 +53,9 @@ endfunction()
 set(CHASSIS_DIR ${CMAKE_CURRENT_LIST_DIR})
 file(GLOB chassis_sources CONFIGURE_DEPENDS ${CHASSIS_DIR}/*.c)
 list(REMOVE_ITEM chassis_sources ${CHASSIS_DIR}/main.c)
-file(GLOB chassis_assets CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/schema.sql)
-list(FILTER chassis_assets EXCLUDE REGEX "/schema\\.sql$")
+file(GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/tables.sql)
 add_library(chassis STATIC ${chassis_sources})
-assets(chassis chassis_assets ${chassis_assets} ${CHASSIS_DIR}/schema.sql)
+assets(chassis chassis_assets ${chassis_files})
 target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
 target_link_libraries(chassis
   PUBLIC house_rules PkgConfig::JANSSON
