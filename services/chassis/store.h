@@ -51,8 +51,8 @@ void store_rollback(struct connection *c);
 
 void store_savepoint(struct connection *c);         /* one level */
 void store_release(struct connection *c);           /* keeps what was done since the savepoint */
-void store_undo(struct connection *c);              /* takes it back, and clears an error that came since */
-verdict store_state(const struct connection *c);    /* OK, or the sticky error's kind: RETRY (busy, full, I/O) or FATAL */
+void store_undo(struct connection *c);              /* takes it back, and clears a REJECT that came since */
+verdict store_state(const struct connection *c);    /* OK, or the sticky error's kind: RETRY (busy, full, I/O), REJECT (a constraint), FATAL */
 const char *store_error(const struct connection *c); /* its text, "" when OK */
 
 /* --- Reading: the calling thread's own read-only connection; do not pass it on. Never NULL. */

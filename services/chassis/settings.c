@@ -1,0 +1,268 @@
+#include "chassis/settings.h"
+
+#include "chassis/buffer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The table. A name gives the flag (--data-dir) and the variable (RETURNS_DATA_DIR). */
+static const struct setting {
+    const char *name;
+    enum { SETTING_TEXT, SETTING_NUMBER, SETTING_SECRET, SETTING_WORD } type; /* WORD: one of the words in `unit` */
+    size_t offset;
+    const char *fallback; /* NULL: the service's own port */
+    int64_t min, max;
+    const char *unit, *help;
+} table[] = {
+#define AT(member) offsetof(struct settings, member)
+    {"namespace", SETTING_TEXT, AT(namespace), "", 0, 40, "a-z 0-9 -",
+     "put before every topic, subject, consumer group and database name, with a dot"},
+    {"host", SETTING_TEXT, AT(host), "127.0.0.1", 1, 255, "IPv4 address", "where the web server listens"},
+    {"port", SETTING_NUMBER, AT(port), NULL, 0, 65535, "", "the web server's port; 0 takes any free one"},
+    {"public-url", SETTING_TEXT, AT(public_url), "", 0, 500, "URL",
+     "where others reach this service; the source in its events (default http://localhost:PORT)"},
+    {"data-dir", SETTING_TEXT, AT(data_dir), "var/data", 1, 3000, "folder",
+     "holds the service's database; made when it is not there"},
+    {"kafka", SETTING_TEXT, AT(kafka), "127.0.0.1:9092", 1, 2000, "host:port,…", "Kafka's bootstrap servers"},
+    {"kafka-config", SETTING_TEXT, AT(kafka_config), "", 0, 3000, "file",
+     "librdkafka properties, one name=value a line"},
+    {"registry", SETTING_TEXT, AT(registry), "http://127.0.0.1:8081/apis/ccompat/v7", 1, 2000, "URL",
+     "the Schema Registry's Confluent API"},
+    {"registry-user", SETTING_TEXT, AT(registry_user), "", 0, 200, "", "for basic authentication with the registry"},
+    {"registry-password", SETTING_SECRET, AT(registry_password), "", 0, 4000, "file",
+     "its password is read from this file"},
+    {"registry-timeout-ms", SETTING_NUMBER, AT(registry_timeout_ms), "2000", 10, 60000, "ms",
+     "how long one request to the registry may take"},
+    {"unknown-id-ms", SETTING_NUMBER, AT(unknown_id_ms), "10000", 0, 3600000, "ms",
+     "how long a schema id that the registry does not know is asked for again before its records are quarantined"},
+    {"batch", SETTING_NUMBER, AT(batch), "500", 1, 10000, "records", "at most so many records in one transaction"},
+    {"http-threads", SETTING_NUMBER, AT(http_threads), "16", 2, 500, "threads", "requests answered at the same time"},
+    {"instance", SETTING_TEXT, AT(instance), "", 0, 100, "",
+     "this process among several of one service; its static membership in the consumer group (default: the service's name)"},
+    {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
+     "the least important entries that are logged"},
+#undef AT
+};
+enum { TABLE_N = sizeof table / sizeof *table, SETTING_NAME = 64 };
+
+static const char **text_of(struct settings *s, const struct setting *row) {
+    return (const char **)((char *)s + row->offset);
+}
+
+static void variable_name(const struct setting *row, char out[SETTING_NAME]) {
+    int n = snprintf(out, SETTING_NAME, "RETURNS_%s%s", row->name, row->type == SETTING_SECRET ? "_FILE" : "");
+    for (int i = 0; i < n; i++) {
+        if (out[i] == '-') out[i] = '_';
+        if (out[i] >= 'a' && out[i] <= 'z') out[i] = (char)(out[i] - 'a' + 'A');
+    }
+}
+
+static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
+    snprintf(out, SETTING_NAME, "--%s%s", row->name, row->type == SETTING_SECRET ? "-file" : "");
+}
+
+static void set_text(struct settings *s, const struct setting *row, const char *value) {
+    free((char *)*text_of(s, row));
+    *text_of(s, row) = strdup(value);
+}
+
+/* The file's first line, without its end. */
+static verdict
+read_secret(struct settings *s, const struct setting *row, const char *from, const char *path, struct failure *why) {
+    char line[4096];
+    FILE *file = fopen(path, "re");
+    if (!file) return fail(why, REJECT, "%s: could not read the secret from \"%s\": %s", from, path, strerror(errno));
+    bool read = fgets(line, sizeof line, file);
+    fclose(file);
+    if (!read) return fail(why, REJECT, "%s: the file \"%s\" is empty; put the secret on its first line", from, path);
+    line[strcspn(line, "\r\n")] = '\0';
+    set_text(s, row, line);
+    return OK;
+}
+
+static bool word_in(const char *word, const char *words) {
+    size_t n = strlen(word);
+    for (const char *p = words; n && (p = strstr(p, word)); p += n)
+        if ((p == words || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
+    return false;
+}
+
+/* from: the flag or the variable that gave the value, for the message. */
+static verdict
+set_value(struct settings *s, const struct setting *row, const char *from, const char *value, struct failure *why) {
+    if (row->type == SETTING_SECRET) return read_secret(s, row, from, value, why);
+    if (row->type == SETTING_WORD) {
+        if (!word_in(value, row->unit))
+            return fail(why, REJECT, "%s=\"%s\": must be one of: %s", from, value, row->unit);
+    } else if (row->type == SETTING_NUMBER) {
+        char *end;
+        errno = 0;
+        long long number = strtoll(value, &end, 10);
+        if (errno || end == value || *end || number < row->min || number > row->max)
+            return fail(
+                why, REJECT, "%s=\"%.100s\": must be a whole number from %lld to %lld%s%s", from, value,
+                (long long)row->min, (long long)row->max, *row->unit ? ", in " : "", row->unit);
+        *(int64_t *)((char *)s + row->offset) = number;
+        return OK;
+    } else if ((int64_t)strlen(value) < row->min || (int64_t)strlen(value) > row->max) {
+        return fail(
+            why, REJECT, "%s=\"%.100s\": must be %lld to %lld characters long", from, value, (long long)row->min,
+            (long long)row->max);
+    }
+    set_text(s, row, value);
+    return OK;
+}
+
+static verdict add_property(struct settings *s, const char *from, const char *pair, struct failure *why) {
+    const char *equals = strchr(pair, '=');
+    if (!equals || equals == pair)
+        return fail(why, REJECT, "%s \"%.100s\": must be name=value, a librdkafka property", from, pair);
+    struct property *grown = realloc(s->properties, (s->properties_n + 1) * sizeof *grown);
+    if (!grown) return fail(why, FATAL, "out of memory");
+    s->properties = grown;
+    grown[s->properties_n++] = (struct property){strndup(pair, (size_t)(equals - pair)), strdup(equals + 1)};
+    return OK;
+}
+
+static verdict read_properties(struct settings *s, struct failure *why) {
+    if (!*s->kafka_config) return OK;
+    FILE *file = fopen(s->kafka_config, "re");
+    if (!file) return fail(why, REJECT, "kafka-config: could not read \"%s\": %s", s->kafka_config, strerror(errno));
+    char line[4096];
+    verdict v = OK;
+    while (v == OK && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (*line && *line != '#') v = add_property(s, s->kafka_config, line, why);
+    }
+    fclose(file);
+    return v;
+}
+
+/* One flag, "--name value", "--name=value", "-X name=value" or "--help"; moves *i past what it used. */
+static verdict read_flag(struct settings *s, char *const argv[], int argc, int *i, struct failure *why) {
+    const char *given = argv[(*i)++];
+    if (!strcmp(given, "--help") || !strcmp(given, "-h")) return s->help = true, OK;
+    if (!strcmp(given, "--settings-table")) return s->table = true, OK;
+    if (!strncmp(given, "-X", 2)) {
+        if (given[2]) return add_property(s, "-X", given + 2, why);
+        if (*i == argc) return fail(why, REJECT, "-X: needs name=value after it, a librdkafka property");
+        return add_property(s, "-X", argv[(*i)++], why);
+    }
+    for (const struct setting *row = table; row < table + TABLE_N; row++) {
+        char flag[SETTING_NAME];
+        flag_name(row, flag);
+        size_t n = strlen(flag);
+        if (strncmp(given, flag, n) != 0 || (given[n] && given[n] != '=')) continue;
+        if (given[n]) return set_value(s, row, flag, given + n + 1, why);
+        if (*i == argc) return fail(why, REJECT, "%s: needs a value after it", flag);
+        return set_value(s, row, flag, argv[(*i)++], why);
+    }
+    return fail(why, REJECT, "\"%.100s\": no such flag; see --help", given);
+}
+
+static verdict read_environment(struct settings *s, char *const environ_[], struct failure *why) {
+    for (const struct setting *row = table; row < table + TABLE_N; row++) {
+        char name[SETTING_NAME];
+        variable_name(row, name);
+        size_t n = strlen(name);
+        for (char *const *e = environ_; *e; e++)
+            if (!strncmp(*e, name, n) && (*e)[n] == '=' && (*e)[n + 1]) {
+                verdict v = set_value(s, row, name, *e + n + 1, why);
+                if (v != OK) return v;
+            }
+    }
+    return OK;
+}
+
+static verdict check_namespace(const struct settings *s, struct failure *why) {
+    if (s->namespace[strspn(s->namespace, "abcdefghijklmnopqrstuvwxyz0123456789-")])
+        return fail(
+            why, REJECT, "namespace=\"%s\": may hold only a-z, 0-9 and -, since it becomes part of topic names",
+            s->namespace);
+    return OK;
+}
+
+verdict settings_read(
+    struct settings *out, const char *service, int default_port, int argc, char *const argv[], char *const environ_[],
+    struct failure *why) {
+    *out = (struct settings){.service = service, .port = default_port};
+    verdict v = OK;
+    for (const struct setting *row = table; v == OK && row < table + TABLE_N; row++)
+        if (row->type == SETTING_SECRET)
+            set_text(out, row, "");
+        else if (row->fallback)
+            v = set_value(out, row, row->name, row->fallback, why);
+    if (v == OK) v = read_environment(out, environ_, why);
+    for (int i = 1; v == OK && i < argc;) v = read_flag(out, argv, argc, &i, why);
+    if (v == OK) v = check_namespace(out, why);
+    if (v == OK) v = read_properties(out, why);
+    if (v != OK) return v;
+    if (!*out->public_url) {
+        char url[64];
+        snprintf(url, sizeof url, "http://localhost:%lld", (long long)out->port);
+        free((char *)out->public_url);
+        out->public_url = strdup(url);
+    }
+    if (!*out->instance) {
+        free((char *)out->instance);
+        out->instance = strdup(service);
+    }
+    return OK;
+}
+
+void settings_free(struct settings *s) {
+    for (const struct setting *row = table; row < table + TABLE_N; row++)
+        if (row->type != SETTING_NUMBER) free((char *)*text_of(s, row));
+    for (size_t i = 0; i < s->properties_n; i++) {
+        free((char *)s->properties[i].name);
+        free((char *)s->properties[i].value);
+    }
+    free(s->properties);
+    *s = (struct settings){0};
+}
+
+static void fallback_text(const struct setting *row, long long port, char out[128]) {
+    if (row->fallback)
+        snprintf(out, 128, "%s", row->fallback);
+    else if (port)
+        snprintf(out, 128, "%lld", port);
+    else
+        snprintf(out, 128, "the service's");
+}
+
+void settings_help(const struct settings *s, const char *duty) {
+    printf("%s: %s\n\nusage: %s [--flag value]… [-X name=value]…\n\n", s->service, duty, s->service);
+    for (const struct setting *row = table; row < table + TABLE_N; row++) {
+        char flag[SETTING_NAME], variable[SETTING_NAME], fallback[128];
+        flag_name(row, flag);
+        variable_name(row, variable);
+        fallback_text(row, s->port, fallback);
+        printf("  %-24s %s", flag, row->help);
+        if (*row->unit) printf(" (%s)", row->unit);
+        if (*fallback) printf(" [%s]", fallback);
+        printf("\n  %-24s %s\n", "", variable);
+    }
+    puts("  -X name=value            any property of librdkafka; wins over --kafka-config\n"
+         "  --help                   this text\n"
+         "  --settings-table         the same as a Markdown table\n\n"
+         "A flag wins over the environment. A wrong setting ends the program with exit code 2.");
+}
+
+void settings_table(void) {
+    puts("| flag | variable | default | unit | what it is |\n| --- | --- | --- | --- | --- |");
+    for (const struct setting *row = table; row < table + TABLE_N; row++) {
+        char flag[SETTING_NAME], variable[SETTING_NAME], fallback[128];
+        flag_name(row, flag);
+        variable_name(row, variable);
+        fallback_text(row, 0, fallback);
+        printf("| `%s` | `%s` | %s | %s | %s |\n", flag, variable, fallback, row->unit, row->help);
+    }
+    puts("| `-X name=value` | | | | any property of librdkafka; wins over `--kafka-config` |");
+}
+
+const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size) {
+    snprintf(out, size, "%s%s%s", s->namespace, *s->namespace ? "." : "", name);
+    return out;
+}

@@ -1,0 +1,446 @@
+#include "chassis/store.h"
+
+#include "chassis/buffer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { STATEMENTS_N = 48, BUSY_MS = 5000, CACHE_KIB = 1024 };
+
+struct statement {
+    sqlite3_stmt *prepared;
+    uint64_t hash;
+    bool busy;
+};
+
+struct connection {
+    struct store *store;
+    sqlite3 *db;
+    struct connection *next; /* the store's readers */
+    verdict state;
+    char error[400];
+    struct statement statements[STATEMENTS_N];
+    int next_victim;
+};
+
+struct store {
+    char *path;
+    int lock_file;
+    pthread_mutex_t writing, listing;
+    struct connection writer;
+    struct connection *readers;
+    pthread_key_t reader_key;
+    bool reader_key_made;
+};
+
+/* --- Connections */
+
+static verdict kind_of(int code) {
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE: return OK;
+    case SQLITE_CONSTRAINT:
+    case SQLITE_TOOBIG:
+    case SQLITE_MISMATCH: return REJECT;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_NOMEM:
+    case SQLITE_CANTOPEN: return RETRY;
+    default: return FATAL;
+    }
+}
+
+/* The first error stays. */
+static void connection_fail(struct connection *c, int code, const char *doing) {
+    if (c->state != OK) return;
+    c->state = kind_of(code);
+    if (c->state == OK) c->state = FATAL;
+    snprintf(
+        c->error, sizeof c->error, "could not %s in \"%s\": %s", doing, c->store->path,
+        c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(code));
+}
+
+static bool connection_exec(struct connection *c, const char *sql, const char *doing) {
+    if (c->state != OK) return false;
+    int code = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
+    if (code != SQLITE_OK) connection_fail(c, code, doing);
+    return code == SQLITE_OK;
+}
+
+static void connection_open(struct connection *c, struct store *s, int flags) {
+    *c = (struct connection){.store = s};
+    int code = sqlite3_open_v2(s->path, &c->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code != SQLITE_OK) connection_fail(c, code, "open the database");
+    if (c->state != OK) return;
+    sqlite3_busy_timeout(c->db, BUSY_MS);
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA cache_size = -%d", CACHE_KIB);
+    connection_exec(c, sql, "set the cache");
+}
+
+static void connection_close(struct connection *c) {
+    for (int i = 0; i < STATEMENTS_N; i++) sqlite3_finalize(c->statements[i].prepared);
+    sqlite3_close(c->db);
+}
+
+static void reader_end(void *reader) {
+    struct connection *c = reader;
+    struct store *s = c->store;
+    pthread_mutex_lock(&s->listing);
+    struct connection **at = &s->readers;
+    while (*at && *at != c) at = &(*at)->next;
+    if (*at) *at = c->next;
+    pthread_mutex_unlock(&s->listing);
+    connection_close(c);
+    free(c);
+}
+
+struct connection *store_reader(struct store *s) {
+    struct connection *c = pthread_getspecific(s->reader_key);
+    if (!c) {
+        c = calloc(1, sizeof *c);
+        if (!c) abort();
+        connection_open(c, s, SQLITE_OPEN_READONLY);
+        pthread_setspecific(s->reader_key, c);
+        pthread_mutex_lock(&s->listing);
+        c->next = s->readers;
+        s->readers = c;
+        pthread_mutex_unlock(&s->listing);
+    }
+    if (c->db) c->state = OK, c->error[0] = '\0';
+    return c;
+}
+
+/* --- Opening and migrating */
+
+static verdict make_folders(const char *path, struct failure *why) {
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", path);
+    for (char *p = folder + 1; (p = strchr(p, '/')); *p++ = '/') {
+        *p = '\0';
+        if (mkdir(folder, 0777) < 0 && errno != EEXIST)
+            return fail(why, FATAL, "could not make the folder \"%s\": %s", folder, strerror(errno));
+    }
+    return OK;
+}
+
+/* SQLite itself would let two processes take turns; but a service's database has one owner. */
+static verdict take_lock(struct store *s, struct failure *why) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s.lock", s->path);
+    s->lock_file = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (s->lock_file < 0) return fail(why, FATAL, "could not open \"%s\": %s", path, strerror(errno));
+    if (flock(s->lock_file, LOCK_EX | LOCK_NB) < 0)
+        return fail(
+            why, RETRY,
+            "the database \"%s\" belongs to another running process; stop that one first, or set another data-dir",
+            s->path);
+    return OK;
+}
+
+static verdict migrate_one(struct connection *c, const struct migration *m, struct failure *why) {
+    int64_t have = store_int(c, 0, "SELECT version FROM schema_version WHERE owner = ?", value_text(m->owner));
+    if (c->state != OK) return fail(why, c->state, "%s", c->error);
+    if (have >= m->version) return OK;
+    connection_exec(c, "BEGIN IMMEDIATE", "begin a migration");
+    connection_exec(c, m->sql, "migrate the schema");
+    store_run(
+        c,
+        "INSERT INTO schema_version (owner, version) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET version = excluded.version",
+        value_text(m->owner), value_int(m->version));
+    connection_exec(c, "COMMIT", "commit a migration");
+    if (c->state != OK) {
+        sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+        return fail(why, c->state, "migration %d of the %s's tables: %s", m->version, m->owner, c->error);
+    }
+    return OK;
+}
+
+static verdict refuse_newer(struct connection *c, const struct migration *m, size_t n, struct failure *why) {
+    verdict v = OK;
+    for (struct rows r = store_rows(c, "SELECT owner, version FROM schema_version"); rows_next(&r);) {
+        int64_t known = 0;
+        for (size_t i = 0; i < n; i++)
+            if (!strcmp(m[i].owner, rows_text(&r, 0)) && m[i].version > known) known = m[i].version;
+        if (rows_int(&r, 1) > known)
+            v = fail(
+                why, FATAL,
+                "the database \"%s\" has version %lld of the %s's tables, this program knows %lld; run the newer program",
+                c->store->path, (long long)rows_int(&r, 1), rows_text(&r, 0), (long long)known);
+    }
+    return v;
+}
+
+verdict
+store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why) {
+    struct store *s = *out = calloc(1, sizeof *s);
+    if (!s) return fail(why, FATAL, "out of memory");
+    s->lock_file = -1;
+    s->path = strdup(path);
+    pthread_mutex_init(&s->writing, NULL);
+    pthread_mutex_init(&s->listing, NULL);
+    s->reader_key_made = !pthread_key_create(&s->reader_key, reader_end);
+    verdict v = make_folders(path, why);
+    if (v == OK) v = take_lock(s, why);
+    if (v != OK) goto failed;
+    struct connection *c = &s->writer;
+    connection_open(c, s, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    connection_exec(
+        c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", "set the journal");
+    connection_exec(
+        c, "CREATE TABLE IF NOT EXISTS schema_version (owner TEXT NOT NULL PRIMARY KEY, version BIGINT NOT NULL)",
+        "write");
+    v = c->state == OK ? refuse_newer(c, migrations, n, why) : fail(why, c->state, "%s", c->error);
+    for (size_t i = 0; v == OK && i < n; i++) v = migrate_one(c, &migrations[i], why);
+    if (v == OK) return OK;
+failed:
+    store_close(out);
+    return v;
+}
+
+void store_close(struct store **out) {
+    struct store *s = *out;
+    if (!s) return;
+    if (s->reader_key_made) pthread_key_delete(s->reader_key);
+    while (s->readers) {
+        struct connection *c = s->readers;
+        s->readers = c->next;
+        connection_close(c);
+        free(c);
+    }
+    connection_close(&s->writer);
+    if (s->lock_file >= 0) close(s->lock_file);
+    pthread_mutex_destroy(&s->writing);
+    pthread_mutex_destroy(&s->listing);
+    free(s->path);
+    free(s);
+    *out = NULL;
+}
+
+/* --- Transactions */
+
+struct connection *store_begin(struct store *s) {
+    pthread_mutex_lock(&s->writing);
+    struct connection *c = &s->writer;
+    if (c->db) c->state = OK, c->error[0] = '\0';
+    connection_exec(c, "BEGIN IMMEDIATE", "begin a transaction");
+    return c;
+}
+
+verdict store_commit(struct connection *c, struct failure *why) {
+    connection_exec(c, "COMMIT", "commit");
+    verdict v = c->state == OK ? OK : fail(why, c->state, "%s", c->error);
+    if (v != OK && c->db && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+    pthread_mutex_unlock(&c->store->writing);
+    return v;
+}
+
+void store_rollback(struct connection *c) {
+    if (c->db && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+    pthread_mutex_unlock(&c->store->writing);
+}
+
+void store_savepoint(struct connection *c) {
+    (void)store_run(c, "SAVEPOINT one");
+}
+
+void store_release(struct connection *c) {
+    (void)store_run(c, "RELEASE one");
+}
+
+void store_undo(struct connection *c) {
+    if (c->state == REJECT) c->state = OK, c->error[0] = '\0';
+    (void)store_run(c, "ROLLBACK TO one");
+    (void)store_run(c, "RELEASE one");
+}
+
+verdict store_state(const struct connection *c) {
+    return c->state;
+}
+
+const char *store_error(const struct connection *c) {
+    return c->error;
+}
+
+/* --- Statements */
+
+struct value value_int(int64_t n) {
+    return (struct value){.kind = VALUE_INT, .number = n};
+}
+
+struct value value_text(const char *text) {
+    if (!text) return (struct value){.kind = VALUE_NULL};
+    return (struct value){.kind = VALUE_TEXT, .bytes = text, .length = strlen(text)};
+}
+
+struct value value_blob(const void *bytes, size_t n) {
+    if (!bytes) return (struct value){.kind = VALUE_NULL};
+    return (struct value){.kind = VALUE_BLOB, .bytes = bytes, .length = n};
+}
+
+static uint64_t hash_of(const char *text) {
+    uint64_t hash = 14695981039346656037u;
+    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return hash;
+}
+
+/* A slot for a new statement: an empty one, or the next in turn that is not busy. NULL when all are. */
+static struct statement *cache_slot(struct connection *c) {
+    for (int tried = 0; tried < STATEMENTS_N; tried++) {
+        struct statement *s = &c->statements[c->next_victim];
+        c->next_victim = (c->next_victim + 1) % STATEMENTS_N;
+        if (s->busy) continue;
+        sqlite3_finalize(s->prepared);
+        *s = (struct statement){0};
+        return s;
+    }
+    return NULL;
+}
+
+static struct statement *statement_find(struct connection *c, const char *sql) {
+    uint64_t hash = hash_of(sql);
+    for (int i = 0; i < STATEMENTS_N; i++) {
+        struct statement *s = &c->statements[i];
+        if (s->prepared && !s->busy && s->hash == hash && !strcmp(sqlite3_sql(s->prepared), sql)) return s;
+    }
+    struct statement *s = cache_slot(c);
+    if (!s) return connection_fail(c, SQLITE_MISUSE, "run more statements at once"), NULL;
+    int code = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->prepared, NULL);
+    if (code != SQLITE_OK) return connection_fail(c, code, "prepare a statement"), NULL;
+    s->hash = hash;
+    return s;
+}
+
+static int bind_one(sqlite3_stmt *stmt, int at, const struct value *v) {
+    switch (v->kind) {
+    case VALUE_INT: return sqlite3_bind_int64(stmt, at, v->number);
+    case VALUE_TEXT: return sqlite3_bind_text64(stmt, at, v->bytes, v->length, SQLITE_TRANSIENT, SQLITE_UTF8);
+    case VALUE_BLOB: return sqlite3_bind_blob64(stmt, at, v->bytes, v->length, SQLITE_TRANSIENT);
+    default: return sqlite3_bind_null(stmt, at);
+    }
+}
+
+/* values[0] is a filler (see store_run), so that a statement without values is possible. */
+static struct statement *statement_start(struct connection *c, const char *sql, const struct value *values, size_t n) {
+    if (c->state != OK) return NULL;
+    struct statement *s = statement_find(c, sql);
+    if (!s) return NULL;
+    if ((size_t)sqlite3_bind_parameter_count(s->prepared) != n)
+        return connection_fail(c, SQLITE_MISUSE, "bind as many values as it has places"), NULL;
+    for (size_t i = 1; i <= n; i++) {
+        int code = bind_one(s->prepared, (int)i, &values[i]);
+        if (code != SQLITE_OK) return connection_fail(c, code, "bind a value"), NULL;
+    }
+    s->busy = true;
+    return s;
+}
+
+static void statement_end(struct statement *s) {
+    sqlite3_reset(s->prepared);
+    sqlite3_clear_bindings(s->prepared);
+    s->busy = false;
+}
+
+int64_t store_run_values(struct connection *c, const char *sql, const struct value *values, size_t n) {
+    struct statement *s = statement_start(c, sql, values, n);
+    if (!s) return 0;
+    int code;
+    while ((code = sqlite3_step(s->prepared)) == SQLITE_ROW) continue;
+    if (code != SQLITE_DONE) connection_fail(c, code, "write");
+    int64_t changed = code == SQLITE_DONE ? sqlite3_changes64(c->db) : 0;
+    statement_end(s);
+    return changed;
+}
+
+struct rows store_rows_values(struct connection *c, const char *sql, const struct value *values, size_t n) {
+    return (struct rows){c, statement_start(c, sql, values, n)};
+}
+
+bool rows_next(struct rows *r) {
+    if (!r->statement) return false;
+    int code = sqlite3_step(r->statement->prepared);
+    if (code == SQLITE_ROW) return true;
+    if (code != SQLITE_DONE) connection_fail(r->connection, code, "read");
+    rows_close(r);
+    return false;
+}
+
+void rows_close(struct rows *r) {
+    if (r->statement) statement_end(r->statement);
+    r->statement = NULL;
+}
+
+int64_t rows_int(const struct rows *r, int column) {
+    return sqlite3_column_int64(r->statement->prepared, column);
+}
+
+const char *rows_text(const struct rows *r, int column) {
+    const char *text = (const char *)sqlite3_column_text(r->statement->prepared, column);
+    return text ? text : "";
+}
+
+const void *rows_blob(const struct rows *r, int column, size_t *n) {
+    const void *bytes = sqlite3_column_blob(r->statement->prepared, column);
+    *n = (size_t)sqlite3_column_bytes(r->statement->prepared, column);
+    return bytes;
+}
+
+bool rows_null(const struct rows *r, int column) {
+    return sqlite3_column_type(r->statement->prepared, column) == SQLITE_NULL;
+}
+
+int rows_columns(const struct rows *r) {
+    return r->statement ? sqlite3_column_count(r->statement->prepared) : 0;
+}
+
+const char *rows_name(const struct rows *r, int column) {
+    return sqlite3_column_name(r->statement->prepared, column);
+}
+
+int64_t
+store_int_values(struct connection *c, int64_t otherwise, const char *sql, const struct value *values, size_t n) {
+    struct rows r = store_rows_values(c, sql, values, n);
+    if (!rows_next(&r)) return otherwise;
+    int64_t number = rows_int(&r, 0);
+    rows_close(&r);
+    return number;
+}
+
+static json_t *column_json(const struct rows *r, int column) {
+    switch (sqlite3_column_type(r->statement->prepared, column)) {
+    case SQLITE_NULL: return json_null();
+    case SQLITE_INTEGER: return json_integer(rows_int(r, column));
+    case SQLITE_FLOAT: return json_real(sqlite3_column_double(r->statement->prepared, column));
+    case SQLITE_BLOB: {
+        size_t n;
+        const void *bytes = rows_blob(r, column, &n);
+        struct buffer hex = BUFFER(2 * n + 1);
+        buffer_hex(&hex, bytes, n);
+        json_t *text = json_string(hex.data ? hex.data : "");
+        buffer_free(&hex);
+        return text;
+    }
+    default: return json_string(rows_text(r, column));
+    }
+}
+
+json_t *store_json_values(struct connection *c, const char *sql, const struct value *values, size_t n) {
+    json_t *all = json_array();
+    for (struct rows r = store_rows_values(c, sql, values, n); rows_next(&r);) {
+        json_t *row = json_object();
+        for (int i = 0; i < rows_columns(&r); i++) json_object_set_new(row, rows_name(&r, i), column_json(&r, i));
+        json_array_append_new(all, row);
+    }
+    return all;
+}
