@@ -1,0 +1,129 @@
+#include "chassis/kafka.h"
+
+#include "chassis/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Called on librdkafka's own threads. */
+static void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char *text) {
+    (void)rk;
+    /* That a broker is away is told by the health components, once; librdkafka says it at every attempt. */
+    enum log_level most = level <= 3 ? LOG_WARNING : level <= 5 ? LOG_INFO : LOG_DEBUG;
+    if (!strcmp(facility, "FAIL") || !strcmp(facility, "ERROR")) most = LOG_DEBUG;
+    log_line(most, text, "facility", facility, NULL);
+}
+
+static verdict set(rd_kafka_conf_t *conf, const char *name, const char *value, struct failure *why) {
+    char text[400];
+    if (rd_kafka_conf_set(conf, name, value, text, sizeof text) == RD_KAFKA_CONF_OK) return OK;
+    return fail(why, FATAL, "could not set librdkafka's \"%s\" to \"%s\": %s", name, value, text);
+}
+
+verdict kafka_open(
+    rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s,
+    void (*prepare)(rd_kafka_conf_t *conf, void *opaque), void *opaque, const char *const *pairs, struct failure *why) {
+    static const char *const common[] = {
+        "socket.nagle.disable",
+        "true",
+        "reconnect.backoff.ms",
+        "50",
+        "reconnect.backoff.max.ms",
+        "1000",
+        /* What a service waits for is a topic that somebody is about to create, or a broker that is coming back. */
+        "topic.metadata.refresh.interval.ms",
+        "3000",
+        "topic.metadata.refresh.fast.interval.ms",
+        "100",
+        "enable.sparse.connections",
+        "true",
+        NULL,
+    };
+    char text[400];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    verdict v = set(conf, "bootstrap.servers", s->kafka, why);
+    if (v == OK) v = set(conf, "client.id", s->instance, why);
+    for (const char *const *p = common; v == OK && *p; p += 2) v = set(conf, p[0], p[1], why);
+    for (const char *const *p = pairs; v == OK && *p; p += 2) v = set(conf, p[0], p[1], why);
+    /* A property of the other kind of client is only warned about by librdkafka, so one list serves both. */
+    for (size_t i = 0; v == OK && i < s->properties_n; i++)
+        v = set(conf, s->properties[i].name, s->properties[i].value, why);
+    if (v != OK) {
+        rd_kafka_conf_destroy(conf);
+        return v;
+    }
+    rd_kafka_conf_set_log_cb(conf, kafka_log);
+    if (prepare) prepare(conf, opaque);
+    *out = rd_kafka_new(type, conf, text, sizeof text);
+    if (*out) return OK;
+    rd_kafka_conf_destroy(conf);
+    return fail(why, FATAL, "could not start librdkafka: %s", text);
+}
+
+/* Whether the cluster has the topic: OK, REJECT (it has not), RETRY (it does not say). */
+static verdict topic_known(rd_kafka_t *rk, const char *topic, int timeout_ms, struct failure *why) {
+    const struct rd_kafka_metadata *found;
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(rk, topic, NULL);
+    if (!handle)
+        return fail(
+            why, RETRY, "could not ask for the topic \"%s\": %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
+    rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, handle, &found, timeout_ms);
+    verdict v = OK;
+    if (error) {
+        v = fail(why, RETRY, "could not ask for the topic \"%s\": %s", topic, rd_kafka_err2str(error));
+    } else {
+        if (!found->topic_cnt || found->topics[0].err || !found->topics[0].partition_cnt)
+            v = fail(
+                why, REJECT, "the topic \"%s\" is not there: %s", topic,
+                rd_kafka_err2str(found->topic_cnt ? found->topics[0].err : 0));
+        rd_kafka_metadata_destroy(found);
+    }
+    rd_kafka_topic_destroy(handle);
+    return v;
+}
+
+static verdict create_answer(const rd_kafka_event_t *event, const char *topic, struct failure *why) {
+    if (!event) return fail(why, RETRY, "could not create the topic \"%s\": no answer in time", topic);
+    rd_kafka_resp_err_t error = rd_kafka_event_error(event);
+    const char *text = rd_kafka_event_error_string(event);
+    if (!error) {
+        size_t n = 0;
+        const rd_kafka_topic_result_t **results =
+            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+        error = n ? rd_kafka_topic_result_error(results[0]) : 0;
+        text = n ? rd_kafka_topic_result_error_string(results[0]) : "";
+    }
+    if (!error || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return OK;
+    return fail(
+        why, RETRY, "could not create the topic \"%s\": %s; create it, or allow this service to", topic,
+        text ? text : rd_kafka_err2str(error));
+}
+
+static verdict create_topic(
+    rd_kafka_t *rk, const char *topic, int partitions, const char *const *config, int timeout_ms, struct failure *why) {
+    char text[300];
+    rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
+    if (!wanted) return fail(why, FATAL, "could not create the topic \"%s\": %s", topic, text);
+    for (const char *const *p = config; *p; p += 2) rd_kafka_NewTopic_set_config(wanted, p[0], p[1]);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof text);
+    rd_kafka_CreateTopics(rk, &wanted, 1, options, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
+    verdict v = create_answer(event, topic, why);
+    if (event) rd_kafka_event_destroy(event);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_NewTopic_destroy(wanted);
+    return v;
+}
+
+verdict kafka_ensure_topic(
+    rd_kafka_t *rk, const char *topic, int partitions, const char *const *config_pairs, int timeout_ms,
+    struct failure *why) {
+    verdict v = topic_known(rk, topic, timeout_ms, why);
+    if (v != REJECT) return v;
+    v = create_topic(rk, topic, partitions, config_pairs, timeout_ms, why);
+    /* Created is not yet known everywhere: producing before that would only fail. */
+    return v == OK ? topic_known(rk, topic, timeout_ms, why) == OK ? OK : RETRY : v;
+}
