@@ -104,7 +104,13 @@ void audit_append(struct connection *c, const struct audit_row *row) {
     "id, at, action, outcome, actor, return_id, event_id, event_type, topic, partition, record_offset, summary, trace_id, hash"
 
 static json_t *text_json(const struct rows *r, int column) {
-    return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
+    if (rows_null(r, column)) return json_null();
+    const char *text = rows_text(r, column);
+    size_t n = strlen(text);
+    json_t *json = json_stringn(text, n);
+    /* A message that quotes foreign bytes may have been cut inside a character. */
+    for (int cut = 0; !json && n && cut < 3; cut++) json = json_stringn(text, --n);
+    return json ? json : json_string("(not UTF-8)");
 }
 
 static json_t *row_json(const struct rows *r) {

@@ -35,7 +35,6 @@ verdict kafka_open(
         "3000",
         "topic.metadata.refresh.fast.interval.ms",
         "100",
-        "enable.sparse.connections",
         "true",
         NULL,
     };
@@ -82,7 +81,7 @@ static verdict topic_known(rd_kafka_t *rk, const char *topic, int timeout_ms, st
     return v;
 }
 
-static verdict create_answer(const rd_kafka_event_t *event, const char *topic, struct failure *why) {
+static verdict create_answer(rd_kafka_event_t *event, const char *topic, struct failure *why) {
     if (!event) return fail(why, RETRY, "could not create the topic \"%s\": no answer in time", topic);
     rd_kafka_resp_err_t error = rd_kafka_event_error(event);
     const char *text = rd_kafka_event_error_string(event);

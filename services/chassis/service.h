@@ -3,7 +3,8 @@
  *     static const struct field ORDER[] = {FIELD_TEXT(struct order, order_id)};
  *     static verdict refund(struct reaction *r, const void *fields, struct failure *why) { … }
  *     static const struct handler handlers[] = {{"returns.support.RefundRequest", ORDER, 1, refund}, {0}};
- *     const struct service service = {.title = "Sales", .duty = "Refunds the order.", .subscribes = "support", .handlers = handlers};
+ *     const struct service service = {.title = "Sales", .duty = "Refunds the order.", .subscribes = "support",
+ * .handlers = handlers};
  *
  * Its name and port are in its line in CMakeLists.txt: service(sales 8001). */
 #pragma once
@@ -17,19 +18,21 @@
 #include "chassis/settings.h"
 #include "chassis/store.h"
 
+#include <pthread.h>
+
 /* A record as it came, decoded by its writer's schema. Lives as long as the handler's call. */
 struct event {
     struct uuid id;
-    const char *type;      /* full name: "returns.support.RefundRequest" */
-    const char *source;    /* the service that owns the topic: "support" */
+    const char *type;   /* full name: "returns.support.RefundRequest" */
+    const char *source; /* the service that owns the topic: "support" */
     const char *return_id;
     int64_t version;
-    int64_t occurred_at;   /* ms */
+    int64_t occurred_at; /* ms */
     const char *trace_parent;
     const char *topic;
     int32_t partition;
     int64_t offset;
-    const json_t *data;    /* all of it, by the writer's schema */
+    const json_t *data; /* all of it, by the writer's schema */
 };
 
 /* One event being handled. Everything done through it is committed together, or not at all. */
@@ -48,7 +51,7 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
     __attribute__((format(printf, 4, 5)));
 
 struct handler {
-    const char *type; /* full name of the event; "*": every other one, and then fields are NULL */
+    const char *type;           /* full name of the event; "*": every other one, and then fields are NULL */
     const struct field *fields; /* the projection: what the handler gets to see */
     size_t fields_n, size;      /* size: of the struct that the fields fill */
     /* OK, or REJECT to quarantine the event with what `why` says. Database errors need no look: they are sticky. */
@@ -63,9 +66,9 @@ struct view {
 
 struct service {
     const char *title, *duty;
-    const char *subscribes; /* the service whose events it reads; "*": every *.events topic of the namespace */
-    const struct handler *handlers;   /* ends with {0} */
-    const struct view *views;         /* ends with {0}; or NULL */
+    const char *subscribes;         /* the service whose events it reads; "*": every *.events topic of the namespace */
+    const struct handler *handlers; /* ends with {0} */
+    const struct view *views;       /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
 };
@@ -83,12 +86,18 @@ struct runtime {
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
     struct http *http;
     int64_t started_at;
+    pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
+    bool wired;
 };
 
-/* Opens the database, starts all threads. FATAL or RETRY when the process cannot do its duty at all: the database cannot
- * be opened, the port is taken. Kafka and the registry may be away. Closers in the reverse order: service_stop. */
-MUST_CHECK verdict service_start(
-    struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why);
+/* Opens the database, starts all threads. FATAL or RETRY when the process cannot do its duty at all: the database
+ * cannot be opened, the port is taken. Kafka and the registry may be away. Closers in the reverse order: service_stop.
+ */
+MUST_CHECK verdict
+service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why);
 void service_stop(struct runtime *rt); /* also after a start that failed half way */
+
+/* Logs why, and ends the process in good order, to be started again by whoever runs it. Any thread. */
+void service_end(const char *why);
 
 int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]);

@@ -4,3 +4,6 @@
 #include "chassis/http.h"
 
 extern const struct resource status_resources[];
+
+/* Adds what every page shows to its data: "service", "nav", "style". */
+void status_decorate(struct exchange *x, json_t *data);

@@ -1,0 +1,527 @@
+#include "chassis/consumer.h"
+
+#include "chassis/health.h"
+#include "chassis/kafka.h"
+#include "chassis/log.h"
+#include "chassis/metrics.h"
+#include "chassis/reaction.h"
+#include "chassis/relay.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_SIZE = 400, IDLE_MS = 1000, HELD_FIRST_MS = 20, HELD_MOST_MS = 2000, COMMIT_AGAIN_MS = 1000 };
+
+/* A partition that this process owns. Records wait here until a transaction has them; only a commit takes them away. */
+struct partition {
+    char topic[NAME_SIZE];
+    int32_t id;
+    bool fresh;      /* no offset is stored yet */
+    bool lost;       /* the log no longer has our offset */
+    int64_t next;    /* the stored offset: all before it had their effect */
+    int64_t fetched; /* one past the last record that came */
+    rd_kafka_message_t **waiting;
+    size_t waiting_n, waiting_size;
+    size_t taken;                 /* how many of them are in the transaction at hand */
+    int64_t held_until, held_for; /* ms; held_for 0: not held */
+};
+
+struct consumer {
+    struct runtime *rt;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    pthread_t thread;
+    bool running;
+    atomic_bool stopping;
+
+    pthread_mutex_t
+        lock; /* guards `partitions` against consumer_partitions(); the consumer's thread alone changes it */
+    struct partition *partitions;
+    size_t partitions_n;
+
+    bool assign_again; /* positions changed: tell librdkafka */
+    bool commit_wanted, commit_under_way;
+    int64_t commit_at;
+    struct record *records; /* `batch` of them */
+};
+
+/* --- Partitions */
+
+static struct partition *partition_find(struct consumer *c, const char *topic, int32_t id) {
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].id == id && !strcmp(c->partitions[i].topic, topic)) return &c->partitions[i];
+    return NULL;
+}
+
+static void partitions_clear(struct consumer *c) {
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
+        free(p->waiting);
+    }
+    free(c->partitions);
+    c->partitions = NULL;
+    c->partitions_n = 0;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Where the service's own database says to go on; an absolute offset starts fastest (LIBRARIES), so 0 for a first run.
+ */
+static verdict
+partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
+    struct connection *reader = store_reader(c->rt->store);
+    *p = (struct partition){.id = id};
+    snprintf(p->topic, sizeof p->topic, "%s", topic);
+    p->next = store_int(
+        reader, -1, "SELECT next_offset FROM consumer_offset WHERE topic = ? AND partition = ?", value_text(topic),
+        value_int(id));
+    if (store_state(reader) != OK) return fail(why, FATAL, "%s", store_error(reader));
+    p->fresh = p->next < 0;
+    if (p->fresh) p->next = 0;
+    p->fetched = p->next;
+    return OK;
+}
+
+static verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_t *list, struct failure *why) {
+    struct partition *all = calloc((size_t)list->cnt + 1, sizeof *all);
+    if (!all) return fail(why, FATAL, "out of memory");
+    for (int i = 0; i < list->cnt; i++) {
+        verdict v = partition_init(c, &all[i], list->elems[i].topic, list->elems[i].partition, why);
+        if (v != OK) {
+            free(all);
+            return v;
+        }
+        list->elems[i].offset = all[i].next;
+    }
+    partitions_clear(c);
+    pthread_mutex_lock(&c->lock);
+    c->partitions = all;
+    c->partitions_n = (size_t)list->cnt;
+    pthread_mutex_unlock(&c->lock);
+    return OK;
+}
+
+static rd_kafka_topic_partition_list_t *partition_list(const struct partition *p) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+    return list;
+}
+
+static void partition_pause(struct consumer *c, const struct partition *p) {
+    rd_kafka_topic_partition_list_t *list = partition_list(p);
+    rd_kafka_pause_partitions(c->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
+static void partition_hold(struct consumer *c, struct partition *p, const char *why) {
+    if (!p->held_for) {
+        char id[24];
+        log_line(
+            LOG_WARNING, "partition held", "topic", p->topic, "partition", log_number(id, p->id), "reason", why, NULL);
+        metric_add(METRIC_partitions_held, 1);
+        partition_pause(c, p);
+    }
+    p->held_for = !p->held_for ? HELD_FIRST_MS : p->held_for < HELD_MOST_MS / 2 ? 2 * p->held_for : HELD_MOST_MS;
+    p->held_until = clock_ms() + p->held_for;
+}
+
+static void partition_resume(struct consumer *c, struct partition *p) {
+    if (!p->held_for) return;
+    p->held_for = p->held_until = 0;
+    rd_kafka_topic_partition_list_t *list = partition_list(p);
+    rd_kafka_resume_partitions(c->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
+    if (p->waiting_n == p->waiting_size) {
+        size_t size = p->waiting_size ? 2 * p->waiting_size : 64;
+        rd_kafka_message_t **grown = realloc(p->waiting, size * sizeof *grown);
+        if (!grown) return RETRY;
+        p->waiting = grown;
+        p->waiting_size = size;
+    }
+    p->waiting[p->waiting_n++] = m;
+    p->fetched = m->offset + 1;
+    return OK;
+}
+
+/* --- What librdkafka calls, inside rd_kafka_consumer_poll() on the consumer's thread */
+
+static void
+on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t *list, void *opaque) {
+    struct consumer *c = opaque;
+    struct failure why;
+    if (error != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        partitions_clear(c); /* what was not committed is not ours any more */
+        rd_kafka_assign(rk, NULL);
+        if (!c->stopping)
+            health_set(
+                c->rt->health, "kafka", HEALTH_WAITING, "waiting for the consumer group to share out the partitions");
+        return;
+    }
+    metric_add(METRIC_rebalances, 1);
+    if (partitions_set(c, list, &why) != OK) {
+        rd_kafka_assign(rk, NULL);
+        service_end(why.text);
+        return;
+    }
+    rd_kafka_assign(rk, list);
+    c->commit_wanted = true;
+    health_set(c->rt->health, "kafka", HEALTH_OK, "reads %d partitions", list->cnt);
+}
+
+static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
+    struct consumer *c = opaque;
+    char fatal[300];
+    if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        c->commit_wanted = true; /* its success will say that Kafka is back */
+        health_set(c->rt->health, "kafka", HEALTH_WAITING, "waiting for Kafka at %s: %s", c->rt->settings->kafka, text);
+    } else if (error == RD_KAFKA_RESP_ERR__FATAL) {
+        rd_kafka_fatal_error(rk, fatal, sizeof fatal);
+        service_end(fatal);
+    }
+}
+
+static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t *list, void *opaque) {
+    (void)rk, (void)list;
+    struct consumer *c = opaque;
+    c->commit_under_way = false;
+    if (error && error != RD_KAFKA_RESP_ERR__NO_OFFSET) {
+        c->commit_wanted = true;
+        c->commit_at = clock_ms() + COMMIT_AGAIN_MS;
+    } else if (c->partitions_n) {
+        health_set(c->rt->health, "kafka", HEALTH_OK, "reads %zu partitions", c->partitions_n);
+    }
+}
+
+static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
+    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    rd_kafka_conf_set_offset_commit_cb(conf, on_commit);
+    rd_kafka_conf_set_opaque(conf, opaque);
+}
+
+/* --- Telling Kafka */
+
+/* For lag tools, and for those who ask how far this group has come; never read back. */
+static void commit_positions(struct consumer *c) {
+    if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || clock_ms() < c->commit_at) return;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
+    for (size_t i = 0; i < c->partitions_n; i++)
+        rd_kafka_topic_partition_list_add(list, c->partitions[i].topic, c->partitions[i].id)->offset =
+            c->partitions[i].next;
+    c->commit_wanted = false;
+    c->commit_under_way = !rd_kafka_commit(c->rk, list, true);
+    if (!c->commit_under_way) c->commit_wanted = true, c->commit_at = clock_ms() + COMMIT_AGAIN_MS;
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* After a partition's position changed: only a new assignment makes a stopped one go on (LIBRARIES). */
+static void assign_again(struct consumer *c) {
+    if (!c->assign_again) return;
+    c->assign_again = false;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!p->lost) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
+    }
+    rd_kafka_assign(c->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].held_for) partition_pause(c, &c->partitions[i]);
+}
+
+/* --- Reading */
+
+/* The log has no such offset. On a first run that means that it begins later; otherwise somebody must decide. */
+static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
+    struct partition *p = partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+    if (!p || p->lost) return;
+    if (p->fresh && p->fetched == 0) {
+        p->fetched = RD_KAFKA_OFFSET_BEGINNING;
+    } else {
+        p->lost = true;
+        health_set(
+            c->rt->health, "log", HEALTH_FAILED,
+            "%s/%d no longer has offset %lld (it was truncated, or made anew): reading of this partition is held; nothing is skipped",
+            p->topic, p->id, (long long)p->next);
+    }
+    c->assign_again = true;
+}
+
+static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
+    const char *text = rd_kafka_message_errstr(m);
+    switch (m->err) {
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: offset_lost(c, m); break;
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        health_set(
+            c->rt->health, "kafka", HEALTH_WAITING,
+            "waiting for the topic %s, which its owner makes when it first starts", rd_kafka_topic_name(m->rkt));
+        break;
+    case RD_KAFKA_RESP_ERR__FATAL: on_error(c->rk, m->err, text, c); break;
+    default: log_line(LOG_WARNING, "Kafka reports", "reason", text, NULL);
+    }
+}
+
+/* True while more may be at hand. */
+static bool take_one(struct consumer *c, int timeout_ms) {
+    rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
+    if (!m) return false;
+    struct partition *p = m->err ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+    if (m->err)
+        take_error(c, m);
+    else
+        metric_add(METRIC_events_consumed, 1);
+    /* Below `fetched`: a second copy of a fetch. Not kept for want of memory: fetched again. */
+    if (p && m->offset >= p->fetched) {
+        pthread_mutex_lock(&c->lock);
+        verdict v = partition_add(p, m);
+        pthread_mutex_unlock(&c->lock);
+        if (v == OK) return true;
+        c->assign_again = true;
+    }
+    rd_kafka_message_destroy(m);
+    return true;
+}
+
+static bool held_now(const struct partition *p, int64_t now) {
+    return p->held_for && p->held_until > now;
+}
+
+/* How long to wait for the first record: not at all when some wait already, else until a held partition's time comes.
+ */
+static int first_wait(const struct consumer *c) {
+    int64_t now = clock_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!p->waiting_n) continue;
+        int64_t left = held_now(p, now) ? p->held_until - now : 0;
+        if (left < wait) wait = left;
+    }
+    return (int)wait;
+}
+
+/* No lingering: waits for the first record, then takes only what is there already. */
+static void take_what_is_there(struct consumer *c) {
+    bool more = take_one(c, first_wait(c));
+    for (int64_t n = 1; more && n < c->rt->settings->batch; n++) more = take_one(c, 0);
+}
+
+/* --- Handling */
+
+/* Decodes from the front of each partition until the batch is full or one must wait for its schema. */
+static size_t records_decode(struct consumer *c) {
+    size_t n = 0;
+    int64_t now = clock_ms();
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        p->taken = 0;
+        while (!held_now(p, now) && p->taken < p->waiting_n && n < (size_t)c->rt->settings->batch) {
+            struct failure why;
+            if (record_decode(c->rt, p->waiting[p->taken], &c->records[n], &why) != OK) {
+                partition_hold(c, p, why.text);
+                break;
+            }
+            n++, p->taken++;
+        }
+    }
+    return n;
+}
+
+/* Moves the offset only from where this process left it: a second owner of the partition is noticed here. */
+static bool offset_move(struct connection *conn, const struct partition *p) {
+    int64_t next = p->waiting[p->taken - 1]->offset + 1;
+    if (p->fresh)
+        return store_run(
+                   conn,
+                   "INSERT INTO consumer_offset (topic, partition, next_offset) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                   value_text(p->topic), value_int(p->id), value_int(next)) == 1;
+    return store_run(
+               conn, "UPDATE consumer_offset SET next_offset = ? WHERE topic = ? AND partition = ? AND next_offset = ?",
+               value_int(next), value_text(p->topic), value_int(p->id), value_int(p->next)) == 1;
+}
+
+static verdict records_commit(struct consumer *c, size_t n, struct failure *why) {
+    struct connection *conn = store_begin(c->rt->store);
+    for (size_t i = 0; i < n; i++) record_apply(c->rt, conn, &c->records[i]);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!p->taken || offset_move(conn, p) || store_state(conn) != OK) continue;
+        store_rollback(conn);
+        return fail(
+            why, FATAL, "another process moved the offset of %s/%d past %lld", p->topic, p->id, (long long)p->next);
+    }
+    return store_commit(conn, why);
+}
+
+static void partitions_advance(struct consumer *c) {
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        if (!p->taken) continue;
+        p->next = p->waiting[p->taken - 1]->offset + 1;
+        p->fresh = false;
+        for (size_t k = 0; k < p->taken; k++) rd_kafka_message_destroy(p->waiting[k]);
+        p->waiting_n -= p->taken;
+        memmove(p->waiting, p->waiting + p->taken, p->waiting_n * sizeof *p->waiting);
+    }
+    pthread_mutex_unlock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (!c->partitions[i].waiting_n) partition_resume(c, &c->partitions[i]);
+}
+
+static void partitions_hold(struct consumer *c, const char *why) {
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].taken) partition_hold(c, &c->partitions[i], why);
+}
+
+static void handle_waiting(struct consumer *c) {
+    struct failure why;
+    size_t n = records_decode(c);
+    verdict v = n ? records_commit(c, n, &why) : OK;
+    for (size_t i = 0; i < n; i++) record_free(&c->records[i]);
+    if (!n) return;
+    if (v == OK) {
+        partitions_advance(c);
+        c->commit_wanted = true;
+        metric_add(METRIC_events_handled, (int64_t)n);
+        metric_add(METRIC_batches_committed, 1);
+        health_set(c->rt->health, "store", HEALTH_OK, "writes");
+        relay_wake(c->rt->relay);
+        return;
+    }
+    metric_add(METRIC_batch_retries, 1);
+    partitions_hold(c, why.text);
+    if (v == RETRY)
+        health_set(c->rt->health, "store", HEALTH_FAILED, "nothing is handled until this is mended: %s", why.text);
+    else
+        service_end(why.text);
+}
+
+/* --- The thread */
+
+static void *consumer_run(void *consumer) {
+    struct consumer *c = consumer;
+    while (!c->stopping) {
+        take_what_is_there(c);
+        if (c->stopping) break;
+        handle_waiting(c);
+        commit_positions(c);
+        assign_again(c);
+    }
+    rd_kafka_consumer_close(c->rk);
+    partitions_clear(c);
+    return NULL;
+}
+
+static verdict subscribe(struct consumer *c, struct failure *why) {
+    const struct settings *s = c->rt->settings;
+    char topic[NAME_SIZE], name[NAME_SIZE];
+    if (!strcmp(c->rt->service->subscribes, "*")) {
+        snprintf(topic, sizeof topic, "^%s%s[a-z0-9-]+\\.events$", s->namespace, *s->namespace ? "\\." : "");
+    } else {
+        snprintf(name, sizeof name, "%s.events", c->rt->service->subscribes);
+        settings_scoped(s, name, topic, sizeof topic);
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(c->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return error ? fail(why, FATAL, "could not subscribe to \"%s\": %s", topic, rd_kafka_err2str(error)) : OK;
+}
+
+static verdict consumer_open(struct consumer *c, struct failure *why) {
+    char group[NAME_SIZE];
+    settings_scoped(c->rt->settings, c->rt->settings->service, group, sizeof group);
+    const char *const pairs[] = {
+        "group.id",
+        group,
+        /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout.
+         */
+        "group.instance.id",
+        c->rt->settings->instance,
+        "session.timeout.ms",
+        "6000",
+        "heartbeat.interval.ms",
+        "1000",
+        "partition.assignment.strategy",
+        "range",
+        "enable.auto.commit",
+        "false",
+        "enable.auto.offset.store",
+        "false",
+        "auto.offset.reset",
+        "error",
+        "check.crcs",
+        "true",
+        "queued.min.messages",
+        "10000",
+        "queued.max.messages.kbytes",
+        "4096",
+        NULL,
+    };
+    verdict v = kafka_open(&c->rk, RD_KAFKA_CONSUMER, c->rt->settings, consumer_prepare, c, pairs, why);
+    if (v != OK) return v;
+    rd_kafka_poll_set_consumer(c->rk);
+    c->queue = rd_kafka_queue_get_consumer(c->rk);
+    health_set(c->rt->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->rt->settings->kafka);
+    return subscribe(c, why);
+}
+
+verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure *why) {
+    struct consumer *c = *out = calloc(1, sizeof *c);
+    if (!c) return fail(why, FATAL, "out of memory");
+    c->rt = rt;
+    pthread_mutex_init(&c->lock, NULL);
+    c->records = calloc((size_t)rt->settings->batch, sizeof *c->records);
+    if (!c->records) return fail(why, FATAL, "out of memory");
+    verdict v = consumer_open(c, why);
+    if (v != OK) return v;
+    c->running = !pthread_create(&c->thread, NULL, consumer_run, c);
+    return c->running ? OK : fail(why, FATAL, "could not start the consumer's thread");
+}
+
+void consumer_wake(struct consumer *c) {
+    if (c && c->queue) rd_kafka_queue_yield(c->queue);
+}
+
+void consumer_stop(struct consumer **out) {
+    struct consumer *c = *out;
+    if (!c) return;
+    c->stopping = true;
+    consumer_wake(c);
+    if (c->running) pthread_join(c->thread, NULL);
+    if (c->queue) rd_kafka_queue_destroy(c->queue);
+    if (c->rk) rd_kafka_destroy(c->rk);
+    pthread_mutex_destroy(&c->lock);
+    free(c->records);
+    free(c);
+    *out = NULL;
+}
+
+json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
+    json_t *all = json_array();
+    int64_t oldest = 0, now = clock_ms();
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        int64_t low, end = -1;
+        if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end)) end = -1;
+        json_array_append_new(
+            all, json_pack(
+                     "{s:s, s:i, s:I, s:o, s:o}", "topic", p->topic, "partition", p->id, "next", (json_int_t)p->next,
+                     "end", end < 0 ? json_null() : json_integer(end), "lag",
+                     end < 0 ? json_null() : json_integer(end > p->next ? end - p->next : 0)));
+        int64_t at = p->waiting_n ? rd_kafka_message_timestamp(p->waiting[0], NULL) : now;
+        if (now - at > oldest) oldest = now - at;
+    }
+    pthread_mutex_unlock(&c->lock);
+    *oldest_unhandled_ms = oldest;
+    return all;
+}

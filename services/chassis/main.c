@@ -1,0 +1,11 @@
+#include "chassis/assets.h"
+#include "chassis/service.h"
+
+extern const struct service service; /* the team's declaration */
+extern const struct asset service_assets[];
+extern const size_t service_assets_n;
+
+int main(int argc, char *argv[]) {
+    assets_of_service(service_assets, service_assets_n);
+    return service_main(&service, SERVICE_NAME, SERVICE_PORT, argc, argv);
+}

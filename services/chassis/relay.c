@@ -1,0 +1,325 @@
+#include "chassis/relay.h"
+
+#include "chassis/codec.h"
+#include "chassis/health.h"
+#include "chassis/ids.h"
+#include "chassis/kafka.h"
+#include "chassis/log.h"
+#include "chassis/metrics.h"
+#include "chassis/outbox.h"
+#include "chassis/registry.h"
+#include "chassis/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WINDOW = 1000, TYPES_MAX = 64, PARTITIONS = 6, ASK_MS = 500, NAME_SIZE = 400 };
+
+struct delivered {
+    int64_t row;
+    int32_t partition;
+    int64_t offset;
+};
+
+struct relay {
+    struct relay_options o;
+    char topic[NAME_SIZE];
+    struct own_type {
+        const char *type; /* full name; lives with the outbox */
+        char subject[2 * NAME_SIZE];
+        int32_t schema_id;
+    } types[TYPES_MAX];
+    size_t types_n;
+    pthread_t thread;
+    bool running;
+    atomic_bool stopping;
+
+    pthread_mutex_t lock; /* guards the handle against relay_wake() while it is replaced */
+    rd_kafka_t *producer;
+    rd_kafka_queue_t *queue;
+
+    /* The relay thread's own. */
+    bool topic_ready, schemas_ready;
+    bool failed;      /* a delivery failed: start again at the first row not marked */
+    int64_t last_row; /* the newest that was handed to the producer */
+    int in_flight;
+    struct delivered done[WINDOW];
+    int done_n;
+};
+
+/* --- What librdkafka calls, inside rd_kafka_poll() on the relay thread */
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque) {
+    (void)rk;
+    struct relay *r = opaque;
+    r->in_flight--;
+    if (m->err) {
+        if (!r->failed)
+            log_line(
+                LOG_WARNING, "delivery failed; sending again from the first event not confirmed", "reason",
+                rd_kafka_err2str(m->err), NULL);
+        r->failed = true;
+        metric_add(METRIC_send_failures, 1);
+        return;
+    }
+    /* Once one has failed, a later success may not be marked: order would no longer be the outbox's. */
+    if (!r->failed && r->done_n < WINDOW)
+        r->done[r->done_n++] = (struct delivered){(int64_t)(intptr_t)m->_private, m->partition, m->offset};
+}
+
+static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
+    (void)rk;
+    struct relay *r = opaque;
+    if (error == RD_KAFKA_RESP_ERR__FATAL) r->failed = true;
+    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return;
+    r->topic_ready = false; /* ask again: the answer says when Kafka is back */
+    health_set(
+        r->o.health, "kafka producer", HEALTH_WAITING, "waiting for Kafka at %s: %s", r->o.settings->kafka, text);
+}
+
+static void producer_prepare(rd_kafka_conf_t *conf, void *opaque) {
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    rd_kafka_conf_set_opaque(conf, opaque);
+}
+
+/* --- The producer */
+
+static verdict producer_open(struct relay *r, struct failure *why) {
+    static const char *const pairs[] = {
+        "enable.idempotence",
+        "true",
+        "acks",
+        "all",
+        "linger.ms",
+        "1",
+        /* Never given up by time: a message that timed out would let a later one of its return overtake it. */
+        "message.timeout.ms",
+        "0",
+        NULL,
+    };
+    rd_kafka_t *rk;
+    verdict v = kafka_open(&rk, RD_KAFKA_PRODUCER, r->o.settings, producer_prepare, r, pairs, why);
+    if (v != OK) return v;
+    pthread_mutex_lock(&r->lock);
+    r->producer = rk;
+    r->queue = rd_kafka_queue_get_main(rk);
+    pthread_mutex_unlock(&r->lock);
+    r->failed = r->topic_ready = false;
+    r->last_row = 0;
+    r->in_flight = r->done_n = 0;
+    return OK;
+}
+
+static void producer_close(struct relay *r) {
+    pthread_mutex_lock(&r->lock);
+    rd_kafka_t *rk = r->producer;
+    if (r->queue) rd_kafka_queue_destroy(r->queue);
+    r->producer = NULL;
+    r->queue = NULL;
+    pthread_mutex_unlock(&r->lock);
+    if (!rk) return;
+    rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_destroy(rk);
+}
+
+/* --- Before the first send: the topic and every schema */
+
+static void ask_for_topic(struct relay *r) {
+    static const char *const config[] = {"retention.ms", "-1", "cleanup.policy", "delete", NULL};
+    struct failure why;
+    r->topic_ready = kafka_ensure_topic(r->producer, r->topic, PARTITIONS, config, ASK_MS, &why) == OK;
+    if (r->topic_ready)
+        health_set(r->o.health, "kafka producer", HEALTH_OK, "publishes to %s", r->topic);
+    else
+        health_set(
+            r->o.health, "kafka producer", HEALTH_WAITING, "waiting for Kafka at %s: %s", r->o.settings->kafka,
+            why.text);
+}
+
+static void ask_for_schemas(struct relay *r) {
+    struct failure why;
+    for (size_t i = 0; i < r->types_n; i++) {
+        verdict v = registry_id(r->o.registry, r->types[i].subject, &r->types[i].schema_id, &why);
+        if (v == OK) continue;
+        if (v == RETRY)
+            health_set(
+                r->o.health, "schemas", HEALTH_WAITING, "waiting for the registry to take the schema of %s",
+                r->types[i].type);
+        else
+            health_set(
+                r->o.health, "schemas", HEALTH_FAILED,
+                "nothing is published: the registry refused the schema of %s: %s", r->types[i].type, why.text);
+        return;
+    }
+    r->schemas_ready = true;
+    health_set(r->o.health, "schemas", HEALTH_OK, "%zu registered", r->types_n);
+}
+
+/* --- Sending */
+
+static const struct own_type *type_of(const struct relay *r, const char *name) {
+    for (size_t i = 0; i < r->types_n; i++)
+        if (!strcmp(r->types[i].type, name)) return &r->types[i];
+    return NULL;
+}
+
+/* CloudEvents 1.0, Kafka binding, binary mode; W3C Trace Context. */
+static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *row) {
+    char id[UUID_TEXT], time[TIME_TEXT];
+    struct uuid event_id = {{0}};
+    size_t n;
+    const void *bytes = rows_blob(row, 1, &n);
+    if (n == sizeof event_id.bytes) memcpy(event_id.bytes, bytes, n);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(7);
+    const char *const pairs[][2] = {
+        {"ce_specversion", "1.0"},
+        {"ce_id", uuid_text(event_id, id)},
+        {"ce_type", rows_text(row, 2)},
+        {"ce_source", r->o.settings->public_url},
+        {"ce_time", time_text(rows_int(row, 6), time)},
+        {"content-type", "application/avro"},
+        {"traceparent", rows_text(row, 5)},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
+    return headers;
+}
+
+/* False when the producer takes no more for now. */
+static bool send_row(struct relay *r, const struct rows *row) {
+    const struct own_type *type = type_of(r, rows_text(row, 2));
+    if (!type) {
+        health_set(
+            r->o.health, "schemas", HEALTH_FAILED,
+            "nothing more is published: the outbox holds a %s, which this program has no schema of", rows_text(row, 2));
+        return false;
+    }
+    size_t body_n;
+    const void *body = rows_blob(row, 4, &body_n);
+    const char *key = rows_text(row, 3);
+    struct buffer record = BUFFER(EVENT_BYTES_MAX + FRAME_SIZE);
+    frame_write(&record, type->schema_id);
+    buffer_bytes(&record, body, body_n);
+    rd_kafka_headers_t *headers = headers_of(r, row);
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        r->producer, RD_KAFKA_V_TOPIC(r->topic), RD_KAFKA_V_KEY(key, strlen(key)),
+        RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *)(intptr_t)rows_int(row, 0)), RD_KAFKA_V_END);
+    buffer_free(&record);
+    if (!error) return true;
+    rd_kafka_headers_destroy(headers);
+    if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        log_line(LOG_WARNING, "could not hand an event to the producer", "reason", rd_kafka_err2str(error), NULL);
+        r->failed = true;
+    }
+    return false;
+}
+
+static void send_waiting(struct relay *r) {
+    if (r->in_flight >= WINDOW / 2) return; /* in halves, so that a full window is not read row by row */
+    struct connection *c = store_reader(r->o.store);
+    struct rows row = store_rows(
+        c,
+        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
+        value_int(r->last_row), value_int(WINDOW - r->in_flight));
+    while (rows_next(&row)) {
+        if (!send_row(r, &row)) break;
+        r->last_row = rows_int(&row, 0);
+        r->in_flight++;
+    }
+    rows_close(&row);
+}
+
+/* The only place where an event counts as published. */
+static void mark_sent(struct relay *r) {
+    if (!r->done_n) return;
+    struct failure why;
+    struct connection *c = store_begin(r->o.store);
+    int64_t now = clock_ms();
+    for (int i = 0; i < r->done_n; i++)
+        (void)store_run(
+            c, "UPDATE outbox SET sent_at = ?, partition = ?, record_offset = ? WHERE id = ?", value_int(now),
+            value_int(r->done[i].partition), value_int(r->done[i].offset), value_int(r->done[i].row));
+    if (store_commit(c, &why) != OK) {
+        log_line(LOG_ERROR, "could not mark events as sent; trying again", "reason", why.text, NULL);
+        return;
+    }
+    metric_add(METRIC_events_sent, r->done_n);
+    r->done_n = 0;
+}
+
+/* --- The thread */
+
+static void relay_step(struct relay *r) {
+    struct failure why;
+    if (!r->producer && producer_open(r, &why) != OK) {
+        health_set(r->o.health, "kafka producer", HEALTH_FAILED, "%s", why.text);
+        usleep(ASK_MS * 1000);
+        return;
+    }
+    if (!r->topic_ready) ask_for_topic(r);
+    if (!r->schemas_ready) ask_for_schemas(r);
+    if (r->topic_ready && r->schemas_ready && !r->failed && !r->done_n) send_waiting(r);
+    rd_kafka_poll(r->producer, r->topic_ready && !r->failed ? 1000 : 50);
+    mark_sent(r);
+    if (r->failed && !r->done_n) producer_close(r);
+}
+
+static void *relay_run(void *relay) {
+    struct relay *r = relay;
+    while (!r->stopping) relay_step(r);
+    if (r->producer && r->topic_ready) rd_kafka_flush(r->producer, 500);
+    mark_sent(r);
+    producer_close(r);
+    return NULL;
+}
+
+static void add_type(void *context, const char *type, const char *text, size_t n) {
+    struct relay *r = context;
+    if (r->types_n == TYPES_MAX) return;
+    struct own_type *t = &r->types[r->types_n++];
+    t->type = type;
+    snprintf(t->subject, sizeof t->subject, "%s-%s", r->topic, type); /* TopicRecordNameStrategy */
+    registry_publish(r->o.registry, t->subject, text, n);
+}
+
+verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why) {
+    struct relay *r = *out = calloc(1, sizeof *r);
+    if (!r) return fail(why, FATAL, "out of memory");
+    r->o = *o;
+    pthread_mutex_init(&r->lock, NULL);
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.events", o->settings->service);
+    settings_scoped(o->settings, name, r->topic, sizeof r->topic);
+    verdict v = producer_open(r, why); /* a wrong -X property is said at the start */
+    if (v != OK) return v;
+    outbox_each(o->outbox, add_type, r);
+    r->running = !pthread_create(&r->thread, NULL, relay_run, r);
+    return r->running ? OK : fail(why, FATAL, "could not start the relay's thread");
+}
+
+void relay_wake(struct relay *r) {
+    if (!r) return;
+    pthread_mutex_lock(&r->lock);
+    if (r->queue) rd_kafka_queue_yield(r->queue);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void relay_stop(struct relay **out) {
+    struct relay *r = *out;
+    if (!r) return;
+    r->stopping = true;
+    relay_wake(r);
+    if (r->running)
+        pthread_join(r->thread, NULL);
+    else
+        producer_close(r);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+    *out = NULL;
+}

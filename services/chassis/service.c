@@ -1,0 +1,211 @@
+#include "chassis/service.h"
+
+#include "chassis/assets.h"
+#include "chassis/consumer.h"
+#include "chassis/health.h"
+#include "chassis/log.h"
+#include "chassis/registry.h"
+#include "chassis/relay.h"
+#include "chassis/status.h"
+#include "chassis/subscribers.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MIGRATIONS_MAX = 64, STOP_SECONDS = 2, BODY_MAX = 64 * 1024, BODY_MS = 5000 };
+
+static atomic_bool ended; /* by service_end() */
+
+/* --- Starting */
+
+/* schema.sql is the team's version 1, schema.2.sql what brings it to version 2, and so on. */
+static size_t migrations_collect(struct migration m[MIGRATIONS_MAX]) {
+    size_t n = 0;
+    m[n++] = (struct migration){"chassis", 1, asset_find("tables.sql")->bytes};
+    for (int version = 1; n < MIGRATIONS_MAX; version++) {
+        char name[32] = "schema.sql";
+        if (version > 1) snprintf(name, sizeof name, "schema.%d.sql", version);
+        const struct asset *file = asset_find(name);
+        if (!file) break;
+        m[n++] = (struct migration){"team", version, file->bytes};
+    }
+    return n;
+}
+
+static verdict start_store(struct runtime *rt, struct failure *why) {
+    struct migration migrations[MIGRATIONS_MAX];
+    char name[400], path[4096];
+    settings_scoped(rt->settings, rt->settings->service, name, sizeof name);
+    snprintf(path, sizeof path, "%s/%s.db", rt->settings->data_dir, name);
+    verdict v = store_open(&rt->store, path, migrations, migrations_collect(migrations), why);
+    if (v == OK) health_set(rt->health, "store", HEALTH_OK, "writes");
+    return v;
+}
+
+static void registry_changed(void *context) {
+    struct runtime *rt = context;
+    pthread_mutex_lock(&rt->wiring);
+    if (rt->wired) {
+        relay_wake(rt->relay);
+        consumer_wake(rt->consumer);
+    }
+    pthread_mutex_unlock(&rt->wiring);
+}
+
+static void set_wired(struct runtime *rt, bool wired) {
+    pthread_mutex_lock(&rt->wiring);
+    rt->wired = wired;
+    pthread_mutex_unlock(&rt->wiring);
+    if (wired) registry_changed(rt); /* what changed before this */
+}
+
+static verdict start_registry(struct runtime *rt, struct failure *why) {
+    const struct settings *s = rt->settings;
+    struct registry_options o = {
+        .url = s->registry,
+        .user = *s->registry_user ? s->registry_user : NULL,
+        .password = *s->registry_password ? s->registry_password : NULL,
+        .timeout_ms = (int)s->registry_timeout_ms,
+        .unknown_id_ms = (int)s->unknown_id_ms,
+        .health = rt->health,
+        .changed = registry_changed,
+        .context = rt,
+    };
+    return registry_start(&rt->registry, &o, why);
+}
+
+static verdict start_relay(struct runtime *rt, struct failure *why) {
+    struct relay_options o = {rt->settings, rt->store, rt->outbox, rt->registry, rt->health};
+    return relay_start(&rt->relay, &o, why);
+}
+
+static verdict start_http(struct runtime *rt, struct failure *why) {
+    static const struct resource none[] = {{0}};
+    const struct resource *tables[] = {rt->service->resources ? rt->service->resources : none, status_resources};
+    struct http_options o = {
+        .host = rt->settings->host,
+        .port = (int)rt->settings->port,
+        .threads = (int)rt->settings->http_threads,
+        .body_max = BODY_MAX,
+        .body_ms = BODY_MS,
+        .tables = tables,
+        .tables_n = 2,
+        .context = rt,
+        .decorate = status_decorate,
+    };
+    return http_start(&rt->http, &o, why);
+}
+
+verdict
+service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
+    *rt = (struct runtime){.service = service, .settings = settings, .started_at = clock_ms(), .health = health_new()};
+    pthread_mutex_init(&rt->wiring, NULL);
+    const struct asset *schemas;
+    size_t schemas_n;
+    assets_service(&schemas, &schemas_n);
+    verdict v = start_store(rt, why);
+    if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
+    if (v == OK) v = start_registry(rt, why);
+    if (v == OK) v = start_relay(rt, why);
+    if (v == OK) v = consumer_start(&rt->consumer, rt, why);
+    if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK) v = start_http(rt, why);
+    if (v == OK)
+        set_wired(rt, true);
+    else
+        service_stop(rt);
+    return v;
+}
+
+void service_stop(struct runtime *rt) {
+    set_wired(rt, false);
+    http_stop(&rt->http);
+    subscribers_stop(&rt->subscribers);
+    consumer_stop(&rt->consumer);
+    relay_stop(&rt->relay);
+    registry_stop(&rt->registry);
+    outbox_close(&rt->outbox);
+    store_close(&rt->store);
+    health_free(&rt->health);
+    pthread_mutex_destroy(&rt->wiring);
+}
+
+/* --- main */
+
+void service_end(const char *why) {
+    log_line(LOG_ERROR, "cannot go on; ending, to be started again", "reason", why, NULL);
+    ended = true;
+    kill(getpid(), SIGTERM);
+}
+
+static enum log_level level_of(const char *name) {
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(names[i], name)) return (enum log_level)i;
+    return LOG_INFO;
+}
+
+/* Nothing is lost by ending at once: what was acknowledged is committed. So a hanging library does not hold up a stop.
+ */
+static void *watchdog(void *unused) {
+    (void)unused;
+    struct timespec wait = {STOP_SECONDS, 0};
+    nanosleep(&wait, NULL);
+    log_line(LOG_WARNING, "the orderly stop took too long; ending at once", NULL);
+    _exit(ended ? 1 : 0);
+}
+
+static void run_until_signal(sigset_t *signals) {
+    int signal;
+    sigwait(signals, &signal);
+    log_line(LOG_INFO, "stopping", "signal", strsignal(signal), NULL);
+    pthread_t thread;
+    if (!pthread_create(&thread, NULL, watchdog, NULL)) pthread_detach(thread);
+}
+
+int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]) {
+    extern char **environ;
+    struct settings settings;
+    struct failure why;
+    struct runtime rt;
+    char number[24];
+    log_start(name, LOG_INFO);
+    if (settings_read(&settings, name, port, argc, argv, environ, &why) != OK) {
+        fprintf(stderr, "%s: %s\n", name, why.text);
+        settings_free(&settings);
+        return 2;
+    }
+    if (settings.help || settings.table) {
+        if (settings.help)
+            settings_help(&settings, service->duty);
+        else
+            settings_table();
+        settings_free(&settings);
+        return 0;
+    }
+    log_start(name, level_of(settings.log_level));
+    /* All threads inherit the mask; this one alone takes the signals. A peer that hangs up must not end the process. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (service_start(&rt, service, &settings, &why) != OK) {
+        log_line(LOG_ERROR, "could not start", "reason", why.text, NULL);
+        settings_free(&settings);
+        return 1;
+    }
+    log_line(LOG_INFO, "ready", "port", log_number(number, http_port(rt.http)), "namespace", settings.namespace, NULL);
+    run_until_signal(&signals);
+    service_stop(&rt);
+    settings_free(&settings);
+    log_line(LOG_INFO, "stopped", NULL);
+    return ended ? 1 : 0;
+}

@@ -1,0 +1,177 @@
+#include "chassis/subscribers.h"
+
+#include "chassis/kafka.h"
+#include "chassis/log.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { EVERY_MS = 400, ANSWER_MS = 2000, PARTITIONS = 6, NAME_SIZE = 400 };
+
+struct subscribers {
+    struct runtime *rt;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *answers;
+    char topic[NAME_SIZE], own_group[NAME_SIZE];
+    pthread_t thread;
+    bool running, stopping;
+    pthread_mutex_t lock;
+    pthread_cond_t stop;
+};
+
+/* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
+static rd_kafka_event_t *answer_await(struct subscribers *s, rd_kafka_event_type_t type) {
+    rd_kafka_event_t *event = rd_kafka_queue_poll(s->answers, ANSWER_MS + 500);
+    if (event && rd_kafka_event_type(event) == type && !rd_kafka_event_error(event)) return event;
+    if (event) rd_kafka_event_destroy(event);
+    return NULL;
+}
+
+static rd_kafka_AdminOptions_t *options_new(struct subscribers *s, rd_kafka_admin_op_t operation) {
+    char text[200];
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(s->rk, operation);
+    rd_kafka_AdminOptions_set_request_timeout(options, ANSWER_MS, text, sizeof text);
+    return options;
+}
+
+/* {"team": {"0": next offset, …}} for one group, if it has read this service's topic. False: no answer. */
+static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *teams) {
+    rd_kafka_topic_partition_list_t *wanted = rd_kafka_topic_partition_list_new(PARTITIONS);
+    rd_kafka_topic_partition_list_add_range(wanted, s->topic, 0, PARTITIONS - 1);
+    rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, wanted);
+    rd_kafka_AdminOptions_t *options = options_new(s, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_ListConsumerGroupOffsets(s->rk, &question, 1, options, s->answers);
+    rd_kafka_event_t *event = answer_await(s, RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT);
+    size_t n = 0;
+    const rd_kafka_group_result_t **groups = event ? rd_kafka_ListConsumerGroupOffsets_result_groups(
+                                                         rd_kafka_event_ListConsumerGroupOffsets_result(event), &n)
+                                                   : NULL;
+    const rd_kafka_topic_partition_list_t *found = n ? rd_kafka_group_result_partitions(groups[0]) : NULL;
+    json_t *offsets = json_object();
+    for (int i = 0; found && i < found->cnt; i++) {
+        char partition[24];
+        if (found->elems[i].offset >= 0)
+            json_object_set_new(
+                offsets, log_number(partition, found->elems[i].partition), json_integer(found->elems[i].offset));
+    }
+    if (json_object_size(offsets)) json_object_set(teams, team, offsets);
+    json_decref(offsets);
+    if (event) rd_kafka_event_destroy(event);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_ListConsumerGroupOffsets_destroy(question);
+    rd_kafka_topic_partition_list_destroy(wanted);
+    return event != NULL;
+}
+
+/* The team of a group of this namespace; NULL for other groups and for this service's own. */
+static const char *team_of(const struct subscribers *s, const char *group) {
+    const char *namespace = s->rt->settings->namespace;
+    size_t n = strlen(namespace);
+    if (!strcmp(group, s->own_group)) return NULL;
+    if (!n) return strchr(group, '.') ? NULL : group;
+    return !strncmp(group, namespace, n) && group[n] == '.' ? group + n + 1 : NULL;
+}
+
+/* Every team with its offsets; NULL when Kafka does not answer. The caller's. */
+static json_t *teams_ask(struct subscribers *s) {
+    rd_kafka_AdminOptions_t *options = options_new(s, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+    rd_kafka_ListConsumerGroups(s->rk, options, s->answers);
+    rd_kafka_event_t *event = answer_await(s, RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT);
+    rd_kafka_AdminOptions_destroy(options);
+    if (!event) return NULL;
+    const rd_kafka_ListConsumerGroups_result_t *result = rd_kafka_event_ListConsumerGroups_result(event);
+    size_t n, errors;
+    const rd_kafka_ConsumerGroupListing_t **groups = rd_kafka_ListConsumerGroups_result_valid(result, &n);
+    rd_kafka_ListConsumerGroups_result_errors(result, &errors);
+    bool answered = !errors; /* a coordinator that is away would make its groups look gone */
+    json_t *teams = json_object();
+    for (size_t i = 0; answered && i < n; i++) {
+        const char *group = rd_kafka_ConsumerGroupListing_group_id(groups[i]), *team = team_of(s, group);
+        if (team) answered = group_ask(s, group, team, teams);
+    }
+    rd_kafka_event_destroy(event);
+    if (answered) return teams;
+    json_decref(teams);
+    return NULL;
+}
+
+static void teams_store(struct subscribers *s, json_t *teams) {
+    const char *team, *partition;
+    json_t *offsets, *offset;
+    struct failure why;
+    struct connection *c = store_begin(s->rt->store);
+    (void)store_run(c, "DELETE FROM subscriber_offset");
+    json_object_foreach(teams, team, offsets) json_object_foreach(offsets, partition, offset)(void) store_run(
+        c, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES (?, ?, ?)", value_text(team),
+        value_int(atoll(partition)), value_int(json_integer_value(offset)));
+    if (store_commit(c, &why) != OK)
+        log_line(LOG_WARNING, "could not keep the subscribers' offsets", "reason", why.text, NULL);
+}
+
+/* False when it is time to stop. */
+static bool subscribers_sleep(struct subscribers *s) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += EVERY_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) until.tv_sec++, until.tv_nsec -= 1000000000L;
+    pthread_mutex_lock(&s->lock);
+    if (!s->stopping) pthread_cond_timedwait(&s->stop, &s->lock, &until);
+    bool go_on = !s->stopping;
+    pthread_mutex_unlock(&s->lock);
+    return go_on;
+}
+
+static void *subscribers_run(void *subscribers) {
+    struct subscribers *s = subscribers;
+    json_t *known = NULL;
+    do {
+        json_t *teams = teams_ask(s);
+        if (!teams || json_equal(teams, known)) {
+            json_decref(teams);
+            continue;
+        }
+        teams_store(s, teams);
+        json_decref(known);
+        known = teams;
+    } while (subscribers_sleep(s));
+    json_decref(known);
+    return NULL;
+}
+
+verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why) {
+    static const char *const pairs[] = {NULL};
+    struct subscribers *s = *out = calloc(1, sizeof *s);
+    if (!s) return fail(why, FATAL, "out of memory");
+    s->rt = rt;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->stop, NULL);
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.events", rt->settings->service);
+    settings_scoped(rt->settings, name, s->topic, sizeof s->topic);
+    settings_scoped(rt->settings, rt->settings->service, s->own_group, sizeof s->own_group);
+    verdict v = kafka_open(&s->rk, RD_KAFKA_PRODUCER, rt->settings, NULL, NULL, pairs, why);
+    if (v != OK) return v;
+    s->answers = rd_kafka_queue_new(s->rk);
+    s->running = !pthread_create(&s->thread, NULL, subscribers_run, s);
+    return s->running ? OK : fail(why, FATAL, "could not start the subscribers' thread");
+}
+
+void subscribers_stop(struct subscribers **out) {
+    struct subscribers *s = *out;
+    if (!s) return;
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->stop);
+    pthread_mutex_unlock(&s->lock);
+    if (s->answers) rd_kafka_queue_yield(s->answers);
+    if (s->running) pthread_join(s->thread, NULL);
+    if (s->answers) rd_kafka_queue_destroy(s->answers);
+    if (s->rk) rd_kafka_destroy(s->rk);
+    pthread_cond_destroy(&s->stop);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+    *out = NULL;
+}
