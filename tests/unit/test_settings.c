@@ -1,0 +1,150 @@
+#include "chassis/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { MOST = 8 };
+
+static verdict read_settings(struct settings *s, char *flags[MOST], char *environment[MOST], struct failure *why) {
+    char *argv[MOST + 1] = {(char *)"sales"};
+    int argc = 1;
+    for (; flags && flags[argc - 1]; argc++) argv[argc] = flags[argc - 1];
+    char *none[] = {NULL};
+    return settings_read(s, "sales", 8001, argc, argv, environment ? environment : none, why);
+}
+#define LIST(...) ((char *[MOST]){__VA_ARGS__})
+
+static void defaults_stand(void **state) {
+    (void)state;
+    struct settings s;
+    struct failure why;
+    assert_int_equal(read_settings(&s, NULL, NULL, &why), OK);
+    assert_int_equal(s.port, 8001);
+    assert_string_equal(s.host, "127.0.0.1");
+    assert_string_equal(s.kafka, "127.0.0.1:9092");
+    assert_string_equal(s.public_url, "http://localhost:8001");
+    assert_string_equal(s.instance, "sales");
+    assert_string_equal(s.registry_password, "");
+    settings_free(&s);
+}
+
+static void a_flag_wins_over_the_environment(void **state) {
+    (void)state;
+    struct settings s;
+    struct failure why;
+    char *environment[MOST] = {(char *)"RETURNS_PORT=9000", (char *)"RETURNS_DATA_DIR=/tmp/x", (char *)"OTHER=1"};
+    assert_int_equal(
+        read_settings(&s, LIST((char *)"--port=9001", (char *)"--kafka", (char *)"a:1,b:2"), environment, &why), OK);
+    assert_int_equal(s.port, 9001);
+    assert_string_equal(s.data_dir, "/tmp/x");
+    assert_string_equal(s.kafka, "a:1,b:2");
+    settings_free(&s);
+}
+
+static void properties_pass_through(void **state) {
+    (void)state;
+    struct settings s;
+    struct failure why;
+    char *flags[MOST] = {(char *)"-X", (char *)"security.protocol=ssl", (char *)"-Xsasl.password=a=b"};
+    assert_int_equal(read_settings(&s, flags, NULL, &why), OK);
+    assert_int_equal(s.properties_n, 2);
+    assert_string_equal(s.properties[0].name, "security.protocol");
+    assert_string_equal(s.properties[1].value, "a=b");
+    settings_free(&s);
+}
+
+static void a_properties_file_is_read(void **state) {
+    (void)state;
+    char path[] = "/tmp/properties-XXXXXX", flag[64];
+    int file = mkstemp(path);
+    assert_true(dprintf(file, "# a comment\n\nclient.rack=r1\n") > 0);
+    close(file);
+    snprintf(flag, sizeof flag, "--kafka-config=%s", path);
+    struct settings s;
+    struct failure why;
+    assert_int_equal(read_settings(&s, LIST(flag), NULL, &why), OK);
+    assert_int_equal(s.properties_n, 1);
+    assert_string_equal(s.properties[0].value, "r1");
+    settings_free(&s);
+    unlink(path);
+}
+
+static void a_secret_comes_from_its_file(void **state) {
+    (void)state;
+    char path[] = "/tmp/secret-XXXXXX", variable[64];
+    int file = mkstemp(path);
+    assert_int_equal(write(file, "geheim\n", 7), 7);
+    close(file);
+    snprintf(variable, sizeof variable, "RETURNS_REGISTRY_PASSWORD_FILE=%s", path);
+    struct settings s;
+    struct failure why;
+    assert_int_equal(read_settings(&s, NULL, LIST(variable), &why), OK);
+    assert_string_equal(s.registry_password, "geheim");
+    settings_free(&s);
+    unlink(path);
+    assert_int_equal(read_settings(&s, NULL, LIST(variable), &why), REJECT);
+    assert_non_null(strstr(why.text, path));
+    settings_free(&s);
+}
+
+/* Each wrong setting is refused, with the setting and the value in the message. */
+static void wrong_settings_are_quoted(void **state) {
+    (void)state;
+    const struct {
+        char *flags[MOST];
+        const char *says[3];
+    } wrong[] = {
+        {{(char *)"--port=eighty"}, {"--port", "\"eighty\"", "65535"}},
+        {{(char *)"--port=65536"}, {"--port", "\"65536\"", "65535"}},
+        {{(char *)"--port="}, {"--port", "\"\"", "number"}},
+        {{(char *)"--batch=0"}, {"--batch", "\"0\"", "10000"}},
+        {{(char *)"--batch", (char *)"5x"}, {"--batch", "\"5x\"", "number"}},
+        {{(char *)"--log-level=loud"}, {"--log-level", "\"loud\"", "debug"}},
+        {{(char *)"--namespace=Big"}, {"namespace", "\"Big\"", "a-z"}},
+        {{(char *)"--namespace=a.b"}, {"namespace", "\"a.b\"", "a-z"}},
+        {{(char *)"--nonsense=1"}, {"--nonsense", "no such flag", "--help"}},
+        {{(char *)"--portly=1"}, {"--portly", "no such flag", "--help"}},
+        {{(char *)"--kafka"}, {"--kafka", "needs a value", ""}},
+        {{(char *)"-X"}, {"-X", "name=value", ""}},
+        {{(char *)"-X", (char *)"novalue"}, {"-X", "\"novalue\"", "name=value"}},
+        {{(char *)"--kafka-config=/does/not/exist"}, {"kafka-config", "/does/not/exist", "No such file"}},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct settings s;
+        struct failure why;
+        assert_int_equal(read_settings(&s, (char **)wrong[i].flags, NULL, &why), REJECT);
+        for (int k = 0; k < 3; k++)
+            if (!strstr(why.text, wrong[i].says[k])) fail_msg("\"%s\" does not say %s", why.text, wrong[i].says[k]);
+        settings_free(&s);
+    }
+}
+
+static void the_namespace_is_put_before(void **state) {
+    (void)state;
+    struct settings s = {.namespace = ""};
+    char out[64];
+    assert_string_equal(settings_scoped(&s, "support.events", out, sizeof out), "support.events");
+    s.namespace = "demo2";
+    assert_string_equal(settings_scoped(&s, "support.events", out, sizeof out), "demo2.support.events");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_stand),
+        cmocka_unit_test(a_flag_wins_over_the_environment),
+        cmocka_unit_test(properties_pass_through),
+        cmocka_unit_test(a_properties_file_is_read),
+        cmocka_unit_test(a_secret_comes_from_its_file),
+        cmocka_unit_test(wrong_settings_are_quoted),
+        cmocka_unit_test(the_namespace_is_put_before),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,268 @@
+/* the store and the audit log in it; what was stored is looked at through a connection of the test's own */
+#include "chassis/audit.h"
+#include "chassis/store.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "chassis/assets.h"
+
+struct fixture {
+    char folder[64], path[128];
+    struct store *store;
+};
+
+static const char *chassis_tables(void) {
+    for (size_t i = 0; i < chassis_assets_n; i++)
+        if (!strcmp(chassis_assets[i].name, "tables.sql")) return chassis_assets[i].bytes;
+    fail_msg("tables.sql is not among the chassis's assets");
+    return NULL;
+}
+
+static verdict open_store(struct fixture *f, struct failure *why) {
+    const struct migration migrations[] = {
+        {"chassis", 1, chassis_tables()},
+        {"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"},
+    };
+    return store_open(&f->store, f->path, migrations, 2, why);
+}
+
+static int setup(void **state) {
+    struct fixture *f = *state = calloc(1, sizeof *f);
+    struct failure why;
+    strcpy(f->folder, "/tmp/store-XXXXXX");
+    if (!mkdtemp(f->folder)) return -1;
+    snprintf(f->path, sizeof f->path, "%s/deep/er/test.db", f->folder);
+    return open_store(f, &why);
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    char command[128];
+    store_close(&f->store);
+    snprintf(command, sizeof command, "rm -rf '%s'", f->folder);
+    int rc = system(command);
+    free(f);
+    return rc;
+}
+
+/* One number, seen from outside. */
+static int64_t outside(const struct fixture *f, const char *sql) {
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+    assert_int_equal(sqlite3_open_v2(f->path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+    int code = sqlite3_step(stmt);
+    int64_t n = code == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : code == SQLITE_DONE ? sqlite3_changes(db) : -1;
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return n;
+}
+
+static void what_is_committed_is_there(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    struct connection *c = store_begin(f->store);
+    assert_int_equal(
+        store_run(c, "INSERT INTO thing VALUES (?, ?, ?)", value_text("Ж"), value_int(7), value_blob("\0\1", 2)), 1);
+    assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing"), 0);
+    assert_int_equal(store_commit(c, &why), OK);
+    assert_int_equal(outside(f, "SELECT n FROM thing WHERE name = 'Ж' AND raw = x'0001'"), 7);
+    struct connection *reader = store_reader(f->store);
+    assert_int_equal(store_int(reader, -1, "SELECT n FROM thing"), 7);
+    assert_int_equal(store_int(reader, -1, "SELECT n FROM thing WHERE n > ?", value_int(8)), -1);
+    json_t *rows = store_json(reader, "SELECT name, n, raw, NULL AS absent FROM thing");
+    char *text = json_dumps(rows, JSON_COMPACT);
+    assert_string_equal(text, "[{\"name\":\"Ж\",\"n\":7,\"raw\":\"0001\",\"absent\":null}]");
+    free(text);
+    json_decref(rows);
+}
+
+static void what_is_rolled_back_is_not(void **state) {
+    struct fixture *f = *state;
+    struct connection *c = store_begin(f->store);
+    (void)store_run(c, "INSERT INTO thing (name) VALUES ('a')");
+    store_rollback(c);
+    assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing"), 0);
+}
+
+/* A handler that looks at no result cannot commit half of what it did. */
+static void an_error_sticks(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    struct connection *c = store_begin(f->store);
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES ('a', 1)");
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES ('b', -1)");
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES ('c', 1)");
+    assert_int_equal(store_state(c), REJECT);
+    assert_int_equal(store_commit(c, &why), REJECT);
+    assert_non_null(strstr(why.text, "CHECK"));
+    assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing"), 0);
+    c = store_begin(f->store);
+    assert_int_equal(store_state(c), OK);
+    (void)store_run(c, "INSERT INTO nowhere VALUES (1)");
+    assert_int_equal(store_commit(c, &why), FATAL);
+}
+
+static void a_savepoint_takes_back_one_record(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    struct connection *c = store_begin(f->store);
+    store_savepoint(c);
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES ('kept', 1)");
+    store_release(c);
+    store_savepoint(c);
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES ('lost', 1)");
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES ('bad', -1)");
+    store_undo(c);
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES ('after', 1)");
+    assert_int_equal(store_commit(c, &why), OK);
+    assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing WHERE name IN ('kept', 'after')"), 2);
+    assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing"), 2);
+}
+
+static void a_second_owner_is_refused(void **state) {
+    struct fixture *f = *state, second = *f;
+    struct failure why;
+    assert_int_equal(open_store(&second, &why), RETRY);
+    assert_non_null(strstr(why.text, "another running process"));
+}
+
+static void a_newer_database_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    store_close(&f->store);
+    assert_int_equal(outside(f, "UPDATE schema_version SET version = 2 WHERE owner = 'team'"), 1);
+    assert_int_equal(open_store(f, &why), FATAL);
+    assert_non_null(strstr(why.text, "version 2 of the team's tables"));
+}
+
+static void a_failed_migration_leaves_nothing(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    store_close(&f->store);
+    const struct migration migrations[] = {
+        {"chassis", 1, ""}, {"team", 1, ""}, {"team", 2, "CREATE TABLE half (a TEXT); CREATE TABLE thing (a TEXT)"}};
+    assert_int_equal(store_open(&f->store, f->path, migrations, 3, &why), FATAL);
+    assert_non_null(strstr(why.text, "migration 2 of the team's tables"));
+    assert_int_equal(outside(f, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'half'"), 0);
+    assert_int_equal(open_store(f, &why), OK);
+}
+
+/* --- Audit */
+
+static void append(struct fixture *f, const char *topic, int64_t offset, const char *summary) {
+    struct failure why;
+    struct uuid id = uuid_make();
+    struct connection *c = store_begin(f->store);
+    audit_append(
+        c, &(struct audit_row){
+               .action = "try",
+               .outcome = "handled",
+               .actor = "support",
+               .return_id = "R-1",
+               .event_id = &id,
+               .event_type = "returns.support.RefundRequest",
+               .topic = topic,
+               .partition = 2,
+               .offset = offset,
+               .summary = summary,
+               .trace_id = "t"});
+    assert_int_equal(store_commit(c, &why), OK);
+}
+
+static bool intact(struct fixture *f) {
+    json_t *answer = audit_verify(store_reader(f->store));
+    bool yes = json_is_true(json_object_get(answer, "intact"));
+    assert_true(yes || json_object_get(answer, "broken"));
+    json_decref(answer);
+    return yes;
+}
+
+static void audit_rows_come_newest_first(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 5; i++) append(f, i % 2 ? NULL : "support.events", i, "text Ж <b>");
+    json_t *page = audit_page(store_reader(f->store), &(struct audit_filter){.limit = 3});
+    json_t *rows = json_object_get(page, "rows");
+    assert_int_equal(json_array_size(rows), 3);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(rows, 0), "id")), 5);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "summary")), "text Ж <b>");
+    assert_int_equal(json_integer_value(json_object_get(page, "next")), 3);
+    assert_true(json_is_null(json_object_get(json_array_get(rows, 1), "topic")));
+    json_decref(page);
+    page = audit_page(
+        store_reader(f->store),
+        &(struct audit_filter){.limit = 3, .before = 3, .return_id = "R-1", .outcome = "handled"});
+    assert_int_equal(json_array_size(json_object_get(page, "rows")), 2);
+    assert_true(json_is_null(json_object_get(page, "next")));
+    json_decref(page);
+    page = audit_page(store_reader(f->store), &(struct audit_filter){.limit = 3, .until = 1});
+    assert_int_equal(json_array_size(json_object_get(page, "rows")), 0);
+    json_decref(page);
+    assert_int_equal(outside(f, "SELECT n FROM tally WHERE outcome = 'handled'"), 5);
+}
+
+static void one_record_has_one_row(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    append(f, "support.events", 7, "first");
+    struct connection *c = store_begin(f->store);
+    audit_append(
+        c, &(struct audit_row){
+               .action = "try",
+               .outcome = "handled",
+               .actor = "x",
+               .topic = "support.events",
+               .partition = 2,
+               .offset = 7,
+               .summary = ""});
+    assert_int_equal(store_commit(c, &why), REJECT);
+}
+
+static void every_tampering_is_found(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 6; i++) append(f, i % 2 ? NULL : "support.events", i, "text");
+    assert_true(intact(f));
+    const char *const tampering[][2] = {
+        {"UPDATE audit SET summary = 'text!' WHERE id = 3", "UPDATE audit SET summary = 'text' WHERE id = 3"},
+        {"UPDATE audit SET at = at + 1 WHERE id = 3", "UPDATE audit SET at = at - 1 WHERE id = 3"},
+        {"UPDATE audit SET actor = NULLIF('a', 'b') WHERE id = 1", "UPDATE audit SET actor = 'support' WHERE id = 1"},
+        {"UPDATE audit SET record_offset = 99 WHERE id = 5", "UPDATE audit SET record_offset = 4 WHERE id = 5"},
+        {"UPDATE audit SET id = 60 WHERE id = 6", "UPDATE audit SET id = 6 WHERE id = 60"},
+        {"UPDATE audit_chain SET rows = rows + 1 WHERE chain = 'by-hand'",
+         "UPDATE audit_chain SET rows = rows - 1 WHERE chain = 'by-hand'"},
+    };
+    for (size_t i = 0; i < sizeof tampering / sizeof *tampering; i++) {
+        assert_int_equal(outside(f, tampering[i][0]), 1);
+        if (intact(f)) fail_msg("not found: %s", tampering[i][0]);
+        assert_int_equal(outside(f, tampering[i][1]), 1);
+        assert_true(intact(f));
+    }
+    assert_int_equal(outside(f, "DELETE FROM audit WHERE id = 6"), 1);
+    assert_false(intact(f));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_committed_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_rolled_back_is_not, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_error_sticks, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_savepoint_takes_back_one_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_owner_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_newer_database_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_migration_leaves_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(audit_rows_come_newest_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_record_has_one_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_tampering_is_found, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
