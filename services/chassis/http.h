@@ -24,6 +24,7 @@ struct resource {
     const char *page;     /* template; NULL: the function answers with exchange_send() itself */
     void (*get)(struct exchange *x);  /* NULL: 405. HEAD comes with it */
     void (*post)(struct exchange *x); /* NULL: 405 */
+    const char *nav;                  /* what the navigation of the pages calls it; NULL: it is not in there */
 };
 
 struct exchange {

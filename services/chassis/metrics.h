@@ -34,4 +34,5 @@ enum metric {
 void metric_add(enum metric m, int64_t n);
 int64_t metric_read(enum metric m);
 void metrics_write(struct buffer *out); /* each as returns_<name>_total with HELP and TYPE */
+/* Another series of the same name has help NULL. labels: NULL, or as they stand between the braces, escaped. */
 void metrics_gauge(struct buffer *out, const char *name, const char *help, const char *labels, double value);

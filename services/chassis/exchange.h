@@ -1,0 +1,45 @@
+/* exchange: what is behind an exchange (http.h), for the files of the web server only.
+ *
+ *     http.c takes a request ─▶ router.c finds its resource ─▶ body.c reads its body ─▶ the resource's function
+ *            sends the answer ◀─ exchange.c writes problem, page or JSON ◀────────────────────────┘            */
+#pragma once
+
+#include "chassis/http.h"
+#include "chassis/ids.h"
+
+struct mg_connection;
+
+struct exchange_private {
+    const struct http_options *options;
+    struct mg_connection *connection;
+    json_t *parameters, *query;                         /* objects of text */
+    json_t *headers;                                    /* of the answer */
+    struct buffer sent;                                 /* by exchange_send() */
+    char content_type[128];                             /* of sent; "" when nothing was */
+    json_t *problem, *problem_fields, *problem_members; /* NULL: none */
+    char *body;
+    bool body_unread; /* the client is still sending: answer, then close */
+    char trace_parent[TRACE_PARENT];
+};
+
+void exchange_open(
+    struct exchange *x, struct exchange_private *p, const struct http_options *o, struct mg_connection *c);
+void exchange_close(struct exchange *x);
+bool exchange_refused(const struct exchange *x); /* a problem was set */
+
+/* Writes the answer's body and returns its content type. May turn the answer into a 500. */
+const char *exchange_render(struct exchange *x, struct buffer *out);
+const char *exchange_title(int status); /* "Not Found" */
+
+/* router.c: the resource at x->path, with x->api, the parameters and the page set, or NULL. The path must be checked.
+ */
+const struct resource *router_find(struct exchange *x);
+const char *router_allow(const struct resource *r);                     /* "GET, HEAD, POST" */
+MUST_CHECK verdict router_check(const char *path, struct failure *why); /* REJECT: broken encoding, encoded slash, … */
+
+/* body.c */
+enum { PAIRS_MAX = 200, JSON_DEPTH_MAX = 32 };
+MUST_CHECK verdict form_read(const char *text, size_t n, json_t **out, struct failure *why);
+MUST_CHECK long percent_decode(const char *text, size_t n, bool plus_is_space, char *out); /* its length; −1: broken */
+bool body_framed(struct exchange *x); /* false: refused, since where the body ends is not certain */
+bool body_read(struct exchange *x);   /* false: refused */

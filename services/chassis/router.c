@@ -1,0 +1,71 @@
+#include "chassis/exchange.h"
+#include "chassis/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+verdict router_check(const char *path, struct failure *why) {
+    char *decoded = malloc(strlen(path) + 1);
+    if (!decoded) return fail(why, RETRY, "out of memory");
+    long n = percent_decode(path, strlen(path), false, decoded);
+    verdict v = OK;
+    if (n < 0)
+        v = fail(why, REJECT, "the path \"%.200s\" holds a %% that is not followed by two hexadecimal digits", path);
+    else if (!utf8_valid(decoded, (size_t)n))
+        v = fail(why, REJECT, "the path \"%.200s\" is not UTF-8 once it is percent-decoded", path);
+    else if (strcasestr(path, "%2f"))
+        v = fail(why, REJECT, "the path \"%.200s\" holds an encoded slash (%%2F), which no address here has", path);
+    for (long i = 0; v == OK && i < n; i++)
+        if ((unsigned char)decoded[i] < ' ' || decoded[i] == 0x7f)
+            v = fail(why, REJECT, "the path \"%.200s\" holds a control character", path);
+    free(decoded);
+    return v;
+}
+
+static bool
+segment_matches(const char *pattern, size_t pattern_n, const char *segment, size_t segment_n, json_t *parameters) {
+    char text[1024], name[64];
+    if (segment_n >= sizeof text || pattern_n >= sizeof name) return false;
+    long n = percent_decode(segment, segment_n, false, text);
+    if (n < 0) return false;
+    text[n] = '\0';
+    if (pattern_n < 2 || pattern[0] != '{') return (size_t)n == pattern_n && !memcmp(text, pattern, pattern_n);
+    memcpy(name, pattern + 1, pattern_n - 2);
+    name[pattern_n - 2] = '\0';
+    return n > 0 && !json_object_set_new(parameters, name, json_string(text));
+}
+
+/* By segments of the raw path, decoded one by one, so that what is in a segment can never become a separator. */
+static bool path_matches(const char *pattern, const char *path, json_t *parameters) {
+    json_object_clear(parameters);
+    while (*pattern == '/' && *path == '/') {
+        size_t pattern_n = strcspn(++pattern, "/"), path_n = strcspn(++path, "/");
+        if (!segment_matches(pattern, pattern_n, path, path_n, parameters)) return false;
+        pattern += pattern_n;
+        path += path_n;
+    }
+    return !*pattern && !*path;
+}
+
+static bool resource_matches(const struct resource *r, struct exchange *x) {
+    json_t *parameters = x->private->parameters;
+    if (!x->api) return r->path && path_matches(r->path, x->path, parameters);
+    if (r->api_path) return *r->api_path && path_matches(r->api_path, x->path, parameters);
+    return path_matches(r->path, x->path + strlen("/api"), parameters);
+}
+
+const struct resource *router_find(struct exchange *x) {
+    const struct http_options *o = x->private->options;
+    for (size_t i = 0; i < o->tables_n; i++)
+        for (const struct resource *r = o->tables[i]; r && (r->path || r->api_path); r++)
+            if (resource_matches(r, x)) {
+                x->page = r->page;
+                return r;
+            }
+    return NULL;
+}
+
+const char *router_allow(const struct resource *r) {
+    if (r->get && r->post) return "GET, HEAD, POST";
+    return r->get ? "GET, HEAD" : "POST";
+}

@@ -1,0 +1,37 @@
+#include "chassis/utf8.h"
+
+#include "chassis/buffer.h"
+
+#include <string.h>
+
+/* How many bytes the character at p takes; 0 when none starts there. */
+static size_t character_length(const unsigned char *p, size_t n) {
+    if (p[0] < 0x80) return 1;
+    size_t length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || length > n) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
+    bool beyond = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f); /* surrogates, past U+10FFFF */
+    return overlong || beyond ? 0 : length;
+}
+
+bool utf8_valid(const char *bytes, size_t n) {
+    for (size_t i = 0, length; i < n; i += length)
+        if (!(length = character_length((const unsigned char *)bytes + i, n - i))) return false;
+    return true;
+}
+
+json_t *utf8_json(const char *text) {
+    size_t n = strlen(text);
+    if (utf8_valid(text, n)) return json_string(text);
+    struct buffer clean = BUFFER(3 * n);
+    for (size_t i = 0, length; i < n; i += length) {
+        length = character_length((const unsigned char *)text + i, n - i);
+        buffer_bytes(&clean, length ? text + i : "\xef\xbf\xbd", length ? length : 3);
+        if (!length) length = 1;
+    }
+    json_t *json = clean.failed ? NULL : json_string(clean.data);
+    buffer_free(&clean);
+    return json;
+}

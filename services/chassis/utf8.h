@@ -1,0 +1,12 @@
+/* utf8: whether bytes are text, and making text of bytes that are not. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+bool utf8_valid(const char *bytes, size_t n); /* no overlong forms, surrogates or code points past U+10FFFF */
+
+/* A JSON string of the text, with U+FFFD for every byte that is no UTF-8: for quoting what somebody sent, also when the
+ * quote was cut in the middle of a character. NULL only when there is no memory. */
+json_t *utf8_json(const char *text);
