@@ -1,0 +1,54 @@
+/* codec_private: a parsed schema, as decode.c and encode.c see it.
+ *
+ * avro-c keeps neither logical types nor defaults, and checks too little of what it reads. So a schema is parsed twice:
+ * by avro-c, which reads and writes the values, and into the tree of nodes below, by which every byte is checked before
+ * avro-c gets it. Two uses of a named type share one node; there are no cycles. */
+#pragma once
+
+#include "chassis/codec.h"
+
+#include <avro.h>
+#include <stdbool.h>
+
+/* DEPTH_MAX: of types within types. CELLS_MAX: how many values one event may hold, counted as avro-c allots memory. */
+enum { DEPTH_MAX = 32, CELLS_MAX = 1 << 20, MAP_ENTRY_CELLS = 4, PLACE_TEXT = 200 };
+
+struct member {
+    const char *name; /* of a field; NULL for branches, items and values */
+    const struct node *type;
+    const json_t *fallback; /* a field's default, or NULL */
+};
+
+struct node {
+    avro_type_t type;
+    char *full_name; /* of a record, enum or fixed; else NULL */
+    struct member
+        *members; /* a record's fields, a union's branches, the one type of an array's items or a map's values */
+    size_t members_n;
+    const json_t *symbols; /* of an enum */
+    size_t size;           /* of a fixed */
+    bool decimal;          /* bytes or fixed that hold a decimal */
+    int precision, scale;
+    size_t least; /* bytes that a value takes at the least, capped at EVENT_BYTES_MAX */
+    size_t cells; /* what a value counts against CELLS_MAX, without the items of its arrays and maps */
+    int depth;
+    bool open;         /* being parsed: another use within it is recursion */
+    struct node *next; /* the schema's list of all nodes */
+};
+
+struct schema {
+    json_t *json; /* owns the names, symbols and defaults that nodes point to */
+    struct node *nodes;
+    const struct node *root;
+    avro_schema_t avro;
+    avro_value_iface_t *values;
+};
+
+const char *node_name(const struct node *n); /* the full name, or "string", "union", … */
+
+/* Where in a value a walk is: a chain of callers' frames. */
+struct place {
+    const struct place *up; /* NULL at the record itself */
+    const char *name;       /* of a field; NULL where there is nothing to add */
+};
+const char *place_text(const struct place *at, char out[PLACE_TEXT]); /* "cost.amount"; returns out */

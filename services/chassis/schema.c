@@ -1,0 +1,376 @@
+#include "chassis/codec_private.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct parser {
+    struct schema *schema;
+    struct failure *why;
+};
+
+static const struct primitive {
+    const char *name;
+    avro_type_t type;
+    size_t least;
+} primitives[] = {
+    {"null", AVRO_NULL, 0},   {"boolean", AVRO_BOOLEAN, 1}, {"int", AVRO_INT32, 1},   {"long", AVRO_INT64, 1},
+    {"float", AVRO_FLOAT, 4}, {"double", AVRO_DOUBLE, 8},   {"bytes", AVRO_BYTES, 1}, {"string", AVRO_STRING, 1},
+};
+enum { PRIMITIVES_N = sizeof primitives / sizeof *primitives };
+
+static const struct primitive *primitive_find(const char *name) {
+    for (size_t i = 0; i < PRIMITIVES_N; i++)
+        if (!strcmp(primitives[i].name, name)) return &primitives[i];
+    return NULL;
+}
+
+const char *node_name(const struct node *n) {
+    if (n->full_name) return n->full_name;
+    for (size_t i = 0; i < PRIMITIVES_N; i++)
+        if (primitives[i].type == n->type) return primitives[i].name;
+    return n->type == AVRO_UNION ? "union" : n->type == AVRO_ARRAY ? "array" : "map";
+}
+
+const char *place_text(const struct place *at, char out[PLACE_TEXT]) {
+    out[0] = '\0';
+    if (!at) return out;
+    place_text(at->up, out);
+    size_t n = strlen(out);
+    if (at->name) snprintf(out + n, PLACE_TEXT - n, "%s%s", n ? "." : "", at->name);
+    return out;
+}
+
+/* --- Names */
+
+static bool name_part_valid(const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        bool letter = (text[i] >= 'a' && text[i] <= 'z') || (text[i] >= 'A' && text[i] <= 'Z') || text[i] == '_';
+        if (!letter && (i == 0 || text[i] < '0' || text[i] > '9')) return false;
+    }
+    return n > 0;
+}
+
+static bool name_valid(const char *text) {
+    for (;; text++) {
+        size_t n = strcspn(text, ".");
+        if (!name_part_valid(text, n)) return false;
+        text += n;
+        if (!*text) return true;
+    }
+}
+
+/* The namespace that a name without one gets; *n is 0 for none. */
+static const char *scope_space(const struct node *scope, size_t *n) {
+    const char *dot = scope ? strrchr(scope->full_name, '.') : NULL;
+    *n = dot ? (size_t)(dot - scope->full_name) : 0;
+    return *n ? scope->full_name : "";
+}
+
+/* The caller's; NULL: out of memory. */
+static char *name_qualify(const char *name, const char *space, size_t space_n) {
+    char *full;
+    bool bare = strchr(name, '.') || !space_n;
+    int n = bare ? asprintf(&full, "%s", name) : asprintf(&full, "%.*s.%s", (int)space_n, space, name);
+    return n < 0 ? NULL : full;
+}
+
+static struct node *node_find(const struct schema *s, const char *full_name) {
+    for (struct node *n = s->nodes; n; n = n->next)
+        if (n->full_name && !strcmp(n->full_name, full_name)) return n;
+    return NULL;
+}
+
+static verdict name_define(struct parser *p, struct node *node, const json_t *json, const struct node *scope) {
+    const char *name = json_string_value(json_object_get(json, "name"));
+    const json_t *space_json = json_object_get(json, "namespace");
+    if (!name) return fail(p->why, REJECT, "a record, enum or fixed has no \"name\"");
+    if (space_json && !json_is_string(space_json))
+        return fail(p->why, REJECT, "the \"namespace\" of \"%s\" is not text", name);
+    size_t n;
+    const char *space = scope_space(scope, &n);
+    if (space_json) {
+        space = json_string_value(space_json);
+        n = strlen(space);
+    }
+    char *full = name_qualify(name, space, n);
+    if (!full) return fail(p->why, RETRY, "out of memory");
+    verdict v = OK;
+    if (!name_valid(full) || primitive_find(full))
+        v = fail(p->why, REJECT, "\"%s\" is not a name that Avro allows for a type", full);
+    else if (node_find(p->schema, full))
+        v = fail(p->why, REJECT, "the type \"%s\" is defined twice", full);
+    if (v == OK)
+        node->full_name = full;
+    else
+        free(full);
+    return v;
+}
+
+/* --- Types */
+
+static verdict
+type_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out);
+
+static struct node *node_new(struct parser *p, avro_type_t type, size_t members_n) {
+    struct node *n = calloc(1, sizeof *n);
+    if (n && members_n && !(n->members = calloc(members_n, sizeof *n->members))) {
+        free(n);
+        n = NULL;
+    }
+    if (!n) {
+        (void)!fail(p->why, RETRY, "out of memory");
+        return NULL;
+    }
+    n->type = type;
+    n->members_n = members_n;
+    n->next = p->schema->nodes;
+    p->schema->nodes = n;
+    return n;
+}
+
+/* Works out what follows from the members, when they are all there. */
+static verdict node_close(struct parser *p, struct node *n) {
+    size_t least = EVENT_BYTES_MAX, sum = 0, most_cells = 0, sum_cells = 0;
+    for (size_t i = 0; i < n->members_n; i++) {
+        const struct node *m = n->members[i].type;
+        if (m->depth >= n->depth) n->depth = m->depth + 1;
+        if (m->least < least) least = m->least;
+        if (m->cells > most_cells) most_cells = m->cells;
+        sum += m->least;
+        sum_cells += m->cells;
+    }
+    if (n->type == AVRO_RECORD)
+        n->least = sum, n->cells = 1 + sum_cells;
+    else if (n->type == AVRO_UNION)
+        n->least = 1 + least, n->cells = 2 + most_cells;
+    else
+        n->least = n->type == AVRO_FIXED ? n->size : 1, n->cells = 2 + n->size / 64;
+    if (n->least > EVENT_BYTES_MAX) n->least = EVENT_BYTES_MAX;
+    n->open = false;
+    if (n->depth > DEPTH_MAX)
+        return fail(p->why, REJECT, "\"%s\" is nested deeper than %d types", node_name(n), DEPTH_MAX);
+    if (n->cells > CELLS_MAX)
+        return fail(p->why, REJECT, "one \"%s\" could hold more than %d values", node_name(n), CELLS_MAX);
+    return OK;
+}
+
+/* A decimal whose precision and scale make no sense counts as plain bytes, as Avro demands. */
+static void node_set_logical(struct node *n, const json_t *json) {
+    const char *logical = json_string_value(json_object_get(json, "logicalType"));
+    const json_t *precision = json_object_get(json, "precision"), *scale = json_object_get(json, "scale");
+    if (!logical || strcmp(logical, "decimal") != 0) return;
+    if (!json_is_integer(precision) || (scale && !json_is_integer(scale))) return;
+    json_int_t p = json_integer_value(precision), s = json_integer_value(scale);
+    if (p < 1 || p > 64 || s < 0 || s > p) return;
+    n->decimal = true;
+    n->precision = (int)p;
+    n->scale = (int)s;
+}
+
+static verdict
+record_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out) {
+    const json_t *fields = json_object_get(json, "fields");
+    if (!json_is_array(fields)) return fail(p->why, REJECT, "a record has no list of \"fields\"");
+    struct node *n = node_new(p, AVRO_RECORD, json_array_size(fields));
+    if (!n) return p->why->kind;
+    n->open = true;
+    verdict v = name_define(p, n, json, scope);
+    for (size_t i = 0; v == OK && i < n->members_n; i++) {
+        const json_t *field = json_array_get(fields, i);
+        const char *name = json_string_value(json_object_get(field, "name"));
+        if (!name || !name_part_valid(name, strlen(name)))
+            return fail(
+                p->why, REJECT, "field %zu of \"%s\" has no name that Avro allows: \"%s\"", i + 1, n->full_name,
+                name ? name : "");
+        for (size_t j = 0; j < i; j++)
+            if (!strcmp(n->members[j].name, name))
+                return fail(p->why, REJECT, "\"%s\" has two fields \"%s\"", n->full_name, name);
+        n->members[i].name = name;
+        n->members[i].fallback = json_object_get(field, "default");
+        v = type_parse(p, json_object_get(field, "type"), n, level, &n->members[i].type);
+    }
+    *out = n;
+    return v == OK ? node_close(p, n) : v;
+}
+
+static verdict enum_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out) {
+    const json_t *symbols = json_object_get(json, "symbols");
+    size_t symbols_n = json_array_size(symbols);
+    struct node *n = node_new(p, AVRO_ENUM, 0);
+    if (!n) return p->why->kind;
+    verdict v = name_define(p, n, json, scope);
+    if (v != OK) return v;
+    if (!symbols_n) return fail(p->why, REJECT, "the enum \"%s\" has no \"symbols\"", n->full_name);
+    json_t *seen = json_object();
+    for (size_t i = 0; v == OK && i < symbols_n; i++) {
+        const char *symbol = json_string_value(json_array_get(symbols, i));
+        if (!symbol || !name_part_valid(symbol, strlen(symbol)) || json_object_get(seen, symbol))
+            v = fail(
+                p->why, REJECT, "symbol %zu of the enum \"%s\" is no valid name or there twice: \"%s\"", i + 1,
+                n->full_name, symbol ? symbol : "");
+        else if (json_object_set_new(seen, symbol, json_true()))
+            v = fail(p->why, RETRY, "out of memory");
+    }
+    json_decref(seen);
+    n->symbols = symbols;
+    *out = n;
+    return v == OK ? node_close(p, n) : v;
+}
+
+static verdict fixed_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out) {
+    json_int_t size = json_integer_value(json_object_get(json, "size"));
+    struct node *n = node_new(p, AVRO_FIXED, 0);
+    if (!n) return p->why->kind;
+    verdict v = name_define(p, n, json, scope);
+    if (v != OK) return v;
+    if (size < 1 || size > EVENT_BYTES_MAX)
+        return fail(
+            p->why, REJECT, "the fixed \"%s\" has the \"size\" %lld; it must be 1 to %d", n->full_name, (long long)size,
+            (int)EVENT_BYTES_MAX);
+    n->size = (size_t)size;
+    node_set_logical(n, json);
+    *out = n;
+    return node_close(p, n);
+}
+
+/* items: what its member is called in the schema's text. */
+static verdict list_parse(
+    struct parser *p, const json_t *json, avro_type_t type, const char *items, const struct node *scope, int level,
+    const struct node **out) {
+    struct node *n = node_new(p, type, 1);
+    if (!n) return p->why->kind;
+    verdict v = type_parse(p, json_object_get(json, items), scope, level, &n->members[0].type);
+    if (v != OK) return v;
+    if (!n->members[0].type->least)
+        return fail(
+            p->why, REJECT, "the \"%s\" of an %s of \"%s\" take no bytes; a short record could claim billions of them",
+            items, node_name(n), node_name(n->members[0].type));
+    *out = n;
+    return node_close(p, n);
+}
+
+static verdict
+union_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out) {
+    struct node *n = node_new(p, AVRO_UNION, json_array_size(json));
+    if (!n) return p->why->kind;
+    if (!n->members_n) return fail(p->why, REJECT, "a union has no branches");
+    for (size_t i = 0; i < n->members_n; i++) {
+        const struct node *branch;
+        verdict v = type_parse(p, json_array_get(json, i), scope, level, &branch);
+        if (v != OK) return v;
+        if (branch->type == AVRO_UNION) return fail(p->why, REJECT, "a union stands directly within a union");
+        for (size_t j = 0; j < i; j++)
+            if (!strcmp(node_name(n->members[j].type), node_name(branch)))
+                return fail(p->why, REJECT, "a union has two branches of the type \"%s\"", node_name(branch));
+        n->members[i].type = branch;
+    }
+    *out = n;
+    return node_close(p, n);
+}
+
+/* A type that is only named: a primitive, or one defined before. attributes: the object around the name, or NULL. */
+static verdict name_parse(
+    struct parser *p, const char *name, const json_t *attributes, const struct node *scope, const struct node **out) {
+    const struct primitive *primitive = primitive_find(name);
+    if (primitive) {
+        struct node *n = node_new(p, primitive->type, 0);
+        if (!n) return p->why->kind;
+        n->least = primitive->least;
+        n->cells = 1;
+        if (n->type == AVRO_BYTES) node_set_logical(n, attributes);
+        *out = n;
+        return OK;
+    }
+    size_t space_n;
+    const char *space = scope_space(scope, &space_n);
+    char *full = name_qualify(name, space, space_n);
+    if (!full) return fail(p->why, RETRY, "out of memory");
+    const struct node *n = node_find(p->schema, full);
+    verdict v = OK;
+    if (!n)
+        v = fail(p->why, REJECT, "the type \"%s\" is not defined before its use", full);
+    else if (n->open)
+        v = fail(p->why, REJECT, "the type \"%s\" contains itself; recursive schemas are not read", full);
+    free(full);
+    *out = n;
+    return v;
+}
+
+static verdict
+type_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out) {
+    if (++level > DEPTH_MAX) return fail(p->why, REJECT, "types are nested deeper than %d", DEPTH_MAX);
+    if (json_is_array(json)) return union_parse(p, json, scope, level, out);
+    const char *type = json_string_value(json_is_object(json) ? json_object_get(json, "type") : json);
+    if (!type) return fail(p->why, REJECT, "a \"type\" is missing, or is neither a name, an object nor a union");
+    if (json_is_string(json)) return name_parse(p, type, NULL, scope, out);
+    if (!strcmp(type, "record")) return record_parse(p, json, scope, level, out);
+    if (!strcmp(type, "enum")) return enum_parse(p, json, scope, out);
+    if (!strcmp(type, "fixed")) return fixed_parse(p, json, scope, out);
+    if (!strcmp(type, "array")) return list_parse(p, json, AVRO_ARRAY, "items", scope, level, out);
+    if (!strcmp(type, "map")) return list_parse(p, json, AVRO_MAP, "values", scope, level, out);
+    return name_parse(p, type, json, scope, out);
+}
+
+/* avro-c has one error text for the whole process, and leaks when it refuses: so it gets only what has passed above. */
+static verdict avro_open(struct schema *s, const char *text, size_t n, struct failure *why) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    verdict v = OK;
+    pthread_mutex_lock(&lock);
+    if (avro_schema_from_json_length(text, n, &s->avro)) {
+        s->avro = NULL;
+        v = fail(why, REJECT, "avro-c does not read it: %s", avro_strerror());
+    } else if (!(s->values = avro_generic_class_from_schema(s->avro))) {
+        v = fail(why, RETRY, "out of memory");
+    }
+    pthread_mutex_unlock(&lock);
+    return v;
+}
+
+verdict schema_parse(const char *text, size_t n, struct schema **out, struct failure *why) {
+    struct failure reason = {0};
+    json_error_t error;
+    *out = NULL;
+    if (n > SCHEMA_BYTES_MAX)
+        return fail(why, REJECT, "the schema has %zu bytes; at most %d are read", n, (int)SCHEMA_BYTES_MAX);
+    json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    if (!json) return fail(why, REJECT, "the schema is not JSON: line %d: %s", error.line, error.text);
+    struct schema *s = calloc(1, sizeof *s);
+    if (!s) {
+        json_decref(json);
+        return fail(why, RETRY, "could not read the schema: out of memory");
+    }
+    s->json = json;
+    struct parser p = {s, &reason};
+    verdict v = type_parse(&p, json, NULL, 0, &s->root);
+    if (v == OK && s->root->type != AVRO_RECORD)
+        v = fail(&reason, REJECT, "it is a \"%s\", and an event is a record", node_name(s->root));
+    if (v == OK) v = avro_open(s, text, n, &reason);
+    if (v == OK) {
+        *out = s;
+        return OK;
+    }
+    schema_free(&s);
+    return fail(why, v, "could not read the schema: %s", reason.text);
+}
+
+void schema_free(struct schema **schema) {
+    struct schema *s = *schema;
+    if (!s) return;
+    *schema = NULL;
+    if (s->values) avro_value_iface_decref(s->values);
+    if (s->avro) avro_schema_decref(s->avro);
+    for (struct node *n = s->nodes, *next; n; n = next) {
+        next = n->next;
+        free(n->full_name);
+        free(n->members);
+        free(n);
+    }
+    json_decref(s->json);
+    free(s);
+}
+
+const char *schema_name(const struct schema *s) {
+    return s->root->full_name;
+}
