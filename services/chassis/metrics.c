@@ -32,5 +32,5 @@ void metrics_gauge(struct buffer *out, const char *name, const char *help, const
     if (help) buffer_format(out, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
     buffer_text(out, name);
     if (labels && *labels) buffer_format(out, "{%s}", labels);
-    buffer_format(out, value == floor(value) && fabs(value) < 1e15 ? " %.0f\n" : " %.17g\n", value);
+    buffer_format(out, value == floor(value) && fabs(value) < 1e15 ? " %.0f\n" : " %.15g\n", value);
 }

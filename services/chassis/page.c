@@ -1,0 +1,92 @@
+#include "chassis/page.h"
+
+#include "chassis/assets.h"
+#include "chassis/status.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+/* "2026-11-21 09:28:51" of the RFC 3339 text at `from`. */
+void page_add_moment(json_t *object, const char *from, const char *name) {
+    const char *rfc = json_string_value(json_object_get(object, from));
+    char text[20] = "";
+    if (!rfc) return;
+    snprintf(text, sizeof text, "%s", rfc);
+    if (text[0] && text[10]) text[10] = ' ';
+    json_object_set_new(object, name, json_string(text));
+}
+
+void page_add_tone(json_t *object, const char *from) {
+    static const char *const tones[][2] = {{"ok", "ok"},       {"up", "ok"},           {"handled", "ok"},
+                                           {"accepted", "ok"}, {"waiting", "wait"},    {"declined", "wait"},
+                                           {"failed", "bad"},  {"quarantined", "bad"}, {"refused", "wait"}};
+    const char *state = json_string_value(json_object_get(object, from));
+    for (size_t i = 0; state && i < sizeof tones / sizeof *tones; i++)
+        if (!strcmp(tones[i][0], state)) json_object_set_new(object, "tone", json_string(tones[i][1]));
+}
+
+/* False: the database could not be read, and that was answered. */
+bool page_reader_ok(struct exchange *x, struct connection *reader) {
+    if (store_state(reader) == OK) return true;
+    exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(x, 503, "The database could not be read: %s", store_error(reader));
+    return false;
+}
+
+static char style_url[64];
+
+/* FNV-1a: it only has to differ when the file does. */
+static void style_hash(void) {
+    const struct asset *file = asset_find("style.css");
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; file && i < file->n; i++) hash = (hash ^ (unsigned char)file->bytes[i]) * 1099511628211u;
+    snprintf(style_url, sizeof style_url, "/style.css?v=%016llx", (unsigned long long)hash);
+}
+
+static const char *style(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, style_hash);
+    return style_url;
+}
+
+void page_style_get(struct exchange *x) {
+    const struct asset *file = asset_find("style.css");
+    const char *version = exchange_query(x, "v");
+    if (version && !strcmp(version, strchr(style(), '=') + 1))
+        exchange_set_header(x, "Cache-Control", "public, max-age=31536000, immutable");
+    exchange_send(x, 200, "text/css; charset=utf-8", file->bytes, file->n);
+}
+
+static bool nav_has(const json_t *nav, const struct resource *r) {
+    json_t *item;
+    size_t i;
+    json_array_foreach(nav, i, item) if (
+        !strcmp(json_string_value(json_object_get(item, "path")), r->path) ||
+        !strcmp(json_string_value(json_object_get(item, "label")), r->nav)) return true;
+    return false;
+}
+
+/* A page that a service has of its own takes the place of the chassis's. */
+static void nav_add(json_t *nav, const struct resource *table, const char *current) {
+    for (const struct resource *r = table; r && (r->path || r->api_path); r++)
+        if (r->nav && r->path && !nav_has(nav, r))
+            json_array_append_new(
+                nav,
+                json_pack("{s:s, s:s, s:b}", "path", r->path, "label", r->nav, "current", !strcmp(r->path, current)));
+}
+
+void status_decorate(struct exchange *x, json_t *data) {
+    struct runtime *rt = x->context;
+    json_t *nav = json_array();
+    nav_add(nav, rt->service->resources, x->path);
+    nav_add(nav, status_resources, x->path);
+    json_object_set_new(data, "nav", nav);
+    json_object_set_new(data, "style", json_string(style()));
+    json_object_set_new(
+        data, "service",
+        json_pack(
+            "{s:s, s:s, s:s}", "name", rt->settings->service, "title", rt->service->title, "duty", rt->service->duty));
+    if (!json_object_get(data, "heading")) /* a problem, or a page that has none */
+        json_object_set(data, "heading", json_object_get(data, json_object_get(data, "title") ? "title" : "service"));
+}

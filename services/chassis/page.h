@@ -1,0 +1,17 @@
+/* page: what the chassis's own pages have in common. A data function gives data; what only people need, such as a moment
+ * in words or the colour of a state, is added when it is rendered as a page. */
+#pragma once
+
+#include "chassis/service.h"
+
+void page_add_moment(json_t *object, const char *from, const char *name); /* "2026-11-21 09:28:51" of an RFC 3339 member */
+void page_add_tone(json_t *object, const char *from);                     /* "tone": ok, wait or bad, by a state or outcome */
+bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read; answered with 503 */
+
+/* The functions behind status_resources. */
+void audit_get(struct exchange *x);
+void audit_verify_get(struct exchange *x);
+void probe_livez_get(struct exchange *x);
+void probe_readyz_get(struct exchange *x);
+void probe_metrics_get(struct exchange *x);
+void page_style_get(struct exchange *x);
