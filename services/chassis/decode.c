@@ -185,8 +185,8 @@ walk_block(struct walk *w, const struct node *n, const struct place *place, int6
 static verdict walk_items(struct walk *w, const struct node *n, const struct place *place, json_t *keys) {
     const struct node *item = n->members[0].type;
     for (;;) {
-        const unsigned char *end;
-        int64_t count;
+        const unsigned char *end = NULL;
+        int64_t count = 0;
         verdict v = walk_block(w, n, place, &count, &end);
         if (v != OK || !count) return v;
         for (int64_t i = 0; i < count; i++) {
@@ -311,6 +311,11 @@ static json_t *union_json(const struct node *n, const avro_value_t *value) {
     return value_json(n->members[index].type, &branch);
 }
 
+/* A copy: jansson counts the references of what is shared, but not between threads. */
+static json_t *symbol_json(const struct node *n, int index) {
+    return json_string(json_string_value(json_array_get(n->symbols, (size_t)index)));
+}
+
 static json_t *number_json(const struct node *n, const avro_value_t *value) {
     int boolean = 0;
     int32_t integer = 0;
@@ -336,8 +341,7 @@ static json_t *value_json(const struct node *n, const avro_value_t *value) {
     case AVRO_STRING: return avro_value_get_string(value, &text, &size) ? NULL : json_stringn_nocheck(text, size - 1);
     case AVRO_BYTES: return avro_value_get_bytes(value, &bytes, &size) ? NULL : bytes_json(n, bytes, size);
     case AVRO_FIXED: return avro_value_get_fixed(value, &bytes, &size) ? NULL : bytes_json(n, bytes, size);
-    case AVRO_ENUM:
-        return avro_value_get_enum(value, &index) ? NULL : json_incref(json_array_get(n->symbols, (size_t)index));
+    case AVRO_ENUM: return avro_value_get_enum(value, &index) ? NULL : symbol_json(n, index);
     case AVRO_RECORD: return record_json(n, value);
     case AVRO_UNION: return union_json(n, value);
     case AVRO_ARRAY:

@@ -38,6 +38,12 @@ static verdict mismatch(struct filling *f, const struct place *place, const stru
     return unfit(f, place, "is %s; the schema wants \"%s\"", kinds[json_typeof(json)], node_name(n));
 }
 
+/* "" for text that a NUL would cut: no decimal and no symbol. */
+static const char *plain_text(const json_t *json) {
+    const char *text = json_string_value(json);
+    return text && strlen(text) == json_string_length(json) ? text : "";
+}
+
 /* --- Bytes and decimals */
 
 /* "-12.5" in units of 10^-scale. */
@@ -66,7 +72,7 @@ decimal_parse(struct filling *f, const struct node *n, const char *text, const s
 
 static verdict decimal_fill(
     struct filling *f, const struct node *n, const char *text, avro_value_t *value, const struct place *place) {
-    int64_t number;
+    int64_t number = 0;
     verdict v = decimal_parse(f, n, text, place, &number);
     if (v != OK) return v;
     unsigned char bytes[8];
@@ -100,7 +106,7 @@ static bool bytes_from_text(const json_t *json, unsigned char *out, size_t *n) {
 
 static verdict bytes_fill(
     struct filling *f, const struct node *n, const json_t *json, avro_value_t *value, const struct place *place) {
-    if (n->decimal && !f->from_schema) return decimal_fill(f, n, json_string_value(json), value, place);
+    if (n->decimal && !f->from_schema) return decimal_fill(f, n, plain_text(json), value, place);
     unsigned char *bytes = malloc(json_string_length(json) + 1);
     size_t size;
     verdict v;
@@ -131,7 +137,7 @@ static bool record_fits(const struct node *n, const json_t *json) {
 }
 
 static int symbol_find(const struct node *n, const char *text) {
-    for (size_t i = 0; text && i < json_array_size(n->symbols); i++)
+    for (size_t i = 0; i < json_array_size(n->symbols); i++)
         if (!strcmp(json_string_value(json_array_get(n->symbols, i)), text)) return (int)i;
     return -1;
 }
@@ -157,7 +163,7 @@ static bool branch_fits(const struct node *n, const json_t *json) {
     json_int_t integer = json_integer_value(json);
     switch (n->type) {
     case AVRO_INT32: return integer >= INT32_MIN && integer <= INT32_MAX;
-    case AVRO_ENUM: return symbol_find(n, json_string_value(json)) >= 0;
+    case AVRO_ENUM: return symbol_find(n, plain_text(json)) >= 0;
     case AVRO_RECORD: return record_fits(n, json);
     default: return true;
     }
@@ -248,7 +254,7 @@ static verdict number_fill(
 
 static verdict
 enum_fill(struct filling *f, const struct node *n, const json_t *json, avro_value_t *value, const struct place *place) {
-    const char *text = json_string_value(json);
+    const char *text = plain_text(json);
     int index = symbol_find(n, text);
     if (index < 0) return unfit(f, place, "is \"%s\", no symbol of \"%s\"", text, n->full_name);
     return filled(f, avro_value_set_enum(value, index));

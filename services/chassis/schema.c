@@ -313,18 +313,36 @@ type_parse(struct parser *p, const json_t *json, const struct node *scope, int l
     return name_parse(p, type, json, scope, out);
 }
 
+/* The schema without what avro-c ignores anyway; a default such as "\u0000", a decimal 0, is a syntax error to it. */
+static json_t *schema_bare(const json_t *json) {
+    static const char *const kept[] = {"type", "name", "namespace", "fields", "symbols", "size", "items", "values"};
+    json_t *bare = json_is_array(json) ? json_array() : json_is_object(json) ? json_object() : json_deep_copy(json);
+    for (size_t i = 0; i < json_array_size(json); i++)
+        json_array_append_new(bare, schema_bare(json_array_get(json, i)));
+    for (size_t i = 0; json_is_object(json) && i < sizeof kept / sizeof *kept; i++) {
+        const json_t *member = json_object_get(json, kept[i]);
+        if (member) json_object_set_new(bare, kept[i], schema_bare(member));
+    }
+    return bare;
+}
+
 /* avro-c has one error text for the whole process, and leaks when it refuses: so it gets only what has passed above. */
-static verdict avro_open(struct schema *s, const char *text, size_t n, struct failure *why) {
+static verdict avro_open(struct schema *s, struct failure *why) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    json_t *bare = schema_bare(s->json);
+    char *text = json_dumps(bare, JSON_COMPACT);
+    json_decref(bare);
+    if (!text) return fail(why, RETRY, "out of memory");
     verdict v = OK;
     pthread_mutex_lock(&lock);
-    if (avro_schema_from_json_length(text, n, &s->avro)) {
+    if (avro_schema_from_json_length(text, strlen(text), &s->avro)) {
         s->avro = NULL;
         v = fail(why, REJECT, "avro-c does not read it: %s", avro_strerror());
     } else if (!(s->values = avro_generic_class_from_schema(s->avro))) {
         v = fail(why, RETRY, "out of memory");
     }
     pthread_mutex_unlock(&lock);
+    free(text);
     return v;
 }
 
@@ -334,7 +352,7 @@ verdict schema_parse(const char *text, size_t n, struct schema **out, struct fai
     *out = NULL;
     if (n > SCHEMA_BYTES_MAX)
         return fail(why, REJECT, "the schema has %zu bytes; at most %d are read", n, (int)SCHEMA_BYTES_MAX);
-    json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!json) return fail(why, REJECT, "the schema is not JSON: line %d: %s", error.line, error.text);
     struct schema *s = calloc(1, sizeof *s);
     if (!s) {
@@ -346,7 +364,7 @@ verdict schema_parse(const char *text, size_t n, struct schema **out, struct fai
     verdict v = type_parse(&p, json, NULL, 0, &s->root);
     if (v == OK && s->root->type != AVRO_RECORD)
         v = fail(&reason, REJECT, "it is a \"%s\", and an event is a record", node_name(s->root));
-    if (v == OK) v = avro_open(s, text, n, &reason);
+    if (v == OK) v = avro_open(s, &reason);
     if (v == OK) {
         *out = s;
         return OK;
