@@ -1,0 +1,272 @@
+#include "helper_world.h"
+
+#include "chassis/codec.h"
+#include "chassis/health.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 10000 };
+
+/* --- The registry */
+
+static int answer(struct mg_connection *c, int status, const char *body) {
+    mg_printf(
+        c, "HTTP/1.1 %d x\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+        status, strlen(body), body);
+    return 1;
+}
+
+static int registry_register(struct world *w, struct mg_connection *c, const char *subject) {
+    char body[20000], text[100];
+    int n = 0, more;
+    while (n < (int)sizeof body - 1 && (more = mg_read(c, body + n, sizeof body - 1 - (size_t)n)) > 0) n += more;
+    body[n] = '\0';
+    if (w->registry_refuses)
+        return answer(c, 409, "{\"error_code\":409,\"message\":\"field serial_number is missing\"}");
+    json_t *request = json_loads(body, 0, NULL);
+    const char *schema = json_string_value(json_object_get(request, "schema"));
+    int id = schema ? world_schema(w, schema) : 0;
+    if (id) {
+        pthread_mutex_lock(&w->lock);
+        free(w->subjects[id - 1]);
+        w->subjects[id - 1] = strdup(subject);
+        pthread_mutex_unlock(&w->lock);
+    }
+    json_decref(request);
+    snprintf(text, sizeof text, "{\"id\":%d}", id);
+    return id ? answer(c, 200, text) : answer(c, 422, "{\"error_code\":42201,\"message\":\"no schema\"}");
+}
+
+static int registry_schema_of(struct world *w, struct mg_connection *c, int id) {
+    if (id < 1 || id > w->schemas_n || (w->registry_hidden_from && id >= w->registry_hidden_from))
+        return answer(c, 404, "{\"error_code\":40403,\"message\":\"Schema not found\"}");
+    pthread_mutex_lock(&w->lock);
+    json_t *found = json_pack("{s:s}", "schema", w->schemas[id - 1]);
+    pthread_mutex_unlock(&w->lock);
+    char *text = json_dumps(found, JSON_COMPACT);
+    answer(c, 200, text);
+    free(text);
+    json_decref(found);
+    return 1;
+}
+
+static int on_request(struct mg_connection *c, void *world) {
+    struct world *w = world;
+    const struct mg_request_info *info = mg_get_request_info(c);
+    const char *uri = info->local_uri;
+    if (w->registry_down) return answer(c, 503, "{\"error_code\":503,\"message\":\"away\"}");
+    if (!strncmp(uri, "/config/", 8)) return answer(c, 200, "{\"compatibility\":\"FULL_TRANSITIVE\"}");
+    if (!strncmp(uri, "/schemas/ids/", 13)) return registry_schema_of(w, c, atoi(uri + 13));
+    if (!strncmp(uri, "/subjects/", 10) && !strcmp(info->request_method, "POST"))
+        return registry_register(w, c, uri + 10);
+    return answer(c, 404, "{\"error_code\":404,\"message\":\"no such path\"}");
+}
+
+int world_schema(struct world *w, const char *text) {
+    pthread_mutex_lock(&w->lock);
+    int id = 0;
+    for (int i = 0; i < w->schemas_n && !id; i++)
+        if (!strcmp(w->schemas[i], text)) id = i + 1;
+    if (!id && w->schemas_n < WORLD_SCHEMAS) {
+        w->schemas[w->schemas_n++] = strdup(text);
+        id = w->schemas_n;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return id;
+}
+
+static void registry_open(struct world *w) {
+    const char *options[] = {"listening_ports", "127.0.0.1:0", "num_threads", "4", NULL};
+    struct mg_callbacks callbacks = {0};
+    struct mg_server_port port;
+    w->registry = mg_start(&callbacks, w, options);
+    assert_non_null(w->registry);
+    mg_set_request_handler(w->registry, "/", on_request, w);
+    assert_int_equal(mg_get_server_ports(w->registry, 1, &port), 1);
+    w->registry_port = port.port;
+    snprintf(w->registry_url, sizeof w->registry_url, "http://127.0.0.1:%d", w->registry_port);
+}
+
+/* --- The world */
+
+static rd_kafka_t *client(struct world *w, rd_kafka_type_t type) {
+    char text[300];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (w->cluster)
+        assert_int_equal(
+            rd_kafka_conf_set(
+                conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(w->cluster), text, sizeof text),
+            0);
+    if (type == RD_KAFKA_CONSUMER)
+        assert_int_equal(rd_kafka_conf_set(conf, "group.id", "the-test", text, sizeof text), 0);
+    rd_kafka_t *rk = rd_kafka_new(type, conf, text, sizeof text);
+    assert_non_null(rk);
+    return rk;
+}
+
+void world_open(struct world *w) {
+    memset(w, 0, sizeof *w);
+    pthread_mutex_init(&w->lock, NULL);
+    strcpy(w->folder, "/tmp/world-XXXXXX");
+    assert_non_null(mkdtemp(w->folder));
+    w->host = client(w, RD_KAFKA_PRODUCER);
+    w->cluster = rd_kafka_mock_cluster_new(w->host, 1);
+    assert_non_null(w->cluster);
+    assert_int_equal(rd_kafka_mock_topic_create(w->cluster, "support.events", 6, 1), 0);
+    assert_int_equal(rd_kafka_mock_topic_create(w->cluster, "probe.events", 6, 1), 0);
+    w->producer = client(w, RD_KAFKA_PRODUCER);
+    registry_open(w);
+}
+
+void world_close(struct world *w) {
+    char command[128];
+    world_stop(w);
+    mg_stop(w->registry);
+    rd_kafka_destroy(w->producer);
+    rd_kafka_mock_cluster_destroy(w->cluster);
+    rd_kafka_destroy(w->host);
+    for (int i = 0; i < w->schemas_n; i++) {
+        free(w->schemas[i]);
+        free(w->subjects[i]);
+    }
+    pthread_mutex_destroy(&w->lock);
+    snprintf(command, sizeof command, "rm -rf '%s'", w->folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void add_flag(char flags[][200], char *argv[], int *argc, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(flags[*argc], 200, format, arguments);
+    va_end(arguments);
+    argv[*argc] = flags[*argc];
+    ++*argc;
+}
+
+void world_start(struct world *w, const struct service *service) {
+    char flags[10][200], *argv[10], *environment[] = {NULL};
+    int argc = 0;
+    struct failure why;
+    add_flag(flags, argv, &argc, "probe");
+    add_flag(flags, argv, &argc, "--port=0");
+    add_flag(flags, argv, &argc, "--data-dir=%s", w->folder);
+    add_flag(flags, argv, &argc, "--kafka=%s", rd_kafka_mock_cluster_bootstraps(w->cluster));
+    add_flag(flags, argv, &argc, "--registry=%s", w->registry_url);
+    add_flag(flags, argv, &argc, "--unknown-id-ms=300");
+    /* An idle fetch of the mock cluster waits this long in full (LIBRARIES). */
+    add_flag(flags, argv, &argc, "-Xfetch.wait.max.ms=10");
+    if (settings_read(&w->settings, "probe", 0, argc, argv, environment, &why) != OK) fail_msg("%s", why.text);
+    if (service_start(&w->rt, service, &w->settings, &why) != OK) fail_msg("%s", why.text);
+}
+
+void world_stop(struct world *w) {
+    if (!w->rt.service) return;
+    service_stop(&w->rt);
+    settings_free(&w->settings);
+    w->rt.service = NULL;
+}
+
+void world_publish(struct world *w, int partition, const char *key, const void *value, size_t n) {
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        w->producer, RD_KAFKA_V_TOPIC("support.events"), RD_KAFKA_V_PARTITION(partition),
+        RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE((void *)value, n), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_END);
+    assert_int_equal(error, 0);
+    assert_int_equal(rd_kafka_flush(w->producer, PATIENCE_MS), 0);
+}
+
+void world_publish_event(struct world *w, int partition, int schema_id, const char *json) {
+    struct failure why;
+    struct schema *schema;
+    struct buffer record = BUFFER(10000);
+    json_t *value = json_loads(json, 0, NULL);
+    assert_non_null(value);
+    if (schema_parse(w->schemas[schema_id - 1], strlen(w->schemas[schema_id - 1]), &schema, &why) != OK)
+        fail_msg("%s", why.text);
+    frame_write(&record, schema_id);
+    if (codec_encode(schema, value, &record, &why) != OK) fail_msg("%s", why.text);
+    world_publish(w, partition, json_string_value(json_object_get(value, "return_id")), record.data, record.length);
+    buffer_free(&record);
+    json_decref(value);
+    schema_free(&schema);
+}
+
+/* --- Looking at it from outside */
+
+int64_t world_int(struct world *w, const char *sql) {
+    char path[128];
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+    snprintf(path, sizeof path, "%s/probe.db", w->folder);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    sqlite3_busy_timeout(db, 1000);
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK) fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+    int64_t n = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : -1;
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return n;
+}
+
+void world_await(struct world *w, const char *sql, int64_t expected) {
+    int64_t until = clock_ms() + PATIENCE_MS, n;
+    while ((n = world_int(w, sql)) != expected && clock_ms() < until) usleep(10000);
+    if (n != expected) fail_msg("%s: is %lld, should be %lld", sql, (long long)n, (long long)expected);
+}
+
+static bool health_is(struct world *w, const char *component, const char *state, const char *word, char said[600]) {
+    json_t *all = health_json(w->rt.health), *one;
+    size_t i;
+    bool yes = false;
+    json_array_foreach(json_object_get(all, "components"), i, one) {
+        if (strcmp(json_string_value(json_object_get(one, "name")), component) != 0) continue;
+        snprintf(
+            said, 600, "%s: %s", json_string_value(json_object_get(one, "state")),
+            json_string_value(json_object_get(one, "text")));
+        yes = !strcmp(json_string_value(json_object_get(one, "state")), state) && strstr(said, word);
+    }
+    json_decref(all);
+    return yes;
+}
+
+void world_await_health(struct world *w, const char *component, const char *state, const char *word) {
+    int64_t until = clock_ms() + PATIENCE_MS;
+    char said[600] = "nothing";
+    while (!health_is(w, component, state, word, said))
+        if (clock_ms() > until)
+            fail_msg("%s should be %s with \"%s\", is %s", component, state, word, said);
+        else
+            usleep(10000);
+}
+
+int world_read(
+    struct world *w, const char *topic, int n, void (*each)(const rd_kafka_message_t *m, void *context),
+    void *context) {
+    rd_kafka_t *rk = client(w, RD_KAFKA_CONSUMER);
+    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(6);
+    for (int i = 0; i < 6; i++) rd_kafka_topic_partition_list_add(all, topic, i)->offset = 0;
+    assert_int_equal(rd_kafka_assign(rk, all), 0);
+    rd_kafka_topic_partition_list_destroy(all);
+    int64_t until = clock_ms() + PATIENCE_MS;
+    int read = 0;
+    while (read < n && clock_ms() < until) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, 100);
+        if (!m) continue;
+        if (!m->err) {
+            each(m, context);
+            read++;
+        }
+        rd_kafka_message_destroy(m);
+    }
+    rd_kafka_consumer_close(rk);
+    rd_kafka_destroy(rk);
+    return read;
+}

@@ -1,0 +1,52 @@
+/* helper_world: all that a service needs around it, inside the test's own process: librdkafka's mock cluster, a small
+ * schema registry, a folder for its database. Faults are switched on and off by the test. */
+#pragma once
+
+#include "chassis/service.h"
+
+#include <civetweb.h>
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { WORLD_SCHEMAS = 32 };
+
+struct world {
+    rd_kafka_t *host; /* holds the mock cluster */
+    rd_kafka_mock_cluster_t *cluster;
+    rd_kafka_t *producer;
+    char *subjects[WORLD_SCHEMAS], *schemas[WORLD_SCHEMAS]; /* id = index + 1 */
+    int schemas_n;
+    pthread_mutex_t lock;
+    struct mg_context *registry;
+    int registry_port;
+    atomic_bool registry_down;       /* answers 503 */
+    atomic_bool registry_refuses;    /* answers 409 to registrations */
+    atomic_int registry_hidden_from; /* ids from this one on are not known; 0: all are */
+    char folder[64], registry_url[128];
+    struct settings settings;
+    struct runtime rt;
+};
+
+void world_open(struct world *w);
+void world_close(struct world *w);
+void world_start(struct world *w, const struct service *service); /* its database stays between starts */
+void world_stop(struct world *w);
+
+int world_schema(struct world *w, const char *text); /* known to the registry from now on; returns its id */
+void world_publish(
+    struct world *w, int partition, const char *key, const void *value, size_t n); /* to support.events */
+/* A record of the given schema; value: JSON text. */
+void world_publish_event(struct world *w, int partition, int schema_id, const char *json);
+
+/* One number from the service's database, through a connection of the test's own; -1: no row. */
+int64_t world_int(struct world *w, const char *sql);
+/* Waits until that number is as expected; fails the test after 10 s. */
+void world_await(struct world *w, const char *sql, int64_t expected);
+/* Waits until a component of the service is in the state, and its text holds the word. */
+void world_await_health(struct world *w, const char *component, const char *state, const char *word);
+/* Reads the topic from its beginning until n records came or 10 s passed; each value without its frame is given to
+ * each(). */
+int world_read(
+    struct world *w, const char *topic, int n, void (*each)(const rd_kafka_message_t *m, void *context), void *context);
