@@ -68,7 +68,7 @@ static void audit_decorate_rows(json_t *rows) {
     }
 }
 
-/* The same filters, beginning below the last row shown; "api" and "/audit" with different starts. */
+/* The same filters; with `before`, the page that goes on below that row. */
 static json_t *audit_url(struct exchange *x, const char *path, json_int_t before) {
     struct buffer url = BUFFER(16384);
     char separator = '?';
@@ -112,8 +112,14 @@ static void audit_refuse(struct exchange *x) {
         exchange_problem(x, 400, "The filter cannot be used.");
         return;
     }
+    json_t *bad = json_object(), *error;
+    size_t i;
+    json_array_foreach((json_t *)exchange_problem_fields(x), i, error)
+        json_object_set(bad, json_string_value(json_object_get(error, "field")), json_object_get(error, "detail"));
     x->status = 400;
-    x->data = json_pack("{s:[], s:n, s:b, s:O}", "rows", "next", "has_errors", 1, "errors", exchange_problem_fields(x));
+    x->data = json_pack(
+        "{s:[], s:n, s:b, s:O, s:o}", "rows", "next", "has_errors", 1, "errors", exchange_problem_fields(x), "bad",
+        bad);
     audit_decorate_page(x);
 }
 
