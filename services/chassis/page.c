@@ -1,6 +1,7 @@
 #include "chassis/page.h"
 
 #include "chassis/assets.h"
+#include "chassis/consumer.h"
 #include "chassis/status.h"
 
 #include <pthread.h>
@@ -32,6 +33,11 @@ bool page_reader_ok(struct exchange *x, struct connection *reader) {
     exchange_set_header(x, "Retry-After", "1");
     exchange_problem(x, 503, "The database could not be read: %s", store_error(reader));
     return false;
+}
+
+json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms) {
+    *oldest_unhandled_ms = 0;
+    return rt->consumer ? consumer_partitions(rt->consumer, oldest_unhandled_ms) : json_array();
 }
 
 static char style_url[64];

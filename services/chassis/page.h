@@ -7,6 +7,7 @@
 void page_add_moment(json_t *object, const char *from, const char *name); /* "2026-11-21 09:28:51" of an RFC 3339 member */
 void page_add_tone(json_t *object, const char *from);                     /* "tone": ok, wait or bad, by a state or outcome */
 bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read; answered with 503 */
+json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms); /* none where nothing is subscribed to */
 
 /* The functions behind status_resources. */
 void audit_get(struct exchange *x);

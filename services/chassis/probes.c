@@ -1,4 +1,3 @@
-#include "chassis/consumer.h"
 #include "chassis/health.h"
 #include "chassis/metrics.h"
 #include "chassis/page.h"
@@ -44,7 +43,7 @@ static double resident_bytes(void) {
 
 static void gauges_partitions(struct buffer *out, struct runtime *rt) {
     int64_t oldest = 0;
-    json_t *partitions = consumer_partitions(rt->consumer, &oldest), *partition;
+    json_t *partitions = page_partitions(rt, &oldest), *partition;
     const char *help = "Records of a partition that are not handled yet";
     size_t i;
     json_array_foreach(partitions, i, partition) {

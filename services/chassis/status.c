@@ -1,6 +1,5 @@
 #include "chassis/status.h"
 
-#include "chassis/consumer.h"
 #include "chassis/health.h"
 #include "chassis/page.h"
 
@@ -124,7 +123,7 @@ static void status_get(struct exchange *x) {
     struct connection *reader = store_reader(rt->store);
     char started[TIME_TEXT];
     int64_t oldest = 0;
-    json_t *health = health_json(rt->health), *partitions = consumer_partitions(rt->consumer, &oldest);
+    json_t *health = health_json(rt->health), *partitions = page_partitions(rt, &oldest);
     (void)store_run(reader, "BEGIN"); /* all numbers from one moment */
     x->data = json_pack(
         "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->settings->service, "title", rt->service->title,

@@ -1,0 +1,246 @@
+/* The pages that every service has, on a real database, with nothing subscribed to. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "chassis/assets.h"
+#include "chassis/health.h"
+#include "chassis/service.h"
+#include "chassis/status.h"
+#include "helper_client.h"
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct view views[] = {
+    {"Outcomes", "SELECT outcome AS \"Outcome\", id AS \"Number\" FROM audit ORDER BY id DESC"},
+    {"Empty", "SELECT outcome AS \"Nothing\" FROM audit WHERE id < 0"},
+    {0}};
+static const struct service service = {.title = "Sales", .duty = "Refunds.", .views = views};
+static const struct settings settings = {.service = "sales"};
+static struct runtime runtime = {.service = &service, .settings = &settings};
+static char folder[] = "/tmp/pages-XXXXXX";
+
+static void append(const char *outcome, const char *summary, int offset) {
+    struct failure why;
+    struct connection *c = store_begin(runtime.store);
+    audit_append(
+        c, &(struct audit_row){
+               .action = "refund the order",
+               .outcome = outcome,
+               .actor = "support",
+               .return_id = "R-1&2",
+               .event_type = "returns.support.RefundRequest",
+               .topic = "t",
+               .partition = 0,
+               .offset = offset,
+               .summary = summary});
+    assert_int_equal(store_commit(c, &why), OK);
+}
+
+static int setup(void **state) {
+    (void)state;
+    char path[64];
+    struct failure why;
+    const struct migration tables[] = {{"chassis", 1, asset_find("tables.sql")->bytes}};
+    const struct resource *resources[] = {status_resources};
+    struct http_options o = {
+        .host = "127.0.0.1",
+        .threads = 2,
+        .body_max = 1000,
+        .body_ms = 1000,
+        .tables = resources,
+        .tables_n = 1,
+        .context = &runtime,
+        .decorate = status_decorate};
+    if (!mkdtemp(folder)) return 1;
+    snprintf(path, sizeof path, "%s/x.db", folder);
+    runtime.health = health_new();
+    runtime.started_at = clock_ms();
+    if (store_open(&runtime.store, path, tables, 1, &why) != OK) return 1;
+    for (int i = 0; i < 60; i++) append(i % 10 ? "handled" : "declined", i ? "plain" : "<b>заказ שלום 📦</b>", i);
+    return http_start(&runtime.http, &o, &why) != OK;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    char command[64];
+    http_stop(&runtime.http);
+    store_close(&runtime.store);
+    health_free(&runtime.health);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    return system(command);
+}
+
+static struct answer *get(const char *target) {
+    char request[1000];
+    int n = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", target);
+    int fd = client_open(http_port(runtime.http));
+    client_send(fd, request, (size_t)n);
+    struct answer *a = client_read(fd, false);
+    close(fd);
+    return a;
+}
+
+static json_t *get_json(const char *target, int status) {
+    struct answer *a = get(target);
+    assert_int_equal(a->status, status);
+    json_t *json = json_loads(a->body, 0, NULL);
+    assert_non_null(json);
+    return json;
+}
+
+static void test_status(void **state) {
+    (void)state;
+    json_t *status = get_json("/api/status", 200), *view, *empty;
+    json_int_t handled, declined, depth, letters, oldest;
+    const char *name, *title, *health;
+    assert_int_equal(
+        json_unpack(
+            status, "{s:s, s:s, s:s, s:{s:I, s:I}, s:{s:I}, s:I, s:I, s:[], s:[o, o]}", "service", &name, "title",
+            &title, "state", &health, "outcomes", "handled", &handled, "declined", &declined, "outbox", "depth", &depth,
+            "dead_letters", &letters, "oldest_unhandled_ms", &oldest, "partitions", "views", &view, &empty),
+        0);
+    assert_string_equal(name, "sales");
+    assert_string_equal(health, "up");
+    assert_int_equal(handled, 54);
+    assert_int_equal(declined, 6);
+    assert_int_equal(depth + letters, 0);
+    assert_int_equal(json_array_size(json_object_get(view, "rows")), 50); /* the cap */
+    assert_string_equal(json_string_value(json_array_get(json_object_get(empty, "columns"), 0)), "Nothing");
+    json_t *row = json_array_get(json_object_get(view, "rows"), 0);
+    assert_int_equal(json_integer_value(json_array_get(row, 1)), 60);
+    assert_null(json_object_get(status, "nav"));
+    assert_null(json_object_get(status, "heading"));
+    json_decref(status);
+}
+
+static void test_status_page(void **state) {
+    (void)state;
+    health_set(runtime.health, "kafka", HEALTH_WAITING, "waits for <Kafka>");
+    struct answer *a = get("/");
+    assert_int_equal(a->status, 200);
+    assert_non_null(strstr(a->body, "<html lang=\"en\">"));
+    assert_non_null(strstr(a->body, "waits for &lt;Kafka&gt;"));
+    assert_non_null(strstr(a->body, "None is assigned yet."));
+    assert_non_null(strstr(a->body, "aria-current=\"page\">Status</a>"));
+    assert_null(strstr(a->body, "href=\"/status\""));
+    health_set(runtime.health, "kafka", HEALTH_OK, "connected");
+    assert_null(strstr(get("/status")->body, "going on by itself"));
+}
+
+static void test_audit(void **state) {
+    (void)state;
+    json_t *audit = get_json("/api/audit?limit=7&outcome=handled&since=2020-01-01&until=2100-01-01T00:00:00.5Z", 200);
+    assert_int_equal(json_array_size(json_object_get(audit, "rows")), 7);
+    assert_true(json_is_integer(json_object_get(audit, "next")));
+    json_decref(audit);
+    audit = get_json("/api/audit?since=2100-01-01", 200);
+    assert_int_equal(json_array_size(json_object_get(audit, "rows")), 0);
+    json_decref(audit);
+    audit = get_json("/api/audit?until=1970-01-01", 200);
+    assert_int_equal(json_array_size(json_object_get(audit, "rows")), 0);
+    json_decref(audit);
+    audit = get_json("/api/audit?return_id=R-1%262&before=2&outcome=", 200);
+    assert_int_equal(json_array_size(json_object_get(audit, "rows")), 1);
+    assert_null(json_object_get(audit, "caption"));
+    json_decref(audit);
+    audit = get_json("/api/audit/verify", 200);
+    assert_true(json_is_true(json_object_get(audit, "intact")));
+    json_decref(audit);
+}
+
+static void test_audit_page(void **state) {
+    (void)state;
+    struct answer *a = get("/audit?before=2&return_id=R-1%262");
+    assert_non_null(strstr(a->body, "&lt;b&gt;заказ שלום 📦&lt;/b&gt;"));
+    assert_null(strstr(a->body, "<b>"));
+    assert_non_null(strstr(a->body, "value=\"R-1&amp;2\""));
+    assert_non_null(strstr(a->body, "href=\"/audit?return_id=R-1%262\""));
+    assert_null(strstr(a->body, ">Older<"));
+    a = get("/audit?limit=5&outcome=handled&return_id=R-1%262");
+    assert_non_null(strstr(a->body, "<option selected>handled</option>"));
+    assert_non_null(
+        strstr(a->body, "href=\"/audit?return_id=R-1%262&amp;outcome=handled&amp;limit=5&amp;before=56\">Older"));
+}
+
+static void test_audit_refuses_bad_filters(void **state) {
+    (void)state;
+    static const char *const bad[][2] = {
+        {"limit", "0"},
+        {"limit", "1001"},
+        {"limit", "-1"},
+        {"limit", "ten"},
+        {"limit", "1.5"},
+        {"before", "0"},
+        {"before", "99999999999999999999"},
+        {"before", "x"},
+        {"outcome", "done"},
+        {"outcome", "HANDLED"},
+        {"since", "yesterday"},
+        {"since", "2026-02-30"},
+        {"since", "2026-13-01"},
+        {"since", "2026-1-1"},
+        {"since", "2026-11-21T09:30"},
+        {"until", "2026-11-21T09:30:00+01:00"},
+        {"until", "2026-11-21T25:00:00Z"},
+        {"until", "%F0%9F%93%A6"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char target[200];
+        snprintf(target, sizeof target, "/api/audit?%s=%s", bad[i][0], bad[i][1]);
+        json_t *problem = get_json(target, 400), *error = json_array_get(json_object_get(problem, "errors"), 0);
+        assert_string_equal(json_string_value(json_object_get(error, "field")), bad[i][0]);
+        json_decref(problem);
+        snprintf(target, sizeof target, "/audit?%s=%s&action=kept%%3C", bad[i][0], bad[i][1]);
+        struct answer *a = get(target);
+        assert_int_equal(a->status, 400);
+        assert_non_null(strstr(a->body, "value=\"kept&lt;\""));
+        snprintf(target, sizeof target, "href=\"#%s\"", bad[i][0]);
+        assert_non_null(strstr(a->body, target));
+    }
+}
+
+static void test_probes(void **state) {
+    (void)state;
+    assert_int_equal(get("/livez")->status, 200);
+    health_set(runtime.health, "kafka", HEALTH_FAILED, "refused");
+    struct answer *a = get("/readyz?verbose");
+    assert_int_equal(a->status, 200);
+    assert_non_null(strstr(a->body, "[-]kafka failed: refused\n"));
+    health_set(runtime.health, "store", HEALTH_FAILED, "no room on the disk");
+    assert_int_equal(get("/readyz")->status, 503);
+    assert_int_equal(get("/livez")->status, 200);
+    a = get("/metrics");
+    assert_non_null(strstr(a->text, "text/plain; version=0.0.4"));
+    assert_non_null(strstr(a->body, "\nreturns_component_up{component=\"store\"} 0\n"));
+    assert_non_null(strstr(a->body, "\nprocess_resident_memory_bytes "));
+}
+
+static void test_stylesheet_is_kept_by_its_content(void **state) {
+    (void)state;
+    char url[64] = "";
+    const char *link = strstr(get("/")->body, "/style.css?v=");
+    assert_non_null(link);
+    snprintf(url, sizeof url, "%.*s", (int)strcspn(link, "\""), link);
+    struct answer *a = get(url);
+    assert_int_equal(a->status, 200);
+    assert_non_null(strstr(a->text, "Content-Type: text/css"));
+    assert_non_null(strstr(a->text, "Cache-Control: public, max-age=31536000, immutable\r\n"));
+    assert_non_null(strstr(get("/style.css?v=older")->text, "Cache-Control: no-store\r\n"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_status_page),
+        cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_audit_page),
+        cmocka_unit_test(test_audit_refuses_bad_filters),
+        cmocka_unit_test(test_probes),
+        cmocka_unit_test(test_stylesheet_is_kept_by_its_content)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
