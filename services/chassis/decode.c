@@ -1,4 +1,5 @@
 #include "chassis/codec_private.h"
+#include "chassis/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -75,27 +76,10 @@ static verdict walk_bytes(struct walk *w, const struct place *place, const unsig
     return v;
 }
 
-/* The length of the well-formed UTF-8 sequence at s (Unicode, table 3-7), 0 if there is none. */
-static size_t utf8_sequence(const unsigned char *s, size_t left) {
-    if (s[0] < 0x80) return 1;
-    size_t n = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : 0;
-    if (!n || n > left) return 0;
-    unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;  /* no overlong forms */
-    unsigned char high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf; /* no surrogates, nothing past U+10FFFF */
-    if (s[1] < low || s[1] > high) return 0;
-    for (size_t i = 2; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    return n;
-}
-
 static verdict walk_text(struct walk *w, const struct place *place, const unsigned char **text, size_t *n) {
     verdict v = walk_bytes(w, place, text, n);
     if (v != OK) return v;
-    for (const unsigned char *s = *text, *end = s + *n; s < end;) {
-        size_t length = utf8_sequence(s, (size_t)(end - s));
-        if (!length) return malformed(w, place, "the text is not UTF-8: byte 0x%02x at %zu", *s, (size_t)(s - *text));
-        s += length;
-    }
+    if (!utf8_valid((const char *)*text, *n)) return malformed(w, place, "the text is not UTF-8");
     return OK;
 }
 

@@ -207,7 +207,7 @@ static void test_hostile_bytes(void **state) {
     REFUSED("\"string\"", "\x06\xed\xa0\x80", "not UTF-8");     /* surrogate */
     REFUSED("\"string\"", "\x08\xf4\x90\x80\x80", "not UTF-8"); /* past U+10FFFF */
     REFUSED("\"string\"", "\x04\xe2\x82", "not UTF-8");         /* cut */
-    REFUSED("\"string\"", "\x02\xff", "byte 0xff at 0");
+    REFUSED("\"string\"", "\x02\xff", "not UTF-8");
     REFUSED("\"boolean\"", "\x02", "neither true nor false");
     REFUSED("\"float\"", "\0\0\x80\x7f", "not finite");
     REFUSED("\"double\"", "\0\0\0\0\0\0\xf8\x7f", "not finite");
