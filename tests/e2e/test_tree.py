@@ -1,0 +1,36 @@
+"""What the source tree promises."""
+
+import re
+import subprocess
+
+from stack import BIN, ROOT, SERVICES, TEAMS
+
+LIBRARIES = r'#\s*include\s*[<"](librdkafka/|rdkafka|avro|civetweb|curl/|sqlite3)'
+
+
+def sources(folder, *kinds):
+    found = [p for p in sorted((ROOT / folder).rglob("*")) if p.suffix in kinds]
+    assert found, f"no {kinds} in {folder}: this test looks at nothing"
+    return found
+
+
+def test_no_service_includes_a_librarys_header():
+    for service in SERVICES:
+        for path in sources(f"services/{service}", ".c", ".h"):
+            assert not re.search(LIBRARIES, path.read_text()), path
+    # The pattern finds what it looks for where it may be.
+    assert any(re.search(LIBRARIES, p.read_text()) for p in sources("services/chassis", ".c"))
+
+
+def test_the_chassis_names_no_team():
+    word = re.compile(r"\b(" + "|".join(TEAMS) + r")\b", re.IGNORECASE)
+    for path in sources("services/chassis", ".c", ".h", ".html", ".sql", ".css", ".cmake"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert not word.search(line), f"{path}:{number}: {line}"
+
+
+def test_the_readmes_settings_table_is_the_programs():
+    readme = (ROOT / "README.md").read_text()
+    inside = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
+    table = subprocess.run([BIN / "support", "--settings-table"], capture_output=True, text=True, check=True).stdout
+    assert inside.strip() == table.strip(), "put the output of `build/release/bin/support --settings-table` in there"
