@@ -71,7 +71,7 @@ def form(fields):
     """The same as the form sends it."""
     flat = {k: v for k, v in fields.items() if k != "cost"}
     cost = fields.get("cost", {})
-    return flat | {f"cost_{k}": v for k, v in cost.items()}
+    return flat | {f"cost.{k}": v for k, v in cost.items()}
 
 
 class Pages:

@@ -75,7 +75,7 @@ def publish(kafka, topic, key, value, partition=None, headers=None):
         assert not error, error
         placed.append((message.partition(), message.offset()))
 
-    producer = Producer({"bootstrap.servers": kafka, "acks": "all", "partitioner": "consistent_random"})
+    producer = Producer({"bootstrap.servers": kafka, "acks": "all", "message.max.bytes": 2_000_000, "partitioner": "consistent_random"})
     where = {} if partition is None else {"partition": partition}
     producer.produce(topic, key=key, value=value, headers=headers, on_delivery=on_delivery, **where)
     assert producer.flush(10) == 0 and placed

@@ -5,8 +5,8 @@ import uuid
 
 import pytest
 
-from stack import SERVICES, TEAMS, wait
-from wire import publish, records, refund_request, schema_id_of, write_avro
+from stack import ROOT, SERVICES, TEAMS, http, wait
+from wire import publish, records, refund_request, write_avro
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def damaged(value):
         "a negative length": frame + b"\x01" + body[1:],
         "text that is not UTF-8": frame + length + b"\xff" * 36 + body[37:],
         "an event id that is no UUID": frame + length + b"x" * 36 + body[37:],
-        "over the limit": value + b"\x00" * 1_000_000,
+        "nearly a megabyte too much": value + b"\x00" * 1_000_000,
     }
 
 
@@ -71,18 +71,14 @@ def test_undecodable_records_are_quarantined_with_their_reason_and_others_flow_o
     return_id, value = valid
     places = {}
     for name, damage in damaged(value).items():
-        if damage is not None and len(damage) > 1_000_000:
-            damage = damage[:1_000_000]
         places[name] = publish(stack.kafka, topic, f"R-BAD-{name}", damage, partition=2)
     publish(stack.kafka, topic, return_id, value, partition=2)
     stack.await_audits([return_id], SERVICES, 5)
     for service in SERVICES:
-        before = None
         for name, place in places.items():
             (row,) = rows_at(stack, service, topic, place)
             assert row["outcome"] == "quarantined", (service, name)
             assert len(row["summary"]) > 10, (service, name)
-            before = before or row["id"]
         (row,) = [r for r in stack.audit(service, return_id=return_id) if r["topic"]]
         assert row["outcome"] == "handled"
         status = stack.status(service)
@@ -108,8 +104,6 @@ def test_an_unknown_schema_id_holds_its_own_partition_only_and_is_quarantined_in
 
 def test_an_event_of_a_type_that_a_team_does_not_know_is_skipped(stack, topic):
     """A team's event on support's topic: registered, readable, and no concern of the others."""
-    from stack import ROOT, http
-
     text = (ROOT / "schemas/sales/OrderRefunded.avsc").read_text()
     subject = f"{topic}-returns.sales.OrderRefunded"
     assert http.post(f"{stack.registry}/subjects/{subject}/versions", json={"schema": text}).status_code == 200
@@ -131,7 +125,6 @@ def test_a_second_refund_of_the_same_item_is_declined_and_seen(stack, topic):
     stack.await_audits([first], TEAMS, 5)
     again = event | {"event_id": str(uuid.uuid4()), "return_id": second}
     value = write_avro(stack.registry, topic, again)
-    assert schema_id_of(value) > 0
     publish(stack.kafka, topic, second, value)
     stack.await_audits([second], TEAMS, 5)
     assert stack.audit("sales", return_id=second)[0]["outcome"] == "declined"

@@ -2,11 +2,12 @@
 
 import signal
 import statistics
+import subprocess
 import time
 
 import pytest
 
-from stack import BIN, SERVICES, TEAMS, ByHand, Service, http, request, wait
+from stack import BIN, SERVICES, TEAMS, ByHand, Service, http, wait
 
 NOWHERE = {"kafka": "127.0.0.1:9", "registry": "http://127.0.0.1:9"}
 
@@ -128,8 +129,6 @@ def test_nothing_accepted_is_lost_when_support_is_killed_at_once(tmp_path):
     ],
 )
 def test_a_wrong_setting_ends_the_program_with_exit_2(tmp_path, flag, value, said):
-    import subprocess
-
     done = subprocess.run(
         [BIN / "sales", "--data-dir", tmp_path, flag, value], capture_output=True, text=True, timeout=10
     )
@@ -138,8 +137,6 @@ def test_a_wrong_setting_ends_the_program_with_exit_2(tmp_path, flag, value, sai
 
 
 def test_a_port_in_use_is_named(tmp_path):
-    import subprocess
-
     with ByHand(["sales"], tmp_path, **NOWHERE) as hand:
         port = hand.services["sales"].port
         (tmp_path / "second").mkdir()
@@ -149,4 +146,3 @@ def test_a_port_in_use_is_named(tmp_path):
         )
         assert done.returncode == 1 and str(port) in done.stderr and "in use" in done.stderr
         assert http.get(hand.url("sales") + "/livez").status_code == 200
-        assert request()
