@@ -1,0 +1,36 @@
+/* request: what somebody asks for when a device comes back, and whether it can be accepted as it is.
+ *
+ *     form ─request_nest()─▶ {"order_id":…, "cost":{"amount":…,"currency":…}} ─request_read()─▶ struct request
+ *     JSON ───────────────────────────▲                                              └──▶ or what is wrong, by field */
+#pragma once
+
+#include "chassis/failure.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct request { /* text points into the body that it was read from */
+    const char *order_id, *model, *shipment_id, *serial_number, *location, *customer_id, *reason;
+    const char *cost_amount, *cost_currency;
+    int64_t cost_minor; /* hundredths, whatever the currency */
+};
+
+/* Every field is required. One table for the form, for reading, and for what the errors say. */
+struct request_field {
+    const char *name; /* of the form's field; in JSON, "cost.amount" is the member amount of cost */
+    const char *label, *hint, *example;
+    size_t offset;  /* of its text in struct request */
+    int characters; /* at most; Unicode's, not bytes */
+    bool lines;     /* line breaks and tabs are text */
+};
+extern const struct request_field request_fields[]; /* ends with {0} */
+
+/* A form's fields as the JSON would have them. A browser sends every line break as CR LF; it becomes LF, as typed. */
+MUST_CHECK json_t *request_nest(const json_t *form);
+
+/* What the body holds for the field; NULL if that is not text. */
+const char *request_text(const json_t *body, const struct request_field *field);
+
+/* [{"field","detail"}], one entry a field; empty when *out is complete. body: any JSON. The array is the caller's. */
+MUST_CHECK json_t *request_read(const json_t *body, struct request *out);

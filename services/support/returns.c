@@ -1,0 +1,236 @@
+#include "returns.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char self[] = "support";
+
+/* --- The fold */
+
+struct request_event { /* what every RefundRequest says, whoever published it */
+    const char *order_id, *model, *shipment_id, *serial_number, *location;
+    struct money cost;
+};
+static const struct field request_event_fields[] = {
+    FIELD_TEXT(struct request_event, order_id),    FIELD_TEXT(struct request_event, model),
+    FIELD_TEXT(struct request_event, shipment_id), FIELD_TEXT(struct request_event, serial_number),
+    FIELD_TEXT(struct request_event, location),    FIELD_MONEY(struct request_event, cost),
+};
+
+static verdict note(struct reaction *r, const void *fields, struct failure *why) {
+    (void)fields;
+    const struct event *e = r->event;
+    const char *dot = strrchr(e->type, '.');
+    char trace[TRACE_ID], *data = json_dumps(e->data, JSON_COMPACT);
+    if (!data) return fail(why, RETRY, "out of memory");
+    (void)store_run(
+        r->store,
+        "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        value_text(e->return_id), value_blob(e->id.bytes, sizeof e->id.bytes), value_text(e->source),
+        value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
+        value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)), value_text(data));
+    free(data);
+    reaction_audit(r, "handled", "note", "%s: %s", e->source, dot ? dot + 1 : e->type);
+    return OK;
+}
+
+/* Either this service's own, come back from the topic, or one that another client published: then it is a fact as well,
+ * also when its item is in an open return already, and what only the form asks for is not known. */
+static verdict note_request(struct reaction *r, const void *fields, struct failure *why) {
+    const struct request_event *q = fields;
+    const struct event *e = r->event;
+    if (strcmp(e->source, self) != 0) return note(r, NULL, why); /* not in the topic that the teams read */
+    (void)store_run(
+        r->store,
+        "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
+        "cost_minor, cost_currency, partition, record_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (return_id) DO UPDATE SET partition = excluded.partition, record_offset = excluded.record_offset "
+        "WHERE return_request.record_offset IS NULL",
+        value_text(e->return_id), value_int(e->version), value_int(e->occurred_at), value_text(q->order_id),
+        value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location),
+        value_int(q->cost.minor), value_text(q->cost.currency), value_int(e->partition), value_int(e->offset));
+    json_decref(returns_claim(r->store, q->serial_number, e->return_id));
+    return note(r, NULL, why);
+}
+
+const struct handler returns_handlers[] = {
+    {"returns.support.RefundRequest", FIELDS(request_event_fields, struct request_event), note_request},
+    {"*", NULL, 0, 0, note},
+    {0}};
+
+/* --- Accepting */
+
+json_t *returns_claim(struct connection *c, const char *serial_number, const char *return_id) {
+    json_t *holder = NULL;
+    if (store_run(
+            c, "INSERT INTO open_item (serial_number, return_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            value_text(serial_number), value_text(return_id)) == 1)
+        return NULL;
+    for (struct rows r =
+             store_rows(c, "SELECT return_id FROM open_item WHERE serial_number = ?", value_text(serial_number));
+         rows_next(&r);)
+        holder = json_string(rows_text(&r, 0));
+    return holder;
+}
+
+void returns_add(struct connection *c, const char *return_id, const struct request *q) {
+    (void)store_run(
+        c,
+        "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
+        "cost_minor, cost_currency, customer_id, reason) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        value_text(return_id), value_int(clock_ms()), value_text(q->order_id), value_text(q->model),
+        value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location), value_int(q->cost_minor),
+        value_text(q->cost_currency), value_text(q->customer_id), value_text(q->reason));
+}
+
+/* --- Queries */
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), end_n = strlen(end);
+    return n >= end_n && !strcmp(text + n - end_n, end);
+}
+
+static json_t *moment_json(int64_t ms) {
+    char text[TIME_TEXT];
+    return json_string(time_text(ms, text));
+}
+
+static json_t *team_new(const char *team, bool handled) {
+    return json_pack("{s:s, s:b, s:n, s:n}", "team", team, "handled", handled, "event_type", "at");
+}
+
+/* Each subscriber by its name, and whether it has passed the record; none has while the record is not in the topic. */
+static json_t *subscribers_of(struct connection *reader, bool published, int64_t partition, int64_t offset) {
+    json_t *teams = json_object();
+    for (struct rows r = store_rows(
+             reader,
+             "SELECT team, MAX(CASE WHEN partition = ? AND next_offset > ? THEN 1 ELSE 0 END) FROM subscriber_offset "
+             "WHERE team <> ? GROUP BY team ORDER BY team",
+             value_int(partition), value_int(offset), value_text(self));
+         rows_next(&r);)
+        json_object_set_new(teams, rows_text(&r, 0), team_new(rows_text(&r, 0), published && rows_int(&r, 1)));
+    return teams;
+}
+
+/* Adds what each team last published; one that did has handled the return, though its offset may not be known yet. */
+static bool reactions_add(struct connection *reader, const char *return_id, json_t *teams) {
+    bool declined = false;
+    for (struct rows r = store_rows(
+             reader,
+             "SELECT team, type, at FROM history WHERE return_id = ? AND team <> ? ORDER BY version, at, event_id",
+             value_text(return_id), value_text(self));
+         rows_next(&r);) {
+        const char *name = rows_text(&r, 0);
+        if (!json_object_get(teams, name)) json_object_set_new(teams, name, team_new(name, true));
+        json_t *team = json_object_get(teams, name);
+        json_object_set_new(team, "handled", json_true());
+        json_object_set_new(team, "event_type", json_string(rows_text(&r, 1)));
+        json_object_set_new(team, "at", moment_json(rows_int(&r, 2)));
+        declined |= ends_with(rows_text(&r, 1), "Declined");
+    }
+    return declined;
+}
+
+#define RETURN_COLUMNS                                                                                                     \
+    "return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, cost_minor, cost_currency, " \
+    "customer_id, reason, partition, record_offset"
+
+static json_t *text_or_null(const struct rows *r, int column) {
+    return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
+}
+
+static json_t *request_json(const struct rows *r) {
+    char amount[32];
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:o, s:o}", "order_id", rows_text(r, 3), "model", rows_text(r, 4),
+        "shipment_id", rows_text(r, 5), "serial_number", rows_text(r, 6), "location", rows_text(r, 7), "cost", "amount",
+        money_text(rows_int(r, 8), amount), "currency", rows_text(r, 9), "customer_id", text_or_null(r, 10), "reason",
+        text_or_null(r, 11));
+}
+
+static json_t *return_json(struct connection *reader, const struct rows *r) {
+    const char *id = rows_text(r, 0), *name;
+    bool published = !rows_null(r, 13);
+    json_t *teams = subscribers_of(reader, published, rows_int(r, 12), rows_int(r, 13)), *list = json_array(), *team;
+    bool attention = reactions_add(reader, id, teams), handled = published && json_object_size(teams);
+    json_object_foreach(teams, name, team) {
+        handled = handled && json_is_true(json_object_get(team, "handled"));
+        json_array_append(list, team);
+    }
+    json_decref(teams);
+    return json_pack(
+        "{s:s, s:I, s:s, s:b, s:o, s:b, s:o, s:o}", "return_id", id, "version", (json_int_t)rows_int(r, 1), "status",
+        handled ? "handled" : "requested", "attention", attention, "requested_at", moment_json(rows_int(r, 2)),
+        "published", published, "request", request_json(r), "teams", list);
+}
+
+json_t *returns_one(struct connection *reader, const char *return_id) {
+    json_t *found = NULL;
+    (void)store_run(reader, "BEGIN");
+    for (struct rows r = store_rows(
+             reader, "SELECT " RETURN_COLUMNS " FROM return_request WHERE return_id = ?", value_text(return_id));
+         rows_next(&r);)
+        found = return_json(reader, &r);
+    (void)store_run(reader, "COMMIT");
+    return found;
+}
+
+json_t *returns_page(struct connection *reader, const char *before, int limit) {
+    static const char all[] =
+        "SELECT " RETURN_COLUMNS " FROM return_request ORDER BY requested_at DESC, return_id DESC LIMIT ?";
+    static const char older[] = "SELECT " RETURN_COLUMNS " FROM return_request WHERE (requested_at, return_id) < "
+                                "(SELECT requested_at, return_id FROM return_request WHERE return_id = ?) "
+                                "ORDER BY requested_at DESC, return_id DESC LIMIT ?";
+    static const char known[] = "SELECT COUNT(*) FROM return_request WHERE return_id = ?";
+    if (before && !store_int(reader, 0, known, value_text(before))) return NULL;
+    json_t *list = json_array(), *next = json_null();
+    (void)store_run(reader, "BEGIN");
+    struct rows r = before ? store_rows(reader, older, value_text(before), value_int(limit + 1))
+                           : store_rows(reader, all, value_int(limit + 1)); /* one more tells that there are more */
+    while (rows_next(&r)) {
+        size_t n = json_array_size(list);
+        if (n < (size_t)limit)
+            json_array_append_new(list, return_json(reader, &r));
+        else
+            next = json_incref(json_object_get(json_array_get(list, n - 1), "return_id"));
+    }
+    (void)store_run(reader, "COMMIT");
+    return json_pack("{s:o, s:o}", "returns", list, "next", next);
+}
+
+json_t *returns_history(struct connection *reader, const char *return_id) {
+    json_t *list = json_array();
+    for (struct rows r = store_rows(
+             reader,
+             "SELECT type, team, version, at, topic, partition, record_offset, trace_id, data FROM history "
+             "WHERE return_id = ? ORDER BY version, at, event_id",
+             value_text(return_id));
+         rows_next(&r);)
+        json_array_append_new(
+            list,
+            json_pack(
+                "{s:s, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:o}", "type", rows_text(&r, 0), "team", rows_text(&r, 1),
+                "version", (json_int_t)rows_int(&r, 2), "at", moment_json(rows_int(&r, 3)), "topic", rows_text(&r, 4),
+                "partition", (json_int_t)rows_int(&r, 5), "offset", (json_int_t)rows_int(&r, 6), "trace_id",
+                rows_text(&r, 7), "data", json_loads(rows_text(&r, 8), JSON_ALLOW_NUL, NULL)));
+    return list;
+}
+
+json_t *returns_subscribers(struct connection *reader, const char *topic) {
+    json_t *list = store_json(
+        reader,
+        "SELECT team, SUM(next_offset) AS handled FROM subscriber_offset WHERE team <> ? GROUP BY team ORDER BY team",
+        value_text(self));
+    json_int_t of = store_int(
+        reader, 0, "SELECT COALESCE(SUM(next_offset), 0) FROM consumer_offset WHERE topic = ?", value_text(topic));
+    json_t *team;
+    size_t i;
+    json_array_foreach(list, i, team) { /* a team may be ahead of this service */
+        json_int_t handled = json_integer_value(json_object_get(team, "handled"));
+        if (handled > of) of = handled;
+    }
+    json_array_foreach(list, i, team) json_object_set_new(team, "of", json_integer(of));
+    return list;
+}
