@@ -14,7 +14,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 TEAMS = ["sales", "inventory", "manufacturing", "accounting"]
 SERVICES = ["support", *TEAMS]
-BIN = ROOT / "build" / "release" / "bin"
+BIN = Path(os.environ.get("RETURNS_BIN", ROOT / "build/release/bin"))
 
 http = httpx.Client(trust_env=False, timeout=10)
 

@@ -1,0 +1,58 @@
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """open_page(javascript=…, width=…, dark=…): a page whose every complaint, be it an error or a broken policy, fails the test."""
+    contexts, complaints = [], []
+
+    def open_page(javascript=True, width=1280, dark=False):
+        context = chromium.new_context(
+            java_script_enabled=javascript, viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light", reduced_motion="reduce",
+        )
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.expected_statuses = []  # a test adds those that it provokes
+
+        def on_console(message):
+            refused = re.search(r"status of (\d+)", message.text)
+            if refused and int(refused[1]) in page.expected_statuses:
+                return
+            if message.type in ("error", "warning"):
+                complaints.append(f"{page.url}: {message.text}")
+
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+        page.on("requestfailed", lambda r: complaints.append(f"{r.url}: {r.failure}"))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not complaints, complaints
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Where screenshots go: RETURNS_PICTURES, to look at them."""
+    folder = Path(os.environ.get("RETURNS_PICTURES") or tmp_path_factory.mktemp("pictures"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

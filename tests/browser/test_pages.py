@@ -1,0 +1,109 @@
+"""Every page: accessible in light and dark, readable on a phone, without a complaint of the browser."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from stack import TEAMS, form, http, request
+
+LONG = "Überraschungsverpackungsgrößenverordnung" * 2
+
+
+@pytest.fixture(scope="session")
+def pages(stack):
+    """{name: (address, status)}; with something to show on each, also words that are hard to break."""
+    handled = stack.submit()
+    long = stack.submit(model=LONG, location="x" * 100, reason="y" * 500 + "\nالشاشة لا تعمل")
+    stack.await_audits([handled, long], ["support", *TEAMS], 10)
+    support = stack.url("support")
+    found = {
+        "board": (support + "/", 200),
+        "form": (support + "/returns/new", 200),
+        "example": (support + "/returns/new?example=1", 200),
+        "list": (support + "/returns", 200),
+        "return": (f"{support}/returns/{handled}", 200),
+        "return-long": (f"{support}/returns/{long}", 200),
+        "support-status": (support + "/status", 200),
+        "support-audit": (support + "/audit", 200),
+        "missing": (support + "/returns/R-NONE", 404),
+        "bad-filter": (stack.url("sales") + "/audit?limit=many", 422),
+    }
+    for team in TEAMS:
+        found[team] = (stack.url(team) + "/", 200)
+        found[f"{team}-audit"] = (stack.url(team) + "/audit", 200)
+    return found
+
+
+NAMES = ["board", "form", "example", "list", "return", "return-long", "support-status", "support-audit", "missing", "bad-filter",
+         *TEAMS, *(f"{team}-audit" for team in TEAMS)]
+
+
+def visit(page, address, status):
+    page.expected_statuses.append(status)
+    answer = page.goto(address)
+    assert answer.status == status, address
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    return page
+
+
+def assert_accessible(page):
+    found = Axe().run(page)
+    said = [f"{v['id']}: {v['help']}: {v['nodes'][0]['html']}" for v in found.response["violations"]]
+    assert not said, f"{page.url}: {said}"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_axe_finds_nothing(pages, open_page, pictures, name, dark):
+    page = visit(open_page(dark=dark), *pages[name])
+    assert page.title() and page.locator("h1").count() == 1
+    assert_accessible(page)
+    page.screenshot(path=pictures / f"{name}-{'dark' if dark else 'light'}.png", full_page=True)
+
+
+@pytest.mark.parametrize("width", [320, 768])
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_scrolls_sideways(pages, open_page, pictures, name, width):
+    page = visit(open_page(width=width), *pages[name])
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=pictures / f"{name}-{width}.png", full_page=True)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_form_with_errors(stack, open_page, pictures, width, dark):
+    page = open_page(width=width, dark=dark)
+    page.expected_statuses.append(422)
+    page.goto(stack.url("support") + "/returns/new")
+    for name, value in form(request(model="", cost={"amount": "-1", "currency": "€"}, order_id="y" * 150)).items():
+        page.locator(f'[name="{name}"]').fill(value)
+    page.locator("main form").last.evaluate("f => f.noValidate = true")
+    page.locator('main form button, main form [type="submit"]').last.click()
+    page.locator(".errors").wait_for()
+    assert page.title().lower().startswith("error"), "a screen reader hears first that there are errors"
+    assert_accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=pictures / f"form-errors-{width}-{'dark' if dark else 'light'}.png", full_page=True)
+
+
+def test_every_link_leads_somewhere(stack, pages, open_page):
+    page = open_page(javascript=True)
+    seen = {}
+    for address, status in pages.values():
+        visit(page, address, status)
+        for link in page.locator("a[href]").all():
+            href = link.evaluate("a => a.href").partition("#")[0]
+            seen.setdefault(href, address)
+    ours = [h for h in seen if h.startswith("http://localhost") or h.startswith("http://127.0.0.1")]
+    assert len(ours) > 20
+    for href in ours:
+        assert http.get(href).status_code in (200, 404 if href.endswith("R-NONE") else 200), f"{href} on {seen[href]}"
+
+
+def test_pages_ask_for_nothing_from_elsewhere(pages, open_page):
+    page = open_page()
+    asked = []
+    page.on("request", lambda r: asked.append(r.url))
+    for address, status in pages.values():
+        visit(page, address, status)
+    assert {url.split("/")[2].partition(":")[0] for url in asked if url.startswith("http")} == {"127.0.0.1"}
