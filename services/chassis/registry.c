@@ -32,8 +32,7 @@ struct task {
     size_t text_n;
 
     /* The answer, under the registry's lock. */
-    verdict state; /* RETRY: not yet */
-    char reason[300];
+    struct failure state; /* OK, RETRY (not yet) or REJECT, and why */
     struct schema *schema;
     int64_t settled_at; /* when it became REJECT */
     int64_t due_at;     /* the next request, unless one is in flight */
@@ -153,12 +152,12 @@ static void request_end(struct registry *r, struct task *t) {
 
 /* --- Answers */
 
-/* The task waits for its next request; the reason is what callers are told until then. */
-static void task_wait(struct registry *r, struct task *t, int64_t ms, const char *reason) {
+/* The task waits for its next request; why is what callers are told until then. */
+static void task_wait(struct registry *r, struct task *t, int64_t ms, const struct failure *why) {
     pthread_mutex_lock(&r->lock);
     t->in_flight = false;
     t->due_at = now_ms() + ms;
-    if (t->state == RETRY) snprintf(t->reason, sizeof t->reason, "%s", reason);
+    if (t->state.kind == RETRY) t->state = *why; /* a refusal stands until it is taken back */
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -173,37 +172,35 @@ static int64_t task_backoff(struct registry *r, struct task *t) {
 __attribute__((format(printf, 3, 4))) static void
 task_failed(struct registry *r, struct task *t, const char *format, ...) {
     char text[300];
+    struct failure why;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    (void)!fail(&why, RETRY, "waiting for the schema registry at %s: %s", r->shown, text);
     metric_add(METRIC_registry_failures, 1);
-    health_set(r->o.health, "registry", HEALTH_WAITING, "waiting for the schema registry at %s: %s", r->shown, text);
-    char reason[300];
-    snprintf(reason, sizeof reason, "the schema registry at %.100s cannot be asked: %.180s", r->shown, text);
-    task_wait(r, t, task_backoff(r, t), reason);
+    health_set(r->o.health, "registry", HEALTH_WAITING, "%s", why.text);
+    task_wait(r, t, task_backoff(r, t), &why);
 }
 
 /* The registry's last word, for now where it is REJECT. */
-static void task_settle(struct registry *r, struct task *t, verdict state, struct schema *schema, const char *reason) {
+static void task_settle(struct registry *r, struct task *t, struct schema *schema, const struct failure *state) {
     pthread_mutex_lock(&r->lock);
-    bool news = t->state != state || strcmp(t->reason, reason) != 0;
-    t->state = state;
+    bool news = t->state.kind != state->kind || strcmp(t->state.text, state->text) != 0;
+    t->state = *state;
     t->schema = schema;
     t->in_flight = false;
     t->settled_at = now_ms();
-    t->due_at = t->subject && state == REJECT ? t->settled_at + REFUSED_AGAIN_MS : INT64_MAX;
-    snprintf(t->reason, sizeof t->reason, "%s", reason);
+    t->due_at = t->subject && state->kind == REJECT ? t->settled_at + REFUSED_AGAIN_MS : INT64_MAX;
     pthread_mutex_unlock(&r->lock);
     t->attempts = 0;
     if (!news) return;
     char id[24];
-    if (state == OK)
-        log_line(
-            LOG_INFO, t->subject ? "schema registered" : "schema fetched", "schema_id", log_number(id, t->id),
-            "subject", t->subject, NULL);
+    const char *done = t->subject ? "schema registered" : "schema fetched";
+    if (state->kind == OK)
+        log_line(LOG_INFO, done, "schema_id", log_number(id, t->id), "subject", t->subject, NULL);
     else
-        log_line(LOG_ERROR, reason, "subject", t->subject, NULL);
+        log_line(LOG_ERROR, state->text, "subject", t->subject, NULL);
     if (r->o.changed) r->o.changed(r->o.context);
 }
 
@@ -221,28 +218,29 @@ static void fetched(struct registry *r, struct task *t, const json_t *answer) {
         return;
     }
     struct schema *schema = NULL;
-    struct failure why = {.text = "it is no Avro schema"};
+    struct failure state = {0}, why = {.text = "it is no Avro schema"};
     verdict v = REJECT;
     if (!type || (json_is_string(type) && !strcmp(json_string_value(type), "AVRO")))
         v = schema_parse(json_string_value(text), json_string_length(text), &schema, &why);
-    char reason[300] = "";
-    if (v != OK) snprintf(reason, sizeof reason, "schema id %d: %.270s", t->id, why.text);
+    if (v != OK) (void)!fail(&state, v, "schema id %d: %s", t->id, why.text);
     if (v == RETRY)
-        task_failed(r, t, "%s", reason);
+        task_failed(r, t, "%s", state.text);
     else
-        task_settle(r, t, v, schema, reason);
+        task_settle(r, t, schema, &state);
 }
 
 /* Registries may lag behind each other, so that an id is there a moment later. */
 static void fetch_unknown(struct registry *r, struct task *t) {
-    char reason[300];
     int64_t now = now_ms();
     if (!t->unknown_since) t->unknown_since = now;
-    snprintf(reason, sizeof reason, "the schema registry at %.150s does not know the schema id %d", r->shown, t->id);
-    if (now - t->unknown_since >= r->o.unknown_id_ms)
-        task_settle(r, t, REJECT, NULL, reason);
+    bool over = now - t->unknown_since >= r->o.unknown_id_ms;
+    struct failure why;
+    (void)!fail(
+        &why, over ? REJECT : RETRY, "the schema registry at %s does not know the schema id %d", r->shown, t->id);
+    if (over)
+        task_settle(r, t, NULL, &why);
     else
-        task_wait(r, t, task_backoff(r, t), reason);
+        task_wait(r, t, task_backoff(r, t), &why);
 }
 
 static void registered(struct registry *r, struct task *t, const json_t *answer) {
@@ -254,17 +252,17 @@ static void registered(struct registry *r, struct task *t, const json_t *answer)
     pthread_mutex_lock(&r->lock);
     t->id = (int32_t)json_integer_value(id);
     pthread_mutex_unlock(&r->lock);
-    task_settle(r, t, OK, NULL, "");
+    task_settle(r, t, NULL, &(struct failure){0});
 }
 
 static void publish_refused(struct registry *r, struct task *t, long status, const json_t *answer) {
-    char message[200], reason[300];
+    char message[200];
+    struct failure why;
     answer_message(t, answer, message);
-    snprintf(
-        reason, sizeof reason, "the schema registry refuses the schema of \"%.60s\" (%ld): %s", t->subject, status,
-        message);
+    (void)!fail(
+        &why, REJECT, "the schema registry refuses the schema of \"%s\" (%ld): %s", t->subject, status, message);
     t->step = CONFIGURE;
-    task_settle(r, t, REJECT, NULL, reason);
+    task_settle(r, t, NULL, &why);
 }
 
 static bool answer_ok(struct registry *r, struct task *t, const json_t *answer) {
@@ -276,7 +274,7 @@ static bool answer_ok(struct registry *r, struct task *t, const json_t *answer) 
     } else {
         t->step = REGISTER;
         t->attempts = 0;
-        task_wait(r, t, 0, "being registered");
+        task_wait(r, t, 0, &(struct failure){RETRY, "being registered"});
     }
     return true;
 }
@@ -321,7 +319,7 @@ static void task_done(struct registry *r, struct task *t, CURLcode result) {
 
 /* An id that was rejected and is not asked for any more. Under the lock. */
 static bool task_forgotten(const struct task *t, int64_t now) {
-    return !t->subject && t->state == REJECT && !t->in_flight && now - t->settled_at > FORGOTTEN_AFTER_MS;
+    return !t->subject && t->state.kind == REJECT && !t->in_flight && now - t->settled_at > FORGOTTEN_AFTER_MS;
 }
 
 static void task_free(struct task *t) {
@@ -458,8 +456,7 @@ static struct task *task_find(const struct registry *r, const char *subject, int
 static struct task *task_add(struct registry *r, const char *reason) {
     struct task *t = calloc(1, sizeof *t);
     if (!t) return NULL;
-    t->state = RETRY;
-    snprintf(t->reason, sizeof t->reason, "%s", reason);
+    (void)!fail(&t->state, RETRY, "%s", reason);
     t->next = r->tasks;
     r->tasks = t;
     return t;
@@ -474,16 +471,16 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
         t->step = FETCH;
         t->id = id;
         wake = true;
-    } else if (t && t->state == REJECT && now_ms() - t->settled_at > REJECTED_FOR_MS) {
-        t->state = RETRY;
+    } else if (t && t->state.kind == REJECT && now_ms() - t->settled_at > REJECTED_FOR_MS) {
+        t->state.kind = RETRY;
         t->due_at = 0;
         wake = true;
     }
-    if (t) v = t->state;
+    if (t) v = t->state.kind;
     if (v == OK)
         *out = t->schema;
     else
-        v = fail(why, v, "%s", t ? t->reason : "out of memory");
+        v = fail(why, v, "%s", t ? t->state.text : "out of memory");
     pthread_mutex_unlock(&r->lock);
     if (wake) curl_multi_wakeup(r->multi);
     return v;
@@ -510,11 +507,11 @@ verdict registry_id(struct registry *r, const char *subject, int32_t *id, struct
     verdict v = RETRY;
     pthread_mutex_lock(&r->lock);
     const struct task *t = task_find(r, subject, 0);
-    if (t) v = t->state;
+    if (t) v = t->state.kind;
     if (v == OK)
         *id = t->id;
     else
-        v = fail(why, v, "%s", t ? t->reason : "it was not published");
+        v = fail(why, v, "%s", t ? t->state.text : "it was not published");
     pthread_mutex_unlock(&r->lock);
     return v;
 }

@@ -1,0 +1,508 @@
+/* The registry's client against a small registry in this process, told how to answer. */
+#include "chassis/registry.h"
+
+#include "chassis/health.h"
+#include "chassis/metrics.h"
+
+#include <arpa/inet.h>
+#include <civetweb.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define EVENT "{\"type\":\"record\",\"name\":\"t.Event\",\"fields\":[{\"name\":\"id\",\"type\":\"string\"}]}"
+
+struct seen {
+    char method[8], uri[200], type[80], authorization[80], body[2000];
+};
+
+/* How the fake registry answers. */
+struct manner {
+    int failures, failure_status; /* the next so many requests are answered with this status */
+    const char *failure_body;
+    const char *answer; /* instead of what a registry would say; NULL: that */
+    int status;
+    int delay_ms;
+    bool huge;
+    const char *schema; /* of id 7; other ids are unknown */
+};
+
+/* One fake registry, and a client a test. */
+struct world {
+    pthread_mutex_t lock;
+    struct mg_context *server;
+    struct health *health;
+    struct registry *registry;
+    char url[100];
+    int port;
+    struct manner manner;
+    struct seen seen[64];
+    int seen_n, changes, handling;
+};
+
+#define SET(member, value)                                                                                             \
+    do {                                                                                                               \
+        pthread_mutex_lock(&w->lock);                                                                                  \
+        w->manner.member = (value);                                                                                    \
+        pthread_mutex_unlock(&w->lock);                                                                                \
+    } while (0)
+
+static void sleep_ms(int ms) {
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+}
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void reply(struct mg_connection *c, int status, const char *body) {
+    mg_printf(
+        c, "HTTP/1.1 %d x\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", status, strlen(body),
+        body);
+}
+
+static void see(struct world *w, struct mg_connection *c) {
+    const struct mg_request_info *info = mg_get_request_info(c);
+    struct seen one = {0};
+    const char *type = mg_get_header(c, "Content-Type"), *authorization = mg_get_header(c, "Authorization");
+    snprintf(one.method, sizeof one.method, "%s", info->request_method);
+    snprintf(one.uri, sizeof one.uri, "%s", info->request_uri);
+    snprintf(one.type, sizeof one.type, "%s", type ? type : "");
+    snprintf(one.authorization, sizeof one.authorization, "%s", authorization ? authorization : "");
+    for (int n = 0, more; (more = mg_read(c, one.body + n, sizeof one.body - 1 - (size_t)n)) > 0;) n += more;
+    pthread_mutex_lock(&w->lock);
+    if (w->seen_n < 64) w->seen[w->seen_n++] = one;
+    w->handling++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void reply_as_registry(const struct manner *how, struct mg_connection *c) {
+    const struct mg_request_info *info = mg_get_request_info(c);
+    if (!strncmp(info->request_uri, "/config/", 8)) {
+        reply(c, 200, "{\"compatibility\":\"FULL_TRANSITIVE\"}");
+    } else if (!strncmp(info->request_uri, "/subjects/", 10)) {
+        reply(c, 200, "{\"id\":41}");
+    } else if (!strcmp(info->request_uri, "/schemas/ids/7") && how->schema) {
+        json_t *answer = json_pack("{s:s}", "schema", how->schema);
+        char *text = json_dumps(answer, 0);
+        reply(c, 200, text);
+        free(text);
+        json_decref(answer);
+    } else {
+        reply(c, 404, "{\"error_code\":40403,\"message\":\"Schema not found\"}");
+    }
+}
+
+static int on_request(struct mg_connection *c, void *world) {
+    struct world *w = world;
+    see(w, c);
+    pthread_mutex_lock(&w->lock);
+    struct manner how = w->manner;
+    if (how.failures > 0) w->manner.failures--;
+    pthread_mutex_unlock(&w->lock);
+    for (int waited = 0; waited < how.delay_ms; waited += 20) sleep_ms(20);
+    if (how.failures) {
+        reply(
+            c, how.failure_status, how.failure_body ? how.failure_body : "{\"error_code\":1,\"message\":\"told to\"}");
+    } else if (how.huge) {
+        mg_printf(c, "HTTP/1.1 200 x\r\nContent-Length: 900000000\r\n\r\n");
+        char block[4096] = {'x'};
+        while (mg_write(c, block, sizeof block) > 0) {
+        }
+    } else if (how.answer) {
+        reply(c, how.status, how.answer);
+    } else {
+        reply_as_registry(&how, c);
+    }
+    pthread_mutex_lock(&w->lock);
+    w->handling--;
+    pthread_mutex_unlock(&w->lock);
+    return 1;
+}
+
+static void on_change(void *world) {
+    struct world *w = world;
+    pthread_mutex_lock(&w->lock);
+    w->changes++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void server_start(struct world *w) {
+    char port[40];
+    snprintf(port, sizeof port, "127.0.0.1:%d", w->port);
+    const char *options[] = {"listening_ports", port, "num_threads", "8", "enable_keep_alive", "yes",
+                             "decode_url",      "no", NULL};
+    struct mg_callbacks callbacks = {0};
+    struct mg_server_port ports[1];
+    w->server = mg_start(&callbacks, w, options);
+    assert_non_null(w->server);
+    assert_int_equal(mg_get_server_ports(w->server, 1, ports), 1);
+    w->port = ports[0].port;
+    mg_set_request_handler(w->server, "/", on_request, w);
+}
+
+static void client_start(struct world *w, struct registry_options o) {
+    struct failure why;
+    snprintf(w->url, sizeof w->url, "http://127.0.0.1:%d", w->port);
+    if (!o.url) o.url = w->url;
+    if (!o.timeout_ms) o.timeout_ms = 2000;
+    if (!o.unknown_id_ms) o.unknown_id_ms = 400;
+    o.health = w->health;
+    o.changed = on_change;
+    o.context = w;
+    if (registry_start(&w->registry, &o, &why) != OK) fail_msg("%s", why.text);
+}
+
+static struct world the_world = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int world_open(void **state) {
+    mg_init_library(0);
+    server_start(&the_world);
+    (void)state;
+    return 0;
+}
+
+static int world_close(void **state) {
+    mg_stop(the_world.server);
+    mg_exit_library();
+    (void)state;
+    return 0;
+}
+
+static int test_open(void **state) {
+    struct world *w = *state = &the_world;
+    w->health = health_new();
+    pthread_mutex_lock(&w->lock);
+    w->manner = (struct manner){.schema = EVENT};
+    w->seen_n = w->changes = 0;
+    pthread_mutex_unlock(&w->lock);
+    return 0;
+}
+
+static int test_close(void **state) {
+    struct world *w = *state;
+    registry_stop(&w->registry);
+    registry_stop(&w->registry);
+    health_free(&w->health);
+    for (int handling = 1; handling; sleep_ms(5)) {
+        pthread_mutex_lock(&w->lock);
+        handling = w->handling;
+        pthread_mutex_unlock(&w->lock);
+    }
+    return 0;
+}
+
+/* Asks until the verdict is not RETRY any more, or the time is over. */
+static verdict wait_schema(struct world *w, int32_t id, int ms, struct failure *why) {
+    const struct schema *schema = NULL;
+    verdict v = RETRY;
+    for (int64_t end = now_ms() + ms; now_ms() < end; sleep_ms(5))
+        if ((v = registry_schema(w->registry, id, &schema, why)) != RETRY) break;
+    if (v == OK) assert_string_equal(schema_name(schema), "t.Event");
+    return v;
+}
+
+static verdict wait_id(struct world *w, const char *subject, int ms, struct failure *why) {
+    int32_t id = -1;
+    verdict v = RETRY;
+    for (int64_t end = now_ms() + ms; now_ms() < end; sleep_ms(5))
+        if ((v = registry_id(w->registry, subject, &id, why)) != RETRY) break;
+    if (v == OK) assert_int_equal(id, 41);
+    return v;
+}
+
+static int seen_n(struct world *w) {
+    pthread_mutex_lock(&w->lock);
+    int n = w->seen_n;
+    pthread_mutex_unlock(&w->lock);
+    return n;
+}
+
+static void tell(struct world *w, int failures, int status) {
+    pthread_mutex_lock(&w->lock);
+    w->manner.failures = failures;
+    w->manner.failure_status = status;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void assert_says(const char *text, const char *says) {
+    if (!strstr(text, says)) fail_msg("\"%s\" does not say \"%s\"", text, says);
+}
+
+/* The state and the text of the component "registry". */
+static void assert_health(struct world *w, const char *state, const char *says) {
+    json_t *all = health_json(w->health), *one;
+    size_t i;
+    bool found = false;
+    json_array_foreach(json_object_get(all, "components"), i, one) {
+        if (strcmp(json_string_value(json_object_get(one, "name")), "registry") != 0) continue;
+        assert_string_equal(json_string_value(json_object_get(one, "state")), state);
+        assert_says(json_string_value(json_object_get(one, "text")), says);
+        found = true;
+    }
+    assert_true(found);
+    json_decref(all);
+}
+
+static void test_fetches_once(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    const struct schema *first, *again;
+    client_start(w, (struct registry_options){0});
+    assert_health(w, "ok", "not asked yet");
+    assert_int_equal(registry_schema(w->registry, 7, &first, &why), RETRY);
+    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    assert_int_equal(registry_schema(w->registry, 7, &first, &why), OK);
+    assert_int_equal(registry_schema(w->registry, 7, &again, &why), OK);
+    assert_ptr_equal(first, again);
+    assert_int_equal(seen_n(w), 1);
+    assert_string_equal(w->seen[0].method, "GET");
+    assert_string_equal(w->seen[0].uri, "/schemas/ids/7");
+    assert_int_equal(w->changes, 1);
+    assert_health(w, "ok", "answers");
+}
+
+static void test_registers(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    static const char text[] = EVENT "beyond its end";
+    client_start(w, (struct registry_options){.user = "me", .password = "secret"});
+    registry_publish(w->registry, "a b/c-t.Event", text, strlen(EVENT));
+    registry_publish(w->registry, "a b/c-t.Event", text, strlen(EVENT));
+    assert_int_equal(wait_id(w, "a b/c-t.Event", 3000, &why), OK);
+    assert_int_equal(seen_n(w), 2);
+    assert_string_equal(w->seen[0].method, "PUT");
+    assert_string_equal(w->seen[0].uri, "/config/a%20b%2Fc-t.Event");
+    assert_string_equal(w->seen[0].body, "{\"compatibility\":\"FULL_TRANSITIVE\"}");
+    assert_string_equal(w->seen[1].method, "POST");
+    assert_string_equal(w->seen[1].uri, "/subjects/a%20b%2Fc-t.Event/versions");
+    assert_string_equal(w->seen[1].type, "application/vnd.schemaregistry.v1+json");
+    assert_string_equal(w->seen[1].authorization, "Basic bWU6c2VjcmV0");
+    json_t *body = json_loads(w->seen[1].body, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(body, "schema")), EVENT);
+    assert_string_equal(json_string_value(json_object_get(body, "schemaType")), "AVRO");
+    json_decref(body);
+    assert_int_equal(registry_id(w->registry, "another", &(int32_t){0}, &why), RETRY);
+}
+
+static void test_tries_again(void **state) {
+    struct world *w = *state;
+    static const int statuses[] = {408, 429, 500, 503, 302, 401, 404, 200};
+    static const char *const says[] = {"408", "429", "500", "503", "302", "user and password", "URL right", "200"};
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        struct failure why;
+        int before = seen_n(w);
+        tell(w, 2, statuses[i]);
+        SET(failure_body, i % 2 ? "<html>nonsense" : "[1]");
+        int64_t failures = metric_read(METRIC_registry_failures), requests = metric_read(METRIC_registry_requests);
+        client_start(w, (struct registry_options){.unknown_id_ms = 1});
+        assert_int_equal(wait_schema(w, 7, 40, &why), RETRY);
+        assert_health(w, "waiting", says[i]);
+        assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+        assert_health(w, "ok", "answers");
+        assert_int_equal(seen_n(w) - before, 3);
+        assert_int_equal(metric_read(METRIC_registry_failures) - failures, 2);
+        assert_int_equal(metric_read(METRIC_registry_requests) - requests, 3);
+        registry_stop(&w->registry);
+    }
+}
+
+static void test_waits_for_an_absent_registry(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    mg_stop(w->server);
+    w->server = NULL;
+    char url[100];
+    snprintf(url, sizeof url, "http://me:secret@127.0.0.1:%d", w->port);
+    client_start(w, (struct registry_options){.url = url});
+    registry_publish(w->registry, "s", EVENT, strlen(EVENT));
+    assert_int_equal(wait_schema(w, 7, 300, &why), RETRY);
+    assert_null(strstr(why.text, "secret"));
+    char shown[120];
+    snprintf(shown, sizeof shown, "waiting for the schema registry at http://127.0.0.1:%d:", w->port);
+    assert_health(w, "waiting", shown);
+    server_start(w);
+    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    assert_int_equal(wait_id(w, "s", 3000, &why), OK);
+    assert_health(w, "ok", "answers");
+}
+
+static void test_unknown_id(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    client_start(w, (struct registry_options){.unknown_id_ms = 500});
+    int64_t start = now_ms();
+    assert_int_equal(wait_schema(w, 8, 5000, &why), REJECT);
+    assert_in_range(now_ms() - start, 500, 2500);
+    assert_says(why.text, "does not know the schema id 8");
+    assert_in_range(seen_n(w), 2, 9);
+    assert_health(w, "ok", "answers");
+    int before = seen_n(w);
+    assert_int_equal(registry_schema(w->registry, 8, &(const struct schema *){NULL}, &why), REJECT);
+    assert_int_equal(seen_n(w), before);
+}
+
+static void test_id_that_comes_late(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    client_start(w, (struct registry_options){.unknown_id_ms = 5000});
+    SET(schema, NULL);
+    assert_int_equal(wait_schema(w, 7, 300, &why), RETRY);
+    SET(schema, EVENT);
+    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+}
+
+static void test_unreadable_schemas(void **state) {
+    struct world *w = *state;
+    static const struct {
+        const char *answer, *says;
+    } bad[] = {
+        {"{\"schema\":\"{}\"}", "schema id 7: could not read the schema"},
+        {"{\"schema\":\"\\\"string\\\"\"}", "schema id 7"},
+        {"{\"schemaType\":\"PROTOBUF\",\"schema\":\"message\"}", "no Avro schema"},
+    };
+    SET(status, 200);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct failure why;
+        SET(answer, bad[i].answer);
+        client_start(w, (struct registry_options){0});
+        assert_int_equal(wait_schema(w, 7, 3000, &why), REJECT);
+        assert_says(why.text, bad[i].says);
+        registry_stop(&w->registry);
+    }
+}
+
+static void test_refused(void **state) {
+    struct world *w = *state;
+    static const int statuses[] = {409, 422};
+    SET(failure_body, "{\"error_code\":409,\"message\":\"reader's field cost is missing\"}");
+    for (size_t i = 0; i < 2; i++) {
+        struct failure why;
+        tell(w, 0, 0);
+        SET(answer, w->manner.failure_body);
+        SET(status, statuses[i]);
+        client_start(w, (struct registry_options){0});
+        registry_publish(w->registry, "s-t.Event", EVENT, strlen(EVENT));
+        assert_int_equal(wait_id(w, "s-t.Event", 3000, &why), REJECT);
+        assert_says(why.text, "refuses the schema of \"s-t.Event\"");
+        assert_says(why.text, "field cost is missing");
+        assert_health(w, "ok", "answers");
+        int before = seen_n(w);
+        sleep_ms(300);
+        assert_int_equal(seen_n(w), before); /* asked again, but slowly */
+        registry_stop(&w->registry);
+    }
+}
+
+static void test_huge_answer(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    SET(huge, true);
+    client_start(w, (struct registry_options){0});
+    assert_int_equal(wait_schema(w, 7, 400, &why), RETRY);
+    assert_health(w, "waiting", "larger than");
+}
+
+/* A hanging request delays neither another nor the end. */
+static void test_hanging_requests(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    client_start(w, (struct registry_options){.timeout_ms = 60000});
+    SET(delay_ms, 1500);
+    assert_int_equal(registry_schema(w->registry, 8, &(const struct schema *){NULL}, &why), RETRY);
+    for (int i = 0; i < 200 && !seen_n(w); i++) sleep_ms(5);
+    SET(delay_ms, 0);
+    int64_t start = now_ms();
+    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    assert_in_range(now_ms() - start, 0, 500);
+    start = now_ms();
+    registry_stop(&w->registry);
+    assert_in_range(now_ms() - start, 0, 200);
+}
+
+static void test_timeout(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    SET(delay_ms, 400);
+    client_start(w, (struct registry_options){.timeout_ms = 50});
+    assert_int_equal(wait_schema(w, 7, 300, &why), RETRY);
+    assert_health(w, "waiting", "timed out");
+}
+
+static void test_no_proxy(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    setenv("http_proxy", "http://127.0.0.1:1", 1);
+    client_start(w, (struct registry_options){0});
+    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    unsetenv("http_proxy");
+}
+
+static void *ask_often(void *world) {
+    struct world *w = world;
+    struct failure why;
+    const struct schema *schema;
+    for (int i = 0; i < 300; i++) {
+        int32_t id = 1 + i % 10;
+        verdict v = registry_schema(w->registry, id, &schema, &why);
+        if (v == OK && strcmp(schema_name(schema), "t.Event") != 0) return world;
+        registry_publish(w->registry, i % 2 ? "x" : "y", EVENT, strlen(EVENT));
+        if (registry_id(w->registry, "x", &id, &why) == OK && id != 41) return world;
+        sleep_ms(1);
+    }
+    return NULL;
+}
+
+static void test_many_threads(void **state) {
+    struct world *w = *state;
+    pthread_t threads[4];
+    client_start(w, (struct registry_options){.unknown_id_ms = 50});
+    for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, ask_often, w);
+    for (int i = 0; i < 4; i++) {
+        void *failed;
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+}
+
+static void test_wrong_url(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    struct registry_options o = {.url = "localhost:8081", .health = w->health};
+    assert_int_equal(registry_start(&w->registry, &o, &why), FATAL);
+    assert_says(why.text, "\"localhost:8081\"");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_open, test_close)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_fetches_once),
+        TEST(test_registers),
+        TEST(test_tries_again),
+        TEST(test_waits_for_an_absent_registry),
+        TEST(test_unknown_id),
+        TEST(test_id_that_comes_late),
+        TEST(test_unreadable_schemas),
+        TEST(test_refused),
+        TEST(test_huge_answer),
+        TEST(test_hanging_requests),
+        TEST(test_timeout),
+        TEST(test_no_proxy),
+        TEST(test_many_threads),
+        TEST(test_wrong_url),
+    };
+    return cmocka_run_group_tests(tests, world_open, world_close);
+}
