@@ -35,7 +35,6 @@ verdict kafka_open(
         "3000",
         "topic.metadata.refresh.fast.interval.ms",
         "100",
-        "true",
         NULL,
     };
     char text[400];
