@@ -178,40 +178,44 @@ static verdict currency_check(const char *code, struct failure *why) {
     return fail(why, REJECT, "\"%.*s\" is not a currency's ISO 4217 code, such as EUR, in capitals", QUOTED, code);
 }
 
-static verdict amount_check(struct request *q, struct failure *why) {
-    verdict v = money_parse(q->cost_amount, &q->cost_minor, why);
+static verdict amount_check(const char *amount, const char *currency, int64_t *minor, struct failure *why) {
+    verdict v = money_parse(amount, minor, why);
     if (v != OK) return v;
-    if (*q->cost_amount == '-')
-        return fail(why, REJECT, "\"%.*s\" is negative; write 0 or more", QUOTED, q->cost_amount);
-    if (q->cost_minor > COST_MAX)
-        return fail(why, REJECT, "\"%.*s\" is too large; at most 9999999999999.99 is kept", QUOTED, q->cost_amount);
-    if (q->cost_currency && is_listed(no_decimals, q->cost_currency) && q->cost_minor % 100)
+    if (*amount == '-') return fail(why, REJECT, "\"%.*s\" is negative; write 0 or more", QUOTED, amount);
+    if (*minor > COST_MAX)
+        return fail(why, REJECT, "\"%.*s\" is too large; at most 9999999999999.99 is kept", QUOTED, amount);
+    if (currency && is_listed(no_decimals, currency) && *minor % 100)
         return fail(
-            why, REJECT, "\"%.*s\" has decimals, and %s has none; write a whole amount", QUOTED, q->cost_amount,
-            q->cost_currency);
+            why, REJECT, "\"%.*s\" has decimals, and %s has none; write a whole amount", QUOTED, amount, currency);
     return OK;
+}
+
+static verdict field_read(const struct request_field *f, const json_t *body, struct request *out, struct failure *why) {
+    const json_t *value = value_at(body, f->name);
+    verdict v = value_check(f, value, why);
+    if (v != OK) return v;
+    const char *text = *(const char **)((char *)out + f->offset) = json_string_value(value);
+    if (f->offset == IN(cost_currency)) return currency_check(text, why);
+    if (f->offset != IN(cost_amount)) return OK;
+    return amount_check(text, json_string_value(value_at(body, "cost.currency")), &out->cost_minor, why);
 }
 
 json_t *request_read(const json_t *body, struct request *out) {
     json_t *errors = json_array();
     const json_t *cost = json_object_get(body, "cost");
+    bool cost_wrong = cost && !json_is_object(cost);
     struct failure why;
     *out = (struct request){0};
-    if (cost && !json_is_object(cost)) {
-        (void)!fail(&why, REJECT, "is %s; write {\"amount\":\"149.90\",\"currency\":\"EUR\"}", type_name(cost));
-        error_add(errors, "cost", why.text);
-    }
     for (const struct request_field *f = request_fields; f->name; f++) {
-        if (cost && !json_is_object(cost) && strchr(f->name, '.')) continue;
-        const json_t *value = value_at(body, f->name);
-        if (value_check(f, value, &why) == OK)
-            *(const char **)((char *)out + f->offset) = json_string_value(value);
-        else
+        if (cost_wrong && strchr(f->name, '.')) {
+            char detail[100];
+            snprintf(
+                detail, sizeof detail, "is %s; write {\"amount\":\"149.90\",\"currency\":\"EUR\"}", type_name(cost));
+            error_add(errors, "cost", detail);
+        } else if (field_read(f, body, out, &why) != OK) {
             error_add(errors, f->name, why.text);
+        }
     }
-    if (out->cost_currency && currency_check(out->cost_currency, &why) != OK)
-        error_add(errors, "cost.currency", why.text);
-    if (out->cost_amount && amount_check(out, &why) != OK) error_add(errors, "cost.amount", why.text);
     unknown_check(body, "", errors);
     unknown_check(cost, "cost.", errors);
     return errors;

@@ -41,7 +41,8 @@ void view_return(json_t *one) {
     json_object_set_new(one, "audit_url", url_of("/audit?return_id=", id));
     json_object_set_new(one, "api_url", url_of("/api/returns/", id));
     json_object_set_new(one, "waiting", json_boolean(strcmp(text_of(one, "status"), "handled") != 0));
-    json_object_set_new(one, "progress", json_sprintf("%zu of %zu", done, json_array_size(teams)));
+    if (json_array_size(teams))
+        json_object_set_new(one, "progress", json_sprintf("%zu of %zu", done, json_array_size(teams)));
     page_add_moment(one, "requested_at", "moment");
 }
 
