@@ -59,7 +59,7 @@ assets(chassis chassis_assets ${chassis_files})
 target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
 target_link_libraries(chassis
   PUBLIC house_rules PkgConfig::JANSSON
-  PRIVATE PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO civetweb::civetweb)
+  PRIVATE PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO civetweb::civetweb m)
 
 # service(NAME PORT): builds services/NAME/*.c with its pages, its schema.sql and the schemas of what it publishes.
 function(service name port)
