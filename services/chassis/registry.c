@@ -204,11 +204,13 @@ static void task_settle(struct registry *r, struct task *t, struct schema *schem
     if (r->o.changed) r->o.changed(r->o.context);
 }
 
-/* What the registry says of its refusal, in its own words, cut to a line. */
-static void answer_message(const struct task *t, const json_t *answer, char out[200]) {
+/* What the registry says of its refusal, in its own words, without the Java class that some begin with. */
+static const char *answer_message(const struct task *t, const json_t *answer) {
     const char *message = json_string_value(json_object_get(answer, "message"));
     if (!message) message = t->answer.data ? t->answer.data : "";
-    snprintf(out, 200, "%.190s", *message ? message : "no reason given");
+    const char *exception = strstr(message, "Exception: ");
+    if (exception && strcspn(message, " ") > (size_t)(exception - message)) message = exception + strlen("Exception: ");
+    return *message ? message : "no reason given";
 }
 
 static void fetched(struct registry *r, struct task *t, const json_t *answer) {
@@ -256,11 +258,10 @@ static void registered(struct registry *r, struct task *t, const json_t *answer)
 }
 
 static void publish_refused(struct registry *r, struct task *t, long status, const json_t *answer) {
-    char message[200];
     struct failure why;
-    answer_message(t, answer, message);
     (void)!fail(
-        &why, REJECT, "the schema registry refuses the schema of \"%s\" (%ld): %s", t->subject, status, message);
+        &why, REJECT, "the schema registry refuses the schema of \"%s\" (%ld): %s", t->subject, status,
+        answer_message(t, answer));
     t->step = CONFIGURE;
     task_settle(r, t, NULL, &why);
 }
@@ -293,12 +294,10 @@ static void task_answered(struct registry *r, struct task *t, long status) {
     else if (refused)
         publish_refused(r, t, status, answer);
     else if (status / 100 != 2 || !answer_ok(r, t, answer)) {
-        char message[200];
-        const char *hint = status == 401 || status == 403 ? "; are its user and password right?"
-                           : status == 404                ? "; is its URL right?"
+        const char *hint = status == 401 || status == 403 ? " (are its user and password right?)"
+                           : status == 404                ? " (is its URL right?)"
                                                           : "";
-        answer_message(t, answer, message);
-        task_failed(r, t, "it answered %ld: %s%s", status, message, hint);
+        task_failed(r, t, "it answered %ld%s: %s", status, hint, answer_message(t, answer));
     }
     json_decref(answer);
 }
