@@ -21,12 +21,13 @@ int client_open(int port) {
     return fd;
 }
 
-void client_send(int fd, const void *bytes, size_t n) {
+bool client_send(int fd, const void *bytes, size_t n) {
     for (size_t sent = 0; sent < n;) {
         ssize_t k = send(fd, (const char *)bytes + sent, n - sent, MSG_NOSIGNAL);
-        if (k <= 0) return;
+        if (k <= 0) return false;
         sent += (size_t)k;
     }
+    return true;
 }
 
 struct answer *client_read(int fd, bool head_only) {

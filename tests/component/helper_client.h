@@ -11,7 +11,7 @@ struct answer {
 };
 
 int client_open(int port);
-void client_send(int fd, const void *bytes, size_t n);
+bool client_send(int fd, const void *bytes, size_t n); /* false: the server would not take it all */
 
 /* One answer: up to its Content-Length, or to the end of the connection. It lives until the next call, in any thread.
  */
