@@ -63,11 +63,10 @@ static void events_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->store);
     const char *id = exchange_parameter(x, "id");
     json_t *events = returns_history(reader, id), *known = json_array_size(events) ? NULL : returns_one(reader, id);
-    if (!page_reader_ok(x, reader))
-        ;
-    else if (json_array_size(events) || known)
+    bool ok = page_reader_ok(x, reader);
+    if (ok && (json_array_size(events) || known))
         x->data = json_pack("{s:s, s:O}", "return_id", id, "events", events);
-    else
+    else if (ok)
         exchange_problem(x, 404, "There is no return \"%.60s\".", id);
     json_decref(events);
     json_decref(known);
