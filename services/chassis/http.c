@@ -186,6 +186,8 @@ static bool has_raw_characters(const struct mg_request_info *info) {
 static void early_problem(struct exchange *x, const struct mg_request_info *info, int status) {
     if (status == 505)
         exchange_problem(x, 400, "The HTTP version \"%.20s\" is not known; send 1.1.", info->http_version);
+    else if (info->request_uri && info->request_uri[0] != '/' && info->http_version)
+        exchange_problem(x, 400, "\"%.200s\" is not an address of this server.", info->request_uri);
     else if (has_raw_characters(info))
         exchange_problem(x, 400, "The address holds characters that must be percent-encoded.");
     else if (info->num_headers > 0 && !body_framed(x))
@@ -219,6 +221,15 @@ static int on_error(struct mg_connection *c, int status, const char *message) {
     exchange_close(&x);
     atomic_fetch_sub(&h->in_flight, 1);
     return 0;
+}
+
+/* "*" and the addresses of other servers: civetweb closes on them without an answer, and this is the last that it
+ * calls. */
+static void on_close(const struct mg_connection *c) {
+    const struct mg_request_info *info = mg_get_request_info(c);
+    const char *uri = info->request_uri;
+    bool silent = uri && !info->local_uri_raw && !info->local_uri && (!strcmp(uri, "*") || strstr(uri, "://"));
+    if (silent) (void)on_error((struct mg_connection *)c, 400, "");
 }
 
 static int on_log(const struct mg_connection *c, const char *message) {
@@ -284,7 +295,8 @@ static bool server_start(struct http *h) {
         "ssi_pattern",
         "",
         NULL};
-    struct mg_callbacks callbacks = {.begin_request = on_request, .http_error = on_error, .log_message = on_log};
+    struct mg_callbacks callbacks = {
+        .begin_request = on_request, .http_error = on_error, .connection_close = on_close, .log_message = on_log};
     h->server = mg_start(&callbacks, h, options);
     struct mg_server_port port;
     if (h->server && mg_get_server_ports(h->server, 1, &port) == 1) h->port = port.port;

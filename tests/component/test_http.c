@@ -224,6 +224,9 @@ static void test_refuses_addresses(void **state) {
     assert_problem(ask("GET /api/items/1?q=%c0%af HTTP/1.1\r\n\r\n"), 400, "UTF-8");
     assert_problem(ask("GET /api/items/1?q=%e HTTP/1.1\r\n\r\n"), 400, "hexadecimal");
     assert_problem(ask("GET /api/items/1?q=1&q=2 HTTP/1.1\r\n\r\n"), 400, "q: is there more than once");
+    assert_problem(ask("OPTIONS * HTTP/1.1\r\n\r\n"), 400, "is not an address of this server");
+    assert_problem(ask("GET http://elsewhere/api/items/1 HTTP/1.1\r\n\r\n"), 400, "not an address of this server");
+    assert_problem(ask("GET items HTTP/1.1\r\n\r\n"), 400, "not an address of this server");
     snprintf(longer, sizeof longer, "GET /api/items/%0*d HTTP/1.1\r\n\r\n", 5000, 1);
     assert_problem(ask(longer), 414, "4096");
     assert_alive();
