@@ -16,10 +16,12 @@ enum health_state {
 struct health *health_new(void);
 void health_free(struct health **h);
 
-/* component: a string literal ("kafka", "registry", "store", "schemas"). The text is copied. A change of state is logged. */
+/* component: a string literal ("kafka", "registry", "store", "schemas"). The text is copied. A change of state is
+ * logged. */
 void health_set(struct health *h, const char *component, enum health_state state, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* {"state":"up"|"waiting"|"failed","components":[{"name","state","text","since"}],"waiting_for":["…"]}; the caller's. */
+/* {"state":"up"|"waiting"|"failed","components":[{"name","state","text","since"}],"waiting_for":["…"]}; the caller's.
+ */
 json_t *health_json(struct health *h);
 bool health_ready(struct health *h); /* no component but "kafka", "registry" and "schemas" has failed */

@@ -5,8 +5,8 @@
  * and problem.html elsewhere.
  *
  * Handlers run on civetweb's worker threads, many at once. A body is read completely, and within its limits, before the
- * handler is called: Content-Length is required (411), Transfer-Encoding refused (411), more than body_max refused (413),
- * later than body_ms refused (408). Cross-site POSTs are refused (403, Sec-Fetch-Site and Origin). */
+ * handler is called: Content-Length is required (411), Transfer-Encoding refused (411), more than body_max refused
+ * (413), later than body_ms refused (408). Cross-site POSTs are refused (403, Sec-Fetch-Site and Origin). */
 #pragma once
 
 #include "chassis/buffer.h"
@@ -19,9 +19,9 @@
 struct exchange;
 
 struct resource {
-    const char *path;     /* "/returns/{id}": where people find it; NULL: API only */
-    const char *api_path; /* NULL: "/api" before path; "" : none */
-    const char *page;     /* template; NULL: the function answers with exchange_send() itself */
+    const char *path;                 /* "/returns/{id}": where people find it; NULL: API only */
+    const char *api_path;             /* NULL: "/api" before path; "" : none */
+    const char *page;                 /* template; NULL: the function answers with exchange_send() itself */
     void (*get)(struct exchange *x);  /* NULL: 405. HEAD comes with it */
     void (*post)(struct exchange *x); /* NULL: 405 */
     const char *nav;                  /* what the navigation of the pages calls it; NULL: it is not in there */
@@ -29,17 +29,17 @@ struct resource {
 
 struct exchange {
     /* Given */
-    void *context;        /* the options' */
-    bool api;             /* asked for under /api: answer with JSON */
+    void *context; /* the options' */
+    bool api;      /* asked for under /api: answer with JSON */
     const char *method, *path;
-    const char *body;     /* of a POST: NUL-terminated after body_n, may hold NULs before; "" otherwise */
+    const char *body; /* of a POST: NUL-terminated after body_n, may hold NULs before; "" otherwise */
     size_t body_n;
     const char *trace_parent; /* of the request if it was valid, else a new one; never NULL */
 
     /* Answered */
-    int status;           /* 200 unless set */
-    json_t *data;         /* the function sets it; the server releases it */
-    const char *page;     /* the resource's; the function may name another */
+    int status;       /* 200 unless set */
+    json_t *data;     /* the function sets it; the server releases it */
+    const char *page; /* the resource's; the function may name another */
     struct exchange_private *private;
 };
 
@@ -54,9 +54,12 @@ void exchange_send(struct exchange *x, int status, const char *content_type, con
 void exchange_set_header(struct exchange *x, const char *name, const char *value); /* "Location", "ETag", …; copied */
 void exchange_redirect(struct exchange *x, const char *location);                  /* 303 */
 
-/* Answers with a problem: its title follows from the status; detail says what is wrong, quoting the value, and what to do. */
-void exchange_problem(struct exchange *x, int status, const char *detail_format, ...) __attribute__((format(printf, 3, 4)));
-/* One entry of the problem's "errors": [{"field","detail"}]. May come before exchange_problem(). Adds a member otherwise. */
+/* Answers with a problem: its title follows from the status; detail says what is wrong, quoting the value, and what to
+ * do. */
+void exchange_problem(struct exchange *x, int status, const char *detail_format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* One entry of the problem's "errors": [{"field","detail"}]. May come before exchange_problem(). Adds a member
+ * otherwise. */
 void exchange_problem_field(struct exchange *x, const char *field, const char *detail_format, ...)
     __attribute__((format(printf, 3, 4)));
 void exchange_problem_member(struct exchange *x, const char *name, json_t *value); /* takes the reference */
@@ -65,8 +68,9 @@ const json_t *exchange_problem_fields(struct exchange *x); /* the array so far; 
 /* application/x-www-form-urlencoded: an object of text, each checked: no NUL, UTF-8, no name twice. REJECT says which.
  * The caller's. The function has checked the content type itself with exchange_type_is(). */
 MUST_CHECK verdict exchange_form(struct exchange *x, json_t **out, struct failure *why);
-MUST_CHECK verdict exchange_json(struct exchange *x, json_t **out, struct failure *why); /* duplicate keys, depth > 32: REJECT */
-bool exchange_type_is(struct exchange *x, const char *media_type); /* parameters such as charset are ignored */
+MUST_CHECK verdict
+exchange_json(struct exchange *x, json_t **out, struct failure *why); /* duplicate keys, depth > 32: REJECT */
+bool exchange_type_is(struct exchange *x, const char *media_type);    /* parameters such as charset are ignored */
 
 struct http;
 struct http_options {

@@ -1,11 +1,12 @@
-/* page: what the chassis's own pages have in common. A data function gives data; what only people need, such as a moment
- * in words or the colour of a state, is added when it is rendered as a page. */
+/* page: what the chassis's own pages have in common. A data function gives data; what only people need, such as a
+ * moment in words or the colour of a state, is added when it is rendered as a page. */
 #pragma once
 
 #include "chassis/service.h"
 
-void page_add_moment(json_t *object, const char *from, const char *name); /* "2026-11-21 09:28:51" of an RFC 3339 member */
-void page_add_tone(json_t *object, const char *from);                     /* "tone": ok, wait or bad, by a state or outcome */
+void page_add_moment(
+    json_t *object, const char *from, const char *name);            /* "2026-11-21 09:28:51" of an RFC 3339 member */
+void page_add_tone(json_t *object, const char *from);               /* "tone": ok, wait or bad, by a state or outcome */
 bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read; answered with 503 */
 json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms); /* none where nothing is subscribed to */
 

@@ -1,7 +1,8 @@
 /* template: renders an embedded page with Mustache's syntax (mustache(5)): {{name}}, {{a.b}}, {{.}}, {{#section}},
- * {{^inverted}}, {{! comment}}, {{> partial}}. Every value is escaped for HTML; there is no unescaped form, so forgetting
- * is not possible. A name is looked up in the innermost section first. Sections over arrays repeat; objects and non-empty
- * strings enter; false, null, "", 0 and [] are skipped. Partials are other embedded files; nesting is limited to 16. */
+ * {{^inverted}}, {{! comment}}, {{> partial}}. Every value is escaped for HTML; there is no unescaped form, so
+ * forgetting is not possible. A name is looked up in the innermost section first. Sections over arrays repeat; objects
+ * and non-empty strings enter; false, null, "", 0 and [] are skipped. Partials are other embedded files; nesting is
+ * limited to 16. */
 #pragma once
 
 #include "chassis/buffer.h"
