@@ -108,10 +108,9 @@ static verdict name_define(struct parser *p, struct node *node, const json_t *js
     return v;
 }
 
-/* --- Types */
+/* --- Types: recursion here goes as deep as JSON that jansson reads, 2048. */
 
-static verdict
-type_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out);
+static verdict type_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out);
 
 static struct node *node_new(struct parser *p, avro_type_t type, size_t members_n) {
     struct node *n = calloc(1, sizeof *n);
@@ -169,8 +168,7 @@ static void node_set_logical(struct node *n, const json_t *json) {
     n->scale = (int)s;
 }
 
-static verdict
-record_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out) {
+static verdict record_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out) {
     const json_t *fields = json_object_get(json, "fields");
     if (!json_is_array(fields)) return fail(p->why, REJECT, "a record has no list of \"fields\"");
     struct node *n = node_new(p, AVRO_RECORD, json_array_size(fields));
@@ -189,7 +187,7 @@ record_parse(struct parser *p, const json_t *json, const struct node *scope, int
                 return fail(p->why, REJECT, "\"%s\" has two fields \"%s\"", n->full_name, name);
         n->members[i].name = name;
         n->members[i].fallback = json_object_get(field, "default");
-        v = type_parse(p, json_object_get(field, "type"), n, level, &n->members[i].type);
+        v = type_parse(p, json_object_get(field, "type"), n, &n->members[i].type);
     }
     *out = n;
     return v == OK ? node_close(p, n) : v;
@@ -237,11 +235,11 @@ static verdict fixed_parse(struct parser *p, const json_t *json, const struct no
 
 /* items: what its member is called in the schema's text. */
 static verdict list_parse(
-    struct parser *p, const json_t *json, avro_type_t type, const char *items, const struct node *scope, int level,
+    struct parser *p, const json_t *json, avro_type_t type, const char *items, const struct node *scope,
     const struct node **out) {
     struct node *n = node_new(p, type, 1);
     if (!n) return p->why->kind;
-    verdict v = type_parse(p, json_object_get(json, items), scope, level, &n->members[0].type);
+    verdict v = type_parse(p, json_object_get(json, items), scope, &n->members[0].type);
     if (v != OK) return v;
     if (!n->members[0].type->least)
         return fail(
@@ -251,14 +249,13 @@ static verdict list_parse(
     return node_close(p, n);
 }
 
-static verdict
-union_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out) {
+static verdict union_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out) {
     struct node *n = node_new(p, AVRO_UNION, json_array_size(json));
     if (!n) return p->why->kind;
     if (!n->members_n) return fail(p->why, REJECT, "a union has no branches");
     for (size_t i = 0; i < n->members_n; i++) {
         const struct node *branch;
-        verdict v = type_parse(p, json_array_get(json, i), scope, level, &branch);
+        verdict v = type_parse(p, json_array_get(json, i), scope, &branch);
         if (v != OK) return v;
         if (branch->type == AVRO_UNION) return fail(p->why, REJECT, "a union stands directly within a union");
         for (size_t j = 0; j < i; j++)
@@ -298,18 +295,16 @@ static verdict name_parse(
     return v;
 }
 
-static verdict
-type_parse(struct parser *p, const json_t *json, const struct node *scope, int level, const struct node **out) {
-    if (++level > DEPTH_MAX) return fail(p->why, REJECT, "types are nested deeper than %d", DEPTH_MAX);
-    if (json_is_array(json)) return union_parse(p, json, scope, level, out);
+static verdict type_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out) {
+    if (json_is_array(json)) return union_parse(p, json, scope, out);
     const char *type = json_string_value(json_is_object(json) ? json_object_get(json, "type") : json);
     if (!type) return fail(p->why, REJECT, "a \"type\" is missing, or is neither a name, an object nor a union");
     if (json_is_string(json)) return name_parse(p, type, NULL, scope, out);
-    if (!strcmp(type, "record")) return record_parse(p, json, scope, level, out);
+    if (!strcmp(type, "record")) return record_parse(p, json, scope, out);
     if (!strcmp(type, "enum")) return enum_parse(p, json, scope, out);
     if (!strcmp(type, "fixed")) return fixed_parse(p, json, scope, out);
-    if (!strcmp(type, "array")) return list_parse(p, json, AVRO_ARRAY, "items", scope, level, out);
-    if (!strcmp(type, "map")) return list_parse(p, json, AVRO_MAP, "values", scope, level, out);
+    if (!strcmp(type, "array")) return list_parse(p, json, AVRO_ARRAY, "items", scope, out);
+    if (!strcmp(type, "map")) return list_parse(p, json, AVRO_MAP, "values", scope, out);
     return name_parse(p, type, json, scope, out);
 }
 
@@ -361,7 +356,7 @@ verdict schema_parse(const char *text, size_t n, struct schema **out, struct fai
     }
     s->json = json;
     struct parser p = {s, &reason};
-    verdict v = type_parse(&p, json, NULL, 0, &s->root);
+    verdict v = type_parse(&p, json, NULL, &s->root);
     if (v == OK && s->root->type != AVRO_RECORD)
         v = fail(&reason, REJECT, "it is a \"%s\", and an event is a record", node_name(s->root));
     if (v == OK) v = avro_open(s, &reason);

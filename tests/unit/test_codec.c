@@ -297,12 +297,24 @@ static void test_dangerous_schemas(void **state) {
     refused_schema(OF("{\"type\":\"array\",\"items\":\"null\"}"), "take no bytes");
     refused_schema(
         OF("{\"type\":\"map\",\"values\":{\"type\":\"record\",\"name\":\"E\",\"fields\":[]}}"), "take no bytes");
-    char text[20000], *p = text;
+    char text[60000], *p = text;
     p += sprintf(p, "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"f\",\"type\":");
-    for (int i = 0; i < 500; i++) p += sprintf(p, "{\"type\":\"array\",\"items\":");
+    for (int i = 0; i < 2000; i++) p += sprintf(p, "{\"type\":\"array\",\"items\":");
     p += sprintf(p, "\"int\"");
-    for (int i = 0; i < 500; i++) *p++ = '}';
+    for (int i = 0; i < 2000; i++) *p++ = '}';
     strcpy(p, "}]}");
+    refused_schema(text, "deeper than 32");
+    /* Not in the text, but by name. */
+    p = text + sprintf(
+                   text, "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"f0\",\"type\":"
+                         "{\"type\":\"record\",\"name\":\"T0\",\"fields\":[]}}");
+    for (int i = 1; i < 40; i++)
+        p += sprintf(
+            p,
+            ",{\"name\":\"f%d\",\"type\":{\"type\":\"record\",\"name\":\"T%d\",\"fields\":["
+            "{\"name\":\"a\",\"type\":\"T%d\"}]}}",
+            i, i, i - 1);
+    strcpy(p, "]}");
     refused_schema(text, "deeper than 32");
     /* Each type holds the one before it twice: 2 to the 24 values of no bytes, in 24 lines. */
     p = text + sprintf(
