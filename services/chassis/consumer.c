@@ -13,7 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, IDLE_MS = 1000, HELD_FIRST_MS = 20, HELD_MOST_MS = 2000, COMMIT_AGAIN_MS = 1000 };
+enum {
+    NAME_SIZE = 400,
+    IDLE_MS = 1000,
+    HELD_FIRST_MS = 20,
+    HELD_TOLD_MS = 320,
+    HELD_MOST_MS = 2000,
+    COMMIT_AGAIN_MS = 1000
+};
 
 /* A partition that this process owns. Records wait here until a transaction has them; only a commit takes them away. */
 struct partition {
@@ -120,14 +127,15 @@ static void partition_pause(struct consumer *c, const struct partition *p) {
 /* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
 static void partition_hold(struct consumer *c, struct partition *p, const char *why) {
     if (!p->held_for) {
-        char id[24];
-        log_line(
-            LOG_WARNING, "partition held", "topic", p->topic, "partition", log_number(id, p->id), "reason", why, NULL);
         metric_add(METRIC_partitions_held, 1);
         partition_pause(c, p);
     }
     p->held_for = !p->held_for ? HELD_FIRST_MS : p->held_for < HELD_MOST_MS / 2 ? 2 * p->held_for : HELD_MOST_MS;
     p->held_until = clock_ms() + p->held_for;
+    char id[24];
+    if (p->held_for == HELD_TOLD_MS) /* a schema that is merely being fetched is no news */
+        log_line(
+            LOG_WARNING, "partition held", "topic", p->topic, "partition", log_number(id, p->id), "reason", why, NULL);
 }
 
 static void partition_resume(struct consumer *c, struct partition *p) {
@@ -439,13 +447,11 @@ static verdict subscribe(struct consumer *c, struct failure *why) {
 static verdict consumer_open(struct consumer *c, struct failure *why) {
     char group[NAME_SIZE];
     settings_scoped(c->rt->settings, c->rt->settings->service, group, sizeof group);
+    /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout. */
+    bool is_static = strcmp(c->rt->settings->instance, "-") != 0;
     const char *const pairs[] = {
         "group.id",
         group,
-        /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout.
-         */
-        "group.instance.id",
-        c->rt->settings->instance,
         "session.timeout.ms",
         "6000",
         "heartbeat.interval.ms",
@@ -464,6 +470,8 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
         "10000",
         "queued.max.messages.kbytes",
         "4096",
+        is_static ? "group.instance.id" : NULL,
+        c->rt->settings->instance,
         NULL,
     };
     verdict v = kafka_open(&c->rk, RD_KAFKA_CONSUMER, c->rt->settings, consumer_prepare, c, pairs, why);

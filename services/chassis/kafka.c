@@ -40,7 +40,7 @@ verdict kafka_open(
     char text[400];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     verdict v = set(conf, "bootstrap.servers", s->kafka, why);
-    if (v == OK) v = set(conf, "client.id", s->instance, why);
+    if (v == OK) v = set(conf, "client.id", s->service, why);
     for (const char *const *p = common; v == OK && *p; p += 2) v = set(conf, p[0], p[1], why);
     for (const char *const *p = pairs; v == OK && *p; p += 2) v = set(conf, p[0], p[1], why);
     /* A property of the other kind of client is only warned about by librdkafka, so one list serves both. */

@@ -40,7 +40,7 @@ static const struct setting {
     {"batch", SETTING_NUMBER, AT(batch), "500", 1, 10000, "records", "at most so many records in one transaction"},
     {"http-threads", SETTING_NUMBER, AT(http_threads), "16", 2, 500, "threads", "requests answered at the same time"},
     {"instance", SETTING_TEXT, AT(instance), "", 0, 100, "",
-     "this process among several of one service; its static membership in the consumer group (default: the service's name)"},
+     "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
      "the least important entries that are logged"},
 #undef AT

@@ -98,6 +98,12 @@ static void registry_open(struct world *w) {
 
 /* --- The world */
 
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *world) {
+    (void)rk;
+    struct world *w = world;
+    w->delivered = m->err;
+}
+
 static rd_kafka_t *client(struct world *w, rd_kafka_type_t type) {
     char text[300];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -108,6 +114,8 @@ static rd_kafka_t *client(struct world *w, rd_kafka_type_t type) {
             0);
     if (type == RD_KAFKA_CONSUMER)
         assert_int_equal(rd_kafka_conf_set(conf, "group.id", "the-test", text, sizeof text), 0);
+    rd_kafka_conf_set_opaque(conf, w);
+    if (type == RD_KAFKA_PRODUCER) rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_t *rk = rd_kafka_new(type, conf, text, sizeof text);
     assert_non_null(rk);
     return rk;
@@ -162,6 +170,7 @@ void world_start(struct world *w, const struct service *service) {
     add_flag(flags, argv, &argc, "--kafka=%s", rd_kafka_mock_cluster_bootstraps(w->cluster));
     add_flag(flags, argv, &argc, "--registry=%s", w->registry_url);
     add_flag(flags, argv, &argc, "--unknown-id-ms=300");
+    add_flag(flags, argv, &argc, "--instance=-"); /* the mock cluster has no static membership */
     /* An idle fetch of the mock cluster waits this long in full (LIBRARIES). */
     add_flag(flags, argv, &argc, "-Xfetch.wait.max.ms=10");
     if (settings_read(&w->settings, "probe", 0, argc, argv, environment, &why) != OK) fail_msg("%s", why.text);
@@ -182,6 +191,7 @@ void world_publish(struct world *w, int partition, const char *key, const void *
         RD_KAFKA_V_END);
     assert_int_equal(error, 0);
     assert_int_equal(rd_kafka_flush(w->producer, PATIENCE_MS), 0);
+    assert_int_equal(w->delivered, 0);
 }
 
 void world_publish_event(struct world *w, int partition, int schema_id, const char *json) {

@@ -16,6 +16,7 @@ struct world {
     rd_kafka_t *host; /* holds the mock cluster */
     rd_kafka_mock_cluster_t *cluster;
     rd_kafka_t *producer;
+    rd_kafka_resp_err_t delivered;                          /* how its last record fared */
     char *subjects[WORLD_SCHEMAS], *schemas[WORLD_SCHEMAS]; /* id = index + 1 */
     int schemas_n;
     pthread_mutex_t lock;

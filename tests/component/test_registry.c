@@ -48,6 +48,7 @@ struct world {
     struct manner manner;
     struct seen seen[64];
     int seen_n, changes, handling;
+    char said[600];
 };
 
 #define SET(member, value)                                                                                             \
@@ -241,19 +242,24 @@ static void assert_says(const char *text, const char *says) {
     if (!strstr(text, says)) fail_msg("\"%s\" does not say \"%s\"", text, says);
 }
 
-/* The state and the text of the component "registry". */
-static void assert_health(struct world *w, const char *state, const char *says) {
+/* Whether the component "registry" has this state, with these words in its text. */
+static bool health_is(struct world *w, const char *state, const char *says) {
     json_t *all = health_json(w->health), *one;
     size_t i;
     bool found = false;
     json_array_foreach(json_object_get(all, "components"), i, one) {
         if (strcmp(json_string_value(json_object_get(one, "name")), "registry") != 0) continue;
-        assert_string_equal(json_string_value(json_object_get(one, "state")), state);
-        assert_says(json_string_value(json_object_get(one, "text")), says);
-        found = true;
+        const char *text = json_string_value(json_object_get(one, "text"));
+        found = !strcmp(json_string_value(json_object_get(one, "state")), state) && strstr(text, says);
+        if (!found) snprintf(w->said, sizeof w->said, "%s: %s", json_string_value(json_object_get(one, "state")), text);
     }
-    assert_true(found);
     json_decref(all);
+    return found;
+}
+
+static void assert_health(struct world *w, const char *state, const char *says) {
+    for (int64_t end = now_ms() + 5000; !health_is(w, state, says); sleep_ms(5))
+        if (now_ms() > end) fail_msg("health is \"%s\", not %s: %s", w->said, state, says);
 }
 
 static void test_fetches_once(void **state) {
@@ -263,7 +269,7 @@ static void test_fetches_once(void **state) {
     client_start(w, (struct registry_options){0});
     assert_health(w, "ok", "not asked yet");
     assert_int_equal(registry_schema(w->registry, 7, &first, &why), RETRY);
-    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
     assert_int_equal(registry_schema(w->registry, 7, &first, &why), OK);
     assert_int_equal(registry_schema(w->registry, 7, &again, &why), OK);
     assert_ptr_equal(first, again);
@@ -281,7 +287,7 @@ static void test_registers(void **state) {
     client_start(w, (struct registry_options){.user = "me", .password = "secret"});
     registry_publish(w->registry, "a b/c-t.Event", text, strlen(EVENT));
     registry_publish(w->registry, "a b/c-t.Event", text, strlen(EVENT));
-    assert_int_equal(wait_id(w, "a b/c-t.Event", 3000, &why), OK);
+    assert_int_equal(wait_id(w, "a b/c-t.Event", 10000, &why), OK);
     assert_int_equal(seen_n(w), 2);
     assert_string_equal(w->seen[0].method, "PUT");
     assert_string_equal(w->seen[0].uri, "/config/a%20b%2Fc-t.Event");
@@ -304,17 +310,19 @@ static void test_tries_again(void **state) {
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
         struct failure why;
         int before = seen_n(w);
-        tell(w, 2, statuses[i]);
+        tell(w, 1000, statuses[i]);
         SET(failure_body, i % 2 ? "<html>nonsense" : "[1]");
         int64_t failures = metric_read(METRIC_registry_failures), requests = metric_read(METRIC_registry_requests);
         client_start(w, (struct registry_options){.unknown_id_ms = 1});
-        assert_int_equal(wait_schema(w, 7, 40, &why), RETRY);
+        assert_int_equal(registry_schema(w->registry, 7, &(const struct schema *){NULL}, &why), RETRY);
         assert_health(w, "waiting", says[i]);
-        assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+        while (seen_n(w) < before + 2) sleep_ms(5);
+        tell(w, 0, 0);
+        assert_int_equal(wait_schema(w, 7, 5000, &why), OK);
         assert_health(w, "ok", "answers");
-        assert_int_equal(seen_n(w) - before, 3);
-        assert_int_equal(metric_read(METRIC_registry_failures) - failures, 2);
-        assert_int_equal(metric_read(METRIC_registry_requests) - requests, 3);
+        failures = metric_read(METRIC_registry_failures) - failures;
+        assert_true(failures >= 2);
+        assert_int_equal(metric_read(METRIC_registry_requests) - requests, failures + 1);
         registry_stop(&w->registry);
     }
 }
@@ -334,8 +342,8 @@ static void test_waits_for_an_absent_registry(void **state) {
     snprintf(shown, sizeof shown, "waiting for the schema registry at http://127.0.0.1:%d:", w->port);
     assert_health(w, "waiting", shown);
     server_start(w);
-    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
-    assert_int_equal(wait_id(w, "s", 3000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
+    assert_int_equal(wait_id(w, "s", 10000, &why), OK);
     assert_health(w, "ok", "answers");
 }
 
@@ -345,7 +353,7 @@ static void test_unknown_id(void **state) {
     client_start(w, (struct registry_options){.unknown_id_ms = 500});
     int64_t start = now_ms();
     assert_int_equal(wait_schema(w, 8, 5000, &why), REJECT);
-    assert_in_range(now_ms() - start, 500, 2500);
+    assert_in_range(now_ms() - start, 500, 5000);
     assert_says(why.text, "does not know the schema id 8");
     assert_in_range(seen_n(w), 2, 9);
     assert_health(w, "ok", "answers");
@@ -361,7 +369,7 @@ static void test_id_that_comes_late(void **state) {
     SET(schema, NULL);
     assert_int_equal(wait_schema(w, 7, 300, &why), RETRY);
     SET(schema, EVENT);
-    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
 }
 
 static void test_unreadable_schemas(void **state) {
@@ -378,7 +386,7 @@ static void test_unreadable_schemas(void **state) {
         struct failure why;
         SET(answer, bad[i].answer);
         client_start(w, (struct registry_options){0});
-        assert_int_equal(wait_schema(w, 7, 3000, &why), REJECT);
+        assert_int_equal(wait_schema(w, 7, 10000, &why), REJECT);
         assert_says(why.text, bad[i].says);
         registry_stop(&w->registry);
     }
@@ -395,7 +403,7 @@ static void test_refused(void **state) {
         SET(status, statuses[i]);
         client_start(w, (struct registry_options){0});
         registry_publish(w->registry, "s-t.Event", EVENT, strlen(EVENT));
-        assert_int_equal(wait_id(w, "s-t.Event", 3000, &why), REJECT);
+        assert_int_equal(wait_id(w, "s-t.Event", 10000, &why), REJECT);
         assert_says(why.text, "refuses the schema of \"s-t.Event\"");
         assert_says(why.text, "field cost is missing");
         assert_health(w, "ok", "answers");
@@ -425,7 +433,7 @@ static void test_hanging_requests(void **state) {
     for (int i = 0; i < 200 && !seen_n(w); i++) sleep_ms(5);
     SET(delay_ms, 0);
     int64_t start = now_ms();
-    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
     assert_in_range(now_ms() - start, 0, 500);
     start = now_ms();
     registry_stop(&w->registry);
@@ -446,7 +454,7 @@ static void test_no_proxy(void **state) {
     struct failure why;
     setenv("http_proxy", "http://127.0.0.1:1", 1);
     client_start(w, (struct registry_options){0});
-    assert_int_equal(wait_schema(w, 7, 3000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
     unsetenv("http_proxy");
 }
 
