@@ -46,7 +46,7 @@ static verdict walk_long(struct walk *w, const struct place *place, int64_t *out
 }
 
 static verdict walk_int(struct walk *w, const struct place *place) {
-    int64_t n;
+    int64_t n = 0;
     verdict v = walk_long(w, place, &n);
     if (v == OK && (n < INT32_MIN || n > INT32_MAX)) v = malformed(w, place, "%" PRId64 " does not fit in an int", n);
     return v;
@@ -68,7 +68,7 @@ static verdict walk_skip(struct walk *w, const struct place *place, int64_t n) {
 }
 
 static verdict walk_bytes(struct walk *w, const struct place *place, const unsigned char **bytes, size_t *bytes_n) {
-    int64_t n;
+    int64_t n = 0;
     verdict v = walk_long(w, place, &n);
     *bytes = w->at;
     if (v == OK) v = walk_skip(w, place, n);
@@ -124,7 +124,7 @@ static verdict walk_real(struct walk *w, const struct place *place, size_t size)
 }
 
 static verdict walk_index(struct walk *w, const struct place *place, const char *what, size_t n, size_t *out) {
-    int64_t index;
+    int64_t index = 0;
     verdict v = walk_long(w, place, &index);
     if (v == OK && (index < 0 || (uint64_t)index >= n))
         v = malformed(w, place, "there is no %s %" PRId64 ", only %zu", what, index, n);

@@ -33,8 +33,8 @@ struct manner {
     const char *answer; /* instead of what a registry would say; NULL: that */
     int status;
     int delay_ms;
-    bool huge;
-    const char *schema; /* of id 7; other ids are unknown */
+    bool huge, released; /* released: no delay any more, not even of a request that is being delayed */
+    const char *schema;  /* of id 7; other ids are unknown */
 };
 
 /* One fake registry, and a client a test. */
@@ -106,6 +106,13 @@ static void reply_as_registry(const struct manner *how, struct mg_connection *c)
     }
 }
 
+static bool released(struct world *w) {
+    pthread_mutex_lock(&w->lock);
+    bool is = w->manner.released;
+    pthread_mutex_unlock(&w->lock);
+    return is;
+}
+
 static int on_request(struct mg_connection *c, void *world) {
     struct world *w = world;
     see(w, c);
@@ -113,7 +120,7 @@ static int on_request(struct mg_connection *c, void *world) {
     struct manner how = w->manner;
     if (how.failures > 0) w->manner.failures--;
     pthread_mutex_unlock(&w->lock);
-    for (int waited = 0; waited < how.delay_ms; waited += 20) sleep_ms(20);
+    for (int waited = 0; waited < how.delay_ms && !released(w); waited += 20) sleep_ms(20);
     if (how.failures) {
         reply(
             c, how.failure_status, how.failure_body ? how.failure_body : "{\"error_code\":1,\"message\":\"told to\"}");
@@ -197,6 +204,7 @@ static int test_close(void **state) {
     registry_stop(&w->registry);
     registry_stop(&w->registry);
     health_free(&w->health);
+    SET(released, true);
     for (int handling = 1; handling; sleep_ms(5)) {
         pthread_mutex_lock(&w->lock);
         handling = w->handling;
@@ -224,11 +232,15 @@ static verdict wait_id(struct world *w, const char *subject, int ms, struct fail
     return v;
 }
 
-static int seen_n(struct world *w) {
+static int counted(struct world *w, const int *counter) {
     pthread_mutex_lock(&w->lock);
-    int n = w->seen_n;
+    int n = *counter;
     pthread_mutex_unlock(&w->lock);
     return n;
+}
+
+static int seen_n(struct world *w) {
+    return counted(w, &w->seen_n);
 }
 
 static void tell(struct world *w, int failures, int status) {
@@ -276,7 +288,8 @@ static void test_fetches_once(void **state) {
     assert_int_equal(seen_n(w), 1);
     assert_string_equal(w->seen[0].method, "GET");
     assert_string_equal(w->seen[0].uri, "/schemas/ids/7");
-    assert_int_equal(w->changes, 1);
+    while (counted(w, &w->changes) < 1) sleep_ms(5);
+    assert_int_equal(counted(w, &w->changes), 1);
     assert_health(w, "ok", "answers");
 }
 
@@ -428,16 +441,16 @@ static void test_hanging_requests(void **state) {
     struct world *w = *state;
     struct failure why;
     client_start(w, (struct registry_options){.timeout_ms = 60000});
-    SET(delay_ms, 1500);
+    SET(delay_ms, 8000);
     assert_int_equal(registry_schema(w->registry, 8, &(const struct schema *){NULL}, &why), RETRY);
-    for (int i = 0; i < 200 && !seen_n(w); i++) sleep_ms(5);
+    for (int i = 0; i < 1000 && !seen_n(w); i++) sleep_ms(5);
     SET(delay_ms, 0);
     int64_t start = now_ms();
     assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
-    assert_in_range(now_ms() - start, 0, 500);
+    assert_in_range(now_ms() - start, 0, 3000);
     start = now_ms();
     registry_stop(&w->registry);
-    assert_in_range(now_ms() - start, 0, 200);
+    assert_in_range(now_ms() - start, 0, 1000); /* 200 ms on a machine that has nothing else to do */
 }
 
 static void test_timeout(void **state) {
