@@ -1,0 +1,88 @@
+# What people see: messages, and steps with the time they take.
+
+say() { printf '%s\n' "$*"; }
+warn() { printf '%s\n' "$*" >&2; }
+die() {
+    warn "returns: $*"
+    exit 1
+}
+die_usage() {
+    warn "returns: $*"
+    exit 2
+}
+
+# The comment at the head of a verb's file is its help; the first line of it is its line in the list of verbs.
+verb_help() { sed -n '/^#/!q; s/^# \{0,1\}//p' "$RETURNS_ROOT/compose/verbs/$1"; }
+verb_title() { sed -n '1s/^# //p' "$RETURNS_ROOT/compose/verbs/$1"; }
+verb_takes_nothing() { (($# == 0)) || die_usage "\"$1\": ./returns $VERB takes no such argument. See ./returns $VERB --help"; }
+
+# progress TITLE SECONDS: on a terminal one line that is written over; elsewhere plain lines, every 15 seconds.
+progress() {
+    if [[ -t 1 ]]; then
+        printf '\r\033[K[%3d s] %s' "$2" "${1:0:$((${COLUMNS:-80} - 10))}"
+    elif (($2 > 0 && $2 % 15 == 0 && $2 != ${PROGRESS_SHOWN:-0})); then
+        PROGRESS_SHOWN=$2
+        say "$1: $2 s so far"
+    fi
+}
+progress_begin() {
+    PROGRESS_SHOWN=0
+    if [[ ! -t 1 ]]; then say "$1 ..."; fi
+}
+progress_end() {
+    if [[ -t 1 ]]; then printf '\r\033[K[%3d s] %s\n' "$2" "$1"; else say "$1: done in $2 s"; fi
+}
+progress_clear() { if [[ -t 1 ]]; then printf '\r\033[K'; fi; }
+
+# step_run TITLE LOG COMMAND…: runs it with its output in LOG and sets STEP_STATUS. It runs in a process group of its own,
+# so that an interrupt can end it with all its children. Never call this, or step, as part of a condition: the command
+# would then run on after its errors.
+STEP_PID=
+STEP_STATUS=0
+step_run() {
+    local title=$1 log=$2 began=$SECONDS
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    progress_begin "$title"
+    set -m
+    "$@" </dev/null >"$log" 2>&1 &
+    STEP_PID=$!
+    set +m
+    while kill -0 "$STEP_PID" 2>/dev/null; do
+        progress "$title" $((SECONDS - began))
+        sleep 0.1
+    done
+    STEP_STATUS=0
+    wait "$STEP_PID" || STEP_STATUS=$?
+    STEP_PID=
+    STEP_SECONDS=$((SECONDS - began))
+    if ((STEP_STATUS == 0)); then
+        progress_end "$title" "$STEP_SECONDS"
+    else
+        progress_clear
+        warn "$title: failed after $STEP_SECONDS s. The last lines of $log:"
+        log_tail "$log" 25
+    fi
+}
+
+# step TITLE COMMAND…: the same, and a failure is the end.
+step() {
+    local title=$1 log="$RETURNS_HOME/logs/setup.log"
+    shift
+    step_run "$title" "$log" "$@"
+    ((STEP_STATUS == 0)) || die "could not go on. The whole log: $log; ./returns doctor looks for what is in the way"
+}
+
+log_tail() { if [[ -s $1 ]]; then tail -n "$2" "$1" | cut -c 1-400 | sed 's/^/    /' >&2; fi; }
+
+interrupted() {
+    trap '' INT TERM
+    if [[ $STEP_PID ]]; then
+        kill -INT -- "-$STEP_PID" 2>/dev/null || true
+        wait "$STEP_PID" 2>/dev/null || true
+    fi
+    progress_clear
+    warn "returns: interrupted. What was finished is kept: run ./returns $VERB again to go on"
+    exit 130
+}
+trap interrupted INT TERM HUP
