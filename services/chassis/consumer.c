@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     NAME_SIZE = 400,
     IDLE_MS = 1000,
+    REOPEN_MS = 200,
     HELD_FIRST_MS = 20,
     HELD_TOLD_MS = 320,
     HELD_MOST_MS = 2000,
@@ -49,6 +51,7 @@ struct consumer {
     struct partition *partitions;
     size_t partitions_n;
 
+    bool broken;       /* a fatal error: this handle is of no more use */
     bool assign_again; /* positions changed: tell librdkafka */
     bool commit_wanted, commit_under_way;
     int64_t commit_at;
@@ -192,7 +195,8 @@ static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) 
         health_set(c->rt->health, "kafka", HEALTH_WAITING, "waiting for Kafka at %s: %s", c->rt->settings->kafka, text);
     } else if (error == RD_KAFKA_RESP_ERR__FATAL) {
         rd_kafka_fatal_error(rk, fatal, sizeof fatal);
-        service_end(fatal);
+        health_set(c->rt->health, "kafka", HEALTH_WAITING, "joining the consumer group again: %s", fatal);
+        c->broken = true;
     }
 }
 
@@ -412,21 +416,7 @@ static void handle_waiting(struct consumer *c) {
         service_end(why.text);
 }
 
-/* --- The thread */
-
-static void *consumer_run(void *consumer) {
-    struct consumer *c = consumer;
-    while (!c->stopping) {
-        take_what_is_there(c);
-        if (c->stopping) break;
-        handle_waiting(c);
-        commit_positions(c);
-        assign_again(c);
-    }
-    rd_kafka_consumer_close(c->rk);
-    partitions_clear(c);
-    return NULL;
-}
+/* --- Joining and leaving the group */
 
 static verdict subscribe(struct consumer *c, struct failure *why) {
     const struct settings *s = c->rt->settings;
@@ -474,12 +464,56 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
         c->rt->settings->instance,
         NULL,
     };
-    verdict v = kafka_open(&c->rk, RD_KAFKA_CONSUMER, c->rt->settings, consumer_prepare, c, pairs, why);
+    rd_kafka_t *rk;
+    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, c->rt->settings, consumer_prepare, c, pairs, why);
     if (v != OK) return v;
-    rd_kafka_poll_set_consumer(c->rk);
-    c->queue = rd_kafka_queue_get_consumer(c->rk);
+    rd_kafka_poll_set_consumer(rk);
+    pthread_mutex_lock(&c->lock);
+    c->rk = rk;
+    c->queue = rd_kafka_queue_get_consumer(rk);
+    pthread_mutex_unlock(&c->lock);
+    c->broken = c->assign_again = c->commit_wanted = c->commit_under_way = false;
     health_set(c->rt->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->rt->settings->kafka);
     return subscribe(c, why);
+}
+
+static void consumer_close(struct consumer *c) {
+    if (!c->rk) return;
+    rd_kafka_consumer_close(c->rk);
+    partitions_clear(c);
+    pthread_mutex_lock(&c->lock);
+    rd_kafka_t *rk = c->rk;
+    rd_kafka_queue_destroy(c->queue);
+    c->rk = NULL;
+    c->queue = NULL;
+    pthread_mutex_unlock(&c->lock);
+    rd_kafka_destroy(rk);
+}
+
+/* A static member whose answer to a join was lost with its broker is fenced by its own second join, as it would be by
+ * another process of the same identity. Nothing is lost with the handle: all that counts is in the database. */
+static void consumer_reopen(struct consumer *c) {
+    struct failure why;
+    log_line(LOG_WARNING, "joining the consumer group again", NULL);
+    consumer_close(c);
+    usleep(REOPEN_MS * 1000);
+    if (consumer_open(c, &why) != OK) service_end(why.text);
+}
+
+/* --- The thread */
+
+static void *consumer_run(void *consumer) {
+    struct consumer *c = consumer;
+    while (!c->stopping) {
+        take_what_is_there(c);
+        if (c->broken) consumer_reopen(c);
+        if (c->stopping || !c->rk) break;
+        handle_waiting(c);
+        commit_positions(c);
+        assign_again(c);
+    }
+    consumer_close(c);
+    return NULL;
 }
 
 verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure *why) {
@@ -496,7 +530,10 @@ verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure
 }
 
 void consumer_wake(struct consumer *c) {
-    if (c && c->queue) rd_kafka_queue_yield(c->queue);
+    if (!c) return;
+    pthread_mutex_lock(&c->lock);
+    if (c->queue) rd_kafka_queue_yield(c->queue);
+    pthread_mutex_unlock(&c->lock);
 }
 
 void consumer_stop(struct consumer **out) {
@@ -504,9 +541,10 @@ void consumer_stop(struct consumer **out) {
     if (!c) return;
     c->stopping = true;
     consumer_wake(c);
-    if (c->running) pthread_join(c->thread, NULL);
-    if (c->queue) rd_kafka_queue_destroy(c->queue);
-    if (c->rk) rd_kafka_destroy(c->rk);
+    if (c->running)
+        pthread_join(c->thread, NULL);
+    else
+        consumer_close(c);
     pthread_mutex_destroy(&c->lock);
     free(c->records);
     free(c);
