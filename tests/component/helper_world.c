@@ -47,11 +47,11 @@ static int registry_register(struct world *w, struct mg_connection *c, const cha
 }
 
 static int registry_schema_of(struct world *w, struct mg_connection *c, int id) {
-    if (id < 1 || id > w->schemas_n || (w->registry_hidden_from && id >= w->registry_hidden_from))
-        return answer(c, 404, "{\"error_code\":40403,\"message\":\"Schema not found\"}");
+    json_t *found = NULL;
     pthread_mutex_lock(&w->lock);
-    json_t *found = json_pack("{s:s}", "schema", w->schemas[id - 1]);
+    if (id >= 1 && id <= w->schemas_n) found = json_pack("{s:s}", "schema", w->schemas[id - 1]);
     pthread_mutex_unlock(&w->lock);
+    if (!found) return answer(c, 404, "{\"error_code\":40403,\"message\":\"Schema not found\"}");
     char *text = json_dumps(found, JSON_COMPACT);
     answer(c, 200, text);
     free(text);

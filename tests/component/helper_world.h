@@ -22,9 +22,8 @@ struct world {
     pthread_mutex_t lock;
     struct mg_context *registry;
     int registry_port;
-    atomic_bool registry_down;       /* answers 503 */
-    atomic_bool registry_refuses;    /* answers 409 to registrations */
-    atomic_int registry_hidden_from; /* ids from this one on are not known; 0: all are */
+    atomic_bool registry_down;    /* answers 503 */
+    atomic_bool registry_refuses; /* answers 409 to registrations */
     char folder[64], registry_url[128];
     struct settings settings;
     struct runtime rt;
