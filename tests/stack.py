@@ -85,6 +85,19 @@ class Pages:
     def status(self, service):
         return self.get(service, "/api/status")
 
+    def await_connected(self, services=SERVICES, seconds=30):
+        for service in services:
+            said = {}
+
+            def connected():
+                said.update(self.status(service))
+                return not said["waiting_for"] and len(said["partitions"]) >= 6
+
+            try:
+                wait(connected, seconds, f"{service} is connected")
+            except AssertionError as e:
+                raise AssertionError(f"{e}; it says: {said}") from None
+
     def submit(self, **changed):
         answer = http.post(self.url("support") + "/api/returns", json=request(**changed))
         assert answer.status_code == 202, answer.text
@@ -151,14 +164,6 @@ class Stack(Pages):
         )
         assert done.returncode == 0, f"./returns {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-4000:]}"
         return done.stdout
-
-    def connected(self, service):
-        status = self.status(service)
-        return not status["waiting_for"] and len(status["partitions"]) >= 6
-
-    def await_connected(self, seconds=30):
-        for service in SERVICES:
-            wait(lambda: self.connected(service), seconds, f"{service} is connected")
 
     def processes(self):
         """{pid: command} of all that runs for this stack."""

@@ -27,7 +27,7 @@ def records(kafka, topic):
         left, found = len(described.partitions), []
         while left:
             message = consumer.poll(10)
-            assert message, f"{topic} could not be read to its end"
+            assert message is not None, f"{topic} could not be read to its end"
             if message.error():
                 assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
                 left -= 1
@@ -60,9 +60,13 @@ def refund_request(return_id, **changed):
 
 
 def write_avro(registry, topic, event, schema=REFUND_REQUEST):
+    """By the schema that is there; normalized, since this client looks it up without the newline at the file's end."""
     serialize = AvroSerializer(
         SchemaRegistryClient({"url": registry}), schema,
-        conf={"auto.register.schemas": False, "subject.name.strategy": topic_record_subject_name_strategy},
+        conf={
+            "auto.register.schemas": False, "normalize.schemas": True,
+            "subject.name.strategy": topic_record_subject_name_strategy,
+        },
     )
     return serialize(event, SerializationContext(topic, MessageField.VALUE))
 

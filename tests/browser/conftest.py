@@ -19,13 +19,13 @@ def chromium():
 
 @pytest.fixture
 def open_page(chromium):
-    """open_page(javascript=…, width=…, dark=…): a page whose every complaint, be it an error or a broken policy, fails the test."""
+    """open_page(javascript=…): a page whose every complaint, be it an error or a broken policy, fails the test."""
     contexts, complaints = [], []
 
-    def open_page(javascript=True, width=1280, dark=False):
+    def open_page(javascript=True):
         context = chromium.new_context(
-            java_script_enabled=javascript, viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light", reduced_motion="reduce",
+            java_script_enabled=javascript, viewport={"width": 1280, "height": 900}, color_scheme="light",
+            reduced_motion="reduce",
         )
         context.set_default_timeout(10_000)
         contexts.append(context)

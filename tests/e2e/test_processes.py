@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stack import BIN, SERVICES, TEAMS, ByHand, Service, http, wait
+from stack import BIN, SERVICES, TEAMS, ByHand, Service, http
 
 NOWHERE = {"kafka": "127.0.0.1:9", "registry": "http://127.0.0.1:9"}
 
@@ -37,7 +37,7 @@ def test_a_stopped_service_stays_stopped(stack):
     finally:
         stack.verb("start", "accounting")
     stack.verb("start", "accounting")
-    wait(lambda: stack.connected("accounting"), 10, "accounting is connected")
+    stack.await_connected(["accounting"])
 
 
 def test_up_again_changes_nothing_and_says_so(stack):
@@ -95,8 +95,8 @@ def test_five_idle_services_use_at_most_60_mb(stack, tmp_path):
     with ByHand(SERVICES, tmp_path, kafka=stack.kafka, registry=stack.registry) as hand:
         return_id = hand.submit()
         hand.await_audits([return_id], TEAMS, 15)
+        hand.await_connected()
         for service in SERVICES:
-            wait(lambda: hand.connected(service), 15, f"{service} is connected")
             assert http.get(hand.url(service) + "/").status_code == 200
         kb = {name: service.resident_kb() for name, service in hand.services.items()}
     print(kb)
