@@ -151,9 +151,7 @@ static void ask_for_schemas(struct relay *r) {
                 r->o.health, "schemas", HEALTH_WAITING, "waiting for the registry to take the schema of %s",
                 r->types[i].type);
         else
-            health_set(
-                r->o.health, "schemas", HEALTH_FAILED,
-                "nothing is published: the registry refused the schema of %s: %s", r->types[i].type, why.text);
+            health_set(r->o.health, "schemas", HEALTH_FAILED, "nothing is published: %s", why.text);
         return;
     }
     r->schemas_ready = true;

@@ -1,120 +1,14 @@
 /* A whole service, with its database, web server and threads, between the mock cluster and a small registry. */
-#include "helper_world.h"
+#include "helper_probe.h"
 
-#include "chassis/assets.h"
-#include "chassis/codec.h"
 #include "chassis/metrics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
-#undef fail
-
-#define COMMON                                                                                                                           \
-    "{\"name\":\"event_id\",\"type\":\"string\"},{\"name\":\"return_id\",\"type\":\"string\"},{\"name\":\"version\",\"type\":\"long\"}," \
-    "{\"name\":\"occurred_at\",\"type\":\"long\"},{\"name\":\"caused_by\",\"type\":[\"null\",\"string\"],\"default\":null}"
-#define ASKED                                                                                                          \
-    "{\"type\":\"record\",\"name\":\"Asked\",\"namespace\":\"returns.support\",\"fields\":[" COMMON                    \
-    ",{\"name\":\"n\",\"type\":\"int\"},"                                                                              \
-    "{\"name\":\"unused\",\"type\":\"string\",\"default\":\"\"}]}"
-#define OTHER "{\"type\":\"record\",\"name\":\"Other\",\"namespace\":\"returns.support\",\"fields\":[" COMMON "]}"
-#define ANSWERED                                                                                                       \
-    "{\"type\":\"record\",\"name\":\"Answered\",\"namespace\":\"returns.probe\",\"fields\":[" COMMON                   \
-    ",{\"name\":\"n\",\"type\":\"long\"}]}"
-
-/* --- The service under test: keeps each number once, refuses negative ones, answers with the number. */
-
-struct asked {
-    int64_t n;
-};
-static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
-
-static rd_kafka_mock_cluster_t
-    *break_next_send; /* not NULL: the next produce request, which will be the answer's, fails */
-
-static verdict keep(struct reaction *r, const void *fields, struct failure *why) {
-    const struct asked *q = fields;
-    if (break_next_send)
-        rd_kafka_mock_push_request_errors(
-            break_next_send, 0 /* Produce */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-    break_next_send = NULL;
-    (void)store_run(
-        r->store, "INSERT INTO kept (n, return_id) VALUES (?, ?)", value_int(q->n), value_text(r->event->return_id));
-    reaction_emit(r, "Answered", json_pack("{s:I}", "n", (json_int_t)q->n));
-    reaction_audit(r, "handled", "keep", "kept %lld", (long long)q->n);
-    if (q->n < 0) return fail(why, REJECT, "n is %lld, and must not be negative", (long long)q->n);
-    return OK;
-}
-
-static const struct handler handlers[] = {{"returns.support.Asked", FIELDS(asked_fields, struct asked), keep}, {0}};
-static const struct service probe = {
-    .title = "Probe", .duty = "Keeps numbers.", .subscribes = "support", .handlers = handlers};
-
-static const struct asset probe_assets[] = {
-    {"schema.sql", "CREATE TABLE kept (n BIGINT NOT NULL UNIQUE CHECK (n <> 13), return_id TEXT NOT NULL);", 0},
-    {"Answered.avsc", ANSWERED, sizeof ANSWERED - 1},
-};
-
-static int setup(void **state) {
-    struct world *w = *state = malloc(sizeof *w);
-    assets_of_service(probe_assets, sizeof probe_assets / sizeof *probe_assets);
-    world_open(w);
-    return 0;
-}
-
-static int teardown(void **state) {
-    world_close(*state);
-    free(*state);
-    return 0;
-}
-
-static void ask(struct world *w, int partition, const char *return_id, int n) {
-    char json[500], id[UUID_TEXT];
-    snprintf(
-        json, sizeof json,
-        "{\"event_id\":\"%s\",\"return_id\":\"%s\",\"version\":1,\"occurred_at\":1,\"caused_by\":null,\"n\":%d}",
-        uuid_text(uuid_make(), id), return_id, n);
-    world_publish_event(w, partition, world_schema(w, ASKED), json);
-}
-
-/* --- What it must do */
-
-struct seen {
-    struct world *world;
-    int n;
-    char key[64], type[64], parent[64], last_json[600];
-};
-
-static void look_at(const rd_kafka_message_t *m, void *context) {
-    struct seen *s = context;
-    int32_t id;
-    const void *body, *value;
-    size_t n;
-    struct failure why;
-    struct schema *schema;
-    json_t *event;
-    rd_kafka_headers_t *headers;
-    assert_int_equal(frame_read(m->payload, m->len, &id, &body, &n, &why), OK);
-    assert_int_equal(schema_parse(ANSWERED, strlen(ANSWERED), &schema, &why), OK);
-    assert_int_equal(codec_decode(schema, body, n, &event, &why), OK);
-    char *text = json_dumps(event, JSON_COMPACT);
-    snprintf(s->last_json, sizeof s->last_json, "%s", text);
-    snprintf(s->key, sizeof s->key, "%.*s", (int)m->key_len, (const char *)m->key);
-    assert_int_equal(rd_kafka_message_headers(m, &headers), 0);
-    assert_int_equal(rd_kafka_header_get_last(headers, "ce_type", &value, &n), 0);
-    snprintf(s->type, sizeof s->type, "%.*s", (int)n, (const char *)value);
-    assert_int_equal(rd_kafka_header_get_last(headers, "traceparent", &value, &n), 0);
-    snprintf(s->parent, sizeof s->parent, "%.*s", (int)n, (const char *)value);
-    s->n++;
-    free(text);
-    json_decref(event);
-    schema_free(&schema);
-}
 
 static void an_event_has_its_effect_and_is_answered(void **state) {
     struct world *w = *state;
@@ -215,94 +109,14 @@ static void an_event_of_no_concern_is_skipped(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
 }
 
-/* Only the partition whose schema cannot be had waits, and nothing of it is skipped. */
-static void a_registry_outage_holds_and_never_skips(void **state) {
-    struct world *w = *state;
-    world_start(w, &probe);
-    ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM kept", 1);
-    w->registry_down = true;
-    world_publish_event(
-        w, 4, world_schema(w, OTHER),
-        "{\"event_id\":\"019a0000-0000-7000-8000-000000000001\",\"return_id\":\"R-4\",\"version\":1,\"occurred_at\":1}");
-    ask(w, 4, "R-4", 4);
-    ask(w, 0, "R-1", 2);
-    world_await(w, "SELECT COUNT(*) FROM kept", 2);
-    world_await_health(w, "registry", "waiting", "");
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM consumer_offset WHERE partition = 4"), 0);
-    w->registry_down = false;
-    world_await(w, "SELECT next_offset FROM consumer_offset WHERE partition = 4", 2);
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 3);
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
-}
-
-static void a_broker_outage_loses_nothing(void **state) {
-    struct world *w = *state;
-    world_start(w, &probe);
-    ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
-    rd_kafka_mock_broker_set_down(w->cluster, 1);
-    world_await_health(w, "kafka", "waiting", "waiting for Kafka");
-    world_await_health(w, "kafka producer", "waiting", "waiting for Kafka");
-    rd_kafka_mock_broker_set_up(w->cluster, 1);
-    for (int i = 2; i <= 20; i++) ask(w, i % 6, "R-1", 100 + i);
-    world_await(w, "SELECT COUNT(*) FROM kept", 20);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 20);
-    world_await_health(w, "kafka", "ok", "");
-    world_await_health(w, "kafka producer", "ok", "");
-    struct seen seen = {0};
-    assert_int_equal(world_read(w, "probe.events", 20, look_at, &seen), 20);
-}
-
-static void a_refused_schema_stops_publishing_only(void **state) {
-    struct world *w = *state;
-    w->registry_refuses = true;
-    world_start(w, &probe);
-    ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM kept", 1);
-    world_await_health(w, "schemas", "failed", "field serial_number is missing");
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL"), 1);
-}
-
-/* Both away at the start: it goes on by itself when they come. */
-static void it_waits_for_nothing(void **state) {
-    struct world *w = *state;
-    w->registry_down = true;
-    rd_kafka_mock_broker_set_down(w->cluster, 1);
-    world_start(w, &probe);
-    world_await_health(w, "kafka", "waiting", "");
-    rd_kafka_mock_broker_set_up(w->cluster, 1);
-    ask(w, 0, "R-1", 1);
-    world_await_health(w, "registry", "waiting", "");
-    w->registry_down = false;
-    world_await(w, "SELECT COUNT(*) FROM kept", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
-}
-
-/* An error of the broker on a produce request: sent again, marked once. */
-static void a_failed_delivery_is_sent_again(void **state) {
-    struct world *w = *state;
-    world_start(w, &probe);
-    int64_t failures = metric_read(METRIC_send_failures);
-    break_next_send = w->cluster;
-    ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
-    assert_int_equal(metric_read(METRIC_send_failures) - failures, 1);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_event_has_its_effect_and_is_answered, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_restart_goes_on_where_the_database_says, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_same_event_has_no_second_effect, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_cannot_be_read_is_quarantined, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_a_handler_rejects_is_taken_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_registry_outage_holds_and_never_skips, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_broker_outage_loses_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_refused_schema_stops_publishing_only, setup, teardown),
-        cmocka_unit_test_setup_teardown(it_waits_for_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_failed_delivery_is_sent_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_event_has_its_effect_and_is_answered, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_restart_goes_on_where_the_database_says, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(the_same_event_has_no_second_effect, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_read_is_quarantined, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(what_a_handler_rejects_is_taken_back, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

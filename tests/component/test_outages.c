@@ -1,0 +1,97 @@
+/* A whole service while Kafka or the registry is away, refuses, or fails. */
+#include "helper_probe.h"
+
+#include "chassis/metrics.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Only the partition whose schema cannot be had waits, and nothing of it is skipped. */
+static void a_registry_outage_holds_and_never_skips(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    w->registry_down = true;
+    world_publish_event(
+        w, 4, world_schema(w, OTHER),
+        "{\"event_id\":\"019a0000-0000-7000-8000-000000000001\",\"return_id\":\"R-4\",\"version\":1,\"occurred_at\":1}");
+    ask(w, 4, "R-4", 4);
+    ask(w, 0, "R-1", 2);
+    world_await(w, "SELECT COUNT(*) FROM kept", 2);
+    world_await_health(w, "registry", "waiting", "");
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM consumer_offset WHERE partition = 4"), 0);
+    w->registry_down = false;
+    world_await(w, "SELECT next_offset FROM consumer_offset WHERE partition = 4", 2);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 3);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
+}
+
+static void a_broker_outage_loses_nothing(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    rd_kafka_mock_broker_set_down(w->cluster, 1);
+    world_await_health(w, "kafka", "waiting", "waiting for Kafka");
+    world_await_health(w, "kafka producer", "waiting", "waiting for Kafka");
+    rd_kafka_mock_broker_set_up(w->cluster, 1);
+    for (int i = 2; i <= 20; i++) ask(w, i % 6, "R-1", 100 + i);
+    world_await(w, "SELECT COUNT(*) FROM kept", 20);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 20);
+    world_await_health(w, "kafka", "ok", "");
+    world_await_health(w, "kafka producer", "ok", "");
+    struct seen seen = {0};
+    assert_int_equal(world_read(w, "probe.events", 20, look_at, &seen), 20);
+}
+
+static void a_refused_schema_stops_publishing_only(void **state) {
+    struct world *w = *state;
+    w->registry_refuses = true;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    world_await_health(w, "schemas", "failed", "field serial_number is missing");
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL"), 1);
+}
+
+/* Both away at the start: it goes on by itself when they come. */
+static void it_waits_for_nothing(void **state) {
+    struct world *w = *state;
+    w->registry_down = true;
+    rd_kafka_mock_broker_set_down(w->cluster, 1);
+    world_start(w, &probe);
+    world_await_health(w, "kafka", "waiting", "");
+    rd_kafka_mock_broker_set_up(w->cluster, 1);
+    ask(w, 0, "R-1", 1);
+    world_await_health(w, "registry", "waiting", "");
+    w->registry_down = false;
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+}
+
+/* An error of the broker on a produce request: sent again, marked once. */
+static void a_failed_delivery_is_sent_again(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    int64_t failures = metric_read(METRIC_send_failures);
+    break_next_send = w->cluster;
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    assert_int_equal(metric_read(METRIC_send_failures) - failures, 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_registry_outage_holds_and_never_skips, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_broker_outage_loses_nothing, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_refused_schema_stops_publishing_only, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(it_waits_for_nothing, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_failed_delivery_is_sent_again, probe_setup, probe_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
