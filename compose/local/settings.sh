@@ -57,9 +57,12 @@ settings_services() {
 }
 
 settings_read() {
-    local name setting
+    local name setting folder
     RETURNS_HOME=$(realpath -m "${RETURNS_HOME:-$RETURNS_ROOT/var}")
     RETURNS_JAVA=$(realpath -m "${RETURNS_JAVA:-$RETURNS_ROOT/var/java}")
+    for folder in "$RETURNS_HOME" "$RETURNS_ROOT"; do # supervisord reads these in names of its own
+        [[ $folder != *[%\"\'\\]* ]] || die_usage "the folder $folder: its name may hold no %, quote or backslash. Choose another one: RETURNS_HOME=…"
+    done
     # A Unix socket lies in it, whose whole name the system limits to 107 characters.
     ((${#RETURNS_HOME} <= 70)) || die_usage "RETURNS_HOME=\"$RETURNS_HOME\": ${#RETURNS_HOME} characters are too long; 70 at most"
     settings_services
