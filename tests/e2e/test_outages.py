@@ -43,6 +43,15 @@ def assert_once_and_in_order(stack, ids):
             assert [row["offset"] for row in here] == sorted(row["offset"] for row in here)
 
 
+@pytest.fixture
+def lasting(stack):
+    """No service ends because of an outage, not even to be started again."""
+    before = {service: stack.pid_of(service) for service in SERVICES}
+    yield
+    assert {service: stack.pid_of(service) for service in SERVICES} == before
+
+
+@pytest.mark.usefixtures("lasting")
 def test_kafka_stopped_and_started(stack):
     stack.verb("stop", "kafka")
     try:
@@ -62,6 +71,7 @@ def test_kafka_stopped_and_started(stack):
     stack.await_connected()
 
 
+@pytest.mark.usefixtures("lasting")
 def test_kafka_killed_comes_back_by_itself(stack):
     ids = submit_some(stack, 5)
     stack.verb("kill", "kafka")
