@@ -40,18 +40,28 @@ static void read_place(const struct runtime *rt, struct record *r) {
     json_decref(key);
 }
 
-static void read_trace(struct record *r) {
+/* The header's text, or "" when it is absent or does not fit. */
+static void read_header(const struct record *r, const char *name, char *out, size_t size) {
     rd_kafka_headers_t *headers;
     const void *value = NULL;
     size_t n = 0;
-    char parent[TRACE_PARENT] = "";
-    if (!rd_kafka_message_headers(r->message, &headers)) rd_kafka_header_get_last(headers, "traceparent", &value, &n);
-    if (value && n == TRACE_PARENT - 1) memcpy(parent, value, n), parent[n] = '\0';
-    if (trace_valid(parent))
-        memcpy(r->trace, parent, sizeof r->trace);
-    else
-        trace_make(r->trace);
+    if (!rd_kafka_message_headers(r->message, &headers)) rd_kafka_header_get_last(headers, name, &value, &n);
+    if (!value || n >= size || memchr(value, 0, n)) n = 0;
+    if (n) memcpy(out, value, n);
+    out[n] = '\0';
+}
+
+static void read_headers(struct record *r) {
+    read_header(r, "traceparent", r->trace, sizeof r->trace);
+    if (!trace_valid(r->trace)) trace_make(r->trace);
     r->event.trace_parent = r->trace;
+    /* Pages link to it, so nothing but a web address will do. */
+    read_header(r, "ce_source", r->source_url, sizeof r->source_url);
+    bool is_url = !strncmp(r->source_url, "http://", 7) || !strncmp(r->source_url, "https://", 8);
+    json_t *text = is_url ? json_string(r->source_url) : NULL; /* NULL as well when it is not UTF-8 */
+    if (!text) r->source_url[0] = '\0';
+    json_decref(text);
+    r->event.source_url = r->source_url;
 }
 
 /* What every event has (DESIGN: Events). */
@@ -96,7 +106,7 @@ verdict
 record_decode(const struct runtime *rt, const rd_kafka_message_t *message, struct record *out, struct failure *why) {
     *out = (struct record){.message = message};
     read_place(rt, out);
-    read_trace(out);
+    read_headers(out);
     out->state = read_value(rt, out);
     if (out->state != RETRY) return OK;
     record_free(out);
@@ -233,11 +243,15 @@ handle_or_quarantine(const struct runtime *rt, struct connection *c, const struc
     if (!first_time(c, &r->event.id)) {
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
         metric_add(METRIC_events_duplicate, 1);
-    } else if (handle(rt, c, r, h, &why) != OK) {
-        if (store_state(c) != OK && store_state(c) != REJECT) return; /* the database failed, not the event */
-        store_undo(c);
-        quarantine(c, r, why.text);
-        return;
+    } else {
+        verdict v = handle(rt, c, r, h, &why);
+        if (v == RETRY || v == FATAL) store_spoil(c, v, why.text); /* not the event's fault: nothing is kept */
+        if (store_state(c) == RETRY || store_state(c) == FATAL) return;
+        if (v == REJECT) {
+            store_undo(c);
+            quarantine(c, r, why.text);
+            return;
+        }
     }
     store_release(c);
 }

@@ -13,7 +13,7 @@ struct record {
     struct event event;                /* filled as far as the record could be read */
     json_t *data;
     bool has_id;
-    char source[256], trace[TRACE_PARENT], key[256];
+    char source[256], source_url[512], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
 };

@@ -23,8 +23,9 @@
 /* A record as it came, decoded by its writer's schema. Lives as long as the handler's call. */
 struct event {
     struct uuid id;
-    const char *type;   /* full name: "returns.support.RefundRequest" */
-    const char *source; /* the service that owns the topic: "support" */
+    const char *type;       /* full name: "returns.support.RefundRequest" */
+    const char *source;     /* the service that owns the topic: "support" */
+    const char *source_url; /* where that service says it is (ce_source); "" unless it is an http or https URL */
     const char *return_id;
     int64_t version;
     int64_t occurred_at; /* ms */

@@ -273,6 +273,12 @@ const char *store_error(const struct connection *c) {
     return c->error;
 }
 
+void store_spoil(struct connection *c, verdict kind, const char *text) {
+    if (c->state != OK) return;
+    c->state = kind;
+    snprintf(c->error, sizeof c->error, "%s", text);
+}
+
 /* --- Statements */
 
 struct value value_int(int64_t n) {

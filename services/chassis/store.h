@@ -54,6 +54,8 @@ void store_release(struct connection *c);           /* keeps what was done since
 void store_undo(struct connection *c);              /* takes it back, and clears a REJECT that came since */
 verdict store_state(const struct connection *c);    /* OK, or the sticky error's kind: RETRY (busy, full, I/O), REJECT (a constraint), FATAL */
 const char *store_error(const struct connection *c); /* its text, "" when OK */
+/* Makes the transaction fail, as an error of the database would. */
+void store_spoil(struct connection *c, verdict kind, const char *text);
 
 /* --- Reading: the calling thread's own read-only connection; do not pass it on. Never NULL. */
 MUST_CHECK struct connection *store_reader(struct store *s);

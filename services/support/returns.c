@@ -32,6 +32,12 @@ static verdict note(struct reaction *r, const void *fields, struct failure *why)
         value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
         value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)), value_text(data));
     free(data);
+    if (*e->source_url)
+        (void)store_run(
+            r->store,
+            "INSERT INTO team (team, url) VALUES (?, ?) ON CONFLICT (team) DO UPDATE SET url = excluded.url "
+            "WHERE team.url <> excluded.url",
+            value_text(e->source), value_text(e->source_url));
     reaction_audit(r, "handled", "note", "%s: %s", e->source, dot ? dot + 1 : e->type);
     return OK;
 }
@@ -221,7 +227,8 @@ json_t *returns_history(struct connection *reader, const char *return_id) {
 json_t *returns_subscribers(struct connection *reader, const char *topic) {
     json_t *list = store_json(
         reader,
-        "SELECT team, SUM(next_offset) AS handled FROM subscriber_offset WHERE team <> ? GROUP BY team ORDER BY team",
+        "SELECT s.team, SUM(s.next_offset) AS handled, MAX(t.url) AS url FROM subscriber_offset s "
+        "LEFT JOIN team t ON t.team = s.team WHERE s.team <> ? GROUP BY s.team ORDER BY s.team",
         value_text(self));
     json_int_t of = store_int(
         reader, 0, "SELECT COALESCE(SUM(next_offset), 0) FROM consumer_offset WHERE topic = ?", value_text(topic));

@@ -23,6 +23,12 @@ CREATE TABLE open_item (
     return_id     TEXT NOT NULL
 );
 
+-- Where each service's pages are, as its own events say.
+CREATE TABLE team (
+    team TEXT NOT NULL PRIMARY KEY,
+    url  TEXT NOT NULL
+);
+
 -- Every event that any service published about a return. It may come before the return itself is known here.
 CREATE TABLE history (
     return_id     TEXT   NOT NULL,
