@@ -234,8 +234,18 @@ class Service:
         return code, time.perf_counter() - begin
 
     def resident_kb(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0])
+        """(its own memory, {file: how much of it is mapped}); the latter lies in memory once for all processes."""
+        own, mapped, file = 0, collections.Counter(), ""
+        for line in Path(f"/proc/{self.process.pid}/smaps").read_text().splitlines():
+            words = line.split()
+            if not words[0].endswith(":"):
+                file = words[5] if len(words) > 5 else ""
+            elif words[0] == "Rss:":
+                mapped[file] += int(words[1])
+            elif words[0] == "Anonymous:":
+                mapped[file] -= int(words[1])
+                own += int(words[1])
+        return own, mapped
 
 
 class ByHand(Pages):

@@ -1,10 +1,11 @@
-/* assets: files compiled into the binary by the service(…) line in CMakeLists.txt: pages/, schema.sql, the service's .avsc. */
+/* assets: files compiled into the binary by the service(…) line in CMakeLists.txt: pages/, schema.sql, the service's
+ * .avsc. */
 #pragma once
 
 #include <stddef.h>
 
 struct asset {
-    const char *name; /* "audit.html", "schema.sql", "OrderRefunded.avsc": the file's name without its folders */
+    const char *name;  /* "audit.html", "schema.sql", "OrderRefunded.avsc": the file's name without its folders */
     const char *bytes; /* NUL-terminated after n */
     size_t n;
 };
@@ -15,4 +16,4 @@ extern const size_t chassis_assets_n;
 /* The service's file of that name, else the chassis's; NULL if neither has it. */
 const struct asset *asset_find(const char *name);
 void assets_of_service(const struct asset *assets, size_t n); /* once, before any thread */
-void assets_service(const struct asset **assets, size_t *n);    /* those; none before that */
+void assets_service(const struct asset **assets, size_t *n);  /* those; none before that */

@@ -38,5 +38,5 @@ struct audit_filter {
 };
 MUST_CHECK json_t *audit_page(struct connection *reader, const struct audit_filter *f);
 
-/* {"intact":true,"rows":N,"chains":[{"chain","rows","head"}]}, or intact false with "broken":{"chain","id","reason"}. */
+/* {"intact":true,"rows":N,"chains":[{"chain","rows","head"}]}, or intact false and "broken":{"chain","id","reason"} */
 MUST_CHECK json_t *audit_verify(struct connection *reader);

@@ -114,7 +114,7 @@ verdict exchange_json(struct exchange *x, json_t **out, struct failure *why) {
     json_error_t error;
     if (json_depth(x->body, x->body_n) > JSON_DEPTH_MAX)
         return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
-    *out = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES, &error);
+    *out = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (*out) return OK;
     if (json_error_code(&error) == json_error_duplicate_key)
         return fail(why, REJECT, "the JSON names a member twice: %s (line %d)", error.text, error.line);

@@ -1,8 +1,8 @@
 /* buffer: text that grows up to a ceiling set at birth, and the escaping writers.
  *
- * A buffer that cannot grow (ceiling or memory) frees itself, sets `failed`, and ignores every later write, so that only
- * the last step has to look. `data` is always NUL-terminated when it is not NULL. Text reaches HTML, CSV or a log only
- * through the writer that escapes for it. One thread at a time. */
+ * A buffer that cannot grow (ceiling or memory) frees itself, sets `failed`, and ignores every later write, so that
+ * only the last step has to look. `data` is always NUL-terminated when it is not NULL. Text reaches HTML, CSV or a log
+ * only through the writer that escapes for it. One thread at a time. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,7 +21,7 @@ void buffer_clear(struct buffer *b); /* length 0, memory kept */
 void buffer_bytes(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
 void buffer_format(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void buffer_html(struct buffer *b, const char *text, size_t n);   /* & < > " ' as entities: for text and attributes */
-void buffer_logfmt(struct buffer *b, const char *text);           /* a logfmt value, quoted where it must be */
-void buffer_percent(struct buffer *b, const char *text);          /* RFC 3986: all but unreserved characters encoded */
-void buffer_hex(struct buffer *b, const void *bytes, size_t n);   /* lower case */
+void buffer_html(struct buffer *b, const char *text, size_t n); /* & < > " ' as entities: for text and attributes */
+void buffer_logfmt(struct buffer *b, const char *text);         /* a logfmt value, quoted where it must be */
+void buffer_percent(struct buffer *b, const char *text);        /* RFC 3986: all but unreserved characters encoded */
+void buffer_hex(struct buffer *b, const void *bytes, size_t n); /* lower case */

@@ -3,8 +3,8 @@
  * only the fields that the reader names. encode: the way back.
  *
  * JSON shapes: record → object; string, uuid → string; int, long, timestamp-millis → integer; float, double → real;
- * enum → its symbol; bytes with decimal → string such as "149.90"; other bytes and fixed → string of code points 0 to 255
- * (as Avro's own JSON encoding); union → the value of its branch, bare; null → null.
+ * enum → its symbol; bytes with decimal → string such as "149.90"; other bytes and fixed → string of code points 0 to
+ * 255 (as Avro's own JSON encoding); union → the value of its branch, bare; null → null.
  *
  * avro-c 1.11.1 trusts its input (LIBRARIES: lengths, recursion, enum ordinals), so no byte reaches it that
  * codec_decode() has not walked against the schema first. A schema may be shared between threads. */
@@ -19,9 +19,10 @@
 
 enum { FRAME_SIZE = 5, EVENT_BYTES_MAX = 1 << 20, SCHEMA_BYTES_MAX = 1 << 18 };
 
-/* *body points into bytes. REJECT: empty, tombstone (bytes NULL), wrong magic, magic 1 (a schema GUID), too short or oversize. */
-MUST_CHECK verdict frame_read(
-    const void *bytes, size_t n, int32_t *schema_id, const void **body, size_t *body_n, struct failure *why);
+/* *body points into bytes. REJECT: empty, tombstone (bytes NULL), wrong magic, magic 1 (a schema GUID), too short, too
+ * long. */
+MUST_CHECK verdict
+frame_read(const void *bytes, size_t n, int32_t *schema_id, const void **body, size_t *body_n, struct failure *why);
 void frame_write(struct buffer *out, int32_t schema_id);
 
 struct schema;
@@ -32,8 +33,8 @@ MUST_CHECK verdict schema_parse(const char *text, size_t n, struct schema **out,
 void schema_free(struct schema **s);
 const char *schema_name(const struct schema *s); /* full name, "returns.support.RefundRequest"; lives with the schema */
 
-/* *out is the caller's (json_decref). REJECT when the bytes are not exactly one value of that schema, or text in them is
- * not UTF-8. */
+/* *out is the caller's (json_decref). REJECT when the bytes are not exactly one value of that schema, or text in them
+ * is not UTF-8. */
 MUST_CHECK verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t **out, struct failure *why);
 
 /* Appends the Avro body. REJECT names the field that is missing, unknown or of the wrong type; a field that the schema
@@ -41,26 +42,27 @@ MUST_CHECK verdict codec_decode(const struct schema *s, const void *body, size_t
 MUST_CHECK verdict codec_encode(const struct schema *s, const json_t *value, struct buffer *body, struct failure *why);
 
 /* --- Projection: struct order { const char *order_id; struct money cost; };
- *                 static const struct field ORDER[] = {FIELD_TEXT(struct order, order_id), FIELD_MONEY(struct order, cost)}; */
+ *                 static const struct field ORDER[] = {FIELD_TEXT(struct order, order_id)}; */
 struct money {
     int64_t minor;    /* hundredths of the unit: 14990 is 149.90 */
     char currency[4]; /* ISO 4217 */
 };
 struct field {
-    const char *path; /* "order_id", or "address.city" into nested records */
+    const char *path;                                         /* "order_id", or "address.city" into nested records */
     enum { TYPE_TEXT, TYPE_INT, TYPE_BOOL, TYPE_MONEY } type; /* const char *, int64_t, bool, struct money */
     size_t offset;
-    const char *fallback; /* what a field that the writer does not have (or has as null) is read as; NULL: it is required */
+    const char *fallback; /* read for a field that the writer does not have, or has as null; NULL: it is required */
 };
+/* clang-format off */
 #define FIELD_TEXT(type, member) {#member, TYPE_TEXT, offsetof(type, member), NULL}
 #define FIELD_INT(type, member) {#member, TYPE_INT, offsetof(type, member), NULL}
 #define FIELD_BOOL(type, member) {#member, TYPE_BOOL, offsetof(type, member), NULL}
 #define FIELD_MONEY(type, member) {#member, TYPE_MONEY, offsetof(type, member), NULL}
+/* clang-format on */
 
 /* Fills *out. Text in it points into event, or is the fallback itself. REJECT names the field. Money is a record with
  * `amount` (decimal) and `currency`; an amount finer than hundredths is rejected, never rounded. */
-MUST_CHECK verdict project(
-    const json_t *event, const struct field *fields, size_t n, void *out, struct failure *why);
+MUST_CHECK verdict project(const json_t *event, const struct field *fields, size_t n, void *out, struct failure *why);
 
 /* "149.90" ↔ 14990. Plain digits with at most two decimals, no sign but '-', no exponent, at most 15 digits in all. */
 MUST_CHECK verdict money_parse(const char *amount, int64_t *minor, struct failure *why);

@@ -439,33 +439,21 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     settings_scoped(c->rt->settings, c->rt->settings->service, group, sizeof group);
     /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout. */
     bool is_static = strcmp(c->rt->settings->instance, "-") != 0;
-    const char *const pairs[] = {
-        "group.id",
-        group,
-        "session.timeout.ms",
-        "6000",
-        "heartbeat.interval.ms",
-        "1000",
-        "partition.assignment.strategy",
-        "range",
-        "enable.auto.commit",
-        "false",
-        "enable.auto.offset.store",
-        "false",
-        "auto.offset.reset",
-        "error",
-        "check.crcs",
-        "true",
-        "queued.min.messages",
-        "10000",
-        "queued.max.messages.kbytes",
-        "4096",
-        is_static ? "group.instance.id" : NULL,
-        c->rt->settings->instance,
-        NULL,
-    };
+    const struct property properties[] = {
+        {"group.id", group},
+        {"session.timeout.ms", "6000"},
+        {"heartbeat.interval.ms", "1000"},
+        {"partition.assignment.strategy", "range"},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"auto.offset.reset", "error"},
+        {"check.crcs", "true"},
+        {"queued.min.messages", "10000"},
+        {"queued.max.messages.kbytes", "4096"},
+        {is_static ? "group.instance.id" : NULL, c->rt->settings->instance},
+        {0}};
     rd_kafka_t *rk;
-    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, c->rt->settings, consumer_prepare, c, pairs, why);
+    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, c->rt->settings, consumer_prepare, c, properties, why);
     if (v != OK) return v;
     rd_kafka_poll_set_consumer(rk);
     pthread_mutex_lock(&c->lock);

@@ -1,6 +1,6 @@
-/* consumer: the thread that reads topics and hands each record, decoded and projected, to its handler, in one transaction
- * with the audit row, the outgoing events and the next offset of its partition. It resumes from the offset in the
- * service's own database; Kafka's committed offset is written afterwards for lag tools and never read back.
+/* consumer: the thread that reads topics and hands each record, decoded and projected, to its handler, in one
+ * transaction with the audit row, the outgoing events and the next offset of its partition. It resumes from the offset
+ * in the service's own database; Kafka's committed offset is written afterwards for lag tools and never read back.
  *
  *     Kafka ─poll─▶ batch ─decode─▶ BEGIN ─▶ handler, audit, outbox, offset (a savepoint each) ─▶ COMMIT ─▶ relay_wake
  *
@@ -14,8 +14,8 @@
 struct consumer;
 
 MUST_CHECK verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure *why);
-void consumer_wake(struct consumer *c); /* news from the registry; any thread */
+void consumer_wake(struct consumer *c);  /* news from the registry; any thread */
 void consumer_stop(struct consumer **c); /* leaves the open batch to the next run; accepts NULL */
 
-/* [{"topic","partition","next","end","lag"}] and the age of the oldest record known to be unhandled (0: none). Any thread. */
+/* [{"topic","partition","next","end","lag"}] and the age of the oldest unhandled record (0: none). Any thread. */
 json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms);

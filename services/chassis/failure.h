@@ -19,4 +19,5 @@ struct failure {
 };
 
 /* Fills *why (which may be NULL) and returns kind, so that a caller can write `return fail(why, REJECT, "…")`. */
-MUST_CHECK verdict fail(struct failure *why, verdict kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+__attribute__((format(printf, 3, 4))) MUST_CHECK verdict
+fail(struct failure *why, verdict kind, const char *format, ...);

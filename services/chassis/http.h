@@ -68,9 +68,10 @@ const json_t *exchange_problem_fields(struct exchange *x); /* the array so far; 
 /* application/x-www-form-urlencoded: an object of text, each checked: no NUL, UTF-8, no name twice. REJECT says which.
  * The caller's. The function has checked the content type itself with exchange_type_is(). */
 MUST_CHECK verdict exchange_form(struct exchange *x, json_t **out, struct failure *why);
-MUST_CHECK verdict
-exchange_json(struct exchange *x, json_t **out, struct failure *why); /* duplicate keys, depth > 32: REJECT */
-bool exchange_type_is(struct exchange *x, const char *media_type);    /* parameters such as charset are ignored */
+/* REJECT as well for a name twice in an object, and for a depth over 32. Text in it may hold a NUL
+ * (json_string_length). */
+MUST_CHECK verdict exchange_json(struct exchange *x, json_t **out, struct failure *why);
+bool exchange_type_is(struct exchange *x, const char *media_type); /* parameters such as charset are ignored */
 
 struct http;
 struct http_options {

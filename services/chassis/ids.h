@@ -13,17 +13,18 @@ struct uuid {
 
 enum { UUID_TEXT = 37, TIME_TEXT = 25, TRACE_PARENT = 56, TRACE_ID = 33, RETURN_ID = 16 }; /* sizes with the NUL */
 
-struct uuid uuid_make(void); /* version 7; within one process each is greater than the one before, whatever the clock does */
-const char *uuid_text(struct uuid id, char out[UUID_TEXT]);     /* returns out */
+/* Version 7; within one process each is greater than the one before, whatever the clock does. */
+struct uuid uuid_make(void);
+const char *uuid_text(struct uuid id, char out[UUID_TEXT]);    /* returns out */
 MUST_CHECK bool uuid_parse(const char *text, struct uuid *id); /* any version; false when text is no UUID */
 
 void return_id_make(char out[RETURN_ID]); /* "R-" and 13 characters of Crockford's base 32; sorts by time */
 
 int64_t clock_ms(void);
-const char *time_text(int64_t ms, char out[TIME_TEXT]); /* "2026-11-21T09:28:51.123Z"; returns out */
+const char *time_text(int64_t ms, char out[TIME_TEXT]);    /* "2026-11-21T09:28:51.123Z"; returns out */
 MUST_CHECK bool time_parse(const char *text, int64_t *ms); /* what time_text writes; seconds' fraction optional */
 
-void trace_make(char parent[TRACE_PARENT]);                          /* a new trace */
-void trace_child(const char *parent, char child[TRACE_PARENT]);      /* same trace, new span; a new trace if parent is not valid */
+void trace_make(char parent[TRACE_PARENT]);                     /* a new trace */
+void trace_child(const char *parent, char child[TRACE_PARENT]); /* new span, same trace unless parent is not valid */
 MUST_CHECK bool trace_valid(const char *parent);
-const char *trace_id(const char *parent, char out[TRACE_ID]);        /* the 32 hex digits, or "" ; returns out */
+const char *trace_id(const char *parent, char out[TRACE_ID]); /* the 32 hex digits, or "" ; returns out */

@@ -14,38 +14,44 @@ static void kafka_log(const rd_kafka_t *rk, int level, const char *facility, con
     log_line(most, text, "facility", facility, NULL);
 }
 
-static verdict set(rd_kafka_conf_t *conf, const char *name, const char *value, struct failure *why) {
+static verdict set(rd_kafka_conf_t *conf, const struct property *p, struct failure *why) {
     char text[400];
-    if (rd_kafka_conf_set(conf, name, value, text, sizeof text) == RD_KAFKA_CONF_OK) return OK;
-    return fail(why, FATAL, "could not set librdkafka's \"%s\" to \"%s\": %s", name, value, text);
+    if (rd_kafka_conf_set(conf, p->name, p->value, text, sizeof text) == RD_KAFKA_CONF_OK) return OK;
+    return fail(why, REJECT, "could not set librdkafka's property %s=%s: %s", p->name, p->value, text);
+}
+
+/* A property of the other kind of client is only warned about by librdkafka, so one list serves both. */
+static verdict set_of_settings(rd_kafka_conf_t *conf, const struct settings *s, struct failure *why) {
+    verdict v = set(conf, &(struct property){"bootstrap.servers", s->kafka}, why);
+    for (size_t i = 0; v == OK && i < s->properties_n; i++) v = set(conf, &s->properties[i], why);
+    return v;
+}
+
+verdict kafka_check(const struct settings *s, struct failure *why) {
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    verdict v = set_of_settings(conf, s, why);
+    rd_kafka_conf_destroy(conf);
+    return v;
 }
 
 verdict kafka_open(
     rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s,
-    void (*prepare)(rd_kafka_conf_t *conf, void *opaque), void *opaque, const char *const *pairs, struct failure *why) {
-    static const char *const common[] = {
-        "socket.nagle.disable",
-        "true",
-        "reconnect.backoff.ms",
-        "50",
-        "reconnect.backoff.max.ms",
-        "1000",
-        /* What a service waits for is a topic that somebody is about to create, or a broker that is coming back. */
-        "topic.metadata.refresh.interval.ms",
-        "3000",
-        "topic.metadata.refresh.fast.interval.ms",
-        "100",
-        NULL,
-    };
+    void (*prepare)(rd_kafka_conf_t *conf, void *opaque), void *opaque, const struct property *properties,
+    struct failure *why) {
+    /* What a service waits for is a topic that somebody is about to create, or a broker that is coming back. */
+    static const struct property common[] = {
+        {"socket.nagle.disable", "true"},
+        {"reconnect.backoff.ms", "50"},
+        {"reconnect.backoff.max.ms", "1000"},
+        {"topic.metadata.refresh.interval.ms", "3000"},
+        {"topic.metadata.refresh.fast.interval.ms", "100"},
+        {0}};
     char text[400];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    verdict v = set(conf, "bootstrap.servers", s->kafka, why);
-    if (v == OK) v = set(conf, "client.id", s->service, why);
-    for (const char *const *p = common; v == OK && *p; p += 2) v = set(conf, p[0], p[1], why);
-    for (const char *const *p = pairs; v == OK && *p; p += 2) v = set(conf, p[0], p[1], why);
-    /* A property of the other kind of client is only warned about by librdkafka, so one list serves both. */
-    for (size_t i = 0; v == OK && i < s->properties_n; i++)
-        v = set(conf, s->properties[i].name, s->properties[i].value, why);
+    verdict v = set(conf, &(struct property){"client.id", s->service}, why);
+    for (const struct property *p = common; v == OK && p->name; p++) v = set(conf, p, why);
+    for (const struct property *p = properties; v == OK && p->name; p++) v = set(conf, p, why);
+    if (v == OK) v = set_of_settings(conf, s, why);
     if (v != OK) {
         rd_kafka_conf_destroy(conf);
         return v;
@@ -98,11 +104,12 @@ static verdict create_answer(rd_kafka_event_t *event, const char *topic, struct 
 }
 
 static verdict create_topic(
-    rd_kafka_t *rk, const char *topic, int partitions, const char *const *config, int timeout_ms, struct failure *why) {
+    rd_kafka_t *rk, const char *topic, int partitions, const struct property *config, int timeout_ms,
+    struct failure *why) {
     char text[300];
     rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
     if (!wanted) return fail(why, FATAL, "could not create the topic \"%s\": %s", topic, text);
-    for (const char *const *p = config; *p; p += 2) rd_kafka_NewTopic_set_config(wanted, p[0], p[1]);
+    for (const struct property *p = config; p->name; p++) rd_kafka_NewTopic_set_config(wanted, p->name, p->value);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
     rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof text);
@@ -117,11 +124,11 @@ static verdict create_topic(
 }
 
 verdict kafka_ensure_topic(
-    rd_kafka_t *rk, const char *topic, int partitions, const char *const *config_pairs, int timeout_ms,
+    rd_kafka_t *rk, const char *topic, int partitions, const struct property *config, int timeout_ms,
     struct failure *why) {
     verdict v = topic_known(rk, topic, timeout_ms, why);
     if (v != REJECT) return v;
-    v = create_topic(rk, topic, partitions, config_pairs, timeout_ms, why);
+    v = create_topic(rk, topic, partitions, config, timeout_ms, why);
     /* Created is not yet known everywhere: producing before that would only fail. */
     return v == OK ? topic_known(rk, topic, timeout_ms, why) == OK ? OK : RETRY : v;
 }

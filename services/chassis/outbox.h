@@ -1,6 +1,6 @@
-/* outbox: events that were decided and not yet published. A row is added in the transaction that holds the decision; the
- * relay sends it later. The row keeps the Avro body; the schema id is put before it when it is sent, so that an event can
- * be decided while the registry is away. */
+/* outbox: events that were decided and not yet published. A row is added in the transaction that holds the decision;
+ * the relay sends it later. The row keeps the Avro body; the schema id is put before it when it is sent, so that an
+ * event can be decided while the registry is away. */
 #pragma once
 
 #include "chassis/assets.h"
@@ -8,7 +8,7 @@
 #include "chassis/ids.h"
 #include "chassis/store.h"
 
-struct outbox;   /* the event types that this service publishes, with their schemas; shared by threads, read-only */
+struct outbox; /* the event types that this service publishes, with their schemas; shared by threads, read-only */
 struct registry;
 
 /* Parses every asset that ends in .avsc; FATAL names the file that does not parse. */
@@ -20,14 +20,14 @@ void outbox_each(
     const struct outbox *o, void (*each)(void *context, const char *type, const char *text, size_t n), void *context);
 
 struct outgoing {
-    const char *type;       /* short name, "OrderRefunded" */
-    const char *return_id;  /* the record's key */
-    int64_t version;        /* of the return, that this event made or reacted to */
+    const char *type;             /* short name, "OrderRefunded" */
+    const char *return_id;        /* the record's key */
+    int64_t version;              /* of the return, that this event made or reacted to */
     const struct uuid *caused_by; /* event id, or NULL */
     const char *trace_parent;     /* of what caused it, or NULL for a new trace */
-    json_t *fields;         /* the type's own fields; this call takes the reference; NULL counts as out of memory */
+    json_t *fields; /* the type's own fields; this call takes the reference; NULL counts as out of memory */
 };
 /* Adds event_id, return_id, version, occurred_at and caused_by to the fields, encodes, and stores. Only a programming
- * error can be rejected: an unknown type, or fields that do not fit its schema. *id (may be NULL) gets the event's id. */
+ * error can be rejected: an unknown type, or fields that do not fit its schema. *id (may be NULL) gets its id. */
 MUST_CHECK verdict outbox_add(
     const struct outbox *o, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why);

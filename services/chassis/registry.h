@@ -1,6 +1,6 @@
-/* registry: a client of a Schema Registry (Confluent's API), which asks on a thread of its own, so that nobody else ever
- * waits for HTTP. Every request has a timeout and a capped answer; failures are tried again with backoff and jitter, for
- * as long as the service runs. What a schema id stands for never changes, so it is kept for ever.
+/* registry: a client of a Schema Registry (Confluent's API), which asks on a thread of its own, so that nobody else
+ * ever waits for HTTP. Every request has a timeout and a capped answer; failures are tried again with backoff and
+ * jitter, for as long as the service runs. What a schema id stands for never changes, so it is kept for ever.
  *
  *     consumer ──wants id 7──▶ ┌──────────┐ ──GET /schemas/ids/7──▶ registry
  *     relay ──what id has T?─▶ │ registry │ ──POST /subjects/T/versions──▶
@@ -19,19 +19,19 @@ struct registry;
 struct health;
 
 struct registry_options {
-    const char *url;            /* "http://127.0.0.1:8081/apis/ccompat/v7"; no slash at the end */
-    const char *user, *password; /* basic authentication, or NULL */
-    int timeout_ms;             /* for one request */
-    int unknown_id_ms;          /* an id that the registry keeps saying it has not is rejected after this long */
-    struct health *health;      /* told as component "registry" */
-    void (*changed)(void *context); /* on the registry's thread, whenever an answer below may have changed; may be NULL */
+    const char *url;                /* "http://127.0.0.1:8081/apis/ccompat/v7"; no slash at the end */
+    const char *user, *password;    /* basic authentication, or NULL */
+    int timeout_ms;                 /* for one request */
+    int unknown_id_ms;              /* an id that the registry keeps saying it has not is rejected after this long */
+    struct health *health;          /* told as component "registry" */
+    void (*changed)(void *context); /* on the registry's thread: an answer below may have changed; may be NULL */
     void *context;
 };
 MUST_CHECK verdict registry_start(struct registry **out, const struct registry_options *o, struct failure *why);
 void registry_stop(struct registry **r); /* within 200 ms even while a request hangs; accepts NULL */
 
-/* The writer's schema of a record. RETRY: being asked for. REJECT: the registry does not know the id (for unknown_id_ms),
- * or what it knows cannot be read. *out lives as long as the registry. */
+/* The writer's schema of a record. RETRY: being asked for. REJECT: the registry does not know the id (for
+ * unknown_id_ms), or what it knows cannot be read. *out lives as long as the registry. */
 MUST_CHECK verdict registry_schema(struct registry *r, int32_t id, const struct schema **out, struct failure *why);
 
 /* Sees to it that the text (which must outlive the registry; the file's own bytes) is registered under subject, with

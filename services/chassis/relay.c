@@ -90,20 +90,15 @@ static void producer_prepare(rd_kafka_conf_t *conf, void *opaque) {
 /* --- The producer */
 
 static verdict producer_open(struct relay *r, struct failure *why) {
-    static const char *const pairs[] = {
-        "enable.idempotence",
-        "true",
-        "acks",
-        "all",
-        "linger.ms",
-        "1",
+    static const struct property properties[] = {
+        {"enable.idempotence", "true"},
+        {"acks", "all"},
+        {"linger.ms", "1"},
         /* Never given up by time: a message that timed out would let a later one of its return overtake it. */
-        "message.timeout.ms",
-        "0",
-        NULL,
-    };
+        {"message.timeout.ms", "0"},
+        {0}};
     rd_kafka_t *rk;
-    verdict v = kafka_open(&rk, RD_KAFKA_PRODUCER, r->o.settings, producer_prepare, r, pairs, why);
+    verdict v = kafka_open(&rk, RD_KAFKA_PRODUCER, r->o.settings, producer_prepare, r, properties, why);
     if (v != OK) return v;
     pthread_mutex_lock(&r->lock);
     r->producer = rk;
@@ -130,7 +125,7 @@ static void producer_close(struct relay *r) {
 /* --- Before the first send: the topic and every schema */
 
 static void ask_for_topic(struct relay *r) {
-    static const char *const config[] = {"retention.ms", "-1", "cleanup.policy", "delete", NULL};
+    static const struct property config[] = {{"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {0}};
     struct failure why;
     r->topic_ready = kafka_ensure_topic(r->producer, r->topic, PARTITIONS, config, ASK_MS, &why) == OK;
     if (r->topic_ready)

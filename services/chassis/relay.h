@@ -1,6 +1,6 @@
-/* relay: the thread that publishes the outbox, in order, with an idempotent producer, and marks a row as sent only in its
- * delivery report. Any failed delivery throws the producer away and starts again at the first row not marked, so order
- * within a return holds; an event may then be in the topic twice, and readers know it by its event_id.
+/* relay: the thread that publishes the outbox, in order, with an idempotent producer, and marks a row as sent only in
+ * its delivery report. Any failed delivery throws the producer away and starts again at the first row not marked, so
+ * order within a return holds; an event may then be in the topic twice, and readers know it by its event_id.
  *
  *     store_commit ──relay_wake──▶ relay ──produce──▶ Kafka ──delivery report──▶ relay ──UPDATE outbox──▶ store
  *
@@ -24,5 +24,5 @@ struct relay_options {
     struct health *health; /* told as components "kafka producer" and "schemas" */
 };
 MUST_CHECK verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why);
-void relay_wake(struct relay *r); /* there may be new rows, or news from the registry; any thread; returns at once */
+void relay_wake(struct relay *r);  /* there may be new rows, or news from the registry; any thread; returns at once */
 void relay_stop(struct relay **r); /* what was sent and not yet confirmed is sent again by the next run; accepts NULL */

@@ -3,6 +3,7 @@
 #include "chassis/assets.h"
 #include "chassis/consumer.h"
 #include "chassis/health.h"
+#include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/registry.h"
 #include "chassis/relay.h"
@@ -176,7 +177,9 @@ int service_main(const struct service *service, const char *name, int port, int 
     struct runtime rt;
     char number[24];
     log_start(name, LOG_INFO);
-    if (settings_read(&settings, name, port, argc, argv, environ, &why) != OK) {
+    verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
+    if (v == OK) v = kafka_check(&settings, &why);
+    if (v != OK) {
         fprintf(stderr, "%s: %s\n", name, why.text);
         settings_free(&settings);
         return 2;

@@ -1,12 +1,12 @@
 /* service: what a team declares, and what its handlers and pages may call. The chassis owns main().
  *
  *     static const struct field ORDER[] = {FIELD_TEXT(struct order, order_id)};
- *     static verdict refund(struct reaction *r, const void *fields, struct failure *why) { … }
- *     static const struct handler handlers[] = {{"returns.support.RefundRequest", ORDER, 1, refund}, {0}};
- *     const struct service service = {.title = "Sales", .duty = "Refunds the order.", .subscribes = "support",
- * .handlers = handlers};
+ *     static verdict file(struct reaction *r, const void *fields, struct failure *why) { … }
+ *     static const struct handler handlers[] = {{"returns.support.RefundRequest", ORDER, 1, file}, {0}};
+ *     const struct service service = {.title = "Legal", .duty = "Files the claim.", .subscribes = "support",
+ *                                     .handlers = handlers};
  *
- * Its name and port are in its line in CMakeLists.txt: service(sales 8001). */
+ * Its name and port are in its line in CMakeLists.txt: service(legal 8005). */
 #pragma once
 
 #include "chassis/audit.h"

@@ -1,6 +1,6 @@
-/* settings: one table (settings.c) of everything that can be set: name, type, default, bounds, unit, help. It drives the
- * environment (RETURNS_KAFKA, RETURNS_DATA_DIR, …), the flags (--kafka, --data-dir), --help and the README's table. A flag
- * wins over the environment. A secret is read from the file that its …_FILE variable or --…-file flag names. Any
+/* settings: one table (settings.c) of everything that can be set: name, type, default, bounds, unit, help. It drives
+ * the environment (RETURNS_KAFKA, RETURNS_DATA_DIR, …), the flags (--kafka, --data-dir), --help and the README's table.
+ * A flag wins over the environment. A secret is read from the file that its …_FILE variable or --…-file flag names. Any
  * librdkafka property passes through as -X name=value, or from a file of such lines (--kafka-config). */
 #pragma once
 
@@ -9,6 +9,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct property { /* of librdkafka */
+    const char *name, *value;
+};
 
 struct settings {
     const char *service; /* its name; not a setting */
@@ -28,15 +32,13 @@ struct settings {
     int64_t http_threads;
     int64_t registry_timeout_ms;
     int64_t unknown_id_ms;
-    struct property {
-        const char *name, *value;
-    } *properties; /* of librdkafka, in the order given */
+    struct property *properties; /* from -X and --kafka-config, in the order given */
     size_t properties_n;
     bool help, table; /* --help, --settings-table were asked for */
 };
 
-/* *out is filled from defaults, environ and argv; its text is its own, released by settings_free(). REJECT: a wrong value
- * or an unknown flag; the text quotes the value and names the setting; the program then ends with exit code 2. */
+/* *out is filled from defaults, environ and argv; its text is its own, released by settings_free(). REJECT: a wrong
+ * value or an unknown flag; the text quotes the value and names the setting; the program then ends with exit code 2. */
 MUST_CHECK verdict settings_read(
     struct settings *out, const char *service, int default_port, int argc, char *const argv[], char *const environ_[],
     struct failure *why);

@@ -40,8 +40,8 @@ struct migration {
 
 /* Opens, or creates with its folder, the database at path and migrates it. RETRY: held by another process, or no room.
  * FATAL: unreadable, or of a newer version. The store is the caller's to close. */
-MUST_CHECK verdict store_open(
-    struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
+MUST_CHECK verdict
+store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
 void store_close(struct store **s); /* after the last thread that uses it; accepts NULL */
 
 /* --- Writing: any thread. */
@@ -49,10 +49,11 @@ MUST_CHECK struct connection *store_begin(struct store *s); /* never NULL; a fai
 MUST_CHECK verdict store_commit(struct connection *c, struct failure *why); /* durable when OK, else rolled back */
 void store_rollback(struct connection *c);
 
-void store_savepoint(struct connection *c);         /* one level */
-void store_release(struct connection *c);           /* keeps what was done since the savepoint */
-void store_undo(struct connection *c);              /* takes it back, and clears a REJECT that came since */
-verdict store_state(const struct connection *c);    /* OK, or the sticky error's kind: RETRY (busy, full, I/O), REJECT (a constraint), FATAL */
+void store_savepoint(struct connection *c); /* one level */
+void store_release(struct connection *c);   /* keeps what was done since the savepoint */
+void store_undo(struct connection *c);      /* takes it back, and clears a REJECT that came since */
+/* OK, or the sticky error's kind: RETRY (busy, full, I/O), REJECT (a constraint), FATAL. */
+verdict store_state(const struct connection *c);
 const char *store_error(const struct connection *c); /* its text, "" when OK */
 /* Makes the transaction fail, as an error of the database would. */
 void store_spoil(struct connection *c, verdict kind, const char *text);
@@ -60,10 +61,13 @@ void store_spoil(struct connection *c, verdict kind, const char *text);
 /* --- Reading: the calling thread's own read-only connection; do not pass it on. Never NULL. */
 MUST_CHECK struct connection *store_reader(struct store *s);
 
+/* The values for a statement's ?, and how many they are. */
+#define VALUES(...)                                                                                                    \
+    (struct value[]){{0}, __VA_ARGS__}, sizeof((struct value[]){{0}, __VA_ARGS__}) / sizeof(struct value) - 1
+
 /* --- Statements: store_run(c, "UPDATE stock SET on_hand = ? WHERE model = ?", value_int(n), value_text(model))
  * Returns the rows changed; 0 as well when an error is or becomes sticky. */
-#define store_run(c, sql, ...)                                                                                         \
-    store_run_values(c, sql, (struct value[]){{0}, __VA_ARGS__}, sizeof((struct value[]){{0}, __VA_ARGS__}) / sizeof(struct value) - 1)
+#define store_run(c, sql, ...) store_run_values(c, sql, VALUES(__VA_ARGS__))
 int64_t store_run_values(struct connection *c, const char *sql, const struct value *values_from_1, size_t n);
 
 /* for (struct rows r = store_rows(c, "SELECT …", …); rows_next(&r);) { rows_int(&r, 0) … }
@@ -72,25 +76,24 @@ struct rows {
     struct connection *connection;
     struct statement *statement; /* NULL: ended or failed */
 };
-#define store_rows(c, sql, ...)                                                                                        \
-    store_rows_values(c, sql, (struct value[]){{0}, __VA_ARGS__}, sizeof((struct value[]){{0}, __VA_ARGS__}) / sizeof(struct value) - 1)
-MUST_CHECK struct rows store_rows_values(struct connection *c, const char *sql, const struct value *values_from_1, size_t n);
+#define store_rows(c, sql, ...) store_rows_values(c, sql, VALUES(__VA_ARGS__))
+MUST_CHECK struct rows
+store_rows_values(struct connection *c, const char *sql, const struct value *values_from_1, size_t n);
 MUST_CHECK bool rows_next(struct rows *r); /* false at the end, and on an error */
 void rows_close(struct rows *r);
-int64_t rows_int(const struct rows *r, int column);       /* 0 for NULL */
-const char *rows_text(const struct rows *r, int column);  /* "" for NULL */
+int64_t rows_int(const struct rows *r, int column);                 /* 0 for NULL */
+const char *rows_text(const struct rows *r, int column);            /* "" for NULL */
 const void *rows_blob(const struct rows *r, int column, size_t *n); /* NULL and 0 for NULL */
 bool rows_null(const struct rows *r, int column);
 int rows_columns(const struct rows *r);
 const char *rows_name(const struct rows *r, int column);
 
 /* The first column of the first row; `otherwise` when there is none. */
-#define store_int(c, otherwise, sql, ...)                                                                              \
-    store_int_values(c, otherwise, sql, (struct value[]){{0}, __VA_ARGS__}, sizeof((struct value[]){{0}, __VA_ARGS__}) / sizeof(struct value) - 1)
-int64_t store_int_values(
-    struct connection *c, int64_t otherwise, const char *sql, const struct value *values_from_1, size_t n);
+#define store_int(c, otherwise, sql, ...) store_int_values(c, otherwise, sql, VALUES(__VA_ARGS__))
+int64_t
+store_int_values(struct connection *c, int64_t otherwise, const char *sql, const struct value *values_from_1, size_t n);
 
 /* A whole result as a JSON array of objects keyed by column name (blobs as hex). The array is the caller's. */
-#define store_json(c, sql, ...)                                                                                        \
-    store_json_values(c, sql, (struct value[]){{0}, __VA_ARGS__}, sizeof((struct value[]){{0}, __VA_ARGS__}) / sizeof(struct value) - 1)
-MUST_CHECK json_t *store_json_values(struct connection *c, const char *sql, const struct value *values_from_1, size_t n);
+#define store_json(c, sql, ...) store_json_values(c, sql, VALUES(__VA_ARGS__))
+MUST_CHECK json_t *
+store_json_values(struct connection *c, const char *sql, const struct value *values_from_1, size_t n);

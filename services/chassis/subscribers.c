@@ -142,7 +142,7 @@ static void *subscribers_run(void *subscribers) {
 }
 
 verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why) {
-    static const char *const pairs[] = {NULL};
+    static const struct property none[] = {{0}};
     struct subscribers *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, FATAL, "out of memory");
     s->rt = rt;
@@ -152,7 +152,7 @@ verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct f
     snprintf(name, sizeof name, "%s.events", rt->settings->service);
     settings_scoped(rt->settings, name, s->topic, sizeof s->topic);
     settings_scoped(rt->settings, rt->settings->service, s->own_group, sizeof s->own_group);
-    verdict v = kafka_open(&s->rk, RD_KAFKA_PRODUCER, rt->settings, NULL, NULL, pairs, why);
+    verdict v = kafka_open(&s->rk, RD_KAFKA_PRODUCER, rt->settings, NULL, NULL, none, why);
     if (v != OK) return v;
     s->answers = rd_kafka_queue_new(s->rk);
     s->running = !pthread_create(&s->thread, NULL, subscribers_run, s);

@@ -1,6 +1,6 @@
-/* subscribers: the thread that asks Kafka which consumer groups read this service's topic and how far each has come, and
- * keeps that in the table subscriber_offset (team, partition, next_offset). So a subscriber needs nobody's leave, and one
- * that publishes nothing counts too. While Kafka is away the last answer stands. */
+/* subscribers: the thread that asks Kafka which consumer groups read this service's topic and how far each has come,
+ * and keeps that in the table subscriber_offset (team, partition, next_offset). So a subscriber needs nobody's leave,
+ * and one that publishes nothing counts too. While Kafka is away the last answer stands. */
 #pragma once
 
 #include "chassis/failure.h"

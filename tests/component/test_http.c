@@ -354,7 +354,7 @@ static void test_refuses_json(void **state) {
     assert_problem(post("application/json", "{\"a\":", 5), 400, "not valid JSON");
     assert_problem(post("application/json", "", 0), 400, "not valid JSON");
     assert_problem(post("application/json", "{\"a\":\"\xff\"}", 9), 400, "not valid JSON");
-    assert_problem(post("application/json", "{\"a\":\"\\u0000\"}", 14), 400, "not valid JSON");
+    assert_int_equal(post("application/json", "{\"a\":\"\\u0000\"}", 14)->status, 200); /* JSON; its reader judges it */
     assert_problem(post("application/json", "{\"a\":\0}", 7), 400, "not valid JSON");
     assert_problem(post("application/jsonx", "{}", 2), 415, "JSON");
     assert_problem(post("text/plain", "{}", 2), 415, "JSON");
