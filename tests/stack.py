@@ -1,5 +1,6 @@
 """A whole second stack for the tests, beside any demo: its own ports, folder and namespace; and services by hand."""
 
+import collections
 import os
 import random
 import signal

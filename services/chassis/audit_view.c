@@ -88,10 +88,12 @@ static json_t *audit_url(struct exchange *x, const char *path, json_int_t before
 
 static void audit_decorate_page(struct exchange *x) {
     json_t *filter = json_object(), *choices = json_array(), *next = json_object_get(x->data, "next");
+    bool filtered = exchange_problem_fields(x);
     size_t n = json_array_size(json_object_get(x->data, "rows"));
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
         const char *value = exchange_query(x, filters[i]);
         json_object_set_new(filter, filters[i], json_string(value ? value : strcmp(filters[i], "limit") ? "" : "50"));
+        filtered |= value && *value && strcmp(filters[i], "before") != 0 && strcmp(filters[i], "limit") != 0;
     }
     const char *chosen = exchange_query(x, "outcome");
     for (size_t i = 0; i < sizeof outcomes / sizeof *outcomes; i++)
@@ -100,6 +102,7 @@ static void audit_decorate_page(struct exchange *x) {
             json_pack("{s:s, s:b}", "outcome", outcomes[i], "selected", chosen && !strcmp(chosen, outcomes[i])));
     audit_decorate_rows(json_object_get(x->data, "rows"));
     json_object_set_new(x->data, "filter", filter);
+    json_object_set_new(x->data, "filtered", json_boolean(filtered));
     json_object_set_new(x->data, "outcomes", choices);
     json_object_set_new(x->data, "heading", json_string("Audit log"));
     json_object_set_new(x->data, "caption", json_sprintf("%zu row%s, newest first", n, n == 1 ? "" : "s"));

@@ -17,7 +17,7 @@ static void kafka_log(const rd_kafka_t *rk, int level, const char *facility, con
 static verdict set(rd_kafka_conf_t *conf, const struct property *p, struct failure *why) {
     char text[400];
     if (rd_kafka_conf_set(conf, p->name, p->value, text, sizeof text) == RD_KAFKA_CONF_OK) return OK;
-    return fail(why, REJECT, "could not set librdkafka's property %s=%s: %s", p->name, p->value, text);
+    return fail(why, REJECT, "librdkafka refuses -X %s=%s: %s", p->name, p->value, text);
 }
 
 /* A property of the other kind of client is only warned about by librdkafka, so one list serves both. */

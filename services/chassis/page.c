@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "2026-11-21 09:28:51" of the RFC 3339 text at `from`. */
+/* "2026-11-21 09:28:51.123" of the RFC 3339 text at `from`. */
 void page_add_moment(json_t *object, const char *from, const char *name) {
     const char *rfc = json_string_value(json_object_get(object, from));
-    char text[20] = "";
+    char text[24] = "";
     if (!rfc) return;
     snprintf(text, sizeof text, "%s", rfc);
     if (text[0] && text[10]) text[10] = ' ';

@@ -224,6 +224,13 @@ json_t *returns_history(struct connection *reader, const char *return_id) {
     return list;
 }
 
+json_t *returns_urls(struct connection *reader) {
+    json_t *urls = json_object();
+    for (struct rows r = store_rows(reader, "SELECT team, url FROM team"); rows_next(&r);)
+        json_object_set_new(urls, rows_text(&r, 0), json_string(rows_text(&r, 1)));
+    return urls;
+}
+
 json_t *returns_subscribers(struct connection *reader, const char *topic) {
     json_t *list = store_json(
         reader,

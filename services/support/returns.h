@@ -29,5 +29,8 @@ MUST_CHECK json_t *returns_page(struct connection *reader, const char *before, i
 /* [{"type","team","version","at","topic","partition","offset","trace_id","data"}], as things happened. */
 MUST_CHECK json_t *returns_history(struct connection *reader, const char *return_id);
 
+/* {team: URL}: where the services' pages are, as far as their events have said. */
+MUST_CHECK json_t *returns_urls(struct connection *reader);
+
 /* [{"team","handled","of","url"}]: how many of the events in support's topic each subscriber has passed. */
 MUST_CHECK json_t *returns_subscribers(struct connection *reader, const char *topic);

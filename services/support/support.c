@@ -50,8 +50,9 @@ static void return_get(struct exchange *x) {
     if (!x->data) {
         exchange_problem(x, 404, "There is no return \"%.60s\".", id);
     } else if (!x->api) {
-        json_t *history = returns_history(reader, id);
-        view_return(x->data);
+        json_t *history = returns_history(reader, id), *urls = returns_urls(reader);
+        view_return(x->data, urls);
+        json_decref(urls);
         view_history(history);
         json_object_set_new(x->data, "history", history);
         json_object_set_new(x->data, "heading", json_sprintf("Return %s", id));

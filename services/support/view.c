@@ -19,8 +19,9 @@ static void event_name_add(json_t *object, const char *from) {
     json_object_set_new(object, "event_name", json_string(dot ? dot + 1 : type));
 }
 
-static json_t *url_of(const char *before, const char *return_id) {
+static json_t *url_of(const char *site, const char *before, const char *return_id) {
     struct buffer url = BUFFER(8000);
+    buffer_text(&url, site);
     buffer_text(&url, before);
     buffer_percent(&url, return_id);
     json_t *text = json_string(url.data ? url.data : "/returns");
@@ -28,7 +29,7 @@ static json_t *url_of(const char *before, const char *return_id) {
     return text;
 }
 
-void view_return(json_t *one) {
+void view_return(json_t *one, const json_t *urls) {
     json_t *team, *teams = json_object_get(one, "teams");
     const char *id = text_of(one, "return_id");
     size_t i, done = 0;
@@ -36,10 +37,12 @@ void view_return(json_t *one) {
         done += json_is_true(json_object_get(team, "handled"));
         event_name_add(team, "event_type");
         page_add_moment(team, "at", "moment");
+        const char *site = text_of(urls, text_of(team, "team"));
+        if (*site) json_object_set_new(team, "audit_url", url_of(site, "/audit?return_id=", id));
     }
-    json_object_set_new(one, "url", url_of("/returns/", id));
-    json_object_set_new(one, "audit_url", url_of("/audit?return_id=", id));
-    json_object_set_new(one, "api_url", url_of("/api/returns/", id));
+    json_object_set_new(one, "url", url_of("", "/returns/", id));
+    json_object_set_new(one, "audit_url", url_of("", "/audit?return_id=", id));
+    json_object_set_new(one, "api_url", url_of("", "/api/returns/", id));
     json_object_set_new(one, "waiting", json_boolean(strcmp(text_of(one, "status"), "handled") != 0));
     if (json_array_size(teams))
         json_object_set_new(one, "progress", json_sprintf("%zu of %zu", done, json_array_size(teams)));
@@ -50,10 +53,10 @@ void view_returns(json_t *page, int limit) {
     json_t *one;
     size_t i;
     char before[60];
-    json_array_foreach(json_object_get(page, "returns"), i, one) view_return(one);
+    json_array_foreach(json_object_get(page, "returns"), i, one) view_return(one, NULL);
     snprintf(before, sizeof before, "/returns?limit=%d&before=", limit);
     if (json_is_string(json_object_get(page, "next")))
-        json_object_set_new(page, "older", url_of(before, text_of(page, "next")));
+        json_object_set_new(page, "older", url_of("", before, text_of(page, "next")));
 }
 
 void view_history(json_t *list) {

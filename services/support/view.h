@@ -3,8 +3,8 @@
 
 #include <jansson.h>
 
-void view_return(json_t *one);              /* of returns_one() */
-void view_returns(json_t *page, int limit); /* of returns_page() */
+void view_return(json_t *one, const json_t *urls); /* of returns_one(); links to the teams' pages by returns_urls() */
+void view_returns(json_t *page, int limit);        /* of returns_page() */
 void view_history(json_t *list);
 void view_subscribers(json_t *list);
 

@@ -130,6 +130,7 @@ def test_the_audit_page_filters_and_pages(stack, open_page):
     return_id = stack.submit()
     stack.await_audits([return_id], TEAMS, 5)
     page.goto(stack.url("sales") + "/audit")
+    page.get_by_text("Filter", exact=True).first.click()
     page.get_by_label("Return", exact=False).first.fill(return_id)
     page.get_by_role("button", name="Filter").click()
     assert page.locator("tbody tr").count() == 1
