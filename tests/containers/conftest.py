@@ -17,11 +17,8 @@ def containers(tmp_path_factory):
         c.compose("build", seconds=1800)
         built = time.monotonic()
         try:
-            c.compose("up", "-d", seconds=300)
-            up = time.monotonic()
-            c.await_healthy()
-            healthy = time.monotonic()
-            print(f"\nbuild {built - began:.0f} s, up {up - built:.0f} s, healthy after another {healthy - up:.0f} s")
+            c.up()
+            print(f"\nbuild {built - began:.0f} s, until all are healthy {time.monotonic() - built:.0f} s")
             yield c
         finally:
             if os.environ.get("RETURNS_CONTAINERS_KEEP"):

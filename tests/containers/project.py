@@ -53,17 +53,22 @@ class Containers(Pages):
         pid = self.inspect(name, "{{.State.Pid}}")
         self.docker("run", "--rm", "--pid", "host", "--network", "none", engine.BASE, "kill", "-9", pid)
 
-    def await_healthy(self, seconds=120):
-        ids = self.ids()
-
-        def all_healthy():
-            states = self.docker("inspect", "--format", "{{.State.Health.Status}}", *ids.values()).split()
-            return states == ["healthy"] * len(ids)
-
+    def up(self, seconds=120):
+        """Until all are healthy. What they logged, when they are not."""
         try:
-            wait(lambda: time.sleep(0.5) or all_healthy(), seconds, "all containers are healthy")
+            self.compose("up", "-d", seconds=seconds)
+            self.await_healthy(seconds)
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.compose('ps')}\n{self.compose('logs', '--tail', '20')}") from None
+
+    def await_healthy(self, seconds=120):
+        ids = self.ids().values()
+
+        def all_healthy():
+            states = self.docker("inspect", "--format", "{{.State.Health.Status}}", *ids).split()
+            return states == ["healthy"] * len(ids)
+
+        wait(lambda: time.sleep(0.5) or all_healthy(), seconds, "all containers are healthy")
 
     def left(self):
         """What the engine still has of this project."""

@@ -107,8 +107,7 @@ def test_up_again_changes_nothing(containers):
 def test_down_keeps_the_data_and_up_finds_it(containers):
     containers.compose("down")
     assert not containers.left()["containers"]
-    containers.compose("up", "-d", seconds=300)
-    containers.await_healthy()
+    containers.up()
     for team in TEAMS:
         assert sorted(row["return_id"] for row in containers.audit(team)) == sorted(RETURNS), team
     containers.await_audits([submit(containers)], TEAMS, 60)
