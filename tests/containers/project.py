@@ -51,7 +51,7 @@ class Containers(Pages):
     def kill(self, name):
         """SIGKILL from outside, which the engine takes for a crash; `docker kill` would count as a stop by hand."""
         pid = self.inspect(name, "{{.State.Pid}}")
-        self.docker("run", "--rm", "--pid", "host", "--network", "none", engine.BASE, "kill", "-9", pid)
+        self.docker("run", "--rm", "--pid", "host", "--network", "none", engine.BASE, "sh", "-c", f"kill -9 {pid}")
 
     def up(self, seconds=120):
         """Until all are healthy. What they logged, when they are not."""

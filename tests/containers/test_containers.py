@@ -39,8 +39,8 @@ def test_kafka_and_the_registry_are_reached_from_the_host(containers):
 def test_kafka_can_unpack_every_codec(containers):
     """The libraries for it are unpacked to the one folder of the root file system that may hold programs."""
     topic = containers.topic("codecs")
-    (made,) = AdminClient({"bootstrap.servers": containers.kafka}).create_topics([NewTopic(topic, 1)]).values()
-    made.result(20)
+    admin = AdminClient({"bootstrap.servers": containers.kafka})
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(20)
     for codec in ("gzip", "snappy", "lz4", "zstd"):
         producer = Producer({"bootstrap.servers": containers.kafka, "compression.type": codec})
         said = []
