@@ -1,5 +1,6 @@
 """The stack in containers, as compose/compose.yaml describes it."""
 
+import contextlib
 import os
 import time
 import uuid
@@ -53,22 +54,28 @@ class Containers(Pages):
         pid = self.inspect(name, "{{.State.Pid}}")
         self.docker("run", "--rm", "--pid", "host", "--network", "none", engine.BASE, "sh", "-c", f"kill -9 {pid}")
 
-    def up(self, seconds=120):
-        """Until all are healthy. What they logged, when they are not."""
+    @contextlib.contextmanager
+    def explained(self):
+        """A failure shows what the containers logged."""
         try:
-            self.compose("up", "-d", seconds=seconds)
-            self.await_healthy(seconds)
+            yield
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.compose('ps')}\n{self.compose('logs', '--tail', '20')}") from None
 
-    def await_healthy(self, seconds=120):
+    def up(self):
+        with self.explained():
+            self.compose("up", "-d", seconds=300)
+        self.await_healthy()
+
+    def await_healthy(self):
         ids = self.ids().values()
 
         def all_healthy():
-            states = self.docker("inspect", "--format", "{{.State.Health.Status}}", *ids).split()
-            return states == ["healthy"] * len(ids)
+            time.sleep(0.5)
+            return self.docker("inspect", "--format", "{{.State.Health.Status}}", *ids).split() == ["healthy"] * len(ids)
 
-        wait(lambda: time.sleep(0.5) or all_healthy(), seconds, "all containers are healthy")
+        with self.explained():
+            wait(all_healthy, 120, "all containers are healthy")
 
     def left(self):
         """What the engine still has of this project."""

@@ -68,7 +68,8 @@ def test_what_is_killed_comes_back_by_itself(containers):
     for name in killed:
         containers.kill(name)
     accepted = submit(containers)
-    containers.await_audits([accepted], TEAMS, 90)
+    with containers.explained():
+        containers.await_audits([accepted], TEAMS, 90)
     containers.await_healthy()
     after = pids()
     assert "0" not in after.values()
