@@ -450,6 +450,9 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
         {"check.crcs", "true"},
         {"queued.min.messages", "10000"},
         {"queued.max.messages.kbytes", "4096"},
+        /* After a broker's crash librdkafka 2.0 can ask for the coordinator on a connection that waits for the answer;
+         * only this ends it, and its default is a minute. */
+        {"socket.timeout.ms", "5000"},
         {is_static ? "group.instance.id" : NULL, c->rt->settings->instance},
         {0}};
     rd_kafka_t *rk;
