@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-from stack import Stack
+from stack import ROOT, Stack
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,7 @@ def stack():
             print(f"\nkept: RETURNS_HOME={home}", *(f"{n}_PORT={p}" for n, p in s.ports.items()))
         else:
             s.verb("down")
+            shutil.copytree(s.home / "logs", ROOT / "var/logs/test-stack", dirs_exist_ok=True)
             left = s.processes()
             assert not left, f"./returns down left processes: {left}"
             shutil.rmtree(home)
