@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -154,19 +153,13 @@ bool body_framed(struct exchange *x) {
     return !exchange_refused(x);
 }
 
-static int64_t monotonic_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives. Only single bytes
  * bound the whole; what came together with the headers is in its buffer, where they cost next to nothing. */
 static bool bytes_read(struct mg_connection *c, char *out, size_t n, int timeout_ms) {
-    int64_t deadline = monotonic_ms() + timeout_ms;
+    int64_t deadline = steady_ms() + timeout_ms;
     for (size_t i = 0; i < n; i++) {
         if (mg_read(c, out + i, 1) != 1) return false;
-        if (monotonic_ms() > deadline) return false;
+        if (steady_ms() > deadline) return false;
     }
     return true;
 }

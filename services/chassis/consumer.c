@@ -134,7 +134,7 @@ static void partition_hold(struct consumer *c, struct partition *p, const char *
         partition_pause(c, p);
     }
     p->held_for = !p->held_for ? HELD_FIRST_MS : p->held_for < HELD_MOST_MS / 2 ? 2 * p->held_for : HELD_MOST_MS;
-    p->held_until = clock_ms() + p->held_for;
+    p->held_until = steady_ms() + p->held_for;
     char id[24];
     if (p->held_for == HELD_TOLD_MS) /* a schema that is merely being fetched is no news */
         log_line(
@@ -206,7 +206,7 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_
     c->commit_under_way = false;
     if (error && error != RD_KAFKA_RESP_ERR__NO_OFFSET) {
         c->commit_wanted = true;
-        c->commit_at = clock_ms() + COMMIT_AGAIN_MS;
+        c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
     } else if (c->partitions_n) {
         health_set(c->rt->health, "kafka", HEALTH_OK, "reads %zu partitions", c->partitions_n);
     }
@@ -223,14 +223,14 @@ static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
 
 /* For lag tools, and for those who ask how far this group has come; never read back. */
 static void commit_positions(struct consumer *c) {
-    if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || clock_ms() < c->commit_at) return;
+    if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || steady_ms() < c->commit_at) return;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
     for (size_t i = 0; i < c->partitions_n; i++)
         rd_kafka_topic_partition_list_add(list, c->partitions[i].topic, c->partitions[i].id)->offset =
             c->partitions[i].next;
     c->commit_wanted = false;
     c->commit_under_way = !rd_kafka_commit(c->rk, list, true);
-    if (!c->commit_under_way) c->commit_wanted = true, c->commit_at = clock_ms() + COMMIT_AGAIN_MS;
+    if (!c->commit_under_way) c->commit_wanted = true, c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
     rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -309,7 +309,7 @@ static bool held_now(const struct partition *p, int64_t now) {
 /* How long to wait for the first record: not at all when some wait already, else until a held partition's time comes.
  */
 static int first_wait(const struct consumer *c) {
-    int64_t now = clock_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
+    int64_t now = steady_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
         if (!p->waiting_n) continue;
@@ -330,7 +330,7 @@ static void take_what_is_there(struct consumer *c) {
 /* Decodes from the front of each partition until the batch is full or one must wait for its schema. */
 static size_t records_decode(struct consumer *c) {
     size_t n = 0;
-    int64_t now = clock_ms();
+    int64_t now = steady_ms();
     for (size_t i = 0; i < c->partitions_n; i++) {
         struct partition *p = &c->partitions[i];
         p->taken = 0;

@@ -11,10 +11,18 @@ static void random_bytes(void *out, size_t n) {
     if (getrandom(out, n, 0) != (ssize_t)n) abort(); /* up to 256 bytes it cannot fail on Linux */
 }
 
-int64_t clock_ms(void) {
+static int64_t read_ms(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t clock_ms(void) {
+    return read_ms(CLOCK_REALTIME);
+}
+
+int64_t steady_ms(void) {
+    return read_ms(CLOCK_MONOTONIC);
 }
 
 /* RFC 9562 §6.2, method 1 and 2: milliseconds, then a counter that carries into them when the clock stands or steps

@@ -20,7 +20,8 @@ MUST_CHECK bool uuid_parse(const char *text, struct uuid *id); /* any version; f
 
 void return_id_make(char out[RETURN_ID]); /* "R-" and 13 characters of Crockford's base 32; sorts by time */
 
-int64_t clock_ms(void);
+int64_t clock_ms(void);                                    /* since 1970; may step in either direction */
+int64_t steady_ms(void);                                   /* since some moment; never steps: for waits and deadlines */
 const char *time_text(int64_t ms, char out[TIME_TEXT]);    /* "2026-11-21T09:28:51.123Z"; returns out */
 MUST_CHECK bool time_parse(const char *text, int64_t *ms); /* what time_text writes; seconds' fraction optional */
 

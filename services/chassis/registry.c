@@ -1,6 +1,7 @@
 #include "chassis/registry.h"
 
 #include "chassis/health.h"
+#include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 
@@ -58,12 +59,6 @@ struct registry {
     CURLM *multi;
     unsigned seed;
 };
-
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* --- Requests */
 
@@ -156,7 +151,7 @@ static void request_end(struct registry *r, struct task *t) {
 static void task_wait(struct registry *r, struct task *t, int64_t ms, const struct failure *why) {
     pthread_mutex_lock(&r->lock);
     t->in_flight = false;
-    t->due_at = now_ms() + ms;
+    t->due_at = steady_ms() + ms;
     if (t->state.kind == RETRY) t->state = *why; /* a refusal stands until it is taken back */
     pthread_mutex_unlock(&r->lock);
 }
@@ -190,7 +185,7 @@ static void task_settle(struct registry *r, struct task *t, struct schema *schem
     t->state = *state;
     t->schema = schema;
     t->in_flight = false;
-    t->settled_at = now_ms();
+    t->settled_at = steady_ms();
     t->due_at = t->subject && state->kind == REJECT ? t->settled_at + REFUSED_AGAIN_MS : INT64_MAX;
     pthread_mutex_unlock(&r->lock);
     t->attempts = 0;
@@ -233,7 +228,7 @@ static void fetched(struct registry *r, struct task *t, const json_t *answer) {
 
 /* Registries may lag behind each other, so that an id is there a moment later. */
 static void fetch_unknown(struct registry *r, struct task *t) {
-    int64_t now = now_ms();
+    int64_t now = steady_ms();
     if (!t->unknown_since) t->unknown_since = now;
     bool over = now - t->unknown_since >= r->o.unknown_id_ms;
     struct failure why;
@@ -330,7 +325,7 @@ static void task_free(struct task *t) {
 /* The next task whose request is due, marked as in flight, or NULL; *wait_ms is how long until one is. */
 static struct task *task_due(struct registry *r, int *wait_ms) {
     struct task *due = NULL;
-    int64_t now = now_ms(), next = now + IDLE_MS;
+    int64_t now = steady_ms(), next = now + IDLE_MS;
     pthread_mutex_lock(&r->lock);
     for (struct task **p = &r->tasks; *p && !due;) {
         struct task *t = *p;
@@ -420,7 +415,7 @@ verdict registry_start(struct registry **out, const struct registry_options *o, 
     r->shown = url_shown(o->url);
     r->user = o->user ? strdup(o->user) : NULL;
     r->password = o->password ? strdup(o->password) : NULL;
-    r->seed = (unsigned)now_ms() ^ (unsigned)(uintptr_t)r;
+    r->seed = (unsigned)steady_ms() ^ (unsigned)(uintptr_t)r;
     r->multi = curl_multi_init();
     if (r->shown) health_set(o->health, "registry", HEALTH_OK, "the schema registry at %s was not asked yet", r->shown);
     if (!r->url || !r->shown || !r->multi || pthread_create(&r->thread, NULL, registry_run, r)) {
@@ -470,7 +465,7 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
         t->step = FETCH;
         t->id = id;
         wake = true;
-    } else if (t && t->state.kind == REJECT && now_ms() - t->settled_at > REJECTED_FOR_MS) {
+    } else if (t && t->state.kind == REJECT && steady_ms() - t->settled_at > REJECTED_FOR_MS) {
         t->state.kind = RETRY;
         t->due_at = 0;
         wake = true;

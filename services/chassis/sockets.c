@@ -1,5 +1,7 @@
 #include "chassis/sockets.h"
 
+#include "chassis/ids.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <poll.h>
@@ -8,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 static bool is_of_port(int fd, int port) {
     struct sockaddr_in local;
@@ -47,18 +48,12 @@ static bool peer_is(int fd, const void *what) {
     return is_of_peer(fd, peer->address, peer->port);
 }
 
-static int64_t monotonic_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 void sockets_drain(int port, const char *peer_address, int peer_port, int ms) {
     int fd = sockets_find(port, peer_is, &(struct peer){peer_address, peer_port});
     if (fd < 0) return;
     shutdown(fd, SHUT_WR);
-    int64_t deadline = monotonic_ms() + ms;
-    for (int64_t left; (left = deadline - monotonic_ms()) > 0;) {
+    int64_t deadline = steady_ms() + ms;
+    for (int64_t left; (left = deadline - steady_ms()) > 0;) {
         char bytes[16384];
         if (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, (int)left) <= 0) return;
         if (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) <= 0) return;

@@ -114,7 +114,7 @@ static void teams_store(struct subscribers *s, json_t *teams) {
 /* False when it is time to stop. */
 static bool subscribers_sleep(struct subscribers *s) {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += EVERY_MS * 1000000L;
     if (until.tv_nsec >= 1000000000L) until.tv_sec++, until.tv_nsec -= 1000000000L;
     pthread_mutex_lock(&s->lock);
@@ -147,7 +147,11 @@ verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct f
     if (!s) return fail(why, FATAL, "out of memory");
     s->rt = rt;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->stop, NULL);
+    pthread_condattr_t steady;
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->stop, &steady);
+    pthread_condattr_destroy(&steady);
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "%s.events", rt->settings->service);
     settings_scoped(rt->settings, name, s->topic, sizeof s->topic);

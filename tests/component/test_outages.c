@@ -5,7 +5,10 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -29,6 +32,38 @@ static void a_registry_outage_holds_and_never_skips(void **state) {
     world_await(w, "SELECT next_offset FROM consumer_offset WHERE partition = 4", 2);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 3);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
+}
+
+/* What clock_ms() is in the whole program, but for the making of ids. */
+static atomic_int_fast64_t clock_step;
+int64_t __real_clock_ms(void);
+int64_t __wrap_clock_ms(void);
+int64_t __wrap_clock_ms(void) {
+    return __real_clock_ms() + clock_step;
+}
+
+/* A partition is held while the clock steps to where the end of the hold would seem hours away. */
+static void a_clock_that_steps_delays_nothing(void **state) {
+    static const int64_t hours[] = {-6, 12, -24};
+    static const char fields[] =
+        "{\"event_id\":\"019a0000-0000-7000-8000-00000000000%d\",\"return_id\":\"R-4\",\"version\":1,\"occurred_at\":1}";
+    struct world *w = *state;
+    char schema[sizeof OTHER + 8], event[sizeof fields];
+    world_start(w, &probe);
+    for (int i = 0; i < 3; i++) {
+        w->registry_down = true;
+        snprintf(schema, sizeof schema, "%s%*s", OTHER, i + 1, ""); /* another text, which has another id */
+        snprintf(event, sizeof event, fields, i);
+        world_publish_event(w, 4, world_schema(w, schema), event);
+        ask(w, 4, "R-4", 10 + i);
+        world_await_health(w, "registry", "waiting", "");
+        clock_step += hours[i] * 3600 * 1000;
+        w->registry_down = false;
+        world_await(w, "SELECT COUNT(*) FROM kept", 1 + i);
+        world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1 + i);
+    }
+    clock_step = 0;
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'skipped'"), 3);
 }
 
 static void a_broker_outage_loses_nothing(void **state) {
@@ -88,6 +123,7 @@ static void a_failed_delivery_is_sent_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_registry_outage_holds_and_never_skips, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_clock_that_steps_delays_nothing, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_broker_outage_loses_nothing, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_refused_schema_stops_publishing_only, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(it_waits_for_nothing, probe_setup, probe_teardown),
