@@ -193,13 +193,15 @@ int service_main(const struct service *service, const char *name, int port, int 
         return 0;
     }
     log_start(name, level_of(settings.log_level));
-    /* All threads inherit the mask; this one alone takes the signals. A peer that hangs up must not end the process. */
+    /* All threads inherit the mask; this one alone takes the signals. Neither a peer that hangs up nor a file that
+     * may not grow must end the process. */
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     if (service_start(&rt, service, &settings, &why) != OK) {
         log_line(LOG_ERROR, "could not start", "reason", why.text, NULL);
         settings_free(&settings);
