@@ -48,7 +48,7 @@ static void a_clock_that_steps_delays_nothing(void **state) {
     static const char fields[] =
         "{\"event_id\":\"019a0000-0000-7000-8000-00000000000%d\",\"return_id\":\"R-4\",\"version\":1,\"occurred_at\":1}";
     struct world *w = *state;
-    char schema[sizeof OTHER + 8], event[sizeof fields];
+    char schema[sizeof OTHER + 8], event[sizeof fields + 16];
     world_start(w, &probe);
     for (int i = 0; i < 3; i++) {
         w->registry_down = true;
