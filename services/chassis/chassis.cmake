@@ -56,6 +56,7 @@ list(REMOVE_ITEM chassis_sources ${CHASSIS_DIR}/main.c)
 file(GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/tables.sql)
 add_library(chassis STATIC ${chassis_sources})
 assets(chassis chassis_assets ${chassis_files})
+target_compile_definitions(chassis PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)
 target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
 target_link_libraries(chassis
   PUBLIC house_rules PkgConfig::JANSSON

@@ -1,6 +1,7 @@
 #include "chassis/relay.h"
 
 #include "chassis/codec.h"
+#include "chassis/crash.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -226,11 +227,13 @@ static void send_waiting(struct relay *r) {
         r->in_flight++;
     }
     rows_close(&row);
+    if (r->in_flight) crash_point("after send");
 }
 
 /* The only place where an event counts as published. */
 static void mark_sent(struct relay *r) {
     if (!r->done_n) return;
+    crash_point("after delivery");
     struct failure why;
     struct connection *c = store_begin(r->o.store);
     int64_t now = clock_ms();

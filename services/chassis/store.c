@@ -1,6 +1,7 @@
 #include "chassis/store.h"
 
 #include "chassis/buffer.h"
+#include "chassis/crash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,6 +156,7 @@ static verdict migrate_one(struct connection *c, const struct migration *m, stru
     if (have >= m->version) return OK;
     connection_exec(c, "BEGIN IMMEDIATE", "begin a migration");
     connection_exec(c, m->sql, "migrate the schema");
+    crash_point("during migration");
     store_run(
         c,
         "INSERT INTO schema_version (owner, version) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET version = excluded.version",

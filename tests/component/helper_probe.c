@@ -43,9 +43,13 @@ static const struct asset probe_assets[] = {
     {"Answered.avsc", ANSWERED, sizeof ANSWERED - 1},
 };
 
+void probe_assets_use(void) {
+    assets_of_service(probe_assets, sizeof probe_assets / sizeof *probe_assets);
+}
+
 int probe_setup(void **state) {
     struct world *w = *state = malloc(sizeof *w);
-    assets_of_service(probe_assets, sizeof probe_assets / sizeof *probe_assets);
+    probe_assets_use();
     world_open(w);
     return 0;
 }

@@ -19,6 +19,7 @@ extern const struct service probe;
 extern rd_kafka_mock_cluster_t
     *break_next_send; /* not NULL: the next produce request, which will be the answer's, fails */
 
+void probe_assets_use(void);
 int probe_setup(void **state); /* *state: a struct world, in which the service is not started yet */
 int probe_teardown(void **state);
 
