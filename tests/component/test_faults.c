@@ -88,7 +88,7 @@ static void fail_each(struct world *w, enum fault kind, int code, bool forever, 
     bool met = true;
     for (; met && nth < NTH_MAX; nth += step) {
         fault_arm(kind, nth, code, forever);
-        ask(w, nth % 2, "R-1", 1000 + nth);
+        ask(w, nth % 2, "R-1", 2000 + nth);
         int64_t until = clock_ms() + ROOM_MS;
         while (forever && !all_done(w, events + 1) && clock_ms() < until) usleep(2000);
         if (forever) fault_mend();
@@ -133,10 +133,13 @@ static void fail_each_of_the_start(struct world *w, enum fault kind, int code, c
     struct failure why;
     bool met = true;
     char clean[128];
-    w->more[w->more_n++] = "--kafka=127.0.0.1:9"; /* so that it can be stopped at once */
+    char group[32];
+    w->more[0] = group; /* see start_again */
+    w->more_n = 1;
     snprintf(clean, sizeof clean, "rm -f %s/probe.db*", w->folder);
     while (met && ++nth < NTH_MAX) {
         assert_int_equal(system(clean), 0);
+        snprintf(group, sizeof group, "-Xgroup.id=start-%d", nth);
         why = (struct failure){0};
         fault_arm(kind, nth, code, false);
         fault_exempt = false;
@@ -146,8 +149,9 @@ static void fail_each_of_the_start(struct world *w, enum fault kind, int code, c
         fault_mend();
         if (v != OK && !*why.text) fail_msg("%s %d: the start failed without a word", what, nth);
         refused += v != OK;
+        if (v != OK) world_start(w, &probe);
+        world_await_health(w, "schemas", "ok", "1 registered");
         world_stop(w);
-        if (v != OK) world_start(w, &probe), world_stop(w);
         (void)asked_to_end();
         assert_int_equal(world_int(w, "SELECT COUNT(*) FROM schema_version"), 2);
     }
