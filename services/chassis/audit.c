@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CHAIN_TEXT = 300, CANONICAL_MAX = 1 << 16 };
+enum { CHAIN_TEXT = 300, CANONICAL_MAX = 1 << 22 };
 
 static void chain_name(const char *topic, int64_t partition, char out[CHAIN_TEXT]) {
     if (topic)
@@ -51,13 +51,15 @@ static void canonical_row(struct buffer *b, int64_t id, int64_t at, const struct
     canonical_text(b, row->trace_id);
 }
 
-static void
+static bool
 row_hash(const unsigned char before[32], int64_t id, int64_t at, const struct audit_row *row, unsigned char out[32]) {
     struct buffer b = BUFFER(CANONICAL_MAX);
     buffer_bytes(&b, before, 32);
     canonical_row(&b, id, at, row);
-    SHA256((const unsigned char *)(b.failed ? "" : b.data), b.length, out);
+    bool whole = !b.failed;
+    if (whole) SHA256((const unsigned char *)b.data, b.length, out);
     buffer_free(&b);
+    return whole;
 }
 
 /* --- Appending */
@@ -78,7 +80,10 @@ void audit_append(struct connection *c, const struct audit_row *row) {
     chain_name(row->topic, row->partition, chain);
     head_read(c, chain, head);
     int64_t id = store_int(c, 0, "SELECT COALESCE(MAX(id), 0) + 1 FROM audit"), at = clock_ms();
-    row_hash(head, id, at, row, hash);
+    if (!row_hash(head, id, at, row, hash)) {
+        store_spoil(c, RETRY, "could not hash an audit row: out of memory");
+        return;
+    }
     struct value nothing = {.kind = VALUE_NULL};
     (void)store_run(
         c,
@@ -193,7 +198,7 @@ static bool row_fits(const struct rows *r, json_t *heads, char chain[CHAIN_TEXT]
         .trace_id = rows_null(r, 12) ? NULL : rows_text(r, 12)};
     chain_name(row.topic, row.partition, chain);
     json_t *state = json_object_get(heads, chain);
-    unsigned char before[32] = {0}, expected[32];
+    unsigned char before[32] = {0}, expected[32] = {0};
     char hex[65] = "";
     for (int i = 0; state && i < 32; i++)
         sscanf(json_string_value(json_array_get(state, 1)) + 2 * i, "%2hhx", &before[i]);

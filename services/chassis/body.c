@@ -115,6 +115,8 @@ verdict exchange_json(struct exchange *x, json_t **out, struct failure *why) {
         return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
     *out = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (*out) return OK;
+    if (json_error_code(&error) == json_error_out_of_memory || !*error.text) /* jansson does not always say so */
+        return fail(why, RETRY, "out of memory");
     if (json_error_code(&error) == json_error_duplicate_key)
         return fail(why, REJECT, "the JSON names a member twice: %s (line %d)", error.text, error.line);
     return fail(

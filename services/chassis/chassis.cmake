@@ -56,18 +56,22 @@ list(REMOVE_ITEM chassis_sources ${CHASSIS_DIR}/main.c)
 file(GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/tables.sql)
 add_library(chassis STATIC ${chassis_sources})
 assets(chassis chassis_assets ${chassis_files})
+target_compile_definitions(chassis PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)
 target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
 target_link_libraries(chassis
   PUBLIC house_rules PkgConfig::JANSSON
   PRIVATE PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO civetweb::civetweb m)
 
-# service(NAME PORT): builds services/NAME/*.c with its pages, its schema.sql and the schemas of what it publishes.
+# service(NAME PORT): builds services/NAME/*.c with its pages, its schema.sql and the schemas of what it publishes; all but
+# its main() as NAME_service, which a test can link.
 function(service name port)
   set(dir ${CHASSIS_DIR}/../${name})
   file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.c)
   file(GLOB files CONFIGURE_DEPENDS ${dir}/pages/* ${dir}/schema.sql ${CMAKE_SOURCE_DIR}/schemas/${name}/*.avsc)
-  add_executable(${name} ${sources} ${CHASSIS_DIR}/main.c)
+  add_library(${name}_service STATIC ${sources})
+  target_link_libraries(${name}_service PUBLIC chassis)
+  assets(${name}_service service_assets ${files})
+  add_executable(${name} ${CHASSIS_DIR}/main.c)
   target_compile_definitions(${name} PRIVATE SERVICE_NAME="${name}" SERVICE_PORT=${port})
-  target_link_libraries(${name} PRIVATE chassis)
-  assets(${name} service_assets ${files})
+  target_link_libraries(${name} PRIVATE ${name}_service)
 endfunction()

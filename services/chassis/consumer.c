@@ -1,5 +1,6 @@
 #include "chassis/consumer.h"
 
+#include "chassis/crash.h"
 #include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
@@ -170,6 +171,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     struct failure why;
     if (error != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         partitions_clear(c); /* what was not committed is not ours any more */
+        crash_point("during rebalance");
         rd_kafka_assign(rk, NULL);
         if (!c->stopping)
             health_set(
@@ -182,6 +184,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
         service_end(why.text);
         return;
     }
+    crash_point("during rebalance");
     rd_kafka_assign(rk, list);
     c->commit_wanted = true;
     health_set(c->rt->health, "kafka", HEALTH_OK, "reads %d partitions", list->cnt);
@@ -369,6 +372,7 @@ static verdict records_commit(struct consumer *c, size_t n, struct failure *why)
         return fail(
             why, FATAL, "another process moved the offset of %s/%d past %lld", p->topic, p->id, (long long)p->next);
     }
+    crash_point("before commit");
     return store_commit(conn, why);
 }
 
@@ -400,6 +404,7 @@ static void handle_waiting(struct consumer *c) {
     for (size_t i = 0; i < n; i++) record_free(&c->records[i]);
     if (!n) return;
     if (v == OK) {
+        crash_point("after commit");
         partitions_advance(c);
         c->commit_wanted = true;
         metric_add(METRIC_events_handled, (int64_t)n);

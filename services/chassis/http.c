@@ -45,9 +45,9 @@ static bool url_read(struct exchange *x) {
     if (strlen(x->path) + n > URL_MAX)
         exchange_problem(x, 414, "The address has more than %d characters.", URL_MAX);
     else if (router_check(x->path, &why) != OK)
-        exchange_problem(x, 400, "The address is not valid: %s.", why.text);
+        exchange_problem(x, why.kind == RETRY ? 503 : 400, "The address is not valid: %s.", why.text);
     else if (form_read(query ? query : "", n, &x->private->query, &why) != OK)
-        exchange_problem(x, 400, "The query is not valid: %s.", why.text);
+        exchange_problem(x, why.kind == RETRY ? 503 : 400, "The query is not valid: %s.", why.text);
     return !exchange_refused(x);
 }
 

@@ -77,11 +77,9 @@ verdict outbox_add(
     if (!schema)
         v = fail(why, REJECT, "could not publish a %s: this service has no such schema", e->type);
     else if (!e->fields || !add_common(e->fields, e, event_id, now))
-        v = fail(why, REJECT, "could not publish a %s: its fields could not be built", e->type);
-    else if (codec_encode(schema, e->fields, &body, &reason) != OK)
-        v = fail(why, REJECT, "could not publish a %s: %s", e->type, reason.text);
-    else if (body.failed)
-        v = fail(why, REJECT, "could not publish a %s: it is larger than %d bytes", e->type, EVENT_BYTES_MAX);
+        v = fail(why, RETRY, "could not publish a %s: no memory for its fields", e->type);
+    else if ((v = codec_encode(schema, e->fields, &body, &reason)) != OK)
+        v = fail(why, v, "could not publish a %s: %s", e->type, reason.text);
     if (v == OK) {
         trace_child(e->trace_parent, trace);
         (void)store_run(

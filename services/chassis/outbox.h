@@ -27,7 +27,8 @@ struct outgoing {
     const char *trace_parent;     /* of what caused it, or NULL for a new trace */
     json_t *fields; /* the type's own fields; this call takes the reference; NULL counts as out of memory */
 };
-/* Adds event_id, return_id, version, occurred_at and caused_by to the fields, encodes, and stores. Only a programming
- * error can be rejected: an unknown type, or fields that do not fit its schema. *id (may be NULL) gets its id. */
+/* Adds event_id, return_id, version, occurred_at and caused_by to the fields, encodes, and stores. REJECT: a
+ * programming error: an unknown type, or fields that do not fit its schema. RETRY: out of memory. *id (may be NULL)
+ * gets its id. */
 MUST_CHECK verdict outbox_add(
     const struct outbox *o, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why);

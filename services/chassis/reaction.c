@@ -4,6 +4,7 @@
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 #include "chassis/registry.h"
+#include "chassis/utf8.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,12 +33,10 @@ static void read_place(const struct runtime *rt, struct record *r) {
     snprintf(r->source, sizeof r->source, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
     r->event.source = r->source;
     /* The key is the return's id; should it be something else, the audit row goes without one. */
-    json_t *key = m->key && m->key_len < sizeof r->key ? json_stringn(m->key, m->key_len) : NULL;
-    if (key && strlen(json_string_value(key)) == m->key_len) {
-        snprintf(r->key, sizeof r->key, "%s", json_string_value(key));
-        r->event.return_id = r->key;
-    }
-    json_decref(key);
+    if (!m->key || m->key_len >= sizeof r->key || !utf8_valid(m->key, m->key_len) || memchr(m->key, 0, m->key_len))
+        return;
+    memcpy(r->key, m->key, m->key_len);
+    r->event.return_id = r->key;
 }
 
 /* The header's text, or "" when it is absent or does not fit. */
@@ -58,9 +57,7 @@ static void read_headers(struct record *r) {
     /* Pages link to it, so nothing but a web address will do. */
     read_header(r, "ce_source", r->source_url, sizeof r->source_url);
     bool is_url = !strncmp(r->source_url, "http://", 7) || !strncmp(r->source_url, "https://", 8);
-    json_t *text = is_url ? json_string(r->source_url) : NULL; /* NULL as well when it is not UTF-8 */
-    if (!text) r->source_url[0] = '\0';
-    json_decref(text);
+    if (!is_url || !utf8_valid(r->source_url, strlen(r->source_url))) r->source_url[0] = '\0';
     r->event.source_url = r->source_url;
 }
 
@@ -164,23 +161,27 @@ static void audit_record(
                .trace_id = trace_id(r->trace, trace)});
 }
 
-/* Values are text where they are UTF-8, else {"hex":…}. */
+/* Values are text where they are UTF-8, else {"hex":…}. NULL: out of memory. */
 static char *headers_json(const rd_kafka_message_t *m) {
     json_t *all = json_array();
     rd_kafka_headers_t *headers;
     const char *name;
     const void *value;
     size_t n;
+    bool whole = all != NULL;
     for (size_t i = 0;
-         !rd_kafka_message_headers(m, &headers) && !rd_kafka_header_get_all(headers, i, &name, &value, &n); i++) {
-        json_t *text = value ? json_stringn(value, n) : json_null();
-        struct buffer hex = BUFFER(EVENT_BYTES_MAX);
-        if (!text) buffer_hex(&hex, value, n);
-        json_array_append_new(
-            all, json_pack("[s, o]", name, text ? text : json_pack("{s:s}", "hex", hex.data ? hex.data : "")));
+         whole && !rd_kafka_message_headers(m, &headers) && !rd_kafka_header_get_all(headers, i, &name, &value, &n);
+         i++) {
+        bool is_text = !value || utf8_valid(value, n);
+        struct buffer hex = BUFFER(2 * EVENT_BYTES_MAX);
+        if (!is_text) buffer_hex(&hex, value, n);
+        json_t *shown = !value    ? json_null()
+                        : is_text ? json_stringn(value, n)
+                                  : json_pack("{s:s}", "hex", hex.data ? hex.data : "");
+        whole = !hex.failed && !json_array_append_new(all, json_pack("[s, o]", name, shown));
         buffer_free(&hex);
     }
-    char *text = json_dumps(all, JSON_COMPACT);
+    char *text = whole ? json_dumps(all, JSON_COMPACT) : NULL;
     json_decref(all);
     return text;
 }
@@ -188,12 +189,15 @@ static char *headers_json(const rd_kafka_message_t *m) {
 static void quarantine(struct connection *c, const struct record *r, const char *reason) {
     const rd_kafka_message_t *m = r->message;
     char *headers = headers_json(m);
+    if (!headers) {
+        store_spoil(c, RETRY, "could not keep a record's headers: out of memory");
+        return;
+    }
     (void)store_run(
         c,
         "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         value_int(clock_ms()), value_text(r->event.topic), value_int(m->partition), value_int(m->offset),
-        value_blob(m->key, m->key_len), value_text(headers ? headers : "[]"), value_blob(m->payload, m->len),
-        value_text(reason));
+        value_blob(m->key, m->key_len), value_text(headers), value_blob(m->payload, m->len), value_text(reason));
     free(headers);
     audit_record(c, r, "quarantined", "quarantine", reason);
     metric_add(METRIC_events_quarantined, 1);
@@ -230,7 +234,7 @@ static verdict handle(
     snprintf(private.summary, sizeof private.summary, "%s", r->event.type);
     verdict v = h->fields ? project(r->data, h->fields, h->fields_n, fields, why) : OK;
     if (v == OK) v = h->handle(&reaction, h->fields ? fields : NULL, why);
-    if (v == OK && private.failure.kind != OK) v = fail(why, REJECT, "%s", private.failure.text);
+    if (v == OK && private.failure.kind != OK) v = fail(why, private.failure.kind, "%s", private.failure.text);
     if (v == OK) audit_record(c, r, private.outcome, private.action, private.summary);
     if (v == OK && store_state(c) == REJECT) v = fail(why, REJECT, "%s", store_error(c));
     return v;

@@ -1,6 +1,7 @@
 #include "chassis/relay.h"
 
 #include "chassis/codec.h"
+#include "chassis/crash.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -31,6 +32,8 @@ struct relay {
     struct own_type {
         const char *type; /* full name; lives with the outbox */
         char subject[2 * NAME_SIZE];
+        const char *text; /* its schema; lives with the outbox */
+        size_t text_n;
         int32_t schema_id;
     } types[TYPES_MAX];
     size_t types_n;
@@ -139,6 +142,7 @@ static void ask_for_topic(struct relay *r) {
 static void ask_for_schemas(struct relay *r) {
     struct failure why;
     for (size_t i = 0; i < r->types_n; i++) {
+        registry_publish(r->o.registry, r->types[i].subject, r->types[i].text, r->types[i].text_n); /* once is enough */
         verdict v = registry_id(r->o.registry, r->types[i].subject, &r->types[i].schema_id, &why);
         if (v == OK) continue;
         if (v == RETRY)
@@ -198,6 +202,7 @@ static bool send_row(struct relay *r, const struct rows *row) {
     struct buffer record = BUFFER(EVENT_BYTES_MAX + FRAME_SIZE);
     frame_write(&record, type->schema_id);
     buffer_bytes(&record, body, body_n);
+    if (record.failed) return false; /* without memory it would be sent without its value */
     rd_kafka_headers_t *headers = headers_of(r, row);
     rd_kafka_resp_err_t error = rd_kafka_producev(
         r->producer, RD_KAFKA_V_TOPIC(r->topic), RD_KAFKA_V_KEY(key, strlen(key)),
@@ -226,11 +231,14 @@ static void send_waiting(struct relay *r) {
         r->in_flight++;
     }
     rows_close(&row);
+    if (store_state(c) != OK) log_line(LOG_ERROR, "could not read the outbox", "reason", store_error(c), NULL);
+    if (r->in_flight) crash_point("after send");
 }
 
 /* The only place where an event counts as published. */
 static void mark_sent(struct relay *r) {
     if (!r->done_n) return;
+    crash_point("after delivery");
     struct failure why;
     struct connection *c = store_begin(r->o.store);
     int64_t now = clock_ms();
@@ -276,7 +284,7 @@ static void add_type(void *context, const char *type, const char *text, size_t n
     struct relay *r = context;
     if (r->types_n == TYPES_MAX) return;
     struct own_type *t = &r->types[r->types_n++];
-    t->type = type;
+    *t = (struct own_type){.type = type, .text = text, .text_n = n};
     snprintf(t->subject, sizeof t->subject, "%s-%s", r->topic, type); /* TopicRecordNameStrategy */
     registry_publish(r->o.registry, t->subject, text, n);
 }

@@ -348,6 +348,8 @@ verdict schema_parse(const char *text, size_t n, struct schema **out, struct fai
     if (n > SCHEMA_BYTES_MAX)
         return fail(why, REJECT, "the schema has %zu bytes; at most %d are read", n, (int)SCHEMA_BYTES_MAX);
     json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (!json && (json_error_code(&error) == json_error_out_of_memory || !*error.text))
+        return fail(why, RETRY, "could not read the schema: out of memory");
     if (!json) return fail(why, REJECT, "the schema is not JSON: line %d: %s", error.line, error.text);
     struct schema *s = calloc(1, sizeof *s);
     if (!s) {

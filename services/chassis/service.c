@@ -110,7 +110,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
-    verdict v = start_store(rt, why);
+    verdict v = rt->health ? start_store(rt, why) : fail(why, RETRY, "out of memory");
     if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
     if (v == OK) v = start_registry(rt, why);
     if (v == OK) v = start_relay(rt, why);

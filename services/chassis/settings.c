@@ -63,9 +63,13 @@ static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
     snprintf(out, SETTING_NAME, "--%s%s", row->name, row->type == SETTING_SECRET ? "-file" : "");
 }
 
-static void set_text(struct settings *s, const struct setting *row, const char *value) {
-    free((char *)*text_of(s, row));
-    *text_of(s, row) = strdup(value);
+/* In place of the text before it. */
+static verdict text_set(const char **text, const char *value, struct failure *why) {
+    char *copy = strdup(value);
+    if (!copy) return fail(why, FATAL, "could not keep the settings: out of memory");
+    free((char *)*text);
+    *text = copy;
+    return OK;
 }
 
 /* The file's first line, without its end. */
@@ -78,8 +82,7 @@ read_secret(struct settings *s, const struct setting *row, const char *from, con
     fclose(file);
     if (!read) return fail(why, REJECT, "%s: the file \"%s\" is empty; put the secret on its first line", from, path);
     line[strcspn(line, "\r\n")] = '\0';
-    set_text(s, row, line);
-    return OK;
+    return text_set(text_of(s, row), line, why);
 }
 
 static bool word_in(const char *word, const char *words) {
@@ -111,8 +114,7 @@ set_value(struct settings *s, const struct setting *row, const char *from, const
             why, REJECT, "%s=\"%.100s\": must be %lld to %lld characters long", from, value, (long long)row->min,
             (long long)row->max);
     }
-    set_text(s, row, value);
-    return OK;
+    return text_set(text_of(s, row), value, why);
 }
 
 static verdict add_property(struct settings *s, const char *from, const char *pair, struct failure *why) {
@@ -123,7 +125,8 @@ static verdict add_property(struct settings *s, const char *from, const char *pa
     if (!grown) return fail(why, FATAL, "out of memory");
     s->properties = grown;
     grown[s->properties_n++] = (struct property){strndup(pair, (size_t)(equals - pair)), strdup(equals + 1)};
-    return OK;
+    const struct property *new = &grown[s->properties_n - 1];
+    return new->name &&new->value ? OK : fail(why, FATAL, "could not keep the settings: out of memory");
 }
 
 static verdict read_properties(struct settings *s, struct failure *why) {
@@ -191,7 +194,7 @@ verdict settings_read(
     verdict v = OK;
     for (const struct setting *row = table; v == OK && row < table + TABLE_N; row++)
         if (row->type == SETTING_SECRET)
-            set_text(out, row, "");
+            v = text_set(text_of(out, row), "", why);
         else if (row->fallback)
             v = set_value(out, row, row->name, row->fallback, why);
     if (v == OK) v = read_environment(out, environ_, why);
@@ -202,14 +205,10 @@ verdict settings_read(
     if (!*out->public_url) {
         char url[64];
         snprintf(url, sizeof url, "http://localhost:%lld", (long long)out->port);
-        free((char *)out->public_url);
-        out->public_url = strdup(url);
+        v = text_set(&out->public_url, url, why);
     }
-    if (!*out->instance) {
-        free((char *)out->instance);
-        out->instance = strdup(service);
-    }
-    return OK;
+    if (v == OK && !*out->instance) v = text_set(&out->instance, service, why);
+    return v;
 }
 
 void settings_free(struct settings *s) {

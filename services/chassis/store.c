@@ -1,6 +1,7 @@
 #include "chassis/store.h"
 
 #include "chassis/buffer.h"
+#include "chassis/crash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,7 @@ struct store {
     struct connection *readers;
     pthread_key_t reader_key;
     bool reader_key_made;
+    struct connection no_reader; /* what a thread gets that has no memory for one of its own */
 };
 
 /* --- Connections */
@@ -110,7 +112,7 @@ struct connection *store_reader(struct store *s) {
     struct connection *c = pthread_getspecific(s->reader_key);
     if (!c) {
         c = calloc(1, sizeof *c);
-        if (!c) abort();
+        if (!c) return &s->no_reader;
         connection_open(c, s, SQLITE_OPEN_READONLY);
         pthread_setspecific(s->reader_key, c);
         pthread_mutex_lock(&s->listing);
@@ -155,6 +157,7 @@ static verdict migrate_one(struct connection *c, const struct migration *m, stru
     if (have >= m->version) return OK;
     connection_exec(c, "BEGIN IMMEDIATE", "begin a migration");
     connection_exec(c, m->sql, "migrate the schema");
+    crash_point("during migration");
     store_run(
         c,
         "INSERT INTO schema_version (owner, version) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET version = excluded.version",
@@ -188,10 +191,13 @@ store_open(struct store **out, const char *path, const struct migration *migrati
     if (!s) return fail(why, FATAL, "out of memory");
     s->lock_file = -1;
     s->path = strdup(path);
+    s->no_reader =
+        (struct connection){.store = s, .state = RETRY, .error = "could not read the database: out of memory"};
     pthread_mutex_init(&s->writing, NULL);
     pthread_mutex_init(&s->listing, NULL);
     s->reader_key_made = !pthread_key_create(&s->reader_key, reader_end);
-    verdict v = make_folders(path, why);
+    verdict v =
+        s->path ? make_folders(path, why) : fail(why, RETRY, "out of memory"); /* no path is a database in memory */
     if (v == OK) v = take_lock(s, why);
     if (v != OK) goto failed;
     struct connection *c = &s->writer;

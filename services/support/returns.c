@@ -77,7 +77,7 @@ json_t *returns_claim(struct connection *c, const char *serial_number, const cha
     for (struct rows r =
              store_rows(c, "SELECT return_id FROM open_item WHERE serial_number = ?", value_text(serial_number));
          rows_next(&r);)
-        holder = json_string(rows_text(&r, 0));
+        if (!(holder = json_string(rows_text(&r, 0)))) store_spoil(c, RETRY, "out of memory");
     return holder;
 }
 

@@ -37,6 +37,7 @@ static void accept_audit(
     struct buffer summary = BUFFER(4000);
     buffer_format(&summary, "%s, item %s: ", q->model, q->serial_number);
     reason_begin(&summary, q->reason);
+    if (summary.failed) store_spoil(c, RETRY, "out of memory");
     audit_append(
         c, &(struct audit_row){
                .action = "accept a return",

@@ -19,12 +19,13 @@ struct asked {
 static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
 
 rd_kafka_mock_cluster_t *break_next_send;
+rd_kafka_resp_err_t break_with = RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+int break_times = 1;
 
 static verdict keep(struct reaction *r, const void *fields, struct failure *why) {
     const struct asked *q = fields;
-    if (break_next_send)
-        rd_kafka_mock_push_request_errors(
-            break_next_send, 0 /* Produce */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    for (int i = 0; break_next_send && i < break_times; i++)
+        rd_kafka_mock_push_request_errors(break_next_send, 0 /* Produce */, 1, break_with);
     break_next_send = NULL;
     (void)store_run(
         r->store, "INSERT INTO kept (n, return_id) VALUES (?, ?)", value_int(q->n), value_text(r->event->return_id));
@@ -43,9 +44,13 @@ static const struct asset probe_assets[] = {
     {"Answered.avsc", ANSWERED, sizeof ANSWERED - 1},
 };
 
+void probe_assets_use(void) {
+    assets_of_service(probe_assets, sizeof probe_assets / sizeof *probe_assets);
+}
+
 int probe_setup(void **state) {
     struct world *w = *state = malloc(sizeof *w);
-    assets_of_service(probe_assets, sizeof probe_assets / sizeof *probe_assets);
+    probe_assets_use();
     world_open(w);
     return 0;
 }

@@ -16,9 +16,12 @@
     ",{\"name\":\"n\",\"type\":\"long\"}]}"
 
 extern const struct service probe;
-extern rd_kafka_mock_cluster_t
-    *break_next_send; /* not NULL: the next produce request, which will be the answer's, fails */
+/* Not NULL: the next produce requests, which will be the answer's, fail: so many of them, with this error. */
+extern rd_kafka_mock_cluster_t *break_next_send;
+extern rd_kafka_resp_err_t break_with;
+extern int break_times;
 
+void probe_assets_use(void);
 int probe_setup(void **state); /* *state: a struct world, in which the service is not started yet */
 int probe_teardown(void **state);
 

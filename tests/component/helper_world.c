@@ -1,5 +1,7 @@
 #include "helper_world.h"
 
+#include "helper_fault.h"
+
 #include "chassis/codec.h"
 #include "chassis/health.h"
 
@@ -60,6 +62,7 @@ static int registry_schema_of(struct world *w, struct mg_connection *c, int id) 
 }
 
 static int on_request(struct mg_connection *c, void *world) {
+    fault_exempt = true;
     struct world *w = world;
     const struct mg_request_info *info = mg_get_request_info(c);
     const char *uri = info->local_uri;
@@ -123,6 +126,7 @@ static rd_kafka_t *client(struct world *w, rd_kafka_type_t type) {
 
 void world_open(struct world *w) {
     memset(w, 0, sizeof *w);
+    w->name = "probe";
     pthread_mutex_init(&w->lock, NULL);
     strcpy(w->folder, "/tmp/world-XXXXXX");
     assert_non_null(mkdtemp(w->folder));
@@ -160,11 +164,9 @@ static void add_flag(char flags[][200], char *argv[], int *argc, const char *for
     ++*argc;
 }
 
-void world_start(struct world *w, const struct service *service) {
-    char flags[10][200], *argv[10], *environment[] = {NULL};
+int world_flags(struct world *w, char flags[WORLD_FLAGS][200], char *argv[WORLD_FLAGS]) {
     int argc = 0;
-    struct failure why;
-    add_flag(flags, argv, &argc, "probe");
+    add_flag(flags, argv, &argc, "%s", w->name);
     add_flag(flags, argv, &argc, "--port=0");
     add_flag(flags, argv, &argc, "--data-dir=%s", w->folder);
     add_flag(flags, argv, &argc, "--kafka=%s", rd_kafka_mock_cluster_bootstraps(w->cluster));
@@ -173,8 +175,25 @@ void world_start(struct world *w, const struct service *service) {
     add_flag(flags, argv, &argc, "--instance=-"); /* the mock cluster has no static membership */
     /* An idle fetch of the mock cluster waits this long in full (LIBRARIES). */
     add_flag(flags, argv, &argc, "-Xfetch.wait.max.ms=10");
-    if (settings_read(&w->settings, "probe", 0, argc, argv, environment, &why) != OK) fail_msg("%s", why.text);
-    if (service_start(&w->rt, service, &w->settings, &why) != OK) fail_msg("%s", why.text);
+    for (int i = 0; i < w->more_n; i++) add_flag(flags, argv, &argc, "%s", w->more[i]);
+    argv[argc] = NULL;
+    return argc;
+}
+
+verdict world_try(struct world *w, const struct service *service, struct failure *why) {
+    char flags[WORLD_FLAGS][200], *argv[WORLD_FLAGS], *environment[] = {NULL};
+    int argc = world_flags(w, flags, argv);
+    verdict v = settings_read(&w->settings, w->name, 0, argc, argv, environment, why);
+    if (v == OK) v = service_start(&w->rt, service, &w->settings, why);
+    if (v == OK) return OK;
+    settings_free(&w->settings);
+    w->rt.service = NULL;
+    return v;
+}
+
+void world_start(struct world *w, const struct service *service) {
+    struct failure why;
+    if (world_try(w, service, &why) != OK) fail_msg("%s", why.text);
 }
 
 void world_stop(struct world *w) {
@@ -216,14 +235,23 @@ int64_t world_int(struct world *w, const char *sql) {
     char path[128];
     sqlite3 *db;
     sqlite3_stmt *stmt;
-    snprintf(path, sizeof path, "%s/probe.db", w->folder);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    snprintf(path, sizeof path, "%s/%s.db", w->folder, w->name);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, "unix"), SQLITE_OK); /* past the tests' own VFS */
     sqlite3_busy_timeout(db, 1000);
     if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK) fail_msg("%s: %s", sql, sqlite3_errmsg(db));
     int64_t n = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : -1;
     sqlite3_finalize(stmt);
     sqlite3_close(db);
     return n;
+}
+
+int64_t world_records(struct world *w, const char *topic) {
+    int64_t all = 0, low, high;
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(rd_kafka_query_watermark_offsets(w->producer, topic, i, &low, &high, PATIENCE_MS), 0);
+        all += high;
+    }
+    return all;
 }
 
 void world_await(struct world *w, const char *sql, int64_t expected) {

@@ -25,6 +25,9 @@ struct world {
     atomic_bool registry_down;    /* answers 503 */
     atomic_bool registry_refuses; /* answers 409 to registrations */
     char folder[64], registry_url[128];
+    const char *name;    /* of the service; "probe" unless the test says another before it starts it */
+    const char *more[4]; /* flags besides the usual ones */
+    int more_n;
     struct settings settings;
     struct runtime rt;
 };
@@ -32,6 +35,11 @@ struct world {
 void world_open(struct world *w);
 void world_close(struct world *w);
 void world_start(struct world *w, const struct service *service); /* its database stays between starts */
+/* The same, for a start that may fail; whatever the verdict, world_stop() or another start may follow. */
+MUST_CHECK verdict world_try(struct world *w, const struct service *service, struct failure *why);
+/* The program's arguments with which a service runs in this world: argv[0] first, NULL last; they live in flags. */
+enum { WORLD_FLAGS = 16 };
+int world_flags(struct world *w, char flags[WORLD_FLAGS][200], char *argv[WORLD_FLAGS]);
 void world_stop(struct world *w);
 
 int world_schema(struct world *w, const char *text); /* known to the registry from now on; returns its id */
@@ -42,6 +50,7 @@ void world_publish_event(struct world *w, int partition, int schema_id, const ch
 
 /* One number from the service's database, through a connection of the test's own; -1: no row. */
 int64_t world_int(struct world *w, const char *sql);
+int64_t world_records(struct world *w, const char *topic); /* how many the topic holds */
 /* Waits until that number is as expected; fails the test after 10 s. */
 void world_await(struct world *w, const char *sql, int64_t expected);
 /* Waits until a component of the service is in the state, and its text holds the word. */

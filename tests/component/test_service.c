@@ -4,9 +4,13 @@
 #include "chassis/metrics.h"
 
 #include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -109,7 +113,64 @@ static void an_event_of_no_concern_is_skipped(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
 }
 
+/* Somebody else writes into the database, as another process that owns the partition would. */
+static void from_outside(struct world *w, const char *sql) {
+    char path[128];
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/probe.db", w->folder);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_changes(db), 1);
+    sqlite3_close(db);
+}
+
+static bool asked_to_end(time_t seconds) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    return sigtimedwait(&set, NULL, &(struct timespec){seconds, 0}) == SIGTERM;
+}
+
+static void forget_ends(void) { /* of the test before, which may have asked more than once */
+    while (asked_to_end(0)) continue;
+}
+
+static void assert_it_ends(void) {
+    assert_true(asked_to_end(10));
+}
+
+static void a_second_owner_of_a_partition_ends_it(void **state) {
+    struct world *w = *state;
+    forget_ends();
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    from_outside(w, "UPDATE consumer_offset SET next_offset = 5 WHERE partition = 0");
+    ask(w, 0, "R-1", 2);
+    assert_it_ends();
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 1);
+    assert_int_equal(world_int(w, "SELECT next_offset FROM consumer_offset WHERE partition = 0"), 5);
+}
+
+static void a_second_owner_of_a_new_partition_ends_it(void **state) {
+    struct world *w = *state;
+    forget_ends();
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    from_outside(w, "INSERT INTO consumer_offset (topic, partition, next_offset) VALUES ('support.events', 1, 7)");
+    ask(w, 1, "R-1", 2);
+    assert_it_ends();
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 1);
+    assert_int_equal(world_int(w, "SELECT next_offset FROM consumer_offset WHERE partition = 1"), 7);
+}
+
 int main(void) {
+    sigset_t end; /* what service_end() raises is for the test to see */
+    sigemptyset(&end);
+    sigaddset(&end, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &end, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_event_has_its_effect_and_is_answered, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_restart_goes_on_where_the_database_says, probe_setup, probe_teardown),
@@ -117,6 +178,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_quarantined, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(what_a_handler_rejects_is_taken_back, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_second_owner_of_a_partition_ends_it, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_second_owner_of_a_new_partition_ends_it, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
