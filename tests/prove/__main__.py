@@ -43,6 +43,7 @@ def arguments():
     parser.add_argument("--report", type=Path, default=ROOT / "var/prove.json")
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # the observation, for the self-test
     parser.add_argument("--self-test", action="store_true")
+    parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)  # before anything is built
     return parser.parse_args()
 
 
@@ -169,6 +170,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, interrupted)
     given = arguments()
+    if given.only_parse:
+        sys.exit(0)
     try:
         sys.exit(0 if (self_test() if given.self_test else run(given)) else 1)
     except KeyboardInterrupt:

@@ -34,6 +34,11 @@ def quarantine_event(seen, team):
     audit_rows(seen, team, "handled")[2][COLUMN["outcome"]] = "quarantined"
 
 
+def dead_letter(seen, service):
+    row = {"topic": "support.events", "partition": 0, "record_offset": 0, "reason": "half a frame"}
+    seen["services"][service]["dead_letters"].append(row)
+
+
 def table_of(seen, team):
     name = {"sales": "refund", "inventory": "replacement", "manufacturing": "disassembly_order", "accounting": "ledger"}
     return seen["services"][team]["tables"][name[team]]
@@ -81,16 +86,20 @@ def swap_events(seen, service):
 
 def swap_audit_rows(seen, team):
     rows = audit_rows(seen, team, "handled")
-    partition = COLUMN["partition"]
-    one, other = next((a, b) for i, a in enumerate(rows) for b in rows[i + 1:] if a[partition] == b[partition])
+    place = slice(COLUMN["topic"], COLUMN["partition"] + 1)
+    one, other = next((a, b) for i, a in enumerate(rows) for b in rows[i + 1:] if a[place] == b[place])
     for name in ("return_id", "event_id", "record_offset", "summary"):
         column = COLUMN[name]
         one[column], other[column] = other[column], one[column]
 
 
 def swap_reactions(seen, team):
-    outbox = seen["services"][team]["outbox"]
-    outbox[0]["event_id"], outbox[-1]["event_id"] = outbox[-1]["event_id"], outbox[0]["event_id"]
+    """Decided in another order than the events came in; the topic has them as they were decided."""
+    records = seen["topics"][team]
+    one, other = next((a, b) for a, b in zip(records, records[1:]) if a["partition"] == b["partition"])
+    one["key"], other["key"] = other["key"], one["key"]
+    for part in ("return_id", "caused_by"):
+        one["data"][part], other["data"][part] = other["data"][part], one["data"][part]
 
 
 def offset_gap(seen, service):
@@ -182,13 +191,14 @@ PLANTS = [  # the fault, the kind of finding that it must give, and in which ser
     (double_audit_row, "duplicated", TEAMS),
     (handle_duplicate, "duplicated", TEAMS),
     (quarantine_event, "lost", TEAMS),
+    (dead_letter, "lost", ["support", *TEAMS]),
     (drop_effect, "lost", TEAMS),
     (double_effect, "duplicated", TEAMS),
     (stray_effect, "stray", TEAMS),
     (drop_event, "lost", ["support", *TEAMS]),
     (double_reaction, "duplicated", ["support", *TEAMS]),
     (swap_events, "reordered", ["support", *TEAMS]),
-    (swap_audit_rows, "reordered", TEAMS),
+    (swap_audit_rows, "reordered", ["support", *TEAMS]),
     (swap_reactions, "reordered", TEAMS),
     (offset_gap, "offsets", ["support", *TEAMS]),
     (offset_behind, "offsets", ["support", *TEAMS]),
