@@ -101,12 +101,13 @@ def wait_until_quiet(stack, progress):
 
 
 def keep_evidence(stack, seed):
-    """Databases, logs and Kafka's data, while they are still there."""
+    """Databases, logs and Kafka's data of a run that did not hold."""
     kept = ROOT / f"var/prove-{seed}"
     shutil.rmtree(kept, ignore_errors=True)
     for folder in ("data", "logs"):
-        shutil.copytree(stack.home / folder, kept / folder, ignore_dangling_symlinks=True)
-    return kept
+        if (stack.home / folder).exists():
+            shutil.copytree(stack.home / folder, kept / folder)
+    print(f"Kept are the databases and logs: {kept}", flush=True)
 
 
 def prove(stack, options):
@@ -138,14 +139,14 @@ def prove(stack, options):
 def run(options):
     print(f"{options.returns} returns, {options.kills} kills, seed {options.seed}", flush=True)
     began, home = time.monotonic(), tempfile.mkdtemp(prefix="returns-prove-")
-    stack, outcome, kept = Stack(home), None, None
+    stack, outcome = Stack(home), None
     del stack.env["RETURNS_UNKNOWN_ID_MS"]  # as people run it
     try:
         outcome = prove(stack, options)
     finally:
-        if not outcome or not outcome["ok"]:
-            kept = keep_evidence(stack, options.seed) if stack.processes() else None
         stack.verb("down", seconds=120)
+        if not isinstance(sys.exc_info()[1], KeyboardInterrupt) and not (outcome and outcome["ok"]):
+            keep_evidence(stack, options.seed)
         left = stack.processes()
         shutil.rmtree(home, ignore_errors=True)
     outcome["failures"] += [f"left running: {command}" for command in left.values()]
@@ -156,7 +157,7 @@ def run(options):
     lost, twice, order = (sum(line[kind] for line in outcome["ledger"].values()) for kind in ("lost", "duplicated", "reordered"))
     verdict = "It holds" if outcome["ok"] else "IT DOES NOT HOLD"
     print(f"{verdict}: {outcome['accepted']} returns, {lost} lost, {twice} duplicated, {order} reordered; after {outcome['seconds']} s.")
-    print(f"The report: {options.report}" + (f"\nThe databases and logs: {kept}" if kept else ""))
+    print(f"The report: {options.report}")
     return outcome["ok"]
 
 

@@ -15,9 +15,9 @@ from collections import Counter, defaultdict, namedtuple
 from decimal import Decimal
 
 from observe import AUDIT
+from stack import SERVICES, TEAMS
 
 KINDS = ["lost", "duplicated", "reordered", "offsets", "invariant", "stray", "chain"]
-TEAMS = ["sales", "inventory", "manufacturing", "accounting"]
 
 Finding = namedtuple("Finding", "kind team return_id text")
 Row = namedtuple("Row", AUDIT)
@@ -149,7 +149,7 @@ def folded(o):
     """Support's history of a return: its own event and each team's reaction, once each."""
     known = Counter((row["return_id"], row["team"]) for row in o.services["support"]["tables"]["history"])
     for return_id in o.accepted:
-        for team in ["support", *TEAMS]:
+        for team in SERVICES:
             n = known[return_id, team]
             if n != 1:
                 yield Finding("lost" if n == 0 else "duplicated", "support", return_id, f"its history has {n} events of {team}")

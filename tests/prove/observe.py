@@ -13,7 +13,7 @@ from decimal import Decimal
 import fastavro
 from confluent_kafka import Consumer, TopicPartition
 
-from stack import SERVICES, http
+from stack import SERVICES, TEAMS, http
 from wire import records, schema_id_of
 
 SAMPLE = 100  # returns whose page is asked for
@@ -90,24 +90,30 @@ def offsets_of(stack, db):
     return {f"{topic.removeprefix(stack.namespace + '.')}/{partition}": n for topic, partition, n in rows}
 
 
+def under_way(stack, service, logs):
+    """What the service has not read of these logs, and not published; both from one moment."""
+    db = database(stack, service)
+    try:
+        db.execute("BEGIN")
+        (waiting,) = db.execute("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").fetchone()
+        offsets = offsets_of(stack, db)
+    finally:
+        db.close()
+    lag = sum(end - offsets.get(at, 0) for at, end in logs.items())
+    said = stack.status(service)["waiting_for"]
+    return ([f"{service} has {waiting} events to publish"] * (waiting > 0) +
+            [f"{service} is {lag} events behind"] * (lag > 0) + [f"{service}: {text}" for text in said])
+
+
 def unquiet(stack):
-    """What is still under way, in words; empty when every event was read, and every reaction published."""
-    left, logs = [], {}
-    for service in SERVICES:
-        logs |= ends(stack, service)
-    for service in SERVICES:
-        db = database(stack, service)
-        try:
-            (waiting,) = db.execute("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").fetchone()
-            offsets = offsets_of(stack, db)
-        finally:
-            db.close()
-        lag = sum(end - offsets.get(at, 0) for at, end in logs.items()
-                  if service == "support" or at.startswith("support.events/"))
-        said = stack.status(service)["waiting_for"]
-        left += [f"{service} has {waiting} events to publish"] * (waiting > 0)
-        left += [f"{service} is {lag} events behind"] * (lag > 0) + [f"{service}: {text}" for text in said]
-    return left
+    """What is still under way, in words; empty when every event was read, and every reaction published. Looks along the
+    flow of events, so that none gets past between two looks."""
+    left, logs = under_way(stack, "support", {}), ends(stack, "support")
+    for team in TEAMS:
+        left += under_way(stack, team, logs)
+    for team in TEAMS:
+        logs |= ends(stack, team)
+    return left + under_way(stack, "support", logs)
 
 
 def pages_of(stack, accepted):

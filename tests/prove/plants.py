@@ -3,7 +3,9 @@ proves nothing."""
 
 import copy
 
-from checks import AUDIT, TEAMS, check
+from checks import check
+from observe import AUDIT
+from stack import SERVICES, TEAMS
 
 COLUMN = {name: i for i, name in enumerate(AUDIT)}
 
@@ -191,22 +193,22 @@ PLANTS = [  # the fault, the kind of finding that it must give, and in which ser
     (double_audit_row, "duplicated", TEAMS),
     (handle_duplicate, "duplicated", TEAMS),
     (quarantine_event, "lost", TEAMS),
-    (dead_letter, "lost", ["support", *TEAMS]),
+    (dead_letter, "lost", SERVICES),
     (drop_effect, "lost", TEAMS),
     (double_effect, "duplicated", TEAMS),
     (stray_effect, "stray", TEAMS),
-    (drop_event, "lost", ["support", *TEAMS]),
-    (double_reaction, "duplicated", ["support", *TEAMS]),
-    (swap_events, "reordered", ["support", *TEAMS]),
-    (swap_audit_rows, "reordered", ["support", *TEAMS]),
+    (drop_event, "lost", SERVICES),
+    (double_reaction, "duplicated", SERVICES),
+    (swap_events, "reordered", SERVICES),
+    (swap_audit_rows, "reordered", SERVICES),
     (swap_reactions, "reordered", TEAMS),
-    (offset_gap, "offsets", ["support", *TEAMS]),
-    (offset_behind, "offsets", ["support", *TEAMS]),
-    (outbox_waiting, "lost", ["support", *TEAMS]),
-    (marked_unsent, "lost", ["support", *TEAMS]),
-    (flip_byte, "chain", ["support", *TEAMS]),
-    (cut_tail, "chain", ["support", *TEAMS]),
-    (verify_broken, "chain", ["support", *TEAMS]),
+    (offset_gap, "offsets", SERVICES),
+    (offset_behind, "offsets", SERVICES),
+    (outbox_waiting, "lost", SERVICES),
+    (marked_unsent, "lost", SERVICES),
+    (flip_byte, "chain", SERVICES),
+    (cut_tail, "chain", SERVICES),
+    (verify_broken, "chain", SERVICES),
     (history_gap, "lost", ["support"]),
     (page_unhandled, "lost", ["support"]),
     (changed_event, "invariant", ["support"]),

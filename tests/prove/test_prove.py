@@ -2,13 +2,15 @@
 
 import copy
 import json
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from stack import ROOT, SERVICES
+from stack import ROOT, SERVICES, Stack, wait
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -89,7 +91,7 @@ def test_a_wrong_argument_is_quoted(words):
 def test_a_short_proof_holds_and_leaves_nothing_behind(tmp_path):
     """Its own outcome, with its own schema of today, is good enough to plant every fault in."""
     report, record = tmp_path / "report.json", tmp_path / "seen.json"
-    before = {p.name for p in Path("/tmp").glob("returns-prove-*")}
+    before = {p.name for p in Path(tempfile.gettempdir()).glob("returns-prove-*")}
     code, said = prove("--returns", "300", "--kills", "15", "--seed", "11", "--report", str(report), "--record", str(record))
     assert code == 0, said
     outcome = json.loads(report.read_text())
@@ -100,4 +102,21 @@ def test_a_short_proof_holds_and_leaves_nothing_behind(tmp_path):
         assert line["events"] == line["audited"] == line["effects"] == 300
         assert not any(line[kind] for kind in checks.KINDS)
     assert plants.missed(json.loads(record.read_text())) == []
-    assert {p.name for p in Path("/tmp").glob("returns-prove-*")} <= before
+    assert {p.name for p in Path(tempfile.gettempdir()).glob("returns-prove-*")} <= before
+
+
+def test_an_interrupted_proof_leaves_nothing_behind():
+    homes = {p.name for p in Path(tempfile.gettempdir()).glob("returns-prove-*")}
+    process = subprocess.Popen([ROOT / "returns", "prove", "--kills", "0"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def home():
+        new = [p for p in Path(tempfile.gettempdir()).glob("returns-prove-*") if p.name not in homes and (p / "data/kafka").exists()]
+        return new[0] if new else None
+
+    try:
+        stack = Stack(wait(home, 120, "Kafka is being started"))
+        assert wait(stack.processes, 5, "there are processes of it")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert not stack.processes() and not stack.home.exists()
