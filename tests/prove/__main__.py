@@ -51,7 +51,10 @@ def self_test():
     good = json.loads(RECORDED.read_text())
     missed = plants.missed(good)
     print(*missed, sep="\n", end="\n" * bool(missed))
-    print(f"{len(plants.each_plant())} faults were planted in a good outcome of {len(good['accepted'])} returns; {len(missed)} were not reported.")
+    print(
+        f"{len(plants.each_plant())} faults were planted in a good outcome of {len(good['accepted'])} returns; "
+        f"{len(missed)} were not reported."
+    )
     return not missed
 
 
@@ -70,15 +73,24 @@ def disturb(stack, options, progress):
             part.start()
         while any([part.running() for part in parts]):
             time.sleep(0.2)
-            progress.show(f"{returns.done()} returns, {faults.killed()} of {options.kills} kills", returns.done() / options.returns)
+            progress.show(
+                f"{returns.done()} returns, {faults.killed()} of {options.kills} kills",
+                returns.done() / options.returns,
+            )
     finally:
         for part in parts:
             part.stop()
     progress.end(f"{len(returns.accepted)} accepted, {faults.killed()} kills of services")
     summary = {
-        "seconds": round(returns.took, 1), "per_second": round(options.returns / returns.took, 1),
-        "faults": faults.kills, "latest_s": round(faults.late, 1), "steps": faults.done, "published_again": len(duplicates.places),
-        "unanswered": returns.unsure, "retried": returns.retries, "found_kept": returns.reconciled,
+        "seconds": round(returns.took, 1),
+        "per_second": round(options.returns / returns.took, 1),
+        "faults": faults.kills,
+        "latest_s": round(faults.late, 1),
+        "steps": faults.done,
+        "published_again": len(duplicates.places),
+        "unanswered": returns.unsure,
+        "retried": returns.retries,
+        "found_kept": returns.reconciled,
     }
     failures = returns.failures + [part.failure for part in (faults, duplicates) if part.failure]
     return returns.accepted, duplicates.places, summary, failures
@@ -130,8 +142,14 @@ def prove(stack, options):
     report.print_ledger(ledger)
     report.print_findings(findings)
     return {
-        "ok": not findings and not failures, "returns": options.returns, "kills": options.kills, "seed": options.seed,
-        "accepted": len(accepted), "load": summary, "ledger": ledger, "failures": failures,
+        "ok": not findings and not failures,
+        "returns": options.returns,
+        "kills": options.kills,
+        "seed": options.seed,
+        "accepted": len(accepted),
+        "load": summary,
+        "ledger": ledger,
+        "failures": failures,
         "findings": [finding._asdict() for finding in findings],
     }
 
@@ -154,9 +172,14 @@ def run(options):
     options.report.parent.mkdir(parents=True, exist_ok=True)
     options.report.write_text(json.dumps(outcome, indent=1, ensure_ascii=False) + "\n")
     print(*outcome["failures"], sep="\n", end="\n" * bool(outcome["failures"]))
-    lost, twice, order = (sum(line[kind] for line in outcome["ledger"].values()) for kind in ("lost", "duplicated", "reordered"))
+    lost, twice, order = (
+        sum(line[kind] for line in outcome["ledger"].values()) for kind in ("lost", "duplicated", "reordered")
+    )
     verdict = "It holds" if outcome["ok"] else "IT DOES NOT HOLD"
-    print(f"{verdict}: {outcome['accepted']} returns, {lost} lost, {twice} duplicated, {order} reordered; after {outcome['seconds']} s.")
+    print(
+        f"{verdict}: {outcome['accepted']} returns, {lost} lost, {twice} duplicated, {order} reordered; "
+        f"after {outcome['seconds']} s."
+    )
     print(f"The report: {options.report}")
     return outcome["ok"]
 

@@ -1,4 +1,4 @@
-"""What goes wrong meanwhile, planned from the seed: kills, restarts of Kafka and the registry, events published again."""
+"""What goes wrong meanwhile, by the seed: kills, restarts of Kafka and the registry, events published again."""
 
 import os
 import random
@@ -30,7 +30,9 @@ def plan(seed, kills, seconds):
     for n in range(max(1, int(seconds / KAFKA_SECONDS))):
         span = seconds / max(1, int(seconds / KAFKA_SECONDS))
         steps.append((span * n + chosen.uniform(0.1, 0.3) * span, chosen.choice(["kill", "kill", "restart"]), "kafka"))
-        steps.append((span * n + chosen.uniform(0.2, 0.8) * span, chosen.choice(["kill", "kill", "restart"]), "registry"))
+        steps.append(
+            (span * n + chosen.uniform(0.2, 0.8) * span, chosen.choice(["kill", "kill", "restart"]), "registry")
+        )
     return sorted(steps)
 
 
@@ -136,8 +138,15 @@ class Duplicates:
         self._thread.join(60)
 
     def _run(self):
-        consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": "prove", "enable.auto.commit": False,
-                             "auto.offset.reset": "earliest", "log_level": 0})
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.kafka,
+                "group.id": "prove",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "log_level": 0,
+            }
+        )
         producer = Producer({"bootstrap.servers": self.kafka, "enable.idempotence": True, "log_level": 0})
         try:
             consumer.assign([TopicPartition(t, p, 0) for t in self.topics for p in range(6)])
@@ -166,8 +175,14 @@ class Duplicates:
         known = [t for t in self.topics[1:] if self._seen[t]]
         topic = self._chosen.choice(known) if known and self._chosen.random() < 0.2 else self.topics[0]
         message = self._chosen.choice(self._seen[topic])
-        producer.produce(topic, message.value(), message.key(), message.partition(), on_delivery=self._placed,
-                         headers=message.headers())
+        producer.produce(
+            topic,
+            message.value(),
+            message.key(),
+            message.partition(),
+            on_delivery=self._placed,
+            headers=message.headers(),
+        )
         producer.poll(0)
 
     def _placed(self, error, message):

@@ -11,6 +11,7 @@ A finding's kind is one of
 """
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter, defaultdict, namedtuple
 from decimal import Decimal
 
@@ -48,8 +49,9 @@ class Outcome:
             for record in records:
                 self.first[service].setdefault(record["data"]["event_id"], record)
         self.audit = {service: [Row(*row) for row in state["audit"]] for service, state in self.services.items()}
-        self.place = {service: {row["event_id"]: row["id"] for row in state["outbox"]}
-                      for service, state in self.services.items()}
+        self.place = {
+            service: {row["event_id"]: row["id"] for row in state["outbox"]} for service, state in self.services.items()
+        }
 
     def repeats(self, service):
         """Records whose event came before: [how many from outside, how many from the service itself]."""
@@ -74,9 +76,15 @@ class Outcome:
 
 def published(o):
     """accepted = kept = events, and each event says what was submitted."""
-    yield from exactly_one("support", o.accepted, (r["return_id"] for r in o.services["support"]["tables"]["return_request"]), "return")
-    yield from exactly_one("support", o.accepted, (r["data"]["return_id"] for r in o.first["support"].values()), "event")
-    yield from exactly_one("support", o.accepted, (r.return_id for r in o.audit["support"] if r.outcome == "accepted"), "audit row")
+    yield from exactly_one(
+        "support", o.accepted, (r["return_id"] for r in o.services["support"]["tables"]["return_request"]), "return"
+    )
+    yield from exactly_one(
+        "support", o.accepted, (r["data"]["return_id"] for r in o.first["support"].values()), "event"
+    )
+    yield from exactly_one(
+        "support", o.accepted, (r.return_id for r in o.audit["support"] if r.outcome == "accepted"), "audit row"
+    )
     for record in o.first["support"].values():
         event, wanted = record["data"], o.accepted.get(record["data"]["return_id"])
         if not wanted:
@@ -111,7 +119,12 @@ def put_aside(o):
     """Nothing that was published here is bad, so nothing may be quarantined."""
     for service, state in o.services.items():
         for row in state["dead_letters"]:
-            yield Finding("lost", service, None, f"quarantined: {row}")
+            yield Finding(
+                "lost",
+                service,
+                row["return_id"],
+                f"quarantined at {row['topic']}/{row['partition']}@{row['record_offset']}: {row['reason']}",
+            )
 
 
 def effected(o):
@@ -127,7 +140,12 @@ def reacted(o):
         for record in o.first[team].values():
             event = record["data"]
             if causes.get(event["caused_by"]) != event["return_id"]:
-                yield Finding("stray", team, event["return_id"], f"a {record['type']} caused by {event['caused_by']}, which is no event of it")
+                yield Finding(
+                    "stray",
+                    team,
+                    event["return_id"],
+                    f"a {record['type']} caused by {event['caused_by']}, which is no event of it",
+                )
             reactions.append(event["return_id"])
         yield from exactly_one(team, o.accepted, reactions, "reaction")
 
@@ -140,7 +158,12 @@ def sent(o):
             if row["sent_at"] is None:
                 yield Finding("lost", service, row["return_id"], "its event still waits in the outbox")
             elif there.get((row["partition"], row["record_offset"])) != row["event_id"]:
-                yield Finding("lost", service, row["return_id"], f"marked as sent to {row['partition']}@{row['record_offset']}, and is not there")
+                yield Finding(
+                    "lost",
+                    service,
+                    row["return_id"],
+                    f"marked as sent to {row['partition']}@{row['record_offset']}, and is not there",
+                )
         for event_id in o.first[service].keys() - o.place[service].keys():
             yield Finding("stray", service, None, f"the event {event_id} is in the topic and was never in the outbox")
 
@@ -152,7 +175,9 @@ def folded(o):
         for team in SERVICES:
             n = known[return_id, team]
             if n != 1:
-                yield Finding("lost" if n == 0 else "duplicated", "support", return_id, f"its history has {n} events of {team}")
+                yield Finding(
+                    "lost" if n == 0 else "duplicated", "support", return_id, f"its history has {n} events of {team}"
+                )
     for page in o.seen["pages"]:
         if page["status"] != "handled" or page["teams"] != sorted(TEAMS):
             yield Finding("lost", "support", page["return_id"], f"its page says {page['status']}, by {page['teams']}")
@@ -161,13 +186,22 @@ def folded(o):
 # --- Order
 
 
-def in_order(numbers):
-    """The indexes at which a number is smaller than one before it."""
-    highest = None
+def out_of_order(numbers):
+    """The indexes of the fewest numbers without which the rest would be in order."""
+    ends, last, before = (
+        [],
+        [],
+        [],
+    )  # of each length: the smallest end of a rising run so far, its index; and links back
     for i, number in enumerate(numbers):
-        if highest is not None and number < highest:
-            yield i
-        highest = number if highest is None else max(highest, number)
+        at = bisect_right(ends, number)
+        before.append(last[at - 1] if at else None)
+        ends[at : at + 1], last[at : at + 1] = [number], [i]
+    kept, i = set(), last[-1] if last else None
+    while i is not None:
+        kept.add(i)
+        i = before[i]
+    return [i for i in range(len(numbers)) if i not in kept]
 
 
 def topic_order(o):
@@ -178,10 +212,14 @@ def topic_order(o):
             if event_id in o.place[service]:
                 partitions[record["partition"]].append((o.place[service][event_id], record))
         for partition in partitions.values():
-            for i in in_order([place for place, _ in partition]):
+            for i in out_of_order([place for place, _ in partition]):
                 record = partition[i][1]
-                yield Finding("reordered", service, record["data"]["return_id"],
-                              f"{record['type']} at {record['partition']}@{record['offset']} was decided before the one ahead of it")
+                yield Finding(
+                    "reordered",
+                    service,
+                    record["data"]["return_id"],
+                    f"{record['type']} at {record['partition']}@{record['offset']} was decided in another order",
+                )
 
 
 def audit_order(o):
@@ -192,23 +230,36 @@ def audit_order(o):
             if row.topic:
                 partitions[row.topic, row.partition].append(row)
         for (topic, partition), of_it in partitions.items():
-            for i in in_order([row.record_offset for row in of_it]):
-                yield Finding("reordered", service, of_it[i].return_id, f"{topic}/{partition}@{of_it[i].record_offset} was handled after a later one")
+            for i in out_of_order([row.record_offset for row in of_it]):
+                yield Finding(
+                    "reordered",
+                    service,
+                    of_it[i].return_id,
+                    f"{topic}/{partition}@{of_it[i].record_offset} was handled out of turn",
+                )
             seen = set()
             for row in of_it:
                 if row.outcome == "duplicate" and row.event_id not in seen:
-                    yield Finding("reordered", service, row.return_id, f"{topic}/{partition}@{row.record_offset} was ignored as a duplicate before it was handled")
+                    yield Finding(
+                        "reordered",
+                        service,
+                        row.return_id,
+                        f"{topic}/{partition}@{row.record_offset} was ignored as a duplicate before it was handled",
+                    )
                 seen.add(row.event_id)
 
 
 def reaction_order(o):
     """A team's reactions were decided in the order in which it handled the events."""
     for team in TEAMS:
-        order = {row.event_id: row.id for row in o.audit[team] if row.outcome in ("handled", "declined")}
-        placed = sorted((o.place[team][event_id], record["data"]) for event_id, record in o.first[team].items()
-                        if event_id in o.place[team] and record["data"]["caused_by"] in order)
-        for i in in_order([order[event["caused_by"]] for _, event in placed]):
-            yield Finding("reordered", team, placed[i][1]["return_id"], "its reaction was decided after that to a later event")
+        order = {row.event_id: row.id for row in reversed(o.audit[team]) if row.outcome in ("handled", "declined")}
+        placed = sorted(
+            (o.place[team][event_id], record["data"])
+            for event_id, record in o.first[team].items()
+            if event_id in o.place[team] and record["data"]["caused_by"] in order
+        )
+        for i in out_of_order([order[event["caused_by"]] for _, event in placed]):
+            yield Finding("reordered", team, placed[i][1]["return_id"], "its reaction was decided out of turn")
 
 
 # --- Offsets, and the log itself
@@ -225,24 +276,52 @@ def offsets(o):
             if service != "support" and not at.startswith("support.events/"):
                 continue
             if state["offsets"].get(at, 0) != end:
-                yield Finding("offsets", service, None, f"{at}: goes on at {state['offsets'].get(at, 0)}, the topic ends at {end}")
+                yield Finding(
+                    "offsets", service, None, f"{at}: goes on at {state['offsets'].get(at, 0)}, the topic ends at {end}"
+                )
             counted = Counter(rows[at])
             missing = [n for n in range(end) if not counted[n]]
             twice = [n for n, times in counted.items() if times > 1]
             if missing:
-                yield Finding("offsets", service, None, f"{at}: no audit row for {len(missing)} records, the first at {missing[0]}")
+                yield Finding(
+                    "offsets",
+                    service,
+                    None,
+                    f"{at}: no audit row for {len(missing)} records, the first at {missing[0]}",
+                )
             if twice:
-                yield Finding("offsets", service, None, f"{at}: more than one audit row for {len(twice)} records, the first at {min(twice)}")
+                yield Finding(
+                    "offsets",
+                    service,
+                    None,
+                    f"{at}: more than one audit row for {len(twice)} records, the first at {min(twice)}",
+                )
             beyond = [n for n in counted if n >= end]
             if beyond:
-                yield Finding("offsets", service, None, f"{at}: an audit row for the record at {min(beyond)}, beyond its end {end}")
+                yield Finding(
+                    "offsets",
+                    service,
+                    None,
+                    f"{at}: an audit row for the record at {min(beyond)}, beyond its end {end}",
+                )
 
 
 def canonical(row):
     """A row's canonical bytes, as services/chassis/audit.h specifies them; written without a look at its code."""
     place = [row.topic, row.partition, row.record_offset] if row.topic is not None else [None] * 3
-    cells = [row.id, row.at, row.action, row.outcome, row.actor, row.return_id, row.event_id, row.event_type, *place,
-             row.summary, row.trace_id]
+    cells = [
+        row.id,
+        row.at,
+        row.action,
+        row.outcome,
+        row.actor,
+        row.return_id,
+        row.event_id,
+        row.event_type,
+        *place,
+        row.summary,
+        row.trace_id,
+    ]
     out = bytearray()
     for cell in cells:
         text = None if cell is None else str(cell).encode()
@@ -277,7 +356,9 @@ def sales_rules(o):
     for row in o.services["sales"]["tables"]["refund"]:
         wanted = o.accepted.get(row["return_id"], row)
         if (row["order_id"], row["serial_number"]) != (wanted["order_id"], wanted["serial_number"]):
-            yield Finding("invariant", "sales", row["return_id"], f"refunded is item {row['serial_number']} of {row['order_id']}")
+            yield Finding(
+                "invariant", "sales", row["return_id"], f"refunded is item {row['serial_number']} of {row['order_id']}"
+            )
 
 
 def inventory_rules(o):
@@ -292,11 +373,18 @@ def inventory_rules(o):
         if row["on_hand"] < 0 or row["initial"] - row["shipped"] + row["recalled"] != row["on_hand"]:
             yield Finding("invariant", "inventory", None, f"stock of {model}: {row}")
         if row["shipped"] != shipped:
-            yield Finding("invariant", "inventory", None, f"{model}: {row['shipped']} left the stock, {shipped} were shipped")
+            yield Finding(
+                "invariant", "inventory", None, f"{model}: {row['shipped']} left the stock, {shipped} were shipped"
+            )
         if row["on_hand"] > 0 and by_state[model, "backordered"]:
             yield Finding("invariant", "inventory", None, f"{model}: backordered while {row['on_hand']} are on hand")
         if sorted(said[model]) != list(range(row["on_hand"], row["on_hand"] + shipped)):
-            yield Finding("invariant", "inventory", None, f"{model}: its events do not count down from {row['initial']} to {row['on_hand']}")
+            yield Finding(
+                "invariant",
+                "inventory",
+                None,
+                f"{model}: its events do not count down from {row['initial']} to {row['on_hand']}",
+            )
 
 
 def manufacturing_rules(o):
@@ -304,7 +392,9 @@ def manufacturing_rules(o):
     sites = {row["location"]: row["site"] for row in tables["site"]}
     for row in tables["disassembly_order"]:
         wanted = o.accepted.get(row["return_id"], row)
-        if row["serial_number"] != wanted["serial_number"] or row["site"] != sites.get(wanted["location"], "Central works"):
+        if row["serial_number"] != wanted["serial_number"] or row["site"] != sites.get(
+            wanted["location"], "Central works"
+        ):
             yield Finding("invariant", "manufacturing", row["return_id"], f"queued is {row}")
 
 
@@ -326,8 +416,24 @@ def accounting_rules(o):
             yield Finding("invariant", "accounting", return_id, f"posted is {posted} for {cost}")
 
 
-CHECKS = [published, audited, put_aside, effected, reacted, sent, folded, topic_order, audit_order, reaction_order, offsets, chains,
-          sales_rules, inventory_rules, manufacturing_rules, accounting_rules]
+CHECKS = [
+    published,
+    audited,
+    put_aside,
+    effected,
+    reacted,
+    sent,
+    folded,
+    topic_order,
+    audit_order,
+    reaction_order,
+    offsets,
+    chains,
+    sales_rules,
+    inventory_rules,
+    manufacturing_rules,
+    accounting_rules,
+]
 
 
 def check(seen):
@@ -340,11 +446,15 @@ def check(seen):
 def ledger_line(o, service, findings):
     line = {"events": len(o.first[service]), "audited": 0, "effects": 0}
     if service == "support":
-        line |= {"audited": sum(row.outcome == "accepted" for row in o.audit[service]),
-                 "effects": len(o.services[service]["tables"]["return_request"])}
+        line |= {
+            "audited": sum(row.outcome == "accepted" for row in o.audit[service]),
+            "effects": len(o.services[service]["tables"]["return_request"]),
+        }
     else:
-        line |= {"audited": sum(row.outcome in ("handled", "declined") for row in o.audit[service]),
-                 "effects": len(o.effects(service))}
+        line |= {
+            "audited": sum(row.outcome in ("handled", "declined") for row in o.audit[service]),
+            "effects": len(o.effects(service)),
+        }
     line["ignored"] = sum(row.outcome == "duplicate" for row in o.audit[service])
     line["outside"], line["resent"] = o.repeats(service)
     for kind in KINDS:  # a return that misses two things in a team is one that was lost

@@ -23,7 +23,7 @@ REASONS = [
     "لا يعمل الجهاز بعد التحديث",
     "Батарея не заряжается",
     "का बटन अटक गया है",
-    "The \"Enter\" key & <Tab> stick 😖",
+    'The "Enter" key & <Tab> stick 😖',
 ]
 
 

@@ -26,8 +26,22 @@ TABLES = {  # what is read of each service, beside the chassis's own tables
     "accounting": ["ledger"],
 }
 COLUMNS = {"return_request": "return_id, serial_number", "history": "return_id, event_id, team"}
-AUDIT = ["id", "at", "action", "outcome", "actor", "return_id", "event_id", "event_type", "topic", "partition",
-         "record_offset", "summary", "trace_id", "hash"]
+AUDIT = [
+    "id",
+    "at",
+    "action",
+    "outcome",
+    "actor",
+    "return_id",
+    "event_id",
+    "event_type",
+    "topic",
+    "partition",
+    "record_offset",
+    "summary",
+    "trace_id",
+    "hash",
+]
 
 
 def database(stack, service):
@@ -69,8 +83,13 @@ class Topics:
             self.schemas[schema_id] = fastavro.parse_schema(json.loads(text))
         schema, body = self.schemas[schema_id], io.BytesIO(record.value()[5:])
         event = plain(fastavro.schemaless_reader(body, schema))
-        return {"partition": record.partition(), "offset": record.offset(), "key": record.key().decode(),
-                "type": schema["name"].rsplit(".", 1)[-1], "data": event}
+        return {
+            "partition": record.partition(),
+            "offset": record.offset(),
+            "key": record.key().decode(),
+            "type": schema["name"].rsplit(".", 1)[-1],
+            "data": event,
+        }
 
 
 def ends(stack, service):
@@ -78,8 +97,10 @@ def ends(stack, service):
     topic = f"{service}.events"
     consumer = Consumer({"bootstrap.servers": stack.kafka, "group.id": "reader", "log_level": 0})
     try:
-        return {f"{topic}/{p}": consumer.get_watermark_offsets(TopicPartition(stack.topic(topic), p), 10)[1]
-                for p in range(6)}
+        return {
+            f"{topic}/{p}": consumer.get_watermark_offsets(TopicPartition(stack.topic(topic), p), 10)[1]
+            for p in range(6)
+        }
     finally:
         consumer.close()
 
@@ -101,8 +122,11 @@ def under_way(stack, service, logs):
         db.close()
     lag = sum(end - offsets.get(at, 0) for at, end in logs.items())
     said = stack.status(service)["waiting_for"]
-    return ([f"{service} has {waiting} events to publish"] * (waiting > 0) +
-            [f"{service} is {lag} events behind"] * (lag > 0) + [f"{service}: {text}" for text in said])
+    return (
+        [f"{service} has {waiting} events to publish"] * (waiting > 0)
+        + [f"{service} is {lag} events behind"] * (lag > 0)
+        + [f"{service}: {text}" for text in said]
+    )
 
 
 def unquiet(stack):
@@ -132,14 +156,26 @@ def service_state(stack, service):
     db = database(stack, service)
     try:
         db.execute("BEGIN")
-        audit = [[plain(cell) for cell in row] for row in db.execute(f"SELECT {', '.join(AUDIT)} FROM audit ORDER BY id")]
+        audit = [
+            [plain(cell) for cell in row] for row in db.execute(f"SELECT {', '.join(AUDIT)} FROM audit ORDER BY id")
+        ]
         return {
             "audit": audit,
-            "chains": {chain: [n, head.hex()] for chain, n, head in db.execute("SELECT chain, rows, head FROM audit_chain")},
+            "chains": {
+                chain: [n, head.hex()] for chain, n, head in db.execute("SELECT chain, rows, head FROM audit_chain")
+            },
             "offsets": offsets_of(stack, db),
-            "outbox": rows_of(db, "SELECT id, event_id, return_id, sent_at, partition, record_offset FROM outbox ORDER BY id"),
-            "dead_letters": rows_of(db, "SELECT topic, partition, record_offset, reason FROM dead_letter"),
-            "tables": {table: rows_of(db, f"SELECT {COLUMNS.get(table, '*')} FROM {table}") for table in TABLES[service]},
+            "outbox": rows_of(
+                db, "SELECT id, event_id, return_id, sent_at, partition, record_offset FROM outbox ORDER BY id"
+            ),
+            "dead_letters": rows_of(
+                db,
+                "SELECT CAST(record_key AS TEXT) AS return_id, topic, partition, record_offset, reason "
+                "FROM dead_letter",
+            ),
+            "tables": {
+                table: rows_of(db, f"SELECT {COLUMNS.get(table, '*')} FROM {table}") for table in TABLES[service]
+            },
             "verify": stack.get(service, "/api/audit/verify"),
         }
     finally:

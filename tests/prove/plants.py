@@ -37,7 +37,7 @@ def quarantine_event(seen, team):
 
 
 def dead_letter(seen, service):
-    row = {"topic": "support.events", "partition": 0, "record_offset": 0, "reason": "half a frame"}
+    row = {"return_id": "R-1", "topic": "support.events", "partition": 0, "record_offset": 0, "reason": "half a frame"}
     seen["services"][service]["dead_letters"].append(row)
 
 
@@ -63,7 +63,9 @@ def stray_effect(seen, team):
 def drop_event(seen, service):
     """From the log's end, so that no offset is missing: the record was never there."""
     record = seen["topics"][service][0]
-    seen["topics"][service] = [r for r in seen["topics"][service] if r["data"]["event_id"] != record["data"]["event_id"]]
+    seen["topics"][service] = [
+        r for r in seen["topics"][service] if r["data"]["event_id"] != record["data"]["event_id"]
+    ]
 
 
 def double_reaction(seen, service):
@@ -89,7 +91,7 @@ def swap_events(seen, service):
 def swap_audit_rows(seen, team):
     rows = audit_rows(seen, team, "handled")
     place = slice(COLUMN["topic"], COLUMN["partition"] + 1)
-    one, other = next((a, b) for i, a in enumerate(rows) for b in rows[i + 1:] if a[place] == b[place])
+    one, other = next((a, b) for i, a in enumerate(rows) for b in rows[i + 1 :] if a[place] == b[place])
     for name in ("return_id", "event_id", "record_offset", "summary"):
         column = COLUMN[name]
         one[column], other[column] = other[column], one[column]
@@ -231,7 +233,11 @@ def plant(good, fault, service):
 
 def each_plant():
     """(name, fault, kind, service) of every fault in every place."""
-    return [(f"{fault.__name__} in {service}", fault, kind, service) for fault, kind, services in PLANTS for service in services]
+    return [
+        (f"{fault.__name__} in {service}", fault, kind, service)
+        for fault, kind, services in PLANTS
+        for service in services
+    ]
 
 
 def missed(good):

@@ -29,7 +29,11 @@ class Progress:
         if self.terminal:
             full = int((share or 0) * BAR)
             bar = "" if share is None else f" [{'#' * full}{'.' * (BAR - full)}]"
-            print(f"\r\033[K[{now - self.began:3.0f} s]{bar} {self.title}{': ' * bool(text)}{text}"[:160], end="", flush=True)
+            print(
+                f"\r\033[K[{now - self.began:3.0f} s]{bar} {self.title}{': ' * bool(text)}{text}"[:160],
+                end="",
+                flush=True,
+            )
         elif now - self.last >= PLAIN_SECONDS:
             self.last = now
             print(f"{self.title}: {text}, {now - self.began:.0f} s so far", flush=True)
@@ -42,15 +46,27 @@ class Progress:
 
 
 def print_ledger(ledger):
-    """`again`: records that repeat an event, published so from outside, or sent twice by the service."""
-    columns = ["events", "audited", "effects", "ignored", "lost", "duplicated", "reordered", "offsets", "invariant", "stray", "chain"]
+    """ignored: records that a service took for duplicates."""
+    columns = [
+        "events",
+        "audited",
+        "effects",
+        "ignored",
+        "lost",
+        "duplicated",
+        "reordered",
+        "offsets",
+        "invariant",
+        "stray",
+        "chain",
+    ]
     assert set(KINDS) <= set(columns)
     widths = {column: max(7, len(column)) + 1 for column in columns}
     print("\n" + " " * 14 + "".join(f"{column:>{widths[column]}}" for column in columns))
     for service, line in ledger.items():
         print(f"{service:<14}" + "".join(f"{line[column]:>{widths[column]}}" for column in columns))
     outside, resent = (sum(line[name] for line in ledger.values()) for name in ("outside", "resent"))
-    print(f"\nRecords that repeat an event: {outside} published from outside, {resent} sent twice by a relay; each was ignored.")
+    print(f"\nRecords that repeat an event: {outside} published from outside, {resent} sent twice by a relay.")
 
 
 def print_findings(findings):
