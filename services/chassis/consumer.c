@@ -186,6 +186,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     }
     crash_point("during rebalance");
     rd_kafka_assign(rk, list);
+    rd_kafka_resume_partitions(rk, list); /* one that was held before is else paused for ever */
     c->commit_wanted = true;
     health_set(c->rt->health, "kafka", HEALTH_OK, "reads %d partitions", list->cnt);
 }

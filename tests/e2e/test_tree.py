@@ -35,3 +35,22 @@ def test_the_readmes_settings_table_is_the_programs():
     inside = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
     table = subprocess.run([BIN / "support", "--settings-table"], capture_output=True, text=True, check=True).stdout
     assert inside.strip() == table.strip(), "put the output of `build/release/bin/support --settings-table` in there"
+
+
+def test_a_build_that_people_run_has_no_crash_points():
+    for service in SERVICES:
+        assert b"RETURNS_CRASH_AT" not in (BIN / service).read_bytes(), service
+
+
+def test_every_test_that_the_guarantees_name_is_there():
+    """A row names a file, then the tests in it."""
+    found = 0
+    for line in (ROOT / "docs/guarantees.md").read_text().splitlines():
+        text = ""
+        for word in re.findall(r"`([^`]+)`", line):
+            if word.startswith("tests/"):
+                text = (ROOT / word).read_text()
+            elif text and re.fullmatch(r"[a-z0-9_]{8,}", word):
+                assert re.search(rf"\b{word}\(", text), f"{word} is in no such file"
+                found += 1
+    assert found > 30
