@@ -73,7 +73,7 @@ static void assert_once_each(struct world *w, int events, int copies) {
 
 /* Crashes at the point's first and second passage, one after the other, on one database. */
 static void crash_twice(struct world *w, const char *point, int copies) {
-    char at[64], group[16];
+    char at[64], group[32];
     publish_some(w, 0);
     for (int n = 1; n <= 2; n++) {
         snprintf(at, sizeof at, "%s:%d", point, n);
