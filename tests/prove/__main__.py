@@ -21,7 +21,7 @@ import report
 from stack import ROOT, SERVICES, Stack
 
 RETURNS_PER_SECOND = 150
-SECONDS_PER_KILL = 1.5
+SECONDS_PER_KILL = 1.0
 QUIET_SECONDS = 180
 RECORDED = Path(__file__).resolve().parent / "recorded.json"
 

@@ -94,13 +94,13 @@ class Load:
         wanted, unsure, tries = wanted_return(self.seed, number), False, 0
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end and not self._stop.is_set():
-            tries += 1
             try:
                 if not connection.sock:
                     connection.connect()
             except OSError:  # nothing was sent
                 self._stop.wait(0.05)
                 continue
+            tries += 1
             try:
                 status, return_id = post(connection, wanted, by_form=number % round(1 / FORM_SHARE) == 0)
             except (OSError, http.client.HTTPException):
