@@ -58,11 +58,11 @@ static const struct schema *find_type(const struct outbox *o, const char *short_
 static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id, int64_t now) {
     char text[UUID_TEXT], cause[UUID_TEXT];
     json_t *caused_by = e->caused_by ? json_string(uuid_text(*e->caused_by, cause)) : json_null();
-    return !json_object_set_new(fields, "event_id", json_string(uuid_text(id, text))) &&
+    return !json_object_set_new(fields, "caused_by", caused_by) && /* first: it is made already */
+           !json_object_set_new(fields, "event_id", json_string(uuid_text(id, text))) &&
            !json_object_set_new(fields, "return_id", json_string(e->return_id)) &&
            !json_object_set_new(fields, "version", json_integer(e->version)) &&
-           !json_object_set_new(fields, "occurred_at", json_integer(now)) &&
-           !json_object_set_new(fields, "caused_by", caused_by);
+           !json_object_set_new(fields, "occurred_at", json_integer(now));
 }
 
 verdict outbox_add(
