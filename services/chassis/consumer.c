@@ -340,7 +340,8 @@ static size_t records_decode(struct consumer *c) {
         p->taken = 0;
         while (!held_now(p, now) && p->taken < p->waiting_n && n < (size_t)c->rt->settings->batch) {
             struct failure why;
-            if (record_decode(c->rt, p->waiting[p->taken], &c->records[n], &why) != OK) {
+            struct raw raw = raw_of(p->waiting[p->taken]);
+            if (record_decode(c->rt, &raw, &c->records[n], &why) != OK) {
                 partition_hold(c, p, why.text);
                 break;
             }
