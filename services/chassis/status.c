@@ -2,6 +2,7 @@
 
 #include "chassis/dead_letter.h"
 #include "chassis/health.h"
+#include "chassis/log_accept.h"
 #include "chassis/page.h"
 
 #include <stdio.h>
@@ -150,6 +151,7 @@ const struct resource status_resources[] = {
     {.path = "/dead-letters", .page = "dead_letters.html", .get = dead_letters_get, .nav = "Dead letters"},
     {.api_path = "/api/dead-letters/{id}", .get = dead_letter_get},
     {.path = "/dead-letters/{id}/redrive", .post = dead_letter_redrive_post},
+    {.api_path = "/api/log/accept", .post = log_accept_post},
     {.api_path = "/api/audit/verify", .get = audit_verify_get},
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
     {.path = "/readyz", .api_path = "", .get = probe_readyz_get},
