@@ -25,6 +25,7 @@ enum {
     HELD_MOST_MS = 2000,
     COMMIT_AGAIN_MS = 1000,
     WATCH_MS = 1000,
+    ASSIGN_MS = 500,
     SHORT_MS = 3000, /* a new leader may not know the end at once */
     CLUSTER_SIZE = 64,
     LOST_TEXT = 200
@@ -67,6 +68,7 @@ struct consumer {
     bool check_again;  /* what was read may be another log now: brokers were away, or a topic */
     bool broken;       /* a fatal error: this handle is of no more use */
     bool assign_again; /* positions changed: tell librdkafka */
+    int64_t assign_at; /* but not before */
     bool commit_wanted, commit_under_way;
     int64_t commit_at;
     struct record *records; /* `batch` of them */
@@ -328,10 +330,12 @@ static void logs_watch(struct consumer *c) {
     ends_compare(c);
 }
 
-/* After a partition's position changed: only a new assignment makes a stopped one go on (LIBRARIES). */
+/* After a partition's position changed: only a new assignment makes a stopped one go on (LIBRARIES). librdkafka 2.0
+ * aborts when one comes while partitions of the one before are still being stopped, and does not say when they are. */
 static void assign_again(struct consumer *c) {
-    if (!c->assign_again) return;
+    if (!c->assign_again || steady_ms() < c->assign_at) return;
     c->assign_again = false;
+    c->assign_at = steady_ms() + ASSIGN_MS;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
@@ -369,6 +373,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     log_report(c);
     clusters_compare(c);
     c->assign_again = true;
+    c->assign_at = 0;
     assign_again(c);
     c->commit_wanted = true;
     health_set(c->rt->health, "kafka", HEALTH_OK, "reads %d partitions", list->cnt);
@@ -484,6 +489,7 @@ static bool held_now(const struct partition *p, int64_t now) {
  */
 static int first_wait(const struct consumer *c) {
     int64_t now = steady_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
+    if (c->assign_again && wait > ASSIGN_MS / 5) wait = ASSIGN_MS / 5;
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
         if (!p->waiting_n) continue;

@@ -93,7 +93,6 @@ def test_a_topic_made_anew_while_it_is_read(hand):
     topic = hand.topic("support.events")
     read = {p for p, n in next_offsets(hand).items() if n}
     recreate(hand, topic)
-    fill(hand, topic, 12)
     wait(lambda: read <= set(held(hand)), 40, f"sales holds the partitions {read}")
     assert_said(hand, topic)
 
