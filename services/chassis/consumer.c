@@ -356,6 +356,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     struct failure why;
     if (error != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         partitions_clear(c); /* what was not committed is not ours any more */
+        c->assign_again = false;
         crash_point("during rebalance");
         rd_kafka_assign(rk, NULL);
         if (!c->stopping)
