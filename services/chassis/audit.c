@@ -88,12 +88,13 @@ void audit_append(struct connection *c, const struct audit_row *row) {
     (void)store_run(
         c,
         "INSERT INTO audit (id, at, action, outcome, actor, return_id, event_id, event_type, topic, partition, record_offset, summary, "
-        "trace_id, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "trace_id, hash, log) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+        "COALESCE((SELECT log FROM consumer_offset WHERE topic = ? AND partition = ?), 0))",
         value_int(id), value_int(at), value_text(row->action), value_text(row->outcome), value_text(row->actor),
         value_text(row->return_id), row->event_id ? value_blob(row->event_id->bytes, 16) : nothing,
         value_text(row->event_type), value_text(row->topic), row->topic ? value_int(row->partition) : nothing,
         row->topic ? value_int(row->offset) : nothing, value_text(row->summary), value_text(row->trace_id),
-        value_blob(hash, 32));
+        value_blob(hash, 32), value_text(row->topic), value_int(row->partition));
     (void)store_run(
         c,
         "INSERT INTO audit_chain (chain, rows, head) VALUES (?, 1, ?) ON CONFLICT (chain) DO UPDATE SET rows = audit_chain.rows + 1, head = excluded.head",

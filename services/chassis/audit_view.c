@@ -15,7 +15,7 @@ static const char *filter_text(struct exchange *x, const char *name) {
     return text;
 }
 
-static int64_t filter_number(struct exchange *x, const char *name, int64_t otherwise, int64_t max) {
+int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int64_t max) {
     const char *text = filter_text(x, name);
     if (!text) return otherwise;
     int64_t n = strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
@@ -134,8 +134,8 @@ void audit_get(struct exchange *x) {
         .outcome = filter_outcome(x),
         .since = filter_moment(x, "since"),
         .until = filter_moment(x, "until"),
-        .before = filter_number(x, "before", 0, INT64_MAX),
-        .limit = (int)filter_number(x, "limit", 50, 1000)};
+        .before = page_number(x, "before", 0, INT64_MAX),
+        .limit = (int)page_number(x, "limit", 50, 1000)};
     if (exchange_problem_fields(x)) {
         audit_refuse(x);
         return;

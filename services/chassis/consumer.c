@@ -9,6 +9,7 @@
 #include "chassis/relay.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,17 +23,27 @@ enum {
     HELD_FIRST_MS = 20,
     HELD_TOLD_MS = 320,
     HELD_MOST_MS = 2000,
-    COMMIT_AGAIN_MS = 1000
+    COMMIT_AGAIN_MS = 1000,
+    WATCH_MS = 1000,
+    ASSIGN_MS = 500,
+    SHORT_MS = 3000, /* a new leader may not know the end at once */
+    CLUSTER_SIZE = 64,
+    LOST_TEXT = 200
 };
 
 /* A partition that this process owns. Records wait here until a transaction has them; only a commit takes them away. */
 struct partition {
     char topic[NAME_SIZE];
     int32_t id;
-    bool fresh;      /* no offset is stored yet */
-    bool lost;       /* the log no longer has our offset */
-    int64_t next;    /* the stored offset: all before it had their effect */
-    int64_t fetched; /* one past the last record that came */
+    bool fresh;           /* no offset is stored yet */
+    char lost[LOST_TEXT]; /* not "": why the log is not the one that was read; nothing of it is taken */
+    bool marked;          /* mark and cluster say which log it was */
+    int64_t mark;         /* fingerprint of the record just before next */
+    char cluster[CLUSTER_SIZE];
+    bool checking;       /* that record was asked for, and is compared before anything behind it is taken */
+    int64_t short_since; /* when the log was first seen to end before next; 0: it does not */
+    int64_t next;        /* the stored offset: all before it had their effect */
+    int64_t fetched;     /* one past the last record that came */
     rd_kafka_message_t **waiting;
     size_t waiting_n, waiting_size;
     size_t taken;                 /* how many of them are in the transaction at hand */
@@ -45,15 +56,19 @@ struct consumer {
     rd_kafka_queue_t *queue;
     pthread_t thread;
     bool running;
-    atomic_bool stopping;
+    atomic_bool stopping, log_accepted;
 
     pthread_mutex_t
         lock; /* guards `partitions` against consumer_partitions(); the consumer's thread alone changes it */
     struct partition *partitions;
     size_t partitions_n;
 
+    char cluster[CLUSTER_SIZE]; /* the id of the cluster at hand; "" before it is known */
+    int64_t watch_at;
+    bool check_again;  /* what was read may be another log now: brokers were away, or a topic */
     bool broken;       /* a fatal error: this handle is of no more use */
     bool assign_again; /* positions changed: tell librdkafka */
+    int64_t assign_at; /* but not before */
     bool commit_wanted, commit_under_way;
     int64_t commit_at;
     struct record *records; /* `batch` of them */
@@ -80,20 +95,32 @@ static void partitions_clear(struct consumer *c) {
     pthread_mutex_unlock(&c->lock);
 }
 
+/* From where to fetch: where the log has to be shown to be the one that was read, from its last record that was. */
+static void partition_start(struct partition *p) {
+    p->checking = p->marked && p->next > 0;
+    p->fetched = p->checking ? p->next - 1 : p->next;
+    p->short_since = 0;
+}
+
 /* Where the service's own database says to go on; an absolute offset starts fastest (LIBRARIES), so 0 for a first run.
  */
 static verdict
 partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
     struct connection *reader = store_reader(c->rt->store);
-    *p = (struct partition){.id = id};
+    *p = (struct partition){.id = id, .fresh = true};
     snprintf(p->topic, sizeof p->topic, "%s", topic);
-    p->next = store_int(
-        reader, -1, "SELECT next_offset FROM consumer_offset WHERE topic = ? AND partition = ?", value_text(topic),
-        value_int(id));
+    for (struct rows r = store_rows(
+             reader, "SELECT next_offset, mark, cluster FROM consumer_offset WHERE topic = ? AND partition = ?",
+             value_text(topic), value_int(id));
+         rows_next(&r);) {
+        p->fresh = false;
+        p->next = rows_int(&r, 0);
+        p->marked = !rows_null(&r, 1);
+        p->mark = rows_int(&r, 1);
+        snprintf(p->cluster, sizeof p->cluster, "%s", rows_text(&r, 2));
+    }
     if (store_state(reader) != OK) return fail(why, FATAL, "%s", store_error(reader));
-    p->fresh = p->next < 0;
-    if (p->fresh) p->next = 0;
-    p->fetched = p->next;
+    partition_start(p);
     return OK;
 }
 
@@ -106,7 +133,6 @@ static verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_
             free(all);
             return v;
         }
-        list->elems[i].offset = all[i].next;
     }
     partitions_clear(c);
     pthread_mutex_lock(&c->lock);
@@ -163,6 +189,165 @@ static verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
     return OK;
 }
 
+static void partition_drop(struct consumer *c, struct partition *p) {
+    partition_resume(c, p);
+    pthread_mutex_lock(&c->lock);
+    for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
+    p->waiting_n = p->taken = 0;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* --- Whether the log is still the one that was read */
+
+static int64_t mark_of(const rd_kafka_message_t *m) {
+    uint64_t hash = 14695981039346656037u ^ (uint64_t)rd_kafka_message_timestamp(m, NULL);
+    const unsigned char *key = m->key, *value = m->payload;
+    for (size_t i = 0; i < m->key_len; i++) hash = (hash ^ key[i]) * 1099511628211u;
+    hash = (hash ^ 0xff) * 1099511628211u;
+    for (size_t i = 0; i < m->len; i++) hash = (hash ^ value[i]) * 1099511628211u;
+    return (int64_t)hash;
+}
+
+/* Names the partitions of the first topic that is held, why, and what ends it. */
+static void log_report(struct consumer *c) {
+    const struct partition *first = NULL;
+    struct buffer ids = BUFFER(200);
+    int n = 0, others = 0;
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!*p->lost) continue;
+        if (!first) first = p;
+        if (strcmp(p->topic, first->topic) != 0)
+            others++;
+        else
+            buffer_format(&ids, n++ ? ",%d" : "%d", p->id);
+    }
+    char more[40] = "";
+    if (others) snprintf(more, sizeof more, " (and %d of other topics)", others);
+    if (first)
+        health_set(
+            c->rt->health, "log", HEALTH_FAILED,
+            "%.150s[%s]%s is not the log that was read: %s. It is held; nothing is skipped. Decide where to go on: ./returns accept-log %s %.150s%s%s --from beginning (or: end, here)",
+            first->topic, ids.data ? ids.data : "", more, first->lost, c->rt->settings->service, first->topic,
+            n == 1 ? "/" : "", n == 1 ? ids.data : "");
+    else
+        health_set(c->rt->health, "log", HEALTH_OK, "is the one that was read");
+    buffer_free(&ids);
+}
+
+__attribute__((format(printf, 3, 4))) static void
+partition_lose(struct consumer *c, struct partition *p, const char *format, ...) {
+    if (*p->lost) return;
+    partition_drop(c, p);
+    va_list arguments;
+    va_start(arguments, format);
+    pthread_mutex_lock(&c->lock);
+    vsnprintf(p->lost, sizeof p->lost, format, arguments);
+    pthread_mutex_unlock(&c->lock);
+    va_end(arguments);
+    c->assign_again = true;
+    log_report(c);
+}
+
+/* The first record after a start is the last one of before. True: it was, and has had its effect. */
+static bool log_compare(struct consumer *c, struct partition *p, const rd_kafka_message_t *m) {
+    if (!p->checking) return false;
+    p->checking = false;
+    if (m->offset == p->next - 1 && mark_of(m) == p->mark) {
+        p->fetched = p->next;
+        return true;
+    }
+    partition_lose(
+        c, p,
+        "the record at offset %lld is another one than was read there (the topic was made anew, or this is another cluster)",
+        (long long)p->next - 1);
+    return true;
+}
+
+static void clusters_compare(struct consumer *c) {
+    char *id = rd_kafka_clusterid(c->rk, 0);
+    if (id) snprintf(c->cluster, sizeof c->cluster, "%s", id);
+    if (id) rd_kafka_mem_free(c->rk, id);
+    for (size_t i = 0; *c->cluster && i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        if (*p->cluster && strcmp(p->cluster, c->cluster) != 0)
+            partition_lose(c, p, "this is the cluster %s; it was read on %s", c->cluster, p->cluster);
+    }
+}
+
+/* A log that ends before our place answers a fetch just there with nothing, as an idle one does. */
+static void ends_compare(struct consumer *c) {
+    int64_t now = steady_ms(), low, end;
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        if (*p->lost || rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end) || end < 0 || end >= p->next)
+            p->short_since = 0;
+        else if (!p->short_since)
+            p->short_since = now;
+        else if (now - p->short_since >= SHORT_MS)
+            partition_lose(
+                c, p, "it ends at %lld, before offset %lld (it was cut, or made anew)", (long long)end,
+                (long long)p->next);
+    }
+}
+
+static void partitions_check_again(struct consumer *c) {
+    c->check_again = false;
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        if (*p->lost || !p->marked) continue;
+        partition_drop(c, p);
+        partition_start(p);
+        c->assign_again = true;
+    }
+}
+
+/* Somebody decided: the database says where to go on. */
+static void partitions_accept(struct consumer *c) {
+    struct failure why;
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i], again;
+        if (!*p->lost) continue;
+        if (partition_init(c, &again, p->topic, p->id, &why) != OK) {
+            service_end(why.text);
+            return;
+        }
+        pthread_mutex_lock(&c->lock);
+        free(p->waiting);
+        *p = again;
+        pthread_mutex_unlock(&c->lock);
+    }
+    c->assign_again = true;
+    log_report(c);
+}
+
+static void logs_watch(struct consumer *c) {
+    if (c->check_again) partitions_check_again(c);
+    if (atomic_exchange(&c->log_accepted, false)) partitions_accept(c);
+    if (steady_ms() < c->watch_at) return;
+    c->watch_at = steady_ms() + WATCH_MS;
+    clusters_compare(c);
+    ends_compare(c);
+}
+
+/* After a partition's position changed: only a new assignment makes a stopped one go on (LIBRARIES). librdkafka 2.0
+ * aborts when one comes while partitions of the one before are still being stopped, and does not say when they are. */
+static void assign_again(struct consumer *c) {
+    if (!c->assign_again || steady_ms() < c->assign_at) return;
+    c->assign_again = false;
+    c->assign_at = steady_ms() + ASSIGN_MS;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!*p->lost) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
+    }
+    rd_kafka_assign(c->rk, list);
+    rd_kafka_resume_partitions(c->rk, list); /* one that was held before is else paused for ever */
+    rd_kafka_topic_partition_list_destroy(list);
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].held_for) partition_pause(c, &c->partitions[i]);
+}
+
 /* --- What librdkafka calls, inside rd_kafka_consumer_poll() on the consumer's thread */
 
 static void
@@ -171,6 +356,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     struct failure why;
     if (error != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         partitions_clear(c); /* what was not committed is not ours any more */
+        c->assign_again = false;
         crash_point("during rebalance");
         rd_kafka_assign(rk, NULL);
         if (!c->stopping)
@@ -185,8 +371,11 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
         return;
     }
     crash_point("during rebalance");
-    rd_kafka_assign(rk, list);
-    rd_kafka_resume_partitions(rk, list); /* one that was held before is else paused for ever */
+    log_report(c);
+    clusters_compare(c);
+    c->assign_again = true;
+    c->assign_at = 0;
+    assign_again(c);
     c->commit_wanted = true;
     health_set(c->rt->health, "kafka", HEALTH_OK, "reads %d partitions", list->cnt);
 }
@@ -196,6 +385,7 @@ static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) 
     char fatal[300];
     if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         c->commit_wanted = true; /* its success will say that Kafka is back */
+        c->check_again = true;
         health_set(c->rt->health, "kafka", HEALTH_WAITING, "waiting for Kafka at %s: %s", c->rt->settings->kafka, text);
     } else if (error == RD_KAFKA_RESP_ERR__FATAL) {
         rd_kafka_fatal_error(rk, fatal, sizeof fatal);
@@ -238,37 +428,22 @@ static void commit_positions(struct consumer *c) {
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* After a partition's position changed: only a new assignment makes a stopped one go on (LIBRARIES). */
-static void assign_again(struct consumer *c) {
-    if (!c->assign_again) return;
-    c->assign_again = false;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
-        if (!p->lost) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
-    }
-    rd_kafka_assign(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].held_for) partition_pause(c, &c->partitions[i]);
-}
-
 /* --- Reading */
 
-/* The log has no such offset. On a first run that means that it begins later; otherwise somebody must decide. */
+/* The log has no such offset. On a first run that means that it begins later; so it does when all that was read, and
+ * nothing else, was deleted; otherwise somebody must decide. */
 static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
     struct partition *p = partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
-    if (!p || p->lost) return;
+    if (!p || *p->lost) return;
+    c->assign_again = true;
     if (p->fresh && p->fetched == 0) {
         p->fetched = RD_KAFKA_OFFSET_BEGINNING;
+    } else if (p->checking) {
+        p->checking = false;
+        p->fetched = p->next;
     } else {
-        p->lost = true;
-        health_set(
-            c->rt->health, "log", HEALTH_FAILED,
-            "%s/%d no longer has offset %lld (it was truncated, or made anew): reading of this partition is held; nothing is skipped",
-            p->topic, p->id, (long long)p->next);
+        partition_lose(c, p, "it no longer has offset %lld (it was truncated, or made anew)", (long long)p->next);
     }
-    c->assign_again = true;
 }
 
 static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
@@ -276,6 +451,7 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
     switch (m->err) {
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: offset_lost(c, m); break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        c->check_again = true;
         health_set(
             c->rt->health, "kafka", HEALTH_WAITING,
             "waiting for the topic %s, which its owner makes when it first starts", rd_kafka_topic_name(m->rkt));
@@ -290,16 +466,16 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
     if (!m) return false;
     struct partition *p = m->err ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
-    if (m->err)
-        take_error(c, m);
-    else
-        metric_add(METRIC_events_consumed, 1);
+    if (m->err) take_error(c, m);
     /* Below `fetched`: a second copy of a fetch. Not kept for want of memory: fetched again. */
-    if (p && m->offset >= p->fetched) {
+    if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m)) {
         pthread_mutex_lock(&c->lock);
         verdict v = partition_add(p, m);
         pthread_mutex_unlock(&c->lock);
-        if (v == OK) return true;
+        if (v == OK) {
+            metric_add(METRIC_events_consumed, 1);
+            return true;
+        }
         c->assign_again = true;
     }
     rd_kafka_message_destroy(m);
@@ -314,6 +490,7 @@ static bool held_now(const struct partition *p, int64_t now) {
  */
 static int first_wait(const struct consumer *c) {
     int64_t now = steady_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
+    if (c->assign_again && wait > ASSIGN_MS / 5) wait = ASSIGN_MS / 5;
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
         if (!p->waiting_n) continue;
@@ -340,7 +517,8 @@ static size_t records_decode(struct consumer *c) {
         p->taken = 0;
         while (!held_now(p, now) && p->taken < p->waiting_n && n < (size_t)c->rt->settings->batch) {
             struct failure why;
-            if (record_decode(c->rt, p->waiting[p->taken], &c->records[n], &why) != OK) {
+            struct raw raw = raw_of(p->waiting[p->taken]);
+            if (record_decode(c->rt, &raw, &c->records[n], &why) != OK) {
                 partition_hold(c, p, why.text);
                 break;
             }
@@ -351,16 +529,20 @@ static size_t records_decode(struct consumer *c) {
 }
 
 /* Moves the offset only from where this process left it: a second owner of the partition is noticed here. */
-static bool offset_move(struct connection *conn, const struct partition *p) {
-    int64_t next = p->waiting[p->taken - 1]->offset + 1;
+static bool offset_move(const struct consumer *c, struct connection *conn, const struct partition *p) {
+    const rd_kafka_message_t *last = p->waiting[p->taken - 1];
+    struct value cluster = value_text(*c->cluster ? c->cluster : NULL);
     if (p->fresh)
         return store_run(
                    conn,
-                   "INSERT INTO consumer_offset (topic, partition, next_offset) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                   value_text(p->topic), value_int(p->id), value_int(next)) == 1;
+                   "INSERT INTO consumer_offset (topic, partition, next_offset, mark, cluster) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                   value_text(p->topic), value_int(p->id), value_int(last->offset + 1), value_int(mark_of(last)),
+                   cluster) == 1;
     return store_run(
-               conn, "UPDATE consumer_offset SET next_offset = ? WHERE topic = ? AND partition = ? AND next_offset = ?",
-               value_int(next), value_text(p->topic), value_int(p->id), value_int(p->next)) == 1;
+               conn,
+               "UPDATE consumer_offset SET next_offset = ?, mark = ?, cluster = COALESCE(?, cluster) WHERE topic = ? AND partition = ? AND next_offset = ?",
+               value_int(last->offset + 1), value_int(mark_of(last)), cluster, value_text(p->topic), value_int(p->id),
+               value_int(p->next)) == 1;
 }
 
 static verdict records_commit(struct consumer *c, size_t n, struct failure *why) {
@@ -368,7 +550,7 @@ static verdict records_commit(struct consumer *c, size_t n, struct failure *why)
     for (size_t i = 0; i < n; i++) record_apply(c->rt, conn, &c->records[i]);
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
-        if (!p->taken || offset_move(conn, p) || store_state(conn) != OK) continue;
+        if (!p->taken || offset_move(c, conn, p) || store_state(conn) != OK) continue;
         store_rollback(conn);
         return fail(
             why, FATAL, "another process moved the offset of %s/%d past %lld", p->topic, p->id, (long long)p->next);
@@ -383,7 +565,10 @@ static void partitions_advance(struct consumer *c) {
         struct partition *p = &c->partitions[i];
         if (!p->taken) continue;
         p->next = p->waiting[p->taken - 1]->offset + 1;
+        p->mark = mark_of(p->waiting[p->taken - 1]);
+        p->marked = true;
         p->fresh = false;
+        snprintf(p->cluster, sizeof p->cluster, "%s", c->cluster);
         for (size_t k = 0; k < p->taken; k++) rd_kafka_message_destroy(p->waiting[k]);
         p->waiting_n -= p->taken;
         memmove(p->waiting, p->waiting + p->taken, p->waiting_n * sizeof *p->waiting);
@@ -469,7 +654,7 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     c->rk = rk;
     c->queue = rd_kafka_queue_get_consumer(rk);
     pthread_mutex_unlock(&c->lock);
-    c->broken = c->assign_again = c->commit_wanted = c->commit_under_way = false;
+    c->broken = c->assign_again = c->check_again = c->commit_wanted = c->commit_under_way = false;
     health_set(c->rt->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->rt->settings->kafka);
     return subscribe(c, why);
 }
@@ -505,6 +690,7 @@ static void *consumer_run(void *consumer) {
         take_what_is_there(c);
         if (c->broken) consumer_reopen(c);
         if (c->stopping || !c->rk) break;
+        logs_watch(c);
         handle_waiting(c);
         commit_positions(c);
         assign_again(c);
@@ -533,6 +719,11 @@ void consumer_wake(struct consumer *c) {
     pthread_mutex_unlock(&c->lock);
 }
 
+void consumer_log_accepted(struct consumer *c) {
+    c->log_accepted = true;
+    consumer_wake(c);
+}
+
 void consumer_stop(struct consumer **out) {
     struct consumer *c = *out;
     if (!c) return;
@@ -558,9 +749,10 @@ json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
         if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end)) end = -1;
         json_array_append_new(
             all, json_pack(
-                     "{s:s, s:i, s:I, s:o, s:o}", "topic", p->topic, "partition", p->id, "next", (json_int_t)p->next,
-                     "end", end < 0 ? json_null() : json_integer(end), "lag",
-                     end < 0 ? json_null() : json_integer(end > p->next ? end - p->next : 0)));
+                     "{s:s, s:i, s:I, s:o, s:o, s:s?}", "topic", p->topic, "partition", p->id, "next",
+                     (json_int_t)p->next, "end", end < 0 ? json_null() : json_integer(end), "lag",
+                     end < 0 ? json_null() : json_integer(end > p->next ? end - p->next : 0), "held",
+                     *p->lost ? p->lost : NULL));
         int64_t at = p->waiting_n ? rd_kafka_message_timestamp(p->waiting[0], NULL) : now;
         if (now - at > oldest) oldest = now - at;
     }

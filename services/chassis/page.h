@@ -8,6 +8,9 @@ void page_add_moment(
     json_t *object, const char *from, const char *name);            /* "2026-11-21 09:28:51" of an RFC 3339 member */
 void page_add_tone(json_t *object, const char *from);               /* "tone": ok, wait or bad, by a state or outcome */
 bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read; answered with 503 */
+/* A whole number from 1 to max in the query; otherwise: it is not there. What is none becomes a field of the problem.
+ */
+int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int64_t max);
 json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms); /* none where nothing is subscribed to */
 
 /* The functions behind status_resources. */

@@ -88,8 +88,8 @@ void probe_metrics_get(struct exchange *x) {
         &text, "returns_outbox_depth", "Events that were decided and are not published yet", NULL,
         (double)store_int(reader, 0, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL"));
     metrics_gauge(
-        &text, "returns_dead_letters", "Records in quarantine", NULL,
-        (double)store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter"));
+        &text, "returns_dead_letters", "Records in quarantine that were not redriven", NULL,
+        (double)store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'"));
     metrics_gauge(
         &text, "returns_uptime_seconds", "Time since the start", NULL, (double)(clock_ms() - rt->started_at) / 1000);
     metrics_gauge(&text, "process_resident_memory_bytes", "Resident memory", NULL, resident_bytes());

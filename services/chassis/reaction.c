@@ -1,6 +1,7 @@
 #include "chassis/reaction.h"
 
 #include "chassis/codec.h"
+#include "chassis/dead_letter.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 #include "chassis/registry.h"
@@ -23,28 +24,41 @@ struct reaction_private {
 
 /* --- Decoding */
 
+struct raw raw_of(const rd_kafka_message_t *m) {
+    struct raw raw = {
+        .topic = rd_kafka_topic_name(m->rkt),
+        .partition = m->partition,
+        .offset = m->offset,
+        .key = m->key,
+        .key_n = m->key_len,
+        .value = m->payload,
+        .value_n = m->len};
+    if (rd_kafka_message_headers(m, &raw.headers)) raw.headers = NULL;
+    return raw;
+}
+
 static void read_place(const struct runtime *rt, struct record *r) {
-    const rd_kafka_message_t *m = r->message;
-    const char *topic = rd_kafka_topic_name(m->rkt), *namespace = rt->settings->namespace;
+    const struct raw *raw = &r->raw;
+    const char *topic = raw->topic, *namespace = rt->settings->namespace;
     r->event.topic = topic;
-    r->event.partition = m->partition;
-    r->event.offset = m->offset;
+    r->event.partition = raw->partition;
+    r->event.offset = raw->offset;
     if (*namespace) topic += strlen(namespace) + 1;
     snprintf(r->source, sizeof r->source, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
     r->event.source = r->source;
     /* The key is the return's id; should it be something else, the audit row goes without one. */
-    if (!m->key || m->key_len >= sizeof r->key || !utf8_valid(m->key, m->key_len) || memchr(m->key, 0, m->key_len))
+    if (!raw->key || raw->key_n >= sizeof r->key || !utf8_valid(raw->key, raw->key_n) ||
+        memchr(raw->key, 0, raw->key_n))
         return;
-    memcpy(r->key, m->key, m->key_len);
+    memcpy(r->key, raw->key, raw->key_n);
     r->event.return_id = r->key;
 }
 
 /* The header's text, or "" when it is absent or does not fit. */
 static void read_header(const struct record *r, const char *name, char *out, size_t size) {
-    rd_kafka_headers_t *headers;
     const void *value = NULL;
     size_t n = 0;
-    if (!rd_kafka_message_headers(r->message, &headers)) rd_kafka_header_get_last(headers, name, &value, &n);
+    if (r->raw.headers) rd_kafka_header_get_last(r->raw.headers, name, &value, &n);
     if (!value || n >= size || memchr(value, 0, n)) n = 0;
     if (n) memcpy(out, value, n);
     out[n] = '\0';
@@ -90,7 +104,7 @@ static verdict read_value(const struct runtime *rt, struct record *r) {
     const void *body;
     size_t n;
     const struct schema *schema;
-    verdict v = frame_read(r->message->payload, r->message->len, &id, &body, &n, &r->why);
+    verdict v = frame_read(r->raw.value, r->raw.value_n, &id, &body, &n, &r->why);
     if (v != OK) return v;
     v = registry_schema(rt->registry, id, &schema, &r->why);
     if (v != OK) return v;
@@ -99,9 +113,8 @@ static verdict read_value(const struct runtime *rt, struct record *r) {
     return v == OK ? read_common(r) : v;
 }
 
-verdict
-record_decode(const struct runtime *rt, const rd_kafka_message_t *message, struct record *out, struct failure *why) {
-    *out = (struct record){.message = message};
+verdict record_decode(const struct runtime *rt, const struct raw *raw, struct record *out, struct failure *why) {
+    *out = (struct record){.raw = *raw};
     read_place(rt, out);
     read_headers(out);
     out->state = read_value(rt, out);
@@ -143,62 +156,31 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
 
 /* --- Applying */
 
-static void audit_record(
-    struct connection *c, const struct record *r, const char *outcome, const char *action, const char *summary) {
-    char trace[TRACE_ID];
+/* By hand there is no place in a topic: that one's row is the quarantine's. */
+static void
+audit_record(struct connection *c, struct record *r, const char *outcome, const char *action, const char *summary) {
+    char trace[TRACE_ID], redriven[SUMMARY_MAX + 500];
+    snprintf(
+        redriven, sizeof redriven, "redriven from %s[%d]@%lld: %s", r->raw.topic, r->raw.partition,
+        (long long)r->raw.offset, summary);
+    r->outcome = outcome;
     audit_append(
         c, &(struct audit_row){
                .action = action,
                .outcome = outcome,
-               .actor = r->source,
+               .actor = r->redriven_by ? r->redriven_by : r->source,
                .return_id = r->event.return_id,
                .event_id = r->has_id ? &r->event.id : NULL,
                .event_type = r->event.type,
-               .topic = r->event.topic,
+               .topic = r->redriven_by ? NULL : r->event.topic,
                .partition = r->event.partition,
                .offset = r->event.offset,
-               .summary = summary,
+               .summary = r->redriven_by ? redriven : summary,
                .trace_id = trace_id(r->trace, trace)});
 }
 
-/* Values are text where they are UTF-8, else {"hex":…}. NULL: out of memory. */
-static char *headers_json(const rd_kafka_message_t *m) {
-    json_t *all = json_array();
-    rd_kafka_headers_t *headers;
-    const char *name;
-    const void *value;
-    size_t n;
-    bool whole = all != NULL;
-    for (size_t i = 0;
-         whole && !rd_kafka_message_headers(m, &headers) && !rd_kafka_header_get_all(headers, i, &name, &value, &n);
-         i++) {
-        bool is_text = !value || utf8_valid(value, n);
-        struct buffer hex = BUFFER(2 * EVENT_BYTES_MAX);
-        if (!is_text) buffer_hex(&hex, value, n);
-        json_t *shown = !value    ? json_null()
-                        : is_text ? json_stringn(value, n)
-                                  : json_pack("{s:s}", "hex", hex.data ? hex.data : "");
-        whole = !hex.failed && !json_array_append_new(all, json_pack("[s, o]", name, shown));
-        buffer_free(&hex);
-    }
-    char *text = whole ? json_dumps(all, JSON_COMPACT) : NULL;
-    json_decref(all);
-    return text;
-}
-
-static void quarantine(struct connection *c, const struct record *r, const char *reason) {
-    const rd_kafka_message_t *m = r->message;
-    char *headers = headers_json(m);
-    if (!headers) {
-        store_spoil(c, RETRY, "could not keep a record's headers: out of memory");
-        return;
-    }
-    (void)store_run(
-        c,
-        "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        value_int(clock_ms()), value_text(r->event.topic), value_int(m->partition), value_int(m->offset),
-        value_blob(m->key, m->key_len), value_text(headers), value_blob(m->payload, m->len), value_text(reason));
-    free(headers);
+static void quarantine(struct connection *c, struct record *r, const char *reason) {
+    dead_letter_add(c, &r->raw, r->trace, reason);
     audit_record(c, r, "quarantined", "quarantine", reason);
     metric_add(METRIC_events_quarantined, 1);
     char trace[TRACE_ID];
@@ -223,9 +205,8 @@ static bool first_time(struct connection *c, const struct uuid *id) {
 }
 
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
-static verdict handle(
-    const struct runtime *rt, struct connection *c, const struct record *r, const struct handler *h,
-    struct failure *why) {
+static verdict
+handle(const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
     struct reaction_private private = {.rt = rt, .outcome = "handled", .action = "handle"};
     struct reaction reaction = {&r->event, c, &private};
     _Alignas(max_align_t) char fields[1024];
@@ -240,34 +221,42 @@ static verdict handle(
     return v;
 }
 
-static void
-handle_or_quarantine(const struct runtime *rt, struct connection *c, const struct record *r, const struct handler *h) {
-    struct failure why;
+/* REJECT: nothing of it is left. Errors of the database are sticky. */
+static verdict handle_once(
+    const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
     store_savepoint(c);
     if (!first_time(c, &r->event.id)) {
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
         metric_add(METRIC_events_duplicate, 1);
     } else {
-        verdict v = handle(rt, c, r, h, &why);
-        if (v == RETRY || v == FATAL) store_spoil(c, v, why.text); /* not the event's fault: nothing is kept */
-        if (store_state(c) == RETRY || store_state(c) == FATAL) return;
+        verdict v = handle(rt, c, r, h, why);
+        if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
+        if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;
         if (v == REJECT) {
             store_undo(c);
-            quarantine(c, r, why.text);
-            return;
+            return REJECT;
         }
     }
     store_release(c);
+    return OK;
 }
 
-void record_apply(const struct runtime *rt, struct connection *c, const struct record *r) {
-    const struct handler *h = r->state == OK ? handler_of(rt->service, r->event.type) : NULL;
-    if (h) {
-        handle_or_quarantine(rt, c, r, h);
-    } else if (r->state == OK) {
-        audit_record(c, r, "skipped", "skip", "an event of no concern to this service");
-        metric_add(METRIC_events_skipped, 1);
-    } else {
-        quarantine(c, r, r->why.text);
-    }
+static verdict apply(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
+    if (r->state != OK) return fail(why, REJECT, "%s", r->why.text);
+    const struct handler *h = handler_of(rt->service, r->event.type);
+    if (h) return handle_once(rt, c, r, h, why);
+    audit_record(c, r, "skipped", "skip", "an event of no concern to this service");
+    metric_add(METRIC_events_skipped, 1);
+    return OK;
+}
+
+void record_apply(const struct runtime *rt, struct connection *c, struct record *r) {
+    struct failure why;
+    if (apply(rt, c, r, &why) == REJECT) quarantine(c, r, why.text);
+}
+
+verdict record_redrive(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
+    verdict v = apply(rt, c, r, why);
+    if (v == REJECT) audit_record(c, r, "refused", "redrive", why->text);
+    return v;
 }

@@ -1,6 +1,6 @@
 /* reaction: what becomes of one record: decoded, then applied in a transaction: its handler's effect, or a note that it
- * was seen before or is of no concern, or its quarantine; in each case with one audit row. The consumer's thread only.
- */
+ * was seen before or is of no concern, or its quarantine; in each case with one audit row. Any thread; one at a time
+ * has the transaction. */
 #pragma once
 
 #include "chassis/failure.h"
@@ -8,20 +8,38 @@
 
 #include <librdkafka/rdkafka.h>
 
+/* A record's bytes, as they came from Kafka or as dead_letter keeps them. */
+struct raw {
+    const char *topic;
+    int32_t partition;
+    int64_t offset;
+    const void *key, *value; /* NULL: none */
+    size_t key_n, value_n;
+    rd_kafka_headers_t *headers; /* NULL: none */
+};
+struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message */
+
 struct record {
-    const rd_kafka_message_t *message; /* the consumer's */
-    struct event event;                /* filled as far as the record could be read */
+    struct raw raw;     /* the caller's */
+    struct event event; /* filled as far as the record could be read */
     json_t *data;
     bool has_id;
     char source[256], source_url[512], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
+    const char *redriven_by; /* who asked for its redrive; NULL: it came from the topic */
+    const char *outcome;     /* what its audit row says */
 };
 
 /* RETRY: its schema cannot be had yet; *out is empty then. OK otherwise, also for what will be quarantined. */
 MUST_CHECK verdict
-record_decode(const struct runtime *rt, const rd_kafka_message_t *message, struct record *out, struct failure *why);
+record_decode(const struct runtime *rt, const struct raw *raw, struct record *out, struct failure *why);
 void record_free(struct record *record);
 
 /* In the caller's transaction; a failure of the database is sticky there. */
-void record_apply(const struct runtime *rt, struct connection *c, const struct record *record);
+void record_apply(const struct runtime *rt, struct connection *c, struct record *record);
+
+/* The same for a dead letter, audited as done by hand. REJECT: it still cannot have its effect; nothing of it is left.
+ */
+MUST_CHECK verdict
+record_redrive(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);

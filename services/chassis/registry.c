@@ -480,6 +480,18 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
     return v;
 }
 
+void registry_ask_again(struct registry *r, int32_t id) {
+    pthread_mutex_lock(&r->lock);
+    struct task *t = task_find(r, NULL, id);
+    bool wake = t && t->state.kind == REJECT && !t->in_flight;
+    if (wake) {
+        t->state.kind = RETRY;
+        t->due_at = 0;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (wake) curl_multi_wakeup(r->multi);
+}
+
 void registry_publish(struct registry *r, const char *subject, const char *text, size_t n) {
     char *name = strdup(subject);
     pthread_mutex_lock(&r->lock);

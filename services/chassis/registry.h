@@ -34,6 +34,9 @@ void registry_stop(struct registry **r); /* within 200 ms even while a request h
  * unknown_id_ms), or what it knows cannot be read. *out lives as long as the registry. */
 MUST_CHECK verdict registry_schema(struct registry *r, int32_t id, const struct schema **out, struct failure *why);
 
+/* Takes back a rejection of that id: somebody may have registered it since. */
+void registry_ask_again(struct registry *r, int32_t id);
+
 /* Sees to it that the text (which must outlive the registry; the file's own bytes) is registered under subject, with
  * FULL_TRANSITIVE set before its first version. Idempotent. */
 void registry_publish(struct registry *r, const char *subject, const char *text, size_t n);

@@ -2,6 +2,7 @@
 
 #include "chassis/codec.h"
 #include "chassis/crash.h"
+#include "chassis/dead_letter.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -28,7 +29,7 @@ struct delivered {
 
 struct relay {
     struct relay_options o;
-    char topic[NAME_SIZE];
+    char topic[NAME_SIZE], dead_letters[NAME_SIZE];
     struct own_type {
         const char *type; /* full name; lives with the outbox */
         char subject[2 * NAME_SIZE];
@@ -97,6 +98,9 @@ static verdict producer_open(struct relay *r, struct failure *why) {
         {"enable.idempotence", "true"},
         {"acks", "all"},
         {"linger.ms", "1"},
+        /* A dead letter may be larger than an event of our own. */
+        {"message.max.bytes", "9000000"},
+        {"queue.buffering.max.kbytes", "32768"},
         /* Never given up by time: a message that timed out would let a later one of its return overtake it. */
         {"message.timeout.ms", "0"},
         {0}};
@@ -130,7 +134,10 @@ static void producer_close(struct relay *r) {
 static void ask_for_topic(struct relay *r) {
     static const struct property config[] = {{"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {0}};
     struct failure why;
-    r->topic_ready = kafka_ensure_topic(r->producer, r->topic, PARTITIONS, config, ASK_MS, &why) == OK;
+    static const struct property letters[] = {
+        {"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {"max.message.bytes", "9000000"}, {0}};
+    r->topic_ready = kafka_ensure_topic(r->producer, r->topic, PARTITIONS, config, ASK_MS, &why) == OK &&
+                     kafka_ensure_topic(r->producer, r->dead_letters, PARTITIONS, letters, ASK_MS, &why) == OK;
     if (r->topic_ready)
         health_set(r->o.health, "kafka producer", HEALTH_OK, "publishes to %s", r->topic);
     else
@@ -187,6 +194,53 @@ static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *
     return headers;
 }
 
+/* False when the producer takes no more for now. The headers are its own when it took the record. */
+static bool
+produce(struct relay *r, const char *topic, const struct raw *raw, rd_kafka_headers_t *headers, int64_t outbox_row) {
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        r->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(raw->key, raw->key_n),
+        RD_KAFKA_V_VALUE((void *)raw->value, raw->value_n), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *)(intptr_t)outbox_row), RD_KAFKA_V_END);
+    if (!error) return true;
+    rd_kafka_headers_destroy(headers);
+    if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        log_line(LOG_WARNING, "could not hand an event to the producer", "reason", rd_kafka_err2str(error), NULL);
+        r->failed = true;
+    }
+    return false;
+}
+
+static void header_add(rd_kafka_headers_t *headers, const char *name, const char *text) {
+    rd_kafka_header_add(headers, name, -1, text, -1);
+}
+
+/* As it came, and in headers why it is here and where it stood. One that no topic would take goes without its bytes. */
+static bool send_dead_letter(struct relay *r, struct connection *c, int64_t outbox_row, int64_t id) {
+    struct dead_letter letter;
+    struct failure why;
+    char number[24];
+    bool sent = false;
+    if (dead_letter_read(c, id, &letter, &why) == OK) {
+        rd_kafka_headers_t *headers = rd_kafka_headers_copy(letter.raw.headers);
+        header_add(headers, "dead-letter.reason", letter.reason);
+        header_add(headers, "dead-letter.service", r->o.settings->service);
+        header_add(headers, "dead-letter.topic", letter.raw.topic);
+        header_add(headers, "dead-letter.partition", log_number(number, letter.raw.partition));
+        header_add(headers, "dead-letter.offset", log_number(number, letter.raw.offset));
+        struct raw raw = letter.raw;
+        if (raw.value_n + raw.key_n > DEAD_LETTER_BYTES_MAX) {
+            header_add(headers, "dead-letter.omitted-bytes", log_number(number, (long long)raw.value_n));
+            raw.value = NULL, raw.value_n = 0;
+        }
+        sent = produce(r, r->dead_letters, &raw, headers, outbox_row);
+    } else {
+        log_line(LOG_WARNING, "could not publish a dead letter", "reason", why.text, NULL);
+        r->failed = true;
+    }
+    dead_letter_free(&letter);
+    return sent;
+}
+
 /* False when the producer takes no more for now. */
 static bool send_row(struct relay *r, const struct rows *row) {
     const struct own_type *type = type_of(r, rows_text(row, 2));
@@ -203,19 +257,10 @@ static bool send_row(struct relay *r, const struct rows *row) {
     frame_write(&record, type->schema_id);
     buffer_bytes(&record, body, body_n);
     if (record.failed) return false; /* without memory it would be sent without its value */
-    rd_kafka_headers_t *headers = headers_of(r, row);
-    rd_kafka_resp_err_t error = rd_kafka_producev(
-        r->producer, RD_KAFKA_V_TOPIC(r->topic), RD_KAFKA_V_KEY(key, strlen(key)),
-        RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *)(intptr_t)rows_int(row, 0)), RD_KAFKA_V_END);
+    struct raw raw = {.key = key, .key_n = strlen(key), .value = record.data, .value_n = record.length};
+    bool sent = produce(r, r->topic, &raw, headers_of(r, row), rows_int(row, 0));
     buffer_free(&record);
-    if (!error) return true;
-    rd_kafka_headers_destroy(headers);
-    if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-        log_line(LOG_WARNING, "could not hand an event to the producer", "reason", rd_kafka_err2str(error), NULL);
-        r->failed = true;
-    }
-    return false;
+    return sent;
 }
 
 static void send_waiting(struct relay *r) {
@@ -223,10 +268,12 @@ static void send_waiting(struct relay *r) {
     struct connection *c = store_reader(r->o.store);
     struct rows row = store_rows(
         c,
-        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
+        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
         value_int(r->last_row), value_int(WINDOW - r->in_flight));
     while (rows_next(&row)) {
-        if (!send_row(r, &row)) break;
+        bool sent =
+            rows_null(&row, 7) ? send_row(r, &row) : send_dead_letter(r, c, rows_int(&row, 0), rows_int(&row, 7));
+        if (!sent) break;
         r->last_row = rows_int(&row, 0);
         r->in_flight++;
     }
@@ -297,6 +344,8 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "%s.events", o->settings->service);
     settings_scoped(o->settings, name, r->topic, sizeof r->topic);
+    snprintf(name, sizeof name, "%s.dead-letters", o->settings->service);
+    settings_scoped(o->settings, name, r->dead_letters, sizeof r->dead_letters);
     verdict v = producer_open(r, why); /* a wrong -X property is said at the start */
     if (v != OK) return v;
     outbox_each(o->outbox, add_type, r);

@@ -29,6 +29,7 @@ static atomic_bool ended; /* by service_end() */
 static size_t migrations_collect(struct migration m[MIGRATIONS_MAX]) {
     size_t n = 0;
     m[n++] = (struct migration){"chassis", 1, asset_find("tables.sql")->bytes};
+    m[n++] = (struct migration){"chassis", 2, asset_find("tables.2.sql")->bytes};
     for (int version = 1; n < MIGRATIONS_MAX; version++) {
         char name[32] = "schema.sql";
         if (version > 1) snprintf(name, sizeof name, "schema.%d.sql", version);
@@ -52,6 +53,7 @@ static verdict start_store(struct runtime *rt, struct failure *why) {
 static void registry_changed(void *context) {
     struct runtime *rt = context;
     pthread_mutex_lock(&rt->wiring);
+    pthread_cond_broadcast(&rt->news);
     if (rt->wired) {
         relay_wake(rt->relay);
         consumer_wake(rt->consumer);
@@ -107,6 +109,7 @@ verdict
 service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
     *rt = (struct runtime){.service = service, .settings = settings, .started_at = clock_ms(), .health = health_new()};
     pthread_mutex_init(&rt->wiring, NULL);
+    pthread_cond_init(&rt->news, NULL);
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
@@ -134,6 +137,7 @@ void service_stop(struct runtime *rt) {
     outbox_close(&rt->outbox);
     store_close(&rt->store);
     health_free(&rt->health);
+    pthread_cond_destroy(&rt->news);
     pthread_mutex_destroy(&rt->wiring);
 }
 

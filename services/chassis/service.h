@@ -89,6 +89,7 @@ struct runtime {
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
     bool wired;
+    pthread_cond_t news; /* with wiring: the registry has news */
 };
 
 /* Opens the database, starts all threads. FATAL or RETRY when the process cannot do its duty at all: the database

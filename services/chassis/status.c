@@ -1,6 +1,8 @@
 #include "chassis/status.h"
 
+#include "chassis/dead_letter.h"
 #include "chassis/health.h"
+#include "chassis/log_accept.h"
 #include "chassis/page.h"
 
 #include <stdio.h>
@@ -131,7 +133,8 @@ static void status_get(struct exchange *x) {
         "outcomes", outcomes_json(reader), "outbox", outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest,
         "views", views_json(reader, rt->service->views));
     json_object_set_new(
-        x->data, "dead_letters", json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter")));
+        x->data, "dead_letters",
+        json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
     (void)store_run(reader, "COMMIT");
     json_object_update(x->data, health);
     json_decref(health);
@@ -145,6 +148,10 @@ const struct resource status_resources[] = {
     {.path = "/", .api_path = "/api/status", .page = "status.html", .get = status_get, .nav = "Status"},
     {.path = "/status", .api_path = "", .page = "status.html", .get = status_get, .nav = "Status"},
     {.path = "/audit", .page = "audit.html", .get = audit_get, .nav = "Audit log"},
+    {.path = "/dead-letters", .page = "dead_letters.html", .get = dead_letters_get, .nav = "Dead letters"},
+    {.api_path = "/api/dead-letters/{id}", .get = dead_letter_get},
+    {.path = "/dead-letters/{id}/redrive", .post = dead_letter_redrive_post},
+    {.api_path = "/api/log/accept", .post = log_accept_post},
     {.api_path = "/api/audit/verify", .get = audit_verify_get},
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
     {.path = "/readyz", .api_path = "", .get = probe_readyz_get},

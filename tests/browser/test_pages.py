@@ -3,7 +3,8 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from stack import TEAMS, form, http, request
+from stack import TEAMS, form, http, request, wait
+from wire import publish
 
 LONG = "Überraschungsverpackungsgrößenverordnung" * 2
 
@@ -30,10 +31,13 @@ def pages(stack):
     for team in TEAMS:
         found[team] = (stack.url(team) + "/", 200)
         found[f"{team}-audit"] = (stack.url(team) + "/audit", 200)
+    publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20, headers={LONG: LONG.encode()})
+    wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
+    found["sales-letters"] = (stack.url("sales") + "/dead-letters", 200)
     return found
 
 
-NAMES = ["board", "form", "example", "list", "return", "return-long", "support-status", "support-audit", "missing", "bad-filter",
+NAMES = ["board", "form", "example", "list", "return", "return-long", "support-status", "support-audit", "missing", "bad-filter", "sales-letters",
          *TEAMS, *(f"{team}-audit" for team in TEAMS)]
 
 

@@ -135,6 +135,7 @@ void world_open(struct world *w) {
     assert_non_null(w->cluster);
     assert_int_equal(rd_kafka_mock_topic_create(w->cluster, "support.events", 6, 1), 0);
     assert_int_equal(rd_kafka_mock_topic_create(w->cluster, "probe.events", 6, 1), 0);
+    assert_int_equal(rd_kafka_mock_topic_create(w->cluster, "probe.dead-letters", 6, 1), 0);
     w->producer = client(w, RD_KAFKA_PRODUCER);
     registry_open(w);
 }

@@ -21,19 +21,20 @@ struct fixture {
     struct store *store;
 };
 
-static const char *chassis_tables(void) {
+static const char *chassis_tables(const char *name) {
     for (size_t i = 0; i < chassis_assets_n; i++)
-        if (!strcmp(chassis_assets[i].name, "tables.sql")) return chassis_assets[i].bytes;
-    fail_msg("tables.sql is not among the chassis's assets");
+        if (!strcmp(chassis_assets[i].name, name)) return chassis_assets[i].bytes;
+    fail_msg("%s is not among the chassis's assets", name);
     return NULL;
 }
 
 static verdict open_store(struct fixture *f, struct failure *why) {
     const struct migration migrations[] = {
-        {"chassis", 1, chassis_tables()},
+        {"chassis", 1, chassis_tables("tables.sql")},
+        {"chassis", 2, chassis_tables("tables.2.sql")},
         {"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"},
     };
-    return store_open(&f->store, f->path, migrations, 2, why);
+    return store_open(&f->store, f->path, migrations, 3, why);
 }
 
 static int setup(void **state) {
@@ -151,7 +152,7 @@ static void a_failed_migration_leaves_nothing(void **state) {
     struct failure why;
     store_close(&f->store);
     const struct migration migrations[] = {
-        {"chassis", 1, ""}, {"team", 1, ""}, {"team", 2, "CREATE TABLE half (a TEXT); CREATE TABLE thing (a TEXT)"}};
+        {"chassis", 2, ""}, {"team", 1, ""}, {"team", 2, "CREATE TABLE half (a TEXT); CREATE TABLE thing (a TEXT)"}};
     assert_int_equal(store_open(&f->store, f->path, migrations, 3, &why), FATAL);
     assert_non_null(strstr(why.text, "migration 2 of the team's tables"));
     assert_int_equal(outside(f, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'half'"), 0);

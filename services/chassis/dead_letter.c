@@ -1,0 +1,187 @@
+#include "chassis/dead_letter.h"
+
+#include "chassis/buffer.h"
+#include "chassis/codec.h"
+#include "chassis/ids.h"
+#include "chassis/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN_BYTES = 1024 };
+
+/* --- Bytes and JSON: text where it is UTF-8, else {"hex":…}; null for none. */
+
+static json_t *hex_json(const void *bytes, size_t n) {
+    struct buffer hex = BUFFER(2 * n + 1);
+    buffer_hex(&hex, bytes, n);
+    json_t *text = hex.failed ? NULL : json_string(hex.data ? hex.data : "");
+    buffer_free(&hex);
+    return text;
+}
+
+static json_t *bytes_json(const void *bytes, size_t n) {
+    if (!bytes) return json_null();
+    if (utf8_valid(bytes, n)) return json_stringn(bytes, n);
+    return json_pack("{s:o}", "hex", hex_json(bytes, n));
+}
+
+/* Appends the bytes; false for null. */
+static bool bytes_of(const json_t *json, struct buffer *out) {
+    const json_t *hex = json_object_get(json, "hex");
+    const char *text = json_string_value(hex);
+    unsigned char byte;
+    if (json_is_string(json)) buffer_bytes(out, json_string_value(json), json_string_length(json));
+    for (; text && sscanf(text, "%2hhx", &byte) == 1; text += 2) buffer_bytes(out, &byte, 1);
+    return json_is_string(json) || hex;
+}
+
+/* NULL: out of memory. */
+static char *headers_text(rd_kafka_headers_t *headers) {
+    json_t *all = json_array();
+    bool whole = all != NULL;
+    const char *name;
+    const void *value;
+    size_t n;
+    for (size_t i = 0; whole && headers && !rd_kafka_header_get_all(headers, i, &name, &value, &n); i++)
+        whole = !json_array_append_new(all, json_pack("[o, o]", bytes_json(name, strlen(name)), bytes_json(value, n)));
+    char *text = whole ? json_dumps(all, JSON_COMPACT) : NULL;
+    json_decref(all);
+    return text;
+}
+
+static rd_kafka_headers_t *headers_of(const char *text) {
+    json_t *all = json_loads(text, JSON_ALLOW_NUL, NULL), *pair;
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(json_array_size(all) + 6);
+    size_t i;
+    json_array_foreach(all, i, pair) {
+        struct buffer name = BUFFER(EVENT_BYTES_MAX), value = BUFFER(DEAD_LETTER_BYTES_MAX);
+        (void)bytes_of(json_array_get(pair, 0), &name);
+        bool has_value = bytes_of(json_array_get(pair, 1), &value);
+        rd_kafka_header_add(
+            headers, name.data ? name.data : "", (ssize_t)name.length,
+            has_value ? (value.data ? value.data : "") : NULL, has_value ? (ssize_t)value.length : 0);
+        buffer_free(&name);
+        buffer_free(&value);
+    }
+    json_decref(all);
+    return headers;
+}
+
+/* --- Storing */
+
+void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason) {
+    char *headers = headers_text(raw->headers);
+    struct uuid event_id = uuid_make();
+    int64_t now = clock_ms();
+    if (!headers) store_spoil(c, RETRY, "could not keep a dead letter: out of memory");
+    int64_t id = store_int(
+        c, 0,
+        "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        value_int(now), value_text(raw->topic), value_int(raw->partition), value_int(raw->offset),
+        value_blob(raw->key, raw->key_n), value_text(headers), value_blob(raw->value, raw->value_n),
+        value_text(reason));
+    (void)store_run(
+        c,
+        "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, dead_letter) VALUES (?, 'dead-letter', '', ?, ?, ?, ?)",
+        value_blob(event_id.bytes, sizeof event_id.bytes), value_blob("", 0), value_text(trace_parent), value_int(now),
+        value_int(id));
+    free(headers);
+}
+
+/* --- Reading */
+
+/* SQLite gives NULL for an empty blob as well as for none; an empty value is not a tombstone. */
+static bool copy_blob(const struct rows *r, int column, const void **out, size_t *n) {
+    const void *bytes = rows_blob(r, column, n);
+    *out = NULL;
+    if (rows_null(r, column)) return true;
+    char *copy = malloc(*n + 1);
+    if (copy && *n) memcpy(copy, bytes, *n);
+    *out = copy;
+    return copy;
+}
+
+verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *out, struct failure *why) {
+    verdict v = REJECT;
+    *out = (struct dead_letter){.id = id};
+    struct rows r = store_rows(
+        c,
+        "SELECT topic, partition, record_offset, record_key, headers, value, reason, state FROM dead_letter WHERE id = ?",
+        value_int(id));
+    if (rows_next(&r)) {
+        out->raw.topic = strdup(rows_text(&r, 0));
+        out->raw.partition = (int32_t)rows_int(&r, 1);
+        out->raw.offset = rows_int(&r, 2);
+        out->raw.headers = headers_of(rows_text(&r, 4));
+        snprintf(out->reason, sizeof out->reason, "%s", rows_text(&r, 6));
+        out->open = !strcmp(rows_text(&r, 7), "open");
+        bool copied = copy_blob(&r, 3, &out->raw.key, &out->raw.key_n);
+        copied = copy_blob(&r, 5, &out->raw.value, &out->raw.value_n) && copied;
+        v = copied && out->raw.topic ? OK : RETRY;
+        rows_close(&r);
+    }
+    if (store_state(c) != OK) return fail(why, RETRY, "%s", store_error(c));
+    if (v == RETRY) return fail(why, RETRY, "could not read dead letter %lld: out of memory", (long long)id);
+    return v == OK ? OK : fail(why, REJECT, "there is no dead letter %lld", (long long)id);
+}
+
+void dead_letter_free(struct dead_letter *letter) {
+    free((void *)letter->raw.topic);
+    free((void *)letter->raw.key);
+    free((void *)letter->raw.value);
+    if (letter->raw.headers) rd_kafka_headers_destroy(letter->raw.headers);
+    *letter = (struct dead_letter){0};
+}
+
+/* later_handled: what of the same return had its effect although it came after this one. */
+#define COLUMNS                                                                                                        \
+    "d.id, d.at, d.state, d.reason, d.topic, d.partition, d.record_offset, d.record_key, d.headers, d.value, "         \
+    "d.said, d.said_at, (SELECT COUNT(*) FROM audit AS a WHERE a.return_id = CAST(d.record_key AS TEXT) AND "          \
+    "a.topic = d.topic AND a.partition = d.partition AND a.record_offset > d.record_offset AND "                       \
+    "a.outcome IN ('handled', 'declined'))"
+
+static json_t *moment_json(const struct rows *r, int column) {
+    char text[TIME_TEXT];
+    return rows_null(r, column) ? json_null() : json_string(time_text(rows_int(r, column), text));
+}
+
+static json_t *row_json(const struct rows *r, size_t most) {
+    size_t key_n, n;
+    const void *key = rows_blob(r, 7, &key_n), *value = rows_blob(r, 9, &n);
+    json_t *headers = json_loads(rows_text(r, 8), JSON_ALLOW_NUL, NULL);
+    return json_pack(
+        "{s:I, s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:b, s:o, s:o, s:I}", "id", (json_int_t)rows_int(r, 0),
+        "at", moment_json(r, 1), "state", rows_text(r, 2), "reason", utf8_json(rows_text(r, 3)), "topic",
+        utf8_json(rows_text(r, 4)), "partition", (json_int_t)rows_int(r, 5), "offset", (json_int_t)rows_int(r, 6),
+        "key", rows_null(r, 7) ? json_null() : bytes_json(key ? key : "", key_n), "headers",
+        headers ? headers : json_array(), "value",
+        rows_null(r, 9) ? json_null() : hex_json(value ? value : "", n < most ? n : most), "value_bytes", (json_int_t)n,
+        "cut", n > most, "said", rows_null(r, 10) ? json_null() : utf8_json(rows_text(r, 10)), "said_at",
+        moment_json(r, 11), "later_handled", (json_int_t)rows_int(r, 12));
+}
+
+json_t *dead_letter_page(struct connection *reader, int64_t before, int limit) {
+    json_t *all = json_array();
+    json_int_t last = 0;
+    bool more = false;
+    for (struct rows r = store_rows(
+             reader, "SELECT " COLUMNS " FROM dead_letter AS d WHERE d.id < ? ORDER BY d.id DESC LIMIT ?",
+             value_int(before ? before : INT64_MAX), value_int(limit + 1));
+         rows_next(&r);) {
+        more = json_array_size(all) == (size_t)limit;
+        if (more) continue;
+        last = rows_int(&r, 0);
+        json_array_append_new(all, row_json(&r, SHOWN_BYTES));
+    }
+    return json_pack("{s:o, s:o}", "dead_letters", all, "next", more ? json_integer(last) : json_null());
+}
+
+json_t *dead_letter_one(struct connection *reader, int64_t id) {
+    json_t *one = NULL;
+    for (struct rows r = store_rows(reader, "SELECT " COLUMNS " FROM dead_letter AS d WHERE d.id = ?", value_int(id));
+         rows_next(&r);)
+        one = row_json(&r, SIZE_MAX);
+    return one;
+}

@@ -1,0 +1,38 @@
+/* dead_letter: records that could not be decoded or that a handler rejected, kept as they came, and published so to
+ * <service>.dead-letters through the outbox. Each is open until a redrive (redrive.h) gives it its effect.
+ *
+ * The order of its return is given up: later events of the same return do not wait behind a dead letter, since often
+ * not even the return can be read from it, and one bad record would stop a partition for ever. Whoever redrives is told
+ * how many have had their effect since. */
+#pragma once
+
+#include "chassis/failure.h"
+#include "chassis/reaction.h"
+#include "chassis/store.h"
+
+enum { DEAD_LETTER_BYTES_MAX = 8 << 20, DEAD_LETTER_REASON = 1000 };
+
+/* Stores it, with a row of the outbox that publishes it, in the caller's transaction. */
+void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason);
+
+struct dead_letter {
+    int64_t id;
+    struct raw raw; /* its bytes belong to the letter */
+    bool open;
+    char reason[DEAD_LETTER_REASON];
+};
+/* REJECT: there is none of that id; RETRY: it could not be read. dead_letter_free() in any case. */
+MUST_CHECK verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *out, struct failure *why);
+void dead_letter_free(struct dead_letter *letter);
+
+/* {"dead_letters":[…],"next":id or null}, newest first; before: 0, or only older ones. Values longer than 1 KiB are cut
+ * there, with "cut" true. The caller's. */
+MUST_CHECK json_t *dead_letter_page(struct connection *reader, int64_t before, int limit);
+/* One of them, in full; NULL: none. */
+MUST_CHECK json_t *dead_letter_one(struct connection *reader, int64_t id);
+
+/* The functions behind status_resources. */
+struct exchange;
+void dead_letters_get(struct exchange *x);
+void dead_letter_get(struct exchange *x);
+void dead_letter_redrive_post(struct exchange *x);

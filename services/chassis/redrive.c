@@ -1,0 +1,136 @@
+#include "chassis/redrive.h"
+
+#include "chassis/dead_letter.h"
+#include "chassis/registry.h"
+#include "chassis/relay.h"
+#include "chassis/utf8.h"
+
+#include <string.h>
+#include <time.h>
+
+/* Waits for news of the registry; false once the deadline has passed. The wiring's lock is held. */
+static bool news_await(struct runtime *rt, int64_t deadline) {
+    int64_t left = deadline - steady_ms();
+    if (left <= 0) return false;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += left / 1000;
+    until.tv_nsec += left % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    pthread_cond_timedwait(&rt->news, &rt->wiring, &until);
+    return true;
+}
+
+/* What the registry said of an id before counts no more: it may have been registered since. */
+static void schema_ask_again(struct runtime *rt, const struct raw *raw) {
+    int32_t id;
+    const void *body;
+    size_t n;
+    struct failure why;
+    if (frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK) registry_ask_again(rt->registry, id);
+}
+
+static verdict
+decode(struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
+    schema_ask_again(rt, raw);
+    pthread_mutex_lock(&rt->wiring);
+    verdict v;
+    do v = record_decode(rt, raw, record, why);
+    while (v == RETRY && news_await(rt, deadline));
+    pthread_mutex_unlock(&rt->wiring);
+    return v;
+}
+
+static json_t *result_json(int64_t id, const char *state, const char *outcome, const char *reason) {
+    return json_pack(
+        "{s:I, s:s, s:s?, s:o}", "id", (json_int_t)id, "state", state, "outcome", outcome, "reason",
+        reason ? utf8_json(reason) : json_null());
+}
+
+static void note_done(struct connection *c, int64_t id) {
+    (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(id));
+}
+
+static void note_refused(struct connection *c, int64_t id, const char *reason) {
+    (void)store_run(
+        c, "UPDATE dead_letter SET said = ?, said_at = ? WHERE id = ?", value_text(reason), value_int(clock_ms()),
+        value_int(id));
+}
+
+static bool is_open(struct connection *c, int64_t id) {
+    return store_int(c, 0, "SELECT COUNT(*) FROM dead_letter WHERE id = ? AND state = 'open'", value_int(id)) == 1;
+}
+
+/* Looks at the state once more under the writer's lock, so that of two who ask at once one finds it done. */
+static verdict apply(struct runtime *rt, int64_t id, struct record *record, json_t **result, struct failure *why) {
+    struct failure reason = {0};
+    struct connection *c = store_begin(rt->store);
+    bool open = is_open(c, id);
+    verdict v = open ? record_redrive(rt, c, record, &reason) : OK;
+    if (open && v == OK) note_done(c, id);
+    if (open && v == REJECT) note_refused(c, id, reason.text);
+    if (store_commit(c, why) != OK) return fail(why, RETRY, "%s", why->text);
+    relay_wake(rt->relay);
+    *result = v == REJECT ? result_json(id, "open", NULL, reason.text)
+                          : result_json(
+                                id, "redriven", open ? record->outcome : NULL,
+                                open ? NULL : "it was redriven before; nothing was done again");
+    return OK;
+}
+
+verdict
+redrive_one(struct runtime *rt, int64_t id, const char *actor, int64_t deadline, json_t **result, struct failure *why) {
+    struct dead_letter letter;
+    struct record record;
+    verdict v = dead_letter_read(store_reader(rt->store), id, &letter, why);
+    if (v == OK && !letter.open) {
+        *result = result_json(id, "redriven", NULL, "it was redriven before; nothing was done again");
+    } else if (v == OK && (v = decode(rt, &letter.raw, deadline, &record, why)) == OK) {
+        record.redriven_by = actor;
+        v = apply(rt, id, &record, result, why);
+        record_free(&record);
+    }
+    dead_letter_free(&letter);
+    return v;
+}
+
+static verdict ids_open(struct runtime *rt, int64_t after, json_t **ids, struct failure *why) {
+    struct connection *reader = store_reader(rt->store);
+    *ids = json_array();
+    for (struct rows r = store_rows(
+             reader, "SELECT id FROM dead_letter WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?", value_int(after),
+             value_int(REDRIVE_AT_ONCE + 1));
+         rows_next(&r);)
+        json_array_append_new(*ids, json_integer(rows_int(&r, 0)));
+    if (store_state(reader) == OK) return OK;
+    json_decref(*ids);
+    return fail(why, RETRY, "%s", store_error(reader));
+}
+
+verdict redrive_all(struct runtime *rt, int64_t after, const char *actor, json_t **result, struct failure *why) {
+    json_t *ids, *results = json_array(), *next = json_null(), *id;
+    json_int_t redriven = 0, open = 0;
+    int64_t deadline = steady_ms() + REDRIVE_WAIT_MS; /* for all of them together */
+    size_t i;
+    verdict v = ids_open(rt, after, &ids, why);
+    if (v != OK) return json_decref(results), v;
+    json_array_foreach(ids, i, id) {
+        json_t *one = NULL;
+        struct failure reason = {0};
+        if (i == REDRIVE_AT_ONCE) {
+            next = json_incref(json_array_get(ids, i - 1));
+            break;
+        }
+        if (redrive_one(rt, json_integer_value(id), actor, deadline, &one, &reason) != OK)
+            one = result_json(json_integer_value(id), "open", NULL, reason.text);
+        bool done = !strcmp(json_string_value(json_object_get(one, "state")), "redriven");
+        if (done)
+            redriven++;
+        else
+            open++;
+        json_array_append_new(results, one);
+    }
+    json_decref(ids);
+    *result = json_pack("{s:I, s:I, s:o, s:o}", "redriven", redriven, "open", open, "results", results, "next", next);
+    return OK;
+}
