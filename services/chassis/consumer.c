@@ -465,7 +465,9 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
 static bool take_one(struct consumer *c, int timeout_ms) {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
     if (!m) return false;
-    struct partition *p = m->err ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+    /* What comes before a new assignment is made is from the old position; it will be fetched again. */
+    struct partition *p =
+        m->err || c->assign_again ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
     if (m->err) take_error(c, m);
     /* Below `fetched`: a second copy of a fetch. Not kept for want of memory: fetched again. */
     if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m)) {
