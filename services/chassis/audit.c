@@ -1,68 +1,46 @@
 #include "chassis/audit.h"
 
-#include "chassis/buffer.h"
+#include "chassis/audit_line.h"
+#include "chassis/utf8.h"
 
-#include <openssl/sha.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { CHAIN_TEXT = 300, CANONICAL_MAX = 1 << 22 };
-
-static void chain_name(const char *topic, int64_t partition, char out[CHAIN_TEXT]) {
-    if (topic)
-        snprintf(out, CHAIN_TEXT, "%s/%lld", topic, (long long)partition);
-    else
-        snprintf(out, CHAIN_TEXT, "by-hand");
-}
-
-/* --- Canonical bytes (audit.h) */
-
-static void canonical_text(struct buffer *b, const char *text) {
-    if (text)
-        buffer_format(b, "%zu:%s,", strlen(text), text);
-    else
-        buffer_text(b, "~,");
-}
-
-static void canonical_int(struct buffer *b, int64_t n) {
-    char text[24];
-    snprintf(text, sizeof text, "%lld", (long long)n);
-    canonical_text(b, text);
-}
-
-static void canonical_row(struct buffer *b, int64_t id, int64_t at, const struct audit_row *row) {
-    char event_id[UUID_TEXT];
-    canonical_int(b, id);
-    canonical_int(b, at);
-    canonical_text(b, row->action);
-    canonical_text(b, row->outcome);
-    canonical_text(b, row->actor);
-    canonical_text(b, row->return_id);
-    canonical_text(b, row->event_id ? uuid_text(*row->event_id, event_id) : NULL);
-    canonical_text(b, row->event_type);
-    canonical_text(b, row->topic);
-    if (row->topic) {
-        canonical_int(b, row->partition);
-        canonical_int(b, row->offset);
-    } else {
-        buffer_text(b, "~,~,");
-    }
-    canonical_text(b, row->summary);
-    canonical_text(b, row->trace_id);
-}
-
-static bool
-row_hash(const unsigned char before[32], int64_t id, int64_t at, const struct audit_row *row, unsigned char out[32]) {
-    struct buffer b = BUFFER(CANONICAL_MAX);
-    buffer_bytes(&b, before, 32);
-    canonical_row(&b, id, at, row);
-    bool whole = !b.failed;
-    if (whole) SHA256((const unsigned char *)b.data, b.length, out);
-    buffer_free(&b);
-    return whole;
-}
-
 /* --- Appending */
+
+/* Texts that quote foreign bytes may have been cut inside a character, and what is hashed must survive as JSON. */
+struct cleaned {
+    json_t *texts[CHAIN_FIELDS];
+    int n;
+};
+
+static void set_text(struct chain_row *row, enum chain_field field, const char *text, struct cleaned *cleaned) {
+    if (text && !utf8_valid(text, strlen(text))) {
+        json_t *clean = cleaned->texts[cleaned->n++] = utf8_json(text);
+        text = clean ? json_string_value(clean) : "(not UTF-8)";
+    }
+    row->field[field] = (struct chain_text){text, text ? strlen(text) : 0};
+}
+
+static void row_fill(struct chain_row *out, const struct audit_row *row, int64_t log, struct cleaned *cleaned) {
+    const char *uuid = row->event_id ? uuid_text(*row->event_id, out->uuid) : NULL;
+    set_text(out, CHAIN_ACTION, row->action, cleaned);
+    set_text(out, CHAIN_OUTCOME, row->outcome, cleaned);
+    set_text(out, CHAIN_ACTOR, row->actor, cleaned);
+    set_text(out, CHAIN_RETURN_ID, row->return_id, cleaned);
+    set_text(out, CHAIN_EVENT_ID, uuid, cleaned);
+    set_text(out, CHAIN_EVENT_TYPE, row->event_type, cleaned);
+    set_text(out, CHAIN_TOPIC, row->topic, cleaned);
+    set_text(out, CHAIN_SUMMARY, row->summary, cleaned);
+    set_text(out, CHAIN_TRACE_ID, row->trace_id, cleaned);
+    out->field[CHAIN_ID] = chain_number(out->id, out->number[0]);
+    out->field[CHAIN_AT] = chain_number(clock_ms(), out->number[1]);
+    if (log) out->field[CHAIN_LOG] = chain_number(log, out->number[4]);
+    if (!row->topic) return;
+    out->field[CHAIN_PARTITION] = chain_number(row->partition, out->number[2]);
+    out->field[CHAIN_OFFSET] = chain_number(row->offset, out->number[3]);
+}
 
 static void head_read(struct connection *c, const char *chain, unsigned char head[32]) {
     memset(head, 0, 32);
@@ -74,40 +52,53 @@ static void head_read(struct connection *c, const char *chain, unsigned char hea
     }
 }
 
-void audit_append(struct connection *c, const struct audit_row *row) {
-    char chain[CHAIN_TEXT];
-    unsigned char head[32], hash[32];
-    chain_name(row->topic, row->partition, chain);
-    head_read(c, chain, head);
-    int64_t id = store_int(c, 0, "SELECT COALESCE(MAX(id), 0) + 1 FROM audit"), at = clock_ms();
-    if (!row_hash(head, id, at, row, hash)) {
-        store_spoil(c, RETRY, "could not hash an audit row: out of memory");
-        return;
-    }
-    struct value nothing = {.kind = VALUE_NULL};
+static struct value text_value(const struct chain_row *row, enum chain_field field) {
+    return value_text(row->field[field].text);
+}
+
+static struct value number_value(const struct chain_row *row, enum chain_field field) {
+    const char *text = row->field[field].text;
+    return text ? value_int(strtoll(text, NULL, 10)) : (struct value){.kind = VALUE_NULL};
+}
+
+static void row_store(struct connection *c, const struct chain_row *row, const struct uuid *event_id, int64_t log) {
     (void)store_run(
-        c,
-        "INSERT INTO audit (id, at, action, outcome, actor, return_id, event_id, event_type, topic, partition, record_offset, summary, "
-        "trace_id, hash, log) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-        "COALESCE((SELECT log FROM consumer_offset WHERE topic = ? AND partition = ?), 0))",
-        value_int(id), value_int(at), value_text(row->action), value_text(row->outcome), value_text(row->actor),
-        value_text(row->return_id), row->event_id ? value_blob(row->event_id->bytes, 16) : nothing,
-        value_text(row->event_type), value_text(row->topic), row->topic ? value_int(row->partition) : nothing,
-        row->topic ? value_int(row->offset) : nothing, value_text(row->summary), value_text(row->trace_id),
-        value_blob(hash, 32), value_text(row->topic), value_int(row->partition));
+        c, "INSERT INTO audit (" AUDIT_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        value_int(row->id), number_value(row, CHAIN_AT), text_value(row, CHAIN_ACTION), text_value(row, CHAIN_OUTCOME),
+        text_value(row, CHAIN_ACTOR), text_value(row, CHAIN_RETURN_ID),
+        event_id ? value_blob(event_id->bytes, 16) : (struct value){.kind = VALUE_NULL},
+        text_value(row, CHAIN_EVENT_TYPE), text_value(row, CHAIN_TOPIC), number_value(row, CHAIN_PARTITION),
+        number_value(row, CHAIN_OFFSET), text_value(row, CHAIN_SUMMARY), text_value(row, CHAIN_TRACE_ID),
+        value_int(log), value_blob(row->hash, CHAIN_HASH));
+}
+
+void audit_append(struct connection *c, const struct audit_row *row) {
+    char chain[CHAIN_NAME] = "";
+    unsigned char head[CHAIN_HASH];
+    struct cleaned cleaned = {.n = 0};
+    struct chain_row r = {.id = store_int(c, 0, "SELECT COALESCE(MAX(id), 0) + 1 FROM audit")};
+    int64_t log = store_int(
+        c, 0, "SELECT log FROM consumer_offset WHERE topic = ? AND partition = ?", value_text(row->topic),
+        value_int(row->partition));
+    row_fill(&r, row, log, &cleaned);
+    if (chain_name(&r, chain)) {
+        head_read(c, chain, head);
+        if (!chain_hash(head, &r, r.hash)) store_spoil(c, RETRY, "could not hash an audit row: out of memory");
+    } else {
+        store_spoil(c, REJECT, "could not audit a record: its topic's name is too long");
+    }
+    row_store(c, &r, row->event_id, log);
     (void)store_run(
         c,
         "INSERT INTO audit_chain (chain, rows, head) VALUES (?, 1, ?) ON CONFLICT (chain) DO UPDATE SET rows = audit_chain.rows + 1, head = excluded.head",
-        value_text(chain), value_blob(hash, 32));
+        value_text(chain), value_blob(r.hash, CHAIN_HASH));
     (void)store_run(
         c, "INSERT INTO tally (outcome, n) VALUES (?, 1) ON CONFLICT (outcome) DO UPDATE SET n = tally.n + 1",
-        value_text(row->outcome));
+        text_value(&r, CHAIN_OUTCOME));
+    for (int i = 0; i < cleaned.n; i++) json_decref(cleaned.texts[i]);
 }
 
 /* --- Reading */
-
-#define AUDIT_COLUMNS                                                                                                  \
-    "id, at, action, outcome, actor, return_id, event_id, event_type, topic, partition, record_offset, summary, trace_id, hash"
 
 static json_t *text_json(const struct rows *r, int column) {
     if (rows_null(r, column)) return json_null();
@@ -126,23 +117,24 @@ static json_t *row_json(const struct rows *r) {
     const void *id_bytes = rows_blob(r, 6, &n);
     bool has_event = n == sizeof event_id.bytes;
     if (has_event) memcpy(event_id.bytes, id_bytes, n);
-    const unsigned char *hash_bytes = rows_blob(r, 13, &n);
+    const unsigned char *hash_bytes = rows_blob(r, CHAIN_FIELDS, &n);
     for (size_t i = 0; i < n && i < 32; i++) sprintf(hash + 2 * i, "%02x", hash_bytes[i]);
     return json_pack(
-        "{s:I, s:s, s:o, s:o, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "id", (json_int_t)rows_int(r, 0),
-        "at", time_text(rows_int(r, 1), at), "action", text_json(r, 2), "outcome", text_json(r, 3), "actor",
-        text_json(r, 4), "return_id", text_json(r, 5), "event_id", has_event ? uuid_text(event_id, uuid) : NULL,
-        "event_type", text_json(r, 7), "topic", text_json(r, 8), "partition",
-        rows_null(r, 9) ? json_null() : json_integer(rows_int(r, 9)), "offset",
+        "{s:I, s:s, s:o, s:o, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o*, s:s}", "id",
+        (json_int_t)rows_int(r, 0), "at", time_text(rows_int(r, 1), at), "action", text_json(r, 2), "outcome",
+        text_json(r, 3), "actor", text_json(r, 4), "return_id", text_json(r, 5), "event_id",
+        has_event ? uuid_text(event_id, uuid) : NULL, "event_type", text_json(r, 7), "topic", text_json(r, 8),
+        "partition", rows_null(r, 9) ? json_null() : json_integer(rows_int(r, 9)), "offset",
         rows_null(r, 10) ? json_null() : json_integer(rows_int(r, 10)), "summary", text_json(r, 11), "trace_id",
-        text_json(r, 12), "hash", hash);
+        text_json(r, 12), "log", rows_int(r, CHAIN_LOG) ? json_integer(rows_int(r, CHAIN_LOG)) : NULL, "hash", hash);
 }
 
-json_t *audit_page(struct connection *reader, const struct audit_filter *f) {
+/* Newest first, or, after a row that is given, oldest first. */
+static struct rows
+select_rows(struct connection *reader, const struct audit_filter *f, const int64_t *after, int limit) {
     struct buffer sql = BUFFER(2000);
-    struct value values[8] = {{0}};
+    struct value values[9] = {{0}};
     size_t n = 0;
-    buffer_text(&sql, "SELECT " AUDIT_COLUMNS " FROM audit WHERE 1 = 1");
     const struct {
         bool wanted;
         const char *condition;
@@ -154,105 +146,49 @@ json_t *audit_page(struct connection *reader, const struct audit_filter *f) {
         {f->since, " AND at >= ?", value_int(f->since)},
         {f->until, " AND at < ?", value_int(f->until)},
         {f->before, " AND id < ?", value_int(f->before)},
+        {after, " AND id > ?", value_int(after ? *after : 0)},
     };
+    buffer_text(&sql, "SELECT " AUDIT_COLUMNS " FROM audit WHERE 1 = 1");
     for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++)
         if (conditions[i].wanted) {
             buffer_text(&sql, conditions[i].condition);
             values[++n] = conditions[i].value;
         }
-    buffer_text(&sql, " ORDER BY id DESC LIMIT ?");
-    values[++n] = value_int(f->limit + 1); /* one more tells whether there is an older page */
+    buffer_text(&sql, after ? " ORDER BY id LIMIT ?" : " ORDER BY id DESC LIMIT ?");
+    values[++n] = value_int(limit);
+    struct rows rows = store_rows_values(reader, sql.data ? sql.data : "", values, n);
+    buffer_free(&sql);
+    return rows;
+}
+
+json_t *audit_page(struct connection *reader, const struct audit_filter *f) {
     json_t *rows = json_array();
     json_int_t last = 0;
     bool more = false;
-    for (struct rows r = store_rows_values(reader, sql.data, values, n); rows_next(&r);) {
+    /* One more tells whether there is an older page. */
+    for (struct rows r = select_rows(reader, f, NULL, f->limit + 1); rows_next(&r);) {
         more = json_array_size(rows) == (size_t)f->limit;
         if (more) continue;
         last = rows_int(&r, 0);
         json_array_append_new(rows, row_json(&r));
     }
-    buffer_free(&sql);
     return json_pack("{s:o, s:o}", "rows", rows, "next", more ? json_integer(last) : json_null());
 }
 
-/* --- Verifying */
-
-/* The hash that the row should have, given its chain's state so far, which is kept in `heads` (chain → [rows, head]).
- */
-static bool row_fits(const struct rows *r, json_t *heads, char chain[CHAIN_TEXT]) {
-    size_t n;
-    struct uuid event_id;
-    const void *id_bytes = rows_blob(r, 6, &n);
-    bool has_event = n == sizeof event_id.bytes;
-    if (has_event) memcpy(event_id.bytes, id_bytes, n);
-    struct audit_row row = {
-        .action = rows_text(r, 2),
-        .outcome = rows_text(r, 3),
-        .actor = rows_text(r, 4),
-        .return_id = rows_null(r, 5) ? NULL : rows_text(r, 5),
-        .event_id = has_event ? &event_id : NULL,
-        .event_type = rows_null(r, 7) ? NULL : rows_text(r, 7),
-        .topic = rows_null(r, 8) ? NULL : rows_text(r, 8),
-        .partition = (int32_t)rows_int(r, 9),
-        .offset = rows_int(r, 10),
-        .summary = rows_text(r, 11),
-        .trace_id = rows_null(r, 12) ? NULL : rows_text(r, 12)};
-    chain_name(row.topic, row.partition, chain);
-    json_t *state = json_object_get(heads, chain);
-    unsigned char before[32] = {0}, expected[32] = {0};
-    char hex[65] = "";
-    for (int i = 0; state && i < 32; i++)
-        sscanf(json_string_value(json_array_get(state, 1)) + 2 * i, "%2hhx", &before[i]);
-    row_hash(before, rows_int(r, 0), rows_int(r, 1), &row, expected);
-    for (int i = 0; i < 32; i++) sprintf(hex + 2 * i, "%02x", expected[i]);
-    json_int_t count = json_integer_value(json_array_get(state, 0));
-    json_object_set_new(heads, chain, json_pack("[I, s]", count + 1, hex));
-    const void *stored = rows_blob(r, 13, &n);
-    return n == 32 && !memcmp(stored, expected, 32);
-}
-
-/* Whether every chain ends where its head says; names the first that does not in `chain`. */
-static bool heads_fit(struct connection *reader, json_t *heads, char chain[CHAIN_TEXT]) {
-    bool fits = true;
-    size_t stored = 0;
-    for (struct rows r = store_rows(reader, "SELECT chain, rows, lower(hex(head)) FROM audit_chain"); rows_next(&r);
-         stored++) {
-        json_t *state = json_object_get(heads, rows_text(&r, 0));
-        if (!fits || (state && json_integer_value(json_array_get(state, 0)) == rows_int(&r, 1) &&
-                      !strcmp(json_string_value(json_array_get(state, 1)), rows_text(&r, 2))))
-            continue;
-        fits = false;
-        snprintf(chain, CHAIN_TEXT, "%s", rows_text(&r, 0));
+int audit_export(
+    struct connection *reader, const struct audit_filter *f, int64_t *after, int limit, audit_line *line,
+    struct buffer *out) {
+    struct chain_row row;
+    struct failure why;
+    int64_t last = *after;
+    int n = 0;
+    for (struct rows r = select_rows(reader, f, after, limit); rows_next(&r); n++) {
+        last = rows_int(&r, 0);
+        if (audit_line_stored(&r, &row, &why) == OK)
+            line(out, &row);
+        else
+            store_spoil(reader, FATAL, "a row of the audit log is damaged; /audit/verify says which");
     }
-    return fits && stored == json_object_size(heads);
-}
-
-static json_t *broken(const char *chain, json_int_t id, const char *reason) {
-    return json_pack(
-        "{s:b, s:{s:s, s:o, s:s}}", "intact", 0, "broken", "chain", chain, "id", id ? json_integer(id) : json_null(),
-        "reason", reason);
-}
-
-json_t *audit_verify(struct connection *reader) {
-    json_t *heads = json_object(), *answer = NULL;
-    char chain[CHAIN_TEXT] = "";
-    json_int_t total = 0;
-    (void)store_run(reader, "BEGIN"); /* rows and heads from one moment */
-    for (struct rows r = store_rows(reader, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id"); rows_next(&r); total++)
-        if (!answer && !row_fits(&r, heads, chain))
-            answer = broken(chain, rows_int(&r, 0), "the row's hash does not fit its content and the row before it");
-    if (!answer && !heads_fit(reader, heads, chain))
-        answer = broken(chain, 0, "the chain does not end where its head says: rows are missing or were added");
-    (void)store_run(reader, "COMMIT");
-    if (!answer) {
-        json_t *chains = json_array(), *state;
-        const char *name;
-        json_object_foreach(heads, name, state) json_array_append_new(
-            chains,
-            json_pack(
-                "{s:s, s:O, s:O}", "chain", name, "rows", json_array_get(state, 0), "head", json_array_get(state, 1)));
-        answer = json_pack("{s:b, s:I, s:o}", "intact", 1, "rows", total, "chains", chains);
-    }
-    json_decref(heads);
-    return answer;
+    *after = last;
+    return n;
 }

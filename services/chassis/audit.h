@@ -1,16 +1,18 @@
 /* audit: the append-only record of what this service did, one row for each event it met and each thing a person did.
  *
  * Rows are hash-chained: one chain for each source partition ("support.events/3"), and "by-hand" for what did not come
- * from a topic. A row's hash is SHA-256 over the hash before it in its chain (32 zero bytes at the start) and the row's
- * canonical bytes: id, at, action, outcome, actor, return_id, event_id, event_type, topic, partition, offset, summary,
- * trace_id, in this order, each as `length:bytes,` (numbers in decimal), an absent one as `~,`. */
+ * from a topic. A row's hash covers the row and the hash before it in its chain (chain.h, docs/audit.md). Rows are
+ * numbered 1, 2, 3 without a gap, over all chains. */
 #pragma once
 
+#include "chassis/buffer.h"
+#include "chassis/chain.h"
 #include "chassis/failure.h"
 #include "chassis/ids.h"
 #include "chassis/store.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 struct audit_row {
     const char *action;  /* what was done, in the team's words: "refund the order" */
@@ -38,5 +40,18 @@ struct audit_filter {
 };
 MUST_CHECK json_t *audit_page(struct connection *reader, const struct audit_filter *f);
 
-/* {"intact":true,"rows":N,"chains":[{"chain","rows","head"}]}, or intact false and "broken":{"chain","id","reason"} */
+/* Appends at most `limit` rows of the filter after row *after, oldest first, to `out`, each as `line` writes it, and
+ * moves *after on. Returns how many; less than `limit`: these were the last. The filter's limit does not count. */
+typedef void audit_line(struct buffer *out, const struct chain_row *row);
+int audit_export(
+    struct connection *reader, const struct audit_filter *f, int64_t *after, int limit, audit_line *line,
+    struct buffer *out);
+
+/* Every row, the end of every chain, and every head that was published, from one moment of the database: walk_end()'s
+ * answer (chain.h). The caller's. */
 MUST_CHECK json_t *audit_verify(struct connection *reader);
+
+/* The same of a file that no service needs to run for: a database, or what /api/audit.jsonl answered without a filter.
+ * heads: lines of JSON such as `returns_audit heads` prints, which the log must agree with; NULL: only those in the
+ * database. RETRY: the file, or a line of the heads, cannot be read; a log that cannot be read as one is broken. */
+MUST_CHECK verdict audit_verify_file(const char *path, FILE *heads, json_t **out, struct failure *why);

@@ -1,7 +1,10 @@
+#include "chassis/audit_line.h"
 #include "chassis/page.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum { STREAM_ROWS = 200 };
 
 static const char *const outcomes[] = {"handled",     "declined", "duplicate", "skipped",
                                        "quarantined", "accepted", "refused"};
@@ -107,6 +110,8 @@ static void audit_decorate_page(struct exchange *x) {
     json_object_set_new(x->data, "heading", json_string("Audit log"));
     json_object_set_new(x->data, "caption", json_sprintf("%zu row%s, newest first", n, n == 1 ? "" : "s"));
     json_object_set_new(x->data, "api_url", audit_url(x, "/api/audit", 0));
+    json_object_set_new(x->data, "jsonl_url", audit_url(x, "/api/audit.jsonl", 0));
+    json_object_set_new(x->data, "csv_url", audit_url(x, "/api/audit.csv", 0));
     if (json_is_integer(next)) json_object_set_new(x->data, "older", audit_url(x, "/audit", json_integer_value(next)));
 }
 
@@ -126,16 +131,20 @@ static void audit_refuse(struct exchange *x) {
     audit_decorate_page(x);
 }
 
-void audit_get(struct exchange *x) {
-    struct runtime *rt = x->context;
-    struct audit_filter f = {
+static struct audit_filter filter_read(struct exchange *x, int limit) {
+    return (struct audit_filter){
         .return_id = filter_text(x, "return_id"),
         .action = filter_text(x, "action"),
         .outcome = filter_outcome(x),
         .since = filter_moment(x, "since"),
         .until = filter_moment(x, "until"),
         .before = page_number(x, "before", 0, INT64_MAX),
-        .limit = (int)page_number(x, "limit", 50, 1000)};
+        .limit = (int)page_number(x, "limit", limit, 1000)};
+}
+
+void audit_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    struct audit_filter f = filter_read(x, 50);
     if (exchange_problem_fields(x)) {
         audit_refuse(x);
         return;
@@ -145,8 +154,58 @@ void audit_get(struct exchange *x) {
     if (page_reader_ok(x, reader) && !x->api) audit_decorate_page(x);
 }
 
+/* --- As a file. No transaction is open while the client is waited for. */
+
+static void audit_stream(
+    struct exchange *x, const char *type, void (*head)(struct buffer *out), audit_line *line, const char *file) {
+    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct audit_filter f = filter_read(x, 0); /* no limit: all */
+    struct buffer lines = BUFFER(STREAM_ROWS * AUDIT_LINE_MAX);
+    int64_t after = 0, left = f.limit ? f.limit : INT64_MAX;
+    int wanted, n;
+    if (exchange_problem_fields(x)) {
+        exchange_problem(x, 400, "The filter cannot be used.");
+        return;
+    }
+    /* What comes while it is sent is not in it, or a fast writer would keep a slow reader for ever. */
+    int64_t end = store_int(reader, 0, "SELECT COALESCE(MAX(id), 0) + 1 FROM audit");
+    if (!f.before || f.before > end) f.before = end;
+    if (!page_reader_ok(x, reader)) return;
+    exchange_set_header(x, "Content-Disposition", file);
+    bool going = exchange_stream(x, type);
+    if (going && head) head(&lines);
+    do {
+        wanted = left < STREAM_ROWS ? (int)left : STREAM_ROWS;
+        n = going ? audit_export(reader, &f, &after, wanted, line, &lines) : 0;
+        left -= n;
+        going = going && store_state(reader) == OK && !lines.failed && exchange_write(x, lines.data, lines.length);
+        buffer_clear(&lines);
+    } while (going && n == wanted && left);
+    if (going) exchange_end(x);
+    buffer_free(&lines);
+}
+
+void audit_jsonl_get(struct exchange *x) {
+    audit_stream(x, "application/jsonl; charset=utf-8", NULL, audit_line_json, "attachment; filename=\"audit.jsonl\"");
+}
+
+void audit_csv_get(struct exchange *x) {
+    audit_stream(
+        x, "text/csv; charset=utf-8", audit_line_csv_head, audit_line_csv, "attachment; filename=\"audit.csv\"");
+}
+
+/* --- Verified */
+
 void audit_verify_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->store);
     x->data = audit_verify(reader);
-    (void)page_reader_ok(x, reader);
+    if (!page_reader_ok(x, reader) || x->api) return;
+    json_t *broken = json_object_get(x->data, "broken"), *published = json_object_get(x->data, "published");
+    json_object_set_new(x->data, "heading", json_string("Is the audit log intact?"));
+    json_object_set_new(x->data, "api_url", json_string("/api/audit/verify"));
+    json_object_set_new(
+        x->data, "any_published", json_boolean(json_integer_value(json_object_get(published, "heads")) > 0));
+    if (published) page_add_moment(published, "at", "when");
+    if (broken)
+        json_object_set_new(x->data, "around", json_integer(json_integer_value(json_object_get(broken, "id")) + 3));
 }

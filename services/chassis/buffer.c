@@ -103,6 +103,16 @@ void buffer_percent(struct buffer *b, const char *text) {
     }
 }
 
+void buffer_csv(struct buffer *b, const char *text, size_t n) {
+    bool formula = n && strchr("=+-@\t\r\n", text[0]) && text[0];
+    bool quoted = formula;
+    for (size_t i = 0; i < n && !quoted; i++) quoted = (text[i] && strchr(",\"\r\n", text[i])) || !text[i];
+    if (quoted) buffer_bytes(b, "\"", 1);
+    if (formula) buffer_bytes(b, "'", 1);
+    for (size_t i = 0; i < n; i++) buffer_bytes(b, text[i] == '"' ? "\"\"" : text + i, text[i] == '"' ? 2 : 1);
+    if (quoted) buffer_bytes(b, "\"", 1);
+}
+
 void buffer_hex(struct buffer *b, const void *bytes, size_t n) {
     static const char digits[] = "0123456789abcdef";
     const unsigned char *p = bytes;

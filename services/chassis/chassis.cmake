@@ -53,7 +53,9 @@ endfunction()
 set(CHASSIS_DIR ${CMAKE_CURRENT_LIST_DIR})
 file(GLOB chassis_sources CONFIGURE_DEPENDS ${CHASSIS_DIR}/*.c)
 list(REMOVE_ITEM chassis_sources ${CHASSIS_DIR}/main.c)
-file(GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/tables*.sql)
+file(
+  GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/tables*.sql
+  ${CMAKE_SOURCE_DIR}/schemas/chassis/*.avsc)
 add_library(chassis STATIC ${chassis_sources})
 assets(chassis chassis_assets ${chassis_files})
 target_compile_definitions(chassis PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)

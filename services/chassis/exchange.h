@@ -7,6 +7,8 @@
 #include "chassis/http.h"
 #include "chassis/ids.h"
 
+#include <stdatomic.h>
+
 struct mg_connection;
 
 struct exchange_private {
@@ -18,7 +20,9 @@ struct exchange_private {
     char content_type[128];                             /* of sent; "" when nothing was */
     json_t *problem, *problem_fields, *problem_members; /* NULL: none */
     char *body;
-    bool body_unread; /* the client is still sending: answer, then close */
+    enum { STREAM_NONE, STREAM_PLAIN, STREAM_CHUNKED, STREAM_ENDED } stream;
+    atomic_bool *stopping; /* the server's */
+    bool body_unread;      /* the client is still sending: answer, then close */
     char trace_parent[TRACE_PARENT];
 };
 
@@ -36,6 +40,10 @@ const char *exchange_title(int status); /* "Not Found" */
 const struct resource *router_find(struct exchange *x);
 const char *router_allow(const struct resource *r);                     /* "GET, HEAD, POST" */
 MUST_CHECK verdict router_check(const char *path, struct failure *why); /* REJECT: broken encoding, encoded slash, … */
+
+/* http.c: the head of the answer; body_n: −1: a stream. Returns whether the connection is kept. */
+enum { BODY_STREAM = -1 };
+bool http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n);
 
 /* body.c */
 enum { PAIRS_MAX = 200, JSON_DEPTH_MAX = 32 };

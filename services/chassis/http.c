@@ -97,12 +97,11 @@ static void header_write(struct buffer *out, const char *name, const char *value
     buffer_format(out, "%s: %s\r\n", name, value);
 }
 
-static void head_write(struct exchange *x, struct buffer *out, const char *type, size_t body_n, bool keep) {
+static void head_write(struct exchange *x, struct buffer *out, const char *type, bool keep) {
     char date[40];
     time_t now = time(NULL);
     struct tm t;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &t));
-    buffer_format(out, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n", x->status, exchange_title(x->status), body_n);
     header_write(out, "Date", date);
     header_write(out, "Content-Type", type);
     header_write(out, "Connection", keep ? "keep-alive" : "close");
@@ -120,6 +119,19 @@ static void head_write(struct exchange *x, struct buffer *out, const char *type,
     buffer_text(out, "\r\n");
 }
 
+bool http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n) {
+    const char *version = mg_get_request_info(x->private->connection)->http_version;
+    bool chunked = body_n == BODY_STREAM && version && !strcmp(version, "1.1");
+    bool keep = keeps_alive(x) && (chunked || body_n != BODY_STREAM);
+    if (!keep) mg_disable_connection_keep_alive(x->private->connection);
+    buffer_format(out, "HTTP/1.1 %d %s\r\n", x->status, exchange_title(x->status));
+    if (body_n != BODY_STREAM) buffer_format(out, "Content-Length: %lld\r\n", body_n);
+    if (chunked) header_write(out, "Transfer-Encoding", "chunked");
+    head_write(x, out, type, keep);
+    x->private->stream = body_n != BODY_STREAM ? STREAM_NONE : chunked ? STREAM_CHUNKED : STREAM_PLAIN;
+    return keep;
+}
+
 static void answer_count(struct exchange *x) {
     char status[24];
     metric_add(METRIC_http_requests, 1);
@@ -135,10 +147,13 @@ static void answer_count(struct exchange *x) {
 static void answer_send(struct exchange *x) {
     struct buffer body, answer = BUFFER(16 << 20);
     struct mg_connection *c = x->private->connection;
+    if (x->private->stream != STREAM_NONE) {
+        if (x->private->stream != STREAM_ENDED) mg_disable_connection_keep_alive(c);
+        answer_count(x);
+        return;
+    }
     const char *type = exchange_render(x, &body);
-    bool keep = keeps_alive(x);
-    if (!keep) mg_disable_connection_keep_alive(c);
-    head_write(x, &answer, type, body.length, keep);
+    (void)http_head(x, &answer, type, (long long)body.length);
     if (strcmp(x->method, "HEAD") != 0) buffer_bytes(&answer, body.data, body.length);
     answer_count(x);
     if (!answer.failed) mg_write(c, answer.data, answer.length);
@@ -158,6 +173,7 @@ static int on_request(struct mg_connection *c) {
     struct exchange_private p;
     atomic_fetch_add(&h->in_flight, 1);
     exchange_open(&x, &p, &h->options, c);
+    p.stopping = &h->stopping;
     request_run(&x, h);
     answer_send(&x);
     exchange_close(&x);

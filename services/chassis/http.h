@@ -54,6 +54,12 @@ void exchange_send(struct exchange *x, int status, const char *content_type, con
 void exchange_set_header(struct exchange *x, const char *name, const char *value); /* "Location", "ETag", …; copied */
 void exchange_redirect(struct exchange *x, const char *location);                  /* 303 */
 
+/* Answers with bytes as they come: stream, write as long as it is true, end. False: the client went away, the server
+ * stops, or only the head was asked for. An answer that is not ended is cut off, so that its reader can tell. */
+MUST_CHECK bool exchange_stream(struct exchange *x, const char *content_type);
+MUST_CHECK bool exchange_write(struct exchange *x, const void *bytes, size_t n);
+void exchange_end(struct exchange *x);
+
 /* Answers with a problem: its title follows from the status; detail says what is wrong, quoting the value, and what to
  * do. */
 void exchange_problem(struct exchange *x, int status, const char *detail_format, ...)

@@ -3,6 +3,7 @@
 #include "chassis/codec.h"
 #include "chassis/crash.h"
 #include "chassis/dead_letter.h"
+#include "chassis/heads.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -38,6 +39,7 @@ struct relay {
         int32_t schema_id;
     } types[TYPES_MAX];
     size_t types_n;
+    struct heads *heads; /* published besides, by the same producer; their opaque is NULL */
     pthread_t thread;
     bool running;
     atomic_bool stopping;
@@ -60,6 +62,10 @@ struct relay {
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque) {
     (void)rk;
     struct relay *r = opaque;
+    if (!m->_private) {
+        heads_delivered(r->heads, m);
+        return;
+    }
     r->in_flight--;
     if (m->err) {
         if (!r->failed)
@@ -127,6 +133,7 @@ static void producer_close(struct relay *r) {
     if (!rk) return;
     rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_destroy(rk);
+    heads_forget(r->heads);
 }
 
 /* --- Before the first send: the topic and every schema */
@@ -313,6 +320,7 @@ static void relay_step(struct relay *r) {
     if (!r->topic_ready) ask_for_topic(r);
     if (!r->schemas_ready) ask_for_schemas(r);
     if (r->topic_ready && r->schemas_ready && !r->failed && !r->done_n) send_waiting(r);
+    if (r->topic_ready && !r->failed) heads_step(r->heads, r->producer);
     rd_kafka_poll(r->producer, r->topic_ready && !r->failed ? 1000 : 50);
     mark_sent(r);
     if (r->failed && !r->done_n) producer_close(r);
@@ -347,6 +355,8 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     snprintf(name, sizeof name, "%s.dead-letters", o->settings->service);
     settings_scoped(o->settings, name, r->dead_letters, sizeof r->dead_letters);
     verdict v = producer_open(r, why); /* a wrong -X property is said at the start */
+    struct heads_options heads = {o->settings, o->store, o->registry, o->health};
+    if (v == OK) v = heads_open(&r->heads, &heads, why);
     if (v != OK) return v;
     outbox_each(o->outbox, add_type, r);
     r->running = !pthread_create(&r->thread, NULL, relay_run, r);
@@ -369,6 +379,7 @@ void relay_stop(struct relay **out) {
         pthread_join(r->thread, NULL);
     else
         producer_close(r);
+    heads_close(&r->heads);
     pthread_mutex_destroy(&r->lock);
     free(r);
     *out = NULL;

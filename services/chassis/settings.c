@@ -38,6 +38,8 @@ static const struct setting {
     {"unknown-id-ms", SETTING_NUMBER, AT(unknown_id_ms), "10000", 0, 3600000, "ms",
      "how long a schema id that the registry does not know is asked for again before its records are quarantined"},
     {"batch", SETTING_NUMBER, AT(batch), "500", 1, 10000, "records", "at most so many records in one transaction"},
+    {"audit-heads-ms", SETTING_NUMBER, AT(audit_heads_ms), "10000", 100, 86400000, "ms",
+     "how often the heads of the audit log's chains are published, when there are new rows"},
     {"http-threads", SETTING_NUMBER, AT(http_threads), "16", 2, 500, "threads", "requests answered at the same time"},
     {"instance", SETTING_TEXT, AT(instance), "", 0, 100, "",
      "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},

@@ -29,6 +29,7 @@ struct settings {
     const char *log_level;
     const char *instance;
     int64_t batch;
+    int64_t audit_heads_ms;
     int64_t http_threads;
     int64_t registry_timeout_ms;
     int64_t unknown_id_ms;

@@ -1,4 +1,5 @@
-/* status: the pages that every service has: / and /api/status, /audit, /livez, /readyz, /metrics, /style.css. */
+/* status: the pages that every service has: / and /api/status, /audit, /audit/verify, /livez, /readyz, /metrics,
+ * /style.css. */
 #pragma once
 
 #include "chassis/http.h"

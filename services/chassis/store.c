@@ -34,6 +34,7 @@ struct connection {
 
 struct store {
     char *path;
+    char *uri; /* NULL: the path */
     int lock_file;
     pthread_mutex_t writing, listing;
     struct connection writer;
@@ -82,7 +83,9 @@ static bool connection_exec(struct connection *c, const char *sql, const char *d
 
 static void connection_open(struct connection *c, struct store *s, int flags) {
     *c = (struct connection){.store = s};
-    int code = sqlite3_open_v2(s->path, &c->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (s->uri) flags |= SQLITE_OPEN_URI;
+    int code =
+        sqlite3_open_v2(s->uri ? s->uri : s->path, &c->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (code != SQLITE_OK) connection_fail(c, code, "open the database");
     if (c->state != OK) return;
     sqlite3_busy_timeout(c->db, BUSY_MS);
@@ -215,6 +218,35 @@ failed:
     return v;
 }
 
+/* Without a write-ahead log nobody has it open, and SQLite is told that the file will not change: it then leaves no
+ * file beside it, and needs no right to write there. */
+static char *readonly_uri(const char *path) {
+    char log[4200];
+    struct buffer uri = BUFFER(3 * sizeof log);
+    snprintf(log, sizeof log, "%s-wal", path);
+    buffer_text(&uri, "file:");
+    buffer_percent(&uri, path);
+    buffer_text(&uri, access(log, F_OK) ? "?mode=ro&immutable=1" : "?mode=ro");
+    return uri.data; /* NULL: no memory */
+}
+
+verdict store_open_readonly(struct store **out, const char *path, struct failure *why) {
+    struct store *s = *out = calloc(1, sizeof *s);
+    if (!s) return fail(why, RETRY, "out of memory");
+    s->lock_file = -1;
+    s->path = strdup(path);
+    s->uri = readonly_uri(path);
+    pthread_mutex_init(&s->writing, NULL);
+    pthread_mutex_init(&s->listing, NULL);
+    s->reader_key_made = !pthread_key_create(&s->reader_key, reader_end);
+    verdict v = s->path && s->uri && s->reader_key_made ? OK : fail(why, RETRY, "out of memory");
+    struct connection *c = v == OK ? store_reader(s) : NULL;
+    if (c) (void)store_int(c, 0, "SELECT COUNT(*) FROM sqlite_master");
+    if (c && c->state != OK) v = fail(why, RETRY, "%s", c->error);
+    if (v != OK) store_close(out);
+    return v;
+}
+
 void store_close(struct store **out) {
     struct store *s = *out;
     if (!s) return;
@@ -230,6 +262,7 @@ void store_close(struct store **out) {
     pthread_mutex_destroy(&s->writing);
     pthread_mutex_destroy(&s->listing);
     free(s->path);
+    free(s->uri);
     free(s);
     *out = NULL;
 }
@@ -410,6 +443,16 @@ const void *rows_blob(const struct rows *r, int column, size_t *n) {
 
 bool rows_null(const struct rows *r, int column) {
     return sqlite3_column_type(r->statement->prepared, column) == SQLITE_NULL;
+}
+
+int rows_kind(const struct rows *r, int column) {
+    switch (sqlite3_column_type(r->statement->prepared, column)) {
+    case SQLITE_NULL: return VALUE_NULL;
+    case SQLITE_INTEGER: return VALUE_INT;
+    case SQLITE_TEXT: return VALUE_TEXT;
+    case SQLITE_BLOB: return VALUE_BLOB;
+    default: return -1;
+    }
 }
 
 int rows_columns(const struct rows *r) {

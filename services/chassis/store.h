@@ -42,6 +42,9 @@ struct migration {
  * FATAL: unreadable, or of a newer version. The store is the caller's to close. */
 MUST_CHECK verdict
 store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
+/* For looking at it only: no lock is taken, nothing is written, also when a service has it open. RETRY: it cannot be
+ * opened, or is no database. Only store_reader() and store_close() may be used. */
+MUST_CHECK verdict store_open_readonly(struct store **out, const char *path, struct failure *why);
 void store_close(struct store **s); /* after the last thread that uses it; accepts NULL */
 
 /* --- Writing: any thread. */
@@ -85,6 +88,7 @@ int64_t rows_int(const struct rows *r, int column);                 /* 0 for NUL
 const char *rows_text(const struct rows *r, int column);            /* "" for NULL */
 const void *rows_blob(const struct rows *r, int column, size_t *n); /* NULL and 0 for NULL */
 bool rows_null(const struct rows *r, int column);
+int rows_kind(const struct rows *r, int column); /* how it is stored: VALUE_…; −1: as a real number */
 int rows_columns(const struct rows *r);
 const char *rows_name(const struct rows *r, int column);
 

@@ -1,16 +1,31 @@
 """Every page: accessible in light and dark, readable on a phone, without a complaint of the browser."""
 
+import sqlite3
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from stack import TEAMS, form, http, request, wait
+import audit_log
+from stack import TEAMS, ByHand, form, http, request, wait
 from wire import publish
 
 LONG = "Überraschungsverpackungsgrößenverordnung" * 2
 
 
 @pytest.fixture(scope="session")
-def pages(stack):
+def tampered(tmp_path_factory):
+    """The address of a service whose audit log was changed."""
+    folder = tmp_path_factory.mktemp("tampered")
+    with ByHand(["sales"], folder, kafka="127.0.0.1:1", registry="http://127.0.0.1:1") as hand:
+        (database,) = (folder / "data").glob("*.db")
+        audit_log.make(database, 200)
+        with sqlite3.connect(database) as db:
+            db.execute("UPDATE audit SET summary = 'Nothing happened.' WHERE id = 123")
+        yield hand.url("sales")
+
+
+@pytest.fixture(scope="session")
+def pages(stack, tampered):
     """{name: (address, status)}; with something to show on each, also words that are hard to break."""
     handled = stack.submit()
     long = stack.submit(model=LONG, location="x" * 100, reason="y" * 500 + "\nالشاشة لا تعمل")
@@ -25,20 +40,23 @@ def pages(stack):
         "return-long": (f"{support}/returns/{long}", 200),
         "support-status": (support + "/status", 200),
         "support-audit": (support + "/audit", 200),
+        "support-verify": (support + "/audit/verify", 200),
+        "broken": (tampered + "/audit/verify", 200),
         "missing": (support + "/returns/R-NONE", 404),
         "bad-filter": (stack.url("sales") + "/audit?limit=many", 400),
     }
     for team in TEAMS:
         found[team] = (stack.url(team) + "/", 200)
         found[f"{team}-audit"] = (stack.url(team) + "/audit", 200)
+        found[f"{team}-verify"] = (stack.url(team) + "/audit/verify", 200)
     publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20, headers={LONG: LONG.encode()})
     wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
     found["sales-letters"] = (stack.url("sales") + "/dead-letters", 200)
     return found
 
 
-NAMES = ["board", "form", "example", "list", "return", "return-long", "support-status", "support-audit", "missing", "bad-filter", "sales-letters",
-         *TEAMS, *(f"{team}-audit" for team in TEAMS)]
+NAMES = ["board", "form", "example", "list", "return", "return-long", "support-status", "support-audit", "support-verify", "broken",
+         "missing", "bad-filter", "sales-letters", *TEAMS, *(f"{team}-audit" for team in TEAMS), *(f"{team}-verify" for team in TEAMS)]
 
 
 def visit(page, address, status):

@@ -1,0 +1,261 @@
+#include "chassis/heads.h"
+
+#include "chassis/assets.h"
+#include "chassis/codec.h"
+#include "chassis/health.h"
+#include "chassis/ids.h"
+#include "chassis/kafka.h"
+#include "chassis/log.h"
+#include "chassis/registry.h"
+#include "chassis/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NAME_SIZE = 400, HEADS_BYTES_MAX = 1 << 18, TOPIC_MS = 500 };
+
+struct heads {
+    struct heads_options o;
+    char topic[NAME_SIZE], subject[2 * NAME_SIZE];
+    struct schema *schema;
+    bool topic_ready;
+    int64_t due;       /* by the clock that never steps */
+    int64_t last_rows; /* of the log, when its heads were last published by this process */
+    json_t *in_flight; /* NULL: none */
+};
+
+static const struct asset *schema_file(void) {
+    return asset_find("AuditHeads.avsc");
+}
+
+static const char *topic_name(const struct settings *s, char out[NAME_SIZE]) {
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.audit-heads", s->service);
+    return settings_scoped(s, name, out, NAME_SIZE);
+}
+
+verdict heads_open(struct heads **out, const struct heads_options *o, struct failure *why) {
+    const struct asset *file = schema_file();
+    struct heads *h = *out = calloc(1, sizeof *h);
+    if (!h) return fail(why, FATAL, "out of memory");
+    h->o = *o;
+    h->due = steady_ms() + o->settings->audit_heads_ms;
+    topic_name(o->settings, h->topic);
+    if (schema_parse(file->bytes, file->n, &h->schema, why) != OK) return FATAL;
+    snprintf(h->subject, sizeof h->subject, "%s-%s", h->topic, schema_name(h->schema));
+    registry_publish(o->registry, h->subject, file->bytes, file->n);
+    return OK;
+}
+
+void heads_close(struct heads **out) {
+    struct heads *h = *out;
+    if (!h) return;
+    json_decref(h->in_flight);
+    schema_free(&h->schema);
+    free(h);
+    *out = NULL;
+}
+
+/* --- Publishing */
+
+/* NULL: nothing that is not published yet, or it could not be read. The log and its heads are of one moment. */
+static json_t *heads_take(struct heads *h, int64_t *at) {
+    struct connection *c = store_reader(h->o.store);
+    json_t *chains = NULL;
+    (void)store_run(c, "BEGIN");
+    int64_t rows = store_int(c, 0, "SELECT COALESCE(MAX(id), 0) FROM audit");
+    if (rows > h->last_rows) chains = store_json(c, "SELECT chain, rows, lower(hex(head)) AS head FROM audit_chain");
+    (void)store_run(c, "COMMIT");
+    if (!chains || store_state(c) != OK) {
+        json_decref(chains);
+        return NULL;
+    }
+    *at = clock_ms();
+    return json_pack(
+        "{s:s, s:I, s:I, s:o}", "service", h->o.settings->service, "at", (json_int_t)*at, "rows", (json_int_t)rows,
+        "chains", chains);
+}
+
+static verdict heads_ready(struct heads *h, rd_kafka_t *producer, int32_t *schema_id, struct failure *why) {
+    static const struct property config[] = {{"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {0}};
+    const struct asset *file = schema_file();
+    registry_publish(h->o.registry, h->subject, file->bytes, file->n); /* once is enough, unless memory was short */
+    verdict v = registry_id(h->o.registry, h->subject, schema_id, why);
+    if (v == OK && !h->topic_ready) v = kafka_ensure_topic(producer, h->topic, 1, config, TOPIC_MS, why);
+    h->topic_ready |= v == OK;
+    return v;
+}
+
+static verdict heads_send(struct heads *h, rd_kafka_t *producer, const json_t *heads, struct failure *why) {
+    int32_t schema_id;
+    const char *key = h->o.settings->service;
+    verdict v = heads_ready(h, producer, &schema_id, why);
+    if (v != OK) return v;
+    struct buffer record = BUFFER(HEADS_BYTES_MAX);
+    frame_write(&record, schema_id);
+    v = codec_encode(h->schema, heads, &record, why);
+    if (v == OK && record.failed) v = fail(why, RETRY, "out of memory, or too many chains");
+    rd_kafka_resp_err_t error = 0;
+    if (v == OK)
+        error = rd_kafka_producev(
+            producer, RD_KAFKA_V_TOPIC(h->topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_KEY(key, strlen(key)),
+            RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+            RD_KAFKA_V_HEADER("content-type", "application/avro", -1), RD_KAFKA_V_OPAQUE(NULL), RD_KAFKA_V_END);
+    buffer_free(&record);
+    return error ? fail(why, RETRY, "%s", rd_kafka_err2str(error)) : v;
+}
+
+void heads_step(struct heads *h, rd_kafka_t *producer) {
+    struct failure why;
+    int64_t at;
+    char moment[TIME_TEXT];
+    if (h->in_flight || steady_ms() < h->due) return;
+    h->due = steady_ms() + h->o.settings->audit_heads_ms;
+    json_t *heads = heads_take(h, &at);
+    if (!heads) return;
+    verdict v = heads_send(h, producer, heads, &why);
+    if (v == OK) {
+        h->in_flight = json_deep_copy(heads);
+        json_object_del(h->in_flight, "service");
+        json_object_set_new(h->in_flight, "at", json_string(time_text(at, moment)));
+    } else {
+        health_set(h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", why.text);
+    }
+    json_decref(heads);
+}
+
+/* Kept, so that the service's own /api/audit/verify compares with it. Kafka has the word: this copy may be lost. */
+static void heads_keep(struct heads *h, int64_t offset) {
+    struct failure why;
+    char *text = json_dumps(h->in_flight, JSON_COMPACT);
+    struct connection *c = store_begin(h->o.store);
+    (void)store_run(
+        c, "INSERT INTO audit_published (heads, record_offset) VALUES (?, ?)", value_text(text), value_int(offset));
+    if (store_commit(c, &why) != OK)
+        log_line(LOG_WARNING, "could not keep the audit heads that were published", "reason", why.text, NULL);
+    free(text);
+}
+
+void heads_delivered(struct heads *h, const rd_kafka_message_t *report) {
+    if (!h->in_flight) return;
+    json_int_t rows = json_integer_value(json_object_get(h->in_flight, "rows"));
+    if (report->err) {
+        h->topic_ready = false;
+        health_set(
+            h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", rd_kafka_err2str(report->err));
+    } else {
+        heads_keep(h, report->offset);
+        h->last_rows = rows;
+        health_set(h->o.health, "audit heads", HEALTH_OK, "published to %s", h->topic);
+    }
+    heads_forget(h);
+}
+
+void heads_forget(struct heads *h) {
+    if (!h) return;
+    json_decref(h->in_flight);
+    h->in_flight = NULL;
+}
+
+/* --- Reading them back */
+
+struct reading {
+    const struct settings *settings;
+    rd_kafka_t *consumer;
+    struct registry *registry;
+    char topic[NAME_SIZE];
+};
+
+/* The registry's own thread asks it; this one may wait. */
+static verdict schema_wait(struct reading *r, int32_t id, const struct schema **out, struct failure *why) {
+    verdict v;
+    int64_t until = steady_ms() + 3 * r->settings->registry_timeout_ms;
+    while ((v = registry_schema(r->registry, id, out, why)) == RETRY && steady_ms() < until) usleep(5000);
+    return v == RETRY ? fail(why, RETRY, "the registry at %s did not give schema %d", r->settings->registry, id) : v;
+}
+
+static verdict record_read(struct reading *r, const rd_kafka_message_t *m, json_t **out, struct failure *why) {
+    const struct schema *schema;
+    const void *body;
+    size_t n;
+    int32_t id;
+    struct failure reason;
+    char moment[TIME_TEXT];
+    verdict v = frame_read(m->payload, m->len, &id, &body, &n, &reason);
+    if (v == OK) v = schema_wait(r, id, &schema, &reason);
+    if (v == OK) v = codec_decode(schema, body, n, out, &reason);
+    if (v != OK) return fail(why, v, "could not read %s[0]@%lld: %s", r->topic, (long long)m->offset, reason.text);
+    int64_t at = json_integer_value(json_object_get(*out, "at"));
+    json_object_set_new(*out, "at", json_string(time_text(at, moment)));
+    json_object_set_new(*out, "offset", json_integer(m->offset));
+    return OK;
+}
+
+static verdict read_all(
+    struct reading *r, int64_t end, void (*each)(void *context, const json_t *heads), void *context,
+    struct failure *why) {
+    verdict v = OK;
+    int64_t next = 0, until = steady_ms() + 10000;
+    while (v == OK && next < end) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(r->consumer, 200);
+        json_t *heads = NULL;
+        if (m && !m->err) {
+            v = record_read(r, m, &heads, why);
+            if (v == OK) each(context, heads);
+            next = m->offset + 1;
+            until = steady_ms() + 10000;
+            json_decref(heads);
+        }
+        if (m) rd_kafka_message_destroy(m);
+        if (steady_ms() > until)
+            v = fail(
+                why, RETRY, "Kafka at %s stopped answering at %s[0]@%lld", r->settings->kafka, r->topic,
+                (long long)next);
+    }
+    return v;
+}
+
+/* A consumer from the beginning, and where the topic ends now. */
+static verdict read_open(struct reading *r, int64_t *end, struct failure *why) {
+    static const struct property properties[] = {{"enable.auto.commit", "false"}, {"group.id", "none"}, {0}};
+    int64_t begin;
+    verdict v = kafka_open(&r->consumer, RD_KAFKA_CONSUMER, r->settings, NULL, NULL, properties, why);
+    if (v != OK) return v;
+    rd_kafka_poll_set_consumer(r->consumer);
+    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(r->consumer, r->topic, 0, &begin, end, 10000);
+    if (error)
+        return fail(
+            why, RETRY, "could not read the topic %s from Kafka at %s: %s", r->topic, r->settings->kafka,
+            rd_kafka_err2str(error));
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, r->topic, 0)->offset = begin;
+    error = rd_kafka_assign(r->consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (*end == begin) *end = 0; /* empty */
+    return error ? fail(why, RETRY, "could not read %s: %s", r->topic, rd_kafka_err2str(error)) : OK;
+}
+
+verdict heads_read(
+    const struct settings *s, void (*each)(void *context, const json_t *heads), void *context, struct failure *why) {
+    struct reading r = {.settings = s};
+    struct registry_options o = {
+        .url = s->registry,
+        .user = *s->registry_user ? s->registry_user : NULL,
+        .password = *s->registry_password ? s->registry_password : NULL,
+        .timeout_ms = (int)s->registry_timeout_ms,
+        .health = health_new()};
+    int64_t end = 0;
+    topic_name(s, r.topic);
+    verdict v = registry_start(&r.registry, &o, why);
+    if (v == OK) v = read_open(&r, &end, why);
+    if (v == OK) v = read_all(&r, end, each, context, why);
+    if (r.consumer) {
+        rd_kafka_consumer_close(r.consumer);
+        rd_kafka_destroy(r.consumer);
+    }
+    registry_stop(&r.registry);
+    health_free(&o.health);
+    return v;
+}

@@ -1,0 +1,101 @@
+/* What ./returns cannot do in the shell: one program, a subcommand each. Exit status: 0; 1: it looked, and the answer
+ * is no; 2: it could not look, or was asked wrongly. */
+#include "chassis/audit.h"
+#include "chassis/heads.h"
+#include "chassis/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { YES = 0, NO = 1, UNKNOWN = 2 };
+
+static int refuse(const char *text) {
+    fprintf(stderr, "%s\n", text);
+    return UNKNOWN;
+}
+
+/* --- audit verify FILE [--heads FILE|-] [--json] */
+
+static int say(const json_t *answer, const char *path) {
+    const json_t *broken = json_object_get(answer, "broken"), *published = json_object_get(answer, "published");
+    long long rows = json_integer_value(json_object_get(answer, "rows"));
+    const char *chain = json_string_value(json_object_get(broken, "chain"));
+    long long id = json_integer_value(json_object_get(broken, "id"));
+    if (!broken) {
+        printf("%s: intact, %lld rows in %zu chains", path, rows, json_array_size(json_object_get(answer, "chains")));
+        long long heads = json_integer_value(json_object_get(published, "heads"));
+        if (heads)
+            printf(
+                "; it agrees with %lld published heads, the last at %lld rows", heads,
+                (long long)json_integer_value(json_object_get(published, "rows")));
+        else
+            printf("; there were no published heads to compare with, so a tail that was cut off would not be missed");
+        printf("\n");
+        return YES;
+    }
+    printf("%s: BROKEN", path);
+    if (id) printf(" at row %lld", id);
+    if (chain) printf(" of the chain %s", chain);
+    printf(": %s. The %lld rows before fit.\n", json_string_value(json_object_get(broken, "reason")), rows);
+    return NO;
+}
+
+static int audit_verify_run(int n, char *arguments[]) {
+    const char *path = NULL, *heads_path = NULL;
+    bool as_json = false;
+    for (int i = 0; i < n; i++) {
+        if (!strcmp(arguments[i], "--json"))
+            as_json = true;
+        else if (!strcmp(arguments[i], "--heads") && i + 1 < n)
+            heads_path = arguments[++i];
+        else if (!path && arguments[i][0] != '-')
+            path = arguments[i];
+        else
+            return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]");
+    }
+    if (!path) return refuse("audit verify: name the file, a database or lines of JSON");
+    FILE *heads = !heads_path ? NULL : !strcmp(heads_path, "-") ? stdin : fopen(heads_path, "re");
+    if (heads_path && !heads) {
+        fprintf(stderr, "could not open \"%s\": %s\n", heads_path, strerror(errno));
+        return UNKNOWN;
+    }
+    struct failure why;
+    json_t *answer = NULL;
+    verdict v = audit_verify_file(path, heads, &answer, &why);
+    if (heads && heads != stdin) fclose(heads);
+    if (v != OK) return refuse(why.text);
+    int status = as_json ? json_is_true(json_object_get(answer, "intact")) ? YES : NO : say(answer, path);
+    if (as_json) json_dumpf(answer, stdout, JSON_INDENT(2));
+    if (as_json) printf("\n");
+    json_decref(answer);
+    return status;
+}
+
+/* --- audit heads NAME [SETTING…] */
+
+static void print_heads(void *context, const json_t *heads) {
+    (void)context;
+    json_dumpf(heads, stdout, JSON_COMPACT);
+    printf("\n");
+}
+
+static int audit_heads_run(int n, char *arguments[]) {
+    extern char **environ;
+    struct settings settings;
+    struct failure why;
+    if (n < 1 || arguments[0][0] == '-') return refuse("usage: returns_tool audit heads SERVICE [--kafka HOST:PORT …]");
+    log_start(arguments[0], LOG_ERROR);
+    verdict v = settings_read(&settings, arguments[0], 0, n, arguments, environ, &why);
+    if (v == OK) v = heads_read(&settings, print_heads, NULL, &why);
+    settings_free(&settings);
+    return v == OK && !fflush(stdout) ? YES : refuse(v == OK ? strerror(errno) : why.text);
+}
+
+int main(int argc, char *argv[]) {
+    if (argc > 3 && !strcmp(argv[1], "audit") && !strcmp(argv[2], "verify"))
+        return audit_verify_run(argc - 3, argv + 3);
+    if (argc > 3 && !strcmp(argv[1], "audit") && !strcmp(argv[2], "heads")) return audit_heads_run(argc - 3, argv + 3);
+    return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]\n"
+                  "       returns_tool audit heads SERVICE [SETTING…]");
+}

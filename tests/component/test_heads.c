@@ -1,0 +1,136 @@
+/* The heads of the audit log's chains, published to a topic of their own. */
+#include "helper_probe.h"
+
+#include "chassis/heads.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct collected {
+    json_t *all;
+};
+
+static void collect(void *context, const json_t *heads) {
+    json_array_append(((struct collected *)context)->all, (json_t *)heads);
+}
+
+/* The newest that the topic holds; the caller's. */
+static json_t *newest(struct world *w, size_t *n) {
+    struct collected c = {json_array()};
+    struct failure why;
+    if (heads_read(&w->settings, collect, &c, &why) != OK) fail_msg("%s", why.text);
+    *n = json_array_size(c.all);
+    json_t *last = json_incref(json_array_get(c.all, *n - 1));
+    json_decref(c.all);
+    return last;
+}
+
+static json_t *verify(struct world *w) {
+    return audit_verify(store_reader(w->rt.store));
+}
+
+static void start(struct world *w) {
+    if (!w->more_n) w->more[w->more_n++] = "--audit-heads-ms=100";
+    world_start(w, &probe);
+}
+
+static void change(struct world *w, const char *sql) {
+    char path[128], *error = NULL;
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/probe.db", w->folder);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    if (sqlite3_exec(db, sql, NULL, NULL, &error) != SQLITE_OK) fail_msg("%s: %s", sql, error);
+    sqlite3_close(db);
+}
+
+static void what_is_published_is_where_the_log_stands(void **state) {
+    struct world *w = *state;
+    size_t n;
+    start(w);
+    for (int i = 1; i <= 5; i++) ask(w, i % 2, "R-1", i);
+    world_await(w, "SELECT COUNT(*) FROM audit", 5);
+    world_await(w, "SELECT MAX(heads LIKE '%\"rows\":5,\"chains%') FROM audit_published", 1);
+    world_await_health(w, "audit heads", "ok", "probe.audit-heads");
+    json_t *heads = newest(w, &n), *answer = verify(w), *one, *mine;
+    size_t i;
+    assert_int_equal(json_integer_value(json_object_get(heads, "rows")), 5);
+    assert_string_equal(json_string_value(json_object_get(heads, "service")), "probe");
+    assert_int_equal(json_array_size(json_object_get(heads, "chains")), 2);
+    json_array_foreach(json_object_get(heads, "chains"), i, one) {
+        size_t found = 0, j;
+        json_array_foreach(json_object_get(answer, "chains"), j, mine) found += json_equal(one, mine);
+        assert_int_equal(found, 1);
+    }
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(answer, "published"), "rows")), 5);
+    json_decref(answer);
+    json_decref(heads);
+}
+
+/* A log to which nothing was added is not published again; a service that starts anew says once where it stands. */
+static void only_news_is_published(void **state) {
+    struct world *w = *state;
+    size_t n;
+    start(w);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT MAX(heads LIKE '%\"rows\":1,\"chains%') FROM audit_published", 1);
+    int64_t published = world_int(w, "SELECT COUNT(*) FROM audit_published");
+    ask(w, 0, "R-1", 2);
+    world_await(w, "SELECT MAX(heads LIKE '%\"rows\":2,\"chains%') FROM audit_published", 1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit_published"), published + 1);
+    world_stop(w);
+    start(w);
+    world_await(w, "SELECT COUNT(*) FROM audit_published", published + 2);
+    json_decref(newest(w, &n));
+    assert_int_equal(n, published + 2);
+}
+
+static void a_cut_tail_is_missed_by_the_service_itself(void **state) {
+    struct world *w = *state;
+    start(w);
+    for (int i = 1; i <= 4; i++) ask(w, 0, "R-1", i);
+    world_await(w, "SELECT MAX(heads LIKE '%\"rows\":4,\"chains%') FROM audit_published", 1);
+    world_stop(w);
+    change(
+        w,
+        "DELETE FROM audit WHERE id = 4; UPDATE audit_chain SET rows = 3, head = (SELECT hash FROM audit WHERE id = 3)");
+    start(w);
+    json_t *answer = verify(w), *broken = json_object_get(answer, "broken");
+    assert_int_equal(json_integer_value(json_object_get(broken, "id")), 4);
+    assert_non_null(strstr(json_string_value(json_object_get(broken, "reason")), "row 4 is missing"));
+    json_decref(answer);
+}
+
+/* Without the registry neither events nor heads go out; both do when it is back. */
+static void an_outage_only_delays_them(void **state) {
+    struct world *w = *state;
+    w->registry_down = true;
+    start(w);
+    struct failure why;
+    struct connection *c = store_begin(w->rt.store);
+    audit_append(c, &(struct audit_row){.action = "try", .outcome = "accepted", .actor = "form", .summary = "by hand"});
+    assert_int_equal(store_commit(c, &why), OK);
+    world_await_health(w, "audit heads", "waiting", "not published for now");
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit_published"), 0);
+    w->registry_down = false;
+    world_await(w, "SELECT COUNT(*) FROM audit_published", 1);
+    world_await_health(w, "audit heads", "ok", "published");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_published_is_where_the_log_stands, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(only_news_is_published, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_cut_tail_is_missed_by_the_service_itself, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(an_outage_only_delays_them, probe_setup, probe_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
