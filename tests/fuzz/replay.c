@@ -15,12 +15,9 @@ static void replay(const char *folder, const char *name) {
     must(file && room, path);
     size_t n = fread(room, 1, INPUT_MAX, file);
     fclose(file);
-    uint8_t *input = malloc(n + 1); /* of its size, so that a sanitizer sees a read past the end */
-    for (size_t i = 0; i < n; i++) input[i] = room[i];
-    free(room);
+    uint8_t *input = realloc(room, n ? n : 1); /* of its size, so that a sanitizer sees a read past the end */
     printf("%s, %zu bytes\n", path, n);
     fflush(stdout); /* the last line names the input that did not come back */
-    input = realloc(input, n ? n : 1);
     (void)LLVMFuzzerTestOneInput(input, n);
     free(input);
 }
