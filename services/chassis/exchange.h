@@ -4,6 +4,7 @@
  *            sends the answer ◀─ exchange.c writes problem, page or JSON ◀────────────────────────┘            */
 #pragma once
 
+#include "chassis/crowd.h"
 #include "chassis/http.h"
 #include "chassis/ids.h"
 
@@ -20,6 +21,7 @@ struct exchange_private {
     char *body;
     bool body_unread; /* the client is still sending: answer, then close */
     char trace_parent[TRACE_PARENT];
+    struct visit visit;
 };
 
 void exchange_open(

@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         struct buffer text = BUFFER(8192);
         buffer_text(&text, before[i]);
         buffer_bytes(&text, bytes, n);
-        buffer_text(&text, "\n\n");
+        buffer_text(&text, " HTTP/1.1\n\n");
         peer_ask(resources, runtime(), (const uint8_t *)text.data, text.length);
         buffer_free(&text);
     }

@@ -78,35 +78,46 @@ void mg_disable_connection_keep_alive(struct mg_connection *c) {
 
 /* --- A request */
 
-/* The line at *p without its end, and *p after it; NULL: none. */
+/* The head as civetweb leaves it: lines end in CR LF, and both have become NUL. */
+static struct buffer head_lay(const char *text, size_t n) {
+    struct buffer head = BUFFER(3 * HEAD_MAX);
+    for (size_t i = 0; i < n; i++) buffer_bytes(&head, text[i] == '\n' ? "\0\0" : text + i, text[i] == '\n' ? 2 : 1);
+    return head;
+}
+
+/* The line at *p, and *p after it. */
 static char *line_next(char **p) {
-    char *line = *p, *end = line ? strchr(line, '\n') : NULL;
-    if (!end) return NULL;
-    *end = '\0';
-    *p = end + 1;
+    char *line = *p;
+    *p += strlen(line) + 2;
     return line;
 }
 
+/* The fields of the head, as many as civetweb has room for; false: it would refuse one. */
+static bool headers_read(struct mg_request_info *info, char *head, char *end) {
+    while (head < end && info->num_headers < MG_MAX_HEADERS) {
+        char *name = line_next(&head), *value = strchr(name, ':');
+        if (!value || value == name || strcspn(name, " \t") < (size_t)(value - name)) return false;
+        *value++ = '\0';
+        value += strspn(value, " \t");
+        info->http_headers[info->num_headers++] = (struct mg_header){name, value};
+    }
+    if (info->num_headers) *end = '\r';
+    return true;
+}
+
 /* What civetweb lets through: no control characters, a path that begins with a slash. */
-static bool request_read(struct mg_connection *c, char *head) {
-    struct mg_request_info *info = &c->info;
-    char *method = line_next(&head), *uri = method ? strchr(method, ' ') : NULL;
-    if (!uri || uri[1] != '/' || strchr(uri + 1, ' ')) return false;
-    *uri++ = '\0';
+static bool request_read(struct mg_request_info *info, char *head, size_t n) {
+    char *end = head + n - 2, *method = line_next(&head), *uri = strchr(method, ' ');
+    char *version = uri ? strstr(uri, " HTTP/") : NULL;
+    if (!version || uri[1] != '/' || strchr(uri + 1, ' ') != version) return false;
+    *uri++ = *version = '\0';
     char *query = strchr(uri, '?');
     if (query) *query++ = '\0';
     info->request_method = method;
     info->request_uri = info->local_uri_raw = info->local_uri = uri;
     info->query_string = query;
-    info->http_version = "1.1";
-    for (char *name; (name = line_next(&head)) && *name;) {
-        char *value = strchr(name, ':');
-        if (!value || value == name || info->num_headers == MG_MAX_HEADERS) return false;
-        *value++ = '\0';
-        value += strspn(value, " \t");
-        info->http_headers[info->num_headers++] = (struct mg_header){name, value};
-    }
-    return true;
+    info->http_version = version + strlen(" HTTP/");
+    return headers_read(info, head, end);
 }
 
 static void answer_check(const struct mg_connection *c) {
@@ -144,11 +155,13 @@ void peer_ask(const struct resource *table, void *context, const uint8_t *text, 
     size_t head_n = end ? (size_t)(end + 2 - (const char *)text) : n;
     if (head_n > HEAD_MAX) return;
     struct mg_connection c = {.body = (const char *)text + head_n, .body_n = n - head_n, .answer = BUFFER(32 << 20)};
-    char *head = strndup((const char *)text, head_n);
-    if (!strpbrk(head, "\r\v\f\b\a\033") && request_read(&c, head)) {
+    struct buffer head = head_lay((const char *)text, head_n);
+    bool clean = end && !memchr(text, 0, head_n);
+    for (size_t i = 0; clean && i < head_n; i++) clean = text[i] >= ' ' || text[i] == '\n';
+    if (clean && request_read(&c.info, head.data, head.length)) {
         callbacks.begin_request(&c);
         answer_check(&c);
     }
     buffer_free(&c.answer);
-    free(head);
+    buffer_free(&head);
 }

@@ -7,5 +7,5 @@
 
 #include <stdint.h>
 
-/* text: METHOD URI\nName: value\n…\n\nbody. tables as http_options has them; the same ones with each call. */
+/* text: METHOD URI HTTP/1.1\nName: value\n…\n\nbody. tables as http_options has them; the same ones with each call. */
 void peer_ask(const struct resource *table, void *context, const uint8_t *text, size_t n);
