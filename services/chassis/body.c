@@ -1,4 +1,5 @@
 #include "chassis/exchange.h"
+#include "chassis/sockets.h"
 #include "chassis/utf8.h"
 
 #include <civetweb.h>
@@ -132,6 +133,8 @@ bool exchange_type_is(struct exchange *x, const char *media_type) {
 
 /* --- Reading the body */
 
+enum { LARGE = 4096 };
+
 static int header_count(const struct mg_request_info *info, const char *name) {
     int n = 0;
     for (int i = 0; i < info->num_headers; i++) n += !strcasecmp(info->http_headers[i].name, name);
@@ -167,7 +170,8 @@ bool body_framed(struct exchange *x) {
     else if (!head_is_plain(info))
         exchange_problem(
             x, 400,
-            "The request's head cannot be read for certain: write each header as one line, \"Name: value\", ended by CR LF.");
+            "The request's head cannot be read for certain: write each header as one line, \"Name: value\", ended by "
+            "CR LF.");
     else if (coding)
         exchange_problem(
             x, 411, "Transfer-Encoding \"%.60s\" is not accepted; send the body with a Content-Length.", coding);
@@ -179,12 +183,18 @@ bool body_framed(struct exchange *x) {
     return !exchange_refused(x);
 }
 
-/* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives. Only single bytes
- * bound the whole; what came together with the headers is in its buffer, where they cost next to nothing. */
+/* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives. So nothing is asked
+ * for that is not there already, or else a single byte: that bounds the whole. What came together with the headers is
+ * in its buffer, where single bytes cost next to nothing; of a large body the rest is not. */
 static bool bytes_read(struct mg_connection *c, char *out, size_t n, int timeout_ms) {
+    const struct mg_request_info *info = mg_get_request_info(c);
+    int fd = n > LARGE ? sockets_peer(info->server_port, info->remote_addr, info->remote_port) : -1;
     int64_t deadline = steady_ms() + timeout_ms;
-    for (size_t i = 0; i < n; i++) {
-        if (mg_read(c, out + i, 1) != 1) return false;
+    for (size_t i = 0, piece; i < n; i += piece) {
+        piece = fd < 0 ? 0 : socket_waiting(fd);
+        if (piece > n - i) piece = n - i;
+        if (!piece) piece = 1;
+        if (mg_read(c, out + i, piece) != (int)piece) return false;
         if (steady_ms() > deadline) return false;
     }
     return true;

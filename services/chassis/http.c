@@ -20,7 +20,6 @@ enum {
     URL_MAX = 4096,
     REQUEST_MAX = 16384,
     DRAIN_MS = 500,
-    DRAIN_CROWDED_MS = 20,
     STOP_MS = 700,
     KEEP_ALIVE_MS = 500,
     QUEUE_MAX = 512,
@@ -157,10 +156,9 @@ static void answer_send(struct exchange *x, const struct http *h) {
     if (!answer.failed) mg_write(c, answer.data, answer.length);
     buffer_free(&body);
     buffer_free(&answer);
-    if (x->private->body_unread) {
+    if (x->private->body_unread && !crowd_is(h->crowd)) {
         const struct mg_request_info *info = mg_get_request_info(c);
-        sockets_drain(
-            info->server_port, info->remote_addr, info->remote_port, crowd_is(h->crowd) ? DRAIN_CROWDED_MS : DRAIN_MS);
+        sockets_drain(info->server_port, info->remote_addr, info->remote_port, DRAIN_MS);
     }
 }
 

@@ -51,8 +51,17 @@ static bool peer_is(int fd, const void *what) {
     return is_of_peer(fd, peer->address, peer->port);
 }
 
+int sockets_peer(int port, const char *peer_address, int peer_port) {
+    return sockets_find(port, peer_is, &(struct peer){peer_address, peer_port});
+}
+
+size_t socket_waiting(int fd) {
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) || n < 0 ? 0 : (size_t)n;
+}
+
 void sockets_drain(int port, const char *peer_address, int peer_port, int ms) {
-    int fd = sockets_find(port, peer_is, &(struct peer){peer_address, peer_port});
+    int fd = sockets_peer(port, peer_address, peer_port);
     if (fd < 0) return;
     shutdown(fd, SHUT_WR);
     int64_t deadline = steady_ms() + ms;
@@ -97,12 +106,12 @@ void sockets_each(int port, bool (*look)(const struct socket_seen *s, void *cont
 /* Only a guess at the body: it decides how long a client may wait in a crowd, not what its request says. */
 bool socket_has_request(int fd) {
     char bytes[16384 + 1];
-    int there = 0;
     ssize_t n = recv(fd, bytes, sizeof bytes - 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n <= 0 || ioctl(fd, FIONREAD, &there)) return false;
+    size_t there = socket_waiting(fd);
+    if (n <= 0) return false;
     bytes[n] = '\0';
     const char *end = memmem(bytes, (size_t)n, "\r\n\r\n", 4), *length = strcasestr(bytes, "\nContent-Length:");
-    if (!end || there > REQUEST_LARGE) return there >= (int)sizeof bytes - 1;
+    if (!end || there > REQUEST_LARGE) return there >= sizeof bytes - 1;
     unsigned long long body = length && length < end ? strtoull(length + strlen("\nContent-Length:"), NULL, 10) : 0;
-    return body <= (unsigned long long)(bytes + there - (end + 4));
+    return body <= there - (size_t)(end + 4 - bytes);
 }
