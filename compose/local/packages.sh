@@ -6,7 +6,7 @@ PACKAGES_RUN=(gcc libc6-dev cmake ninja-build pkg-config librdkafka-dev libavro-
     libsqlite3-dev libcurl4-openssl-dev libjansson-dev libssl-dev openjdk-17-jre-headless maven supervisor
     ca-certificates curl procps iproute2 kcat)
 # shellcheck disable=SC2034
-PACKAGES_TEST=(clang-format libcmocka-dev python3-venv chromium fonts-dejavu-core shellcheck)
+PACKAGES_TEST=(clang clang-format libclang-rt-14-dev libcmocka-dev python3-venv chromium fonts-dejavu-core shellcheck)
 
 # packages_missing NAME…: prints those that are not installed, on one line.
 packages_missing() {

@@ -1,4 +1,5 @@
 #include "chassis/exchange.h"
+#include "chassis/sockets.h"
 #include "chassis/utf8.h"
 
 #include <civetweb.h>
@@ -132,35 +133,68 @@ bool exchange_type_is(struct exchange *x, const char *media_type) {
 
 /* --- Reading the body */
 
+enum { LARGE = 4096 };
+
 static int header_count(const struct mg_request_info *info, const char *name) {
     int n = 0;
     for (int i = 0; i < info->num_headers; i++) n += !strcasecmp(info->http_headers[i].name, name);
     return n;
 }
 
+/* civetweb ends each word of the head, where it lies, with a NUL in place of what followed it, and so shows what it
+ * took for a line's end: CR LF has become two of them. It also takes a bare LF for one, ignores a blank before a colon,
+ * and reads no further once a line begins with a blank or a colon; another server on the way might see other headers.
+ */
+static bool line_is_plain(const struct mg_header *h, const char *next) {
+    const char *name_end = h->name + strlen(h->name), *value_end = h->value + strlen(h->value);
+    if (!name_end[1] && h->value != name_end + 1) return false; /* a blank before the colon */
+    return next ? next == value_end + 2 : !value_end[1] && value_end[2] == '\r' && !value_end[3];
+}
+
+static bool head_is_plain(const struct mg_request_info *info) {
+    const struct mg_header *h = info->http_headers;
+    const char *line_end = info->http_version + strlen(info->http_version);
+    if (!info->num_headers) return !line_end[1] && !line_end[2] && !line_end[3];
+    bool plain = h[0].name == line_end + 2;
+    for (int i = 0; plain && i < info->num_headers; i++)
+        plain = line_is_plain(h + i, i + 1 < info->num_headers ? h[i + 1].name : NULL);
+    return plain;
+}
+
+/* Whatever is refused here, no further request is read from the connection. */
 bool body_framed(struct exchange *x) {
     const struct mg_request_info *info = mg_get_request_info(x->private->connection);
-    const char *length = exchange_header(x, "Content-Length");
-    x->private->body_unread = exchange_header(x, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+    const char *length = exchange_header(x, "Content-Length"), *coding = exchange_header(x, "Transfer-Encoding");
     if (info->num_headers >= MG_MAX_HEADERS) /* there may be more, which civetweb does not show */
         exchange_problem(x, 431, "The request has %d header fields or more; send fewer.", MG_MAX_HEADERS);
-    else if (exchange_header(x, "Transfer-Encoding"))
+    else if (!head_is_plain(info))
         exchange_problem(
-            x, 411, "Transfer-Encoding \"%.60s\" is not accepted; send the body with a Content-Length.",
-            exchange_header(x, "Transfer-Encoding"));
+            x, 400,
+            "The request's head cannot be read for certain: write each header as one line, \"Name: value\", ended by "
+            "CR LF.");
+    else if (coding)
+        exchange_problem(
+            x, 411, "Transfer-Encoding \"%.60s\" is not accepted; send the body with a Content-Length.", coding);
     else if (header_count(info, "Content-Length") > 1)
         exchange_problem(x, 400, "Content-Length is there more than once; send it once.");
     else if (length && (!*length || strlen(length) > 15 || length[strspn(length, "0123456789")]))
         exchange_problem(x, 400, "Content-Length \"%.60s\" is not a number of bytes.", length);
+    x->private->body_unread = exchange_refused(x) || (length && strcmp(length, "0") != 0);
     return !exchange_refused(x);
 }
 
-/* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives. Only single bytes
- * bound the whole; what came together with the headers is in its buffer, where they cost next to nothing. */
+/* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives. So nothing is asked
+ * for that is not there already, or else a single byte: that bounds the whole. What came together with the headers is
+ * in its buffer, where single bytes cost next to nothing; of a large body the rest is not. */
 static bool bytes_read(struct mg_connection *c, char *out, size_t n, int timeout_ms) {
+    const struct mg_request_info *info = mg_get_request_info(c);
+    int fd = n > LARGE ? sockets_peer(info->server_port, info->remote_addr, info->remote_port) : -1;
     int64_t deadline = steady_ms() + timeout_ms;
-    for (size_t i = 0; i < n; i++) {
-        if (mg_read(c, out + i, 1) != 1) return false;
+    for (size_t i = 0, piece; i < n; i += piece) {
+        piece = fd < 0 ? 0 : socket_waiting(fd);
+        if (piece > n - i) piece = n - i;
+        if (!piece) piece = 1;
+        if (mg_read(c, out + i, piece) != (int)piece) return false;
         if (steady_ms() > deadline) return false;
     }
     return true;

@@ -5,6 +5,7 @@ set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 option(RETURNS_TESTS "Build the unit and component tests too" OFF)
+option(RETURNS_FUZZ "Build the fuzzers, with clang, in place of the tests that replay their inputs" OFF)
 option(RETURNS_WERROR "Treat warnings as errors" OFF)
 
 find_package(PkgConfig REQUIRED)

@@ -4,6 +4,7 @@
  *            sends the answer ◀─ exchange.c writes problem, page or JSON ◀────────────────────────┘            */
 #pragma once
 
+#include "chassis/crowd.h"
 #include "chassis/http.h"
 #include "chassis/ids.h"
 
@@ -24,6 +25,8 @@ struct exchange_private {
     atomic_bool *stopping; /* the server's */
     bool body_unread;      /* the client is still sending: answer, then close */
     char trace_parent[TRACE_PARENT];
+    struct crowd *crowd; /* the server's */
+    struct visit visit;
 };
 
 void exchange_open(

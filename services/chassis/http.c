@@ -16,12 +16,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { URL_MAX = 4096, REQUEST_MAX = 16384, DRAIN_MS = 500, STOP_MS = 700, KEEP_ALIVE_MS = 500, TABLES_MAX = 8 };
+enum {
+    URL_MAX = 4096,
+    REQUEST_MAX = 16384,
+    DRAIN_MS = 500,
+    STOP_MS = 700,
+    KEEP_ALIVE_MS = 500,
+    QUEUE_MAX = 512,
+    TABLES_MAX = 8
+};
 
 struct http {
     struct http_options options;
     const struct resource *tables[TABLES_MAX];
     struct mg_context *server;
+    struct crowd *crowd;
     int port;
     atomic_int in_flight;
     atomic_bool stopping, stopped;
@@ -81,7 +90,10 @@ static void request_run(struct exchange *x, const struct http *h) {
         exchange_problem(x, 403, "The request came from a page of another site; open the form here and send it again.");
         return;
     }
-    if (body_read(x)) function(x);
+    crowd_move(h->crowd, &x->private->visit, VISIT_READS);
+    bool read = body_read(x);
+    crowd_move(h->crowd, &x->private->visit, VISIT_WORKS);
+    if (read) function(x);
 }
 
 /* --- Answering */
@@ -89,7 +101,7 @@ static void request_run(struct exchange *x, const struct http *h) {
 static bool keeps_alive(struct exchange *x) {
     const char *wish = exchange_header(x, "Connection");
     const char *version = mg_get_request_info(x->private->connection)->http_version;
-    if (x->private->body_unread) return false;
+    if (x->private->body_unread || crowd_is(x->private->crowd)) return false;
     return wish ? strcasestr(wish, "keep-alive") != NULL : version && !strcmp(version, "1.1");
 }
 
@@ -159,7 +171,7 @@ static void answer_send(struct exchange *x) {
     if (!answer.failed) mg_write(c, answer.data, answer.length);
     buffer_free(&body);
     buffer_free(&answer);
-    if (x->private->body_unread) {
+    if (x->private->body_unread && !crowd_is(x->private->crowd)) {
         const struct mg_request_info *info = mg_get_request_info(c);
         sockets_drain(info->server_port, info->remote_addr, info->remote_port, DRAIN_MS);
     }
@@ -173,9 +185,14 @@ static int on_request(struct mg_connection *c) {
     struct exchange_private p;
     atomic_fetch_add(&h->in_flight, 1);
     exchange_open(&x, &p, &h->options, c);
+    const struct mg_request_info *info = mg_get_request_info(c);
     p.stopping = &h->stopping;
+    p.crowd = h->crowd;
+    crowd_begin(h->crowd, &p.visit, info->remote_addr, info->remote_port);
     request_run(&x, h);
+    crowd_move(h->crowd, &p.visit, VISIT_ANSWERS);
     answer_send(&x);
+    crowd_end(h->crowd, &p.visit);
     exchange_close(&x);
     atomic_fetch_sub(&h->in_flight, 1);
     return x.status;
@@ -239,6 +256,13 @@ static int on_error(struct mg_connection *c, int status, const char *message) {
     return 0;
 }
 
+static int on_connect(const struct mg_connection *c, void **data) {
+    struct http *h = mg_get_user_context_data(c);
+    (void)data;
+    crowd_enter(h->crowd);
+    return 0;
+}
+
 /* "*" and the addresses of other servers: civetweb closes on them without an answer, and this is the last that it
  * calls. */
 static void on_close(const struct mg_connection *c) {
@@ -246,6 +270,8 @@ static void on_close(const struct mg_connection *c) {
     const char *uri = info->request_uri;
     bool silent = uri && !info->local_uri_raw && !info->local_uri && (!strcmp(uri, "*") || strstr(uri, "://"));
     if (silent) (void)on_error((struct mg_connection *)c, 400, "");
+    struct http *h = mg_get_user_context_data(c);
+    crowd_leave(h->crowd);
 }
 
 static int on_log(const struct mg_connection *c, const char *message) {
@@ -275,12 +301,13 @@ static verdict start_failure(const struct http_options *o, struct failure *why) 
 
 static bool server_start(struct http *h) {
     const struct http_options *o = &h->options;
-    char ports[80], threads[16], body_ms[16], keep_alive_ms[16], request_max[16];
+    char ports[80], threads[16], body_ms[16], keep_alive_ms[16], request_max[16], queue[16];
     snprintf(ports, sizeof ports, "%s:%d", o->host, o->port);
     snprintf(threads, sizeof threads, "%d", o->threads);
     snprintf(body_ms, sizeof body_ms, "%d", o->body_ms);
     snprintf(keep_alive_ms, sizeof keep_alive_ms, "%d", KEEP_ALIVE_MS);
     snprintf(request_max, sizeof request_max, "%d", REQUEST_MAX);
+    snprintf(queue, sizeof queue, "%d", QUEUE_MAX);
     const char *options[] = {
         "listening_ports",
         ports,
@@ -296,6 +323,10 @@ static bool server_start(struct http *h) {
         "1",
         "max_request_size",
         request_max,
+        "connection_queue",
+        queue,
+        "listen_backlog",
+        queue,
         "decode_url",
         "no",
         "enable_directory_listing",
@@ -312,10 +343,15 @@ static bool server_start(struct http *h) {
         "",
         NULL};
     struct mg_callbacks callbacks = {
-        .begin_request = on_request, .http_error = on_error, .connection_close = on_close, .log_message = on_log};
+        .init_connection = on_connect,
+        .begin_request = on_request,
+        .http_error = on_error,
+        .connection_close = on_close,
+        .log_message = on_log};
     h->server = mg_start(&callbacks, h, options);
     struct mg_server_port port;
     if (h->server && mg_get_server_ports(h->server, 1, &port) == 1) h->port = port.port;
+    crowd_watch(h->crowd, h->port);
     return h->server;
 }
 
@@ -329,7 +365,13 @@ verdict http_start(struct http **out, const struct http_options *o, struct failu
     h->options.tables = h->tables;
     h->options.tables_n = o->tables_n < TABLES_MAX ? o->tables_n : TABLES_MAX;
     memcpy(h->tables, o->tables, h->options.tables_n * sizeof *h->tables);
+    verdict v = crowd_start(&h->crowd, o->threads, why);
+    if (v != OK) {
+        free(h);
+        return v;
+    }
     if (!server_start(h)) {
+        crowd_stop(&h->crowd);
         free(h);
         return start_failure(o, why);
     }
@@ -365,6 +407,7 @@ void http_stop(struct http **h_) {
         }
         pthread_join(stopper, NULL);
     }
+    crowd_stop(&h->crowd);
     free(h);
     *h_ = NULL;
 }

@@ -9,7 +9,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+
+enum { REQUEST_LARGE = 48 * 1024 }; /* more of one may not fit into a socket */
 
 static bool is_of_port(int fd, int port) {
     struct sockaddr_in local;
@@ -48,8 +51,17 @@ static bool peer_is(int fd, const void *what) {
     return is_of_peer(fd, peer->address, peer->port);
 }
 
+int sockets_peer(int port, const char *peer_address, int peer_port) {
+    return sockets_find(port, peer_is, &(struct peer){peer_address, peer_port});
+}
+
+size_t socket_waiting(int fd) {
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) || n < 0 ? 0 : (size_t)n;
+}
+
 void sockets_drain(int port, const char *peer_address, int peer_port, int ms) {
-    int fd = sockets_find(port, peer_is, &(struct peer){peer_address, peer_port});
+    int fd = sockets_peer(port, peer_address, peer_port);
     if (fd < 0) return;
     shutdown(fd, SHUT_WR);
     int64_t deadline = steady_ms() + ms;
@@ -68,4 +80,38 @@ static bool wake(int fd, const void *what) {
 
 void sockets_wake(int port) {
     (void)sockets_find(port, wake, NULL);
+}
+
+struct cutting {
+    bool (*look)(const struct socket_seen *s, void *context);
+    void *context;
+};
+
+static bool cut(int fd, const void *what) {
+    const struct cutting *c = what;
+    struct sockaddr_in peer;
+    socklen_t n = sizeof peer;
+    struct socket_seen seen = {.fd = fd};
+    if (getpeername(fd, (struct sockaddr *)&peer, &n)) return false; /* the one that listens */
+    seen.peer_port = ntohs(peer.sin_port);
+    inet_ntop(AF_INET, &peer.sin_addr, seen.peer_address, sizeof seen.peer_address);
+    if (c->look(&seen, c->context) && is_of_peer(fd, seen.peer_address, seen.peer_port)) shutdown(fd, SHUT_RDWR);
+    return false;
+}
+
+void sockets_each(int port, bool (*look)(const struct socket_seen *s, void *context), void *context) {
+    (void)sockets_find(port, cut, &(struct cutting){look, context});
+}
+
+/* Only a guess at the body: it decides how long a client may wait in a crowd, not what its request says. */
+bool socket_has_request(int fd) {
+    char bytes[16384 + 1];
+    ssize_t n = recv(fd, bytes, sizeof bytes - 1, MSG_PEEK | MSG_DONTWAIT);
+    size_t there = socket_waiting(fd);
+    if (n <= 0) return false;
+    bytes[n] = '\0';
+    const char *end = memmem(bytes, (size_t)n, "\r\n\r\n", 4), *length = strcasestr(bytes, "\nContent-Length:");
+    if (!end || there > REQUEST_LARGE) return there >= sizeof bytes - 1;
+    unsigned long long body = length && length < end ? strtoull(length + strlen("\nContent-Length:"), NULL, 10) : 0;
+    return body <= there - (size_t)(end + 4 - bytes);
 }

@@ -1,0 +1,193 @@
+#include "chassis/crowd.h"
+
+#include "chassis/ids.h"
+#include "chassis/sockets.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { TICK_MS = 20, HEAD_MS = 200, BODY_MS = 300, ANSWER_MS = 1000, CLIENTS_MAX = 2048 };
+
+/* A connection as the guard has seen it since the crowd began. */
+struct client {
+    int peer_port;
+    unsigned round; /* in which it was last seen */
+    int64_t since;
+};
+
+struct crowd {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    int workers, taken, port;
+    bool crowded, stopping;
+    struct visit *visits;
+
+    /* The guard's alone. */
+    struct client clients[CLIENTS_MAX]; /* by descriptor */
+    unsigned round;
+};
+
+/* --- What workers tell */
+
+void crowd_enter(struct crowd *c) {
+    pthread_mutex_lock(&c->lock);
+    if (++c->taken >= c->workers) pthread_cond_signal(&c->news);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void crowd_leave(struct crowd *c) {
+    pthread_mutex_lock(&c->lock);
+    c->taken--;
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool crowd_is(struct crowd *c) {
+    pthread_mutex_lock(&c->lock);
+    bool crowded = c->crowded;
+    pthread_mutex_unlock(&c->lock);
+    return crowded;
+}
+
+void crowd_begin(struct crowd *c, struct visit *v, const char *peer_address, int peer_port) {
+    *v = (struct visit){.peer_address = peer_address, .peer_port = peer_port, .since = steady_ms()};
+    pthread_mutex_lock(&c->lock);
+    v->next = c->visits;
+    c->visits = v;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void crowd_move(struct crowd *c, struct visit *v, enum visit_state state) {
+    pthread_mutex_lock(&c->lock);
+    v->state = state;
+    v->since = steady_ms();
+    pthread_mutex_unlock(&c->lock);
+}
+
+void crowd_end(struct crowd *c, struct visit *v) {
+    pthread_mutex_lock(&c->lock);
+    struct visit **p = &c->visits;
+    while (*p != v) p = &(*p)->next;
+    *p = v->next;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* --- The guard */
+
+/* NULL: a descriptor beyond those that are watched. */
+static struct client *client_note(struct crowd *c, const struct socket_seen *s, int64_t now) {
+    if (s->fd >= CLIENTS_MAX) return NULL;
+    struct client *client = &c->clients[s->fd];
+    bool same = client->peer_port == s->peer_port && client->round + 1 == c->round;
+    *client = (struct client){s->peer_port, c->round, same ? client->since : now};
+    return client;
+}
+
+/* Whether a worker has a request of that client; *out is a copy. */
+static bool visit_find(struct crowd *c, const struct socket_seen *s, struct visit *out) {
+    bool found = false;
+    pthread_mutex_lock(&c->lock);
+    for (const struct visit *v = c->visits; v && !found; v = v->next) {
+        found = v->peer_port == s->peer_port && !strcmp(v->peer_address, s->peer_address);
+        *out = *v;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return found;
+}
+
+struct look {
+    struct crowd *crowd;
+    int64_t now;
+    int seen;
+};
+
+/* One socket of the port: true when it is to be cut. The time for a body includes that in the queue. */
+static bool client_look(const struct socket_seen *s, void *context) {
+    struct look *look = context;
+    struct visit visit;
+    struct client *client = client_note(look->crowd, s, look->now);
+    look->seen++;
+    if (!client) return false;
+    if (!visit_find(look->crowd, s, &visit)) return look->now - client->since > HEAD_MS && !socket_has_request(s->fd);
+    if (visit.state == VISIT_READS) return look->now - client->since > BODY_MS;
+    client->since = look->now; /* its next request has its own time */
+    return visit.state == VISIT_ANSWERS && look->now - visit.since > ANSWER_MS;
+}
+
+static void clients_look(struct crowd *c) {
+    struct look look = {.crowd = c, .now = steady_ms()};
+    c->round++;
+    sockets_each(c->port, client_look, &look);
+    pthread_mutex_lock(&c->lock);
+    c->crowded = look.seen > c->workers;
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void *guard(void *crowd) {
+    struct crowd *c = crowd;
+    pthread_mutex_lock(&c->lock);
+    while (!c->stopping) {
+        if (c->taken < c->workers) {
+            c->crowded = false;
+            c->round++; /* what was seen before counts no more */
+            pthread_cond_wait(&c->news, &c->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&c->lock);
+        clients_look(c);
+        pthread_mutex_lock(&c->lock);
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += TICK_MS * 1000000;
+        if (until.tv_nsec >= 1000000000) until.tv_nsec -= 1000000000, until.tv_sec++;
+        while (!c->stopping && pthread_cond_timedwait(&c->news, &c->lock, &until) != ETIMEDOUT) {
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+/* --- Start and stop */
+
+verdict crowd_start(struct crowd **out, int workers, struct failure *why) {
+    struct crowd *c = calloc(1, sizeof *c);
+    pthread_condattr_t monotonic;
+    if (!c) return fail(why, RETRY, "out of memory");
+    c->workers = workers;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->news, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&c->thread, NULL, guard, c)) {
+        pthread_cond_destroy(&c->news);
+        pthread_mutex_destroy(&c->lock);
+        free(c);
+        return fail(why, RETRY, "could not start the web server's guard: out of threads");
+    }
+    *out = c;
+    return OK;
+}
+
+void crowd_watch(struct crowd *c, int port) {
+    pthread_mutex_lock(&c->lock);
+    c->port = port;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void crowd_stop(struct crowd **crowd) {
+    struct crowd *c = *crowd;
+    if (!c) return;
+    *crowd = NULL;
+    pthread_mutex_lock(&c->lock);
+    c->stopping = true;
+    pthread_cond_signal(&c->news);
+    pthread_mutex_unlock(&c->lock);
+    pthread_join(c->thread, NULL);
+    pthread_cond_destroy(&c->news);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}

@@ -1,0 +1,38 @@
+/* crowd: what happens when more clients are connected than there are workers to wait for them. civetweb gives each
+ * connection a worker until it has spoken, so that a few hundred slow ones would keep everybody else waiting. While
+ * there is a crowd, whoever has the server wait for longer than a moment is cut off, those in the queue included, and
+ * answers close their connection. Without a crowd nothing happens, and nothing runs.
+ *
+ *     on_connect ──workers all taken?──▶ guard: every 20 ms, each socket of the port
+ *                                          not being worked for, and no whole request waiting in it, since 200 ms ─▶
+ * cut
+ *
+ * Any thread. */
+#pragma once
+
+#include "chassis/failure.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct crowd;
+
+MUST_CHECK verdict crowd_start(struct crowd **out, int workers, struct failure *why);
+void crowd_stop(struct crowd **c); /* accepts NULL */
+void crowd_watch(struct crowd *c, int port);
+
+void crowd_enter(struct crowd *c); /* a worker took a connection */
+void crowd_leave(struct crowd *c); /* and let go of it */
+bool crowd_is(struct crowd *c);    /* more are connected than there are workers: do not keep connections */
+
+/* What a worker waits for, from when it has a request. On its own stack. */
+struct visit {
+    struct visit *next;
+    const char *peer_address;
+    int peer_port;
+    enum visit_state { VISIT_WORKS, VISIT_READS, VISIT_ANSWERS } state; /* the latter two wait for the client */
+    int64_t since;                                                      /* it is in this state */
+};
+void crowd_begin(struct crowd *c, struct visit *v, const char *peer_address, int peer_port);
+void crowd_move(struct crowd *c, struct visit *v, enum visit_state state);
+void crowd_end(struct crowd *c, struct visit *v);

@@ -1,0 +1,56 @@
+/* The filters of the audit page and API, on a real store: the page, its links to itself, and the SQL. */
+#include "fuzz.h"
+
+#include "chassis/assets.h"
+#include "chassis/audit.h"
+#include "chassis/page.h"
+#include "helper_peer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct resource resources[] = {{.path = "/audit", .page = "audit.html", .get = audit_get}, {0}};
+
+static void store_fill(struct store *s) {
+    struct connection *c = store_begin(s);
+    struct failure why;
+    for (int i = 0; i < 3; i++)
+        audit_append(
+            c, &(struct audit_row){
+                   .action = "refund the order",
+                   .outcome = "handled",
+                   .actor = "support",
+                   .return_id = "R-0123456789ABC",
+                   .topic = "support.events",
+                   .offset = i,
+                   .summary = "<b>"});
+    must(store_commit(c, &why) == OK, "rows are stored");
+}
+
+static struct runtime *runtime(void) {
+    static struct runtime rt;
+    if (rt.store) return &rt;
+    char folder[] = "/tmp/returns-fuzz-XXXXXX", path[100];
+    const struct migration m = {"chassis", 1, asset_find("tables.sql")->bytes};
+    struct failure why;
+    must(mkdtemp(folder), "there is a folder");
+    snprintf(path, sizeof path, "%s/store.db", folder);
+    must(store_open(&rt.store, path, &m, 1, &why) == OK, "the store opens");
+    store_fill(rt.store);
+    return &rt;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
+    static const char *const before[] = {"GET /audit?", "GET /api/audit?"};
+    if (n > 4096 || memchr(bytes, '\n', n)) return 0;
+    for (int i = 0; i < 2; i++) {
+        struct buffer text = BUFFER(8192);
+        buffer_text(&text, before[i]);
+        buffer_bytes(&text, bytes, n);
+        buffer_text(&text, " HTTP/1.1\n\n");
+        peer_ask(resources, runtime(), (const uint8_t *)text.data, text.length);
+        buffer_free(&text);
+    }
+    return 0;
+}

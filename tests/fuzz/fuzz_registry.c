@@ -1,0 +1,21 @@
+/* An answer of the registry: its first byte says to what, its second with which status, the rest is the body. */
+#include "chassis/registry.c" /* what reads an answer is known to nobody else */
+
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
+    static const long statuses[] = {200, 200, 201, 204, 301, 401, 404, 409, 422, 500};
+    static struct registry r = {.shown = (char *)"http://registry", .lock = PTHREAD_MUTEX_INITIALIZER};
+    if (n < 2) return 0;
+    if (!r.o.health) r.o.health = health_new();
+    struct task t = {.step = bytes[0] % 3, .id = 7, .state = {.kind = RETRY}, .answer = BUFFER(ANSWER_MAX)};
+    if (t.step != FETCH) t.subject = (char *)"support.events-returns.support.RefundRequest";
+    buffer_bytes(&t.answer, bytes + 2, n - 2);
+    task_answered(&r, &t, statuses[bytes[1] % (sizeof statuses / sizeof *statuses)]);
+    must(t.subject || (t.state.kind == OK) == !!t.schema, "a fetch that is done has a schema");
+    must(t.state.kind == OK || *t.state.text, "what is not done says why");
+    must(t.id >= 0, "an id is one that a frame can hold");
+    schema_free(&t.schema);
+    buffer_free(&t.answer);
+    return 0;
+}
