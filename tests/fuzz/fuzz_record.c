@@ -33,17 +33,6 @@ static struct part {
 
 /* --- What the record's decoding asks of librdkafka and the registry */
 
-const char *rd_kafka_topic_name(const rd_kafka_topic_t *topic) {
-    (void)topic;
-    return "fuzz.support.events";
-}
-
-rd_kafka_resp_err_t rd_kafka_message_headers(const rd_kafka_message_t *m, rd_kafka_headers_t **headers) {
-    (void)m;
-    *headers = (rd_kafka_headers_t *)&traceparent;
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
 rd_kafka_resp_err_t
 rd_kafka_header_get_last(const rd_kafka_headers_t *headers, const char *name, const void **value, size_t *n) {
     (void)headers;
@@ -105,7 +94,7 @@ static void record_check(const struct record *r) {
     must(trace_valid(r->event.trace_parent), "a record has a trace");
     must(!strcmp(r->event.source, "support"), "a record has a source");
     if (!r->data) return;
-    must(frame_read(r->message->payload, r->message->len, &id, &body, &n, &why) == OK, "it had a frame");
+    must(frame_read(r->raw.value, r->raw.value_n, &id, &body, &n, &why) == OK, "it had a frame");
     value_check(r, id);
 }
 
@@ -115,11 +104,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     struct part key = line_next(&bytes, &n);
     traceparent = line_next(&bytes, &n);
     source = line_next(&bytes, &n);
-    rd_kafka_message_t message = {
-        .key = (void *)key.bytes, .key_len = key.n, .payload = n ? (void *)bytes : NULL, .len = n};
+    struct raw raw = {
+        .topic = "fuzz.support.events",
+        .key = key.bytes,
+        .key_n = key.n,
+        .value = n ? bytes : NULL,
+        .value_n = n,
+        .headers = (rd_kafka_headers_t *)&traceparent};
     struct record record;
     struct failure why;
-    must(record_decode(&rt, &message, &record, &why) == OK, "a record is decoded, or rejected");
+    must(record_decode(&rt, &raw, &record, &why) == OK, "a record is decoded, or rejected");
     record_check(&record);
     record_free(&record);
     return 0;
