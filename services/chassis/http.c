@@ -244,6 +244,7 @@ static int on_error(struct mg_connection *c, int status, const char *message) {
     struct failure why;
     atomic_fetch_add(&h->in_flight, 1);
     exchange_open(&x, &p, &h->options, c);
+    p.crowd = h->crowd;
     if (info->request_uri) snprintf(path, sizeof path, "%.*s", (int)strcspn(info->request_uri, "?"), info->request_uri);
     x.path = router_check(path, &why) == OK ? path : "";
     x.api = !strncmp(x.path, "/api/", 5);

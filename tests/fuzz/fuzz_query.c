@@ -32,11 +32,14 @@ static struct runtime *runtime(void) {
     static struct runtime rt;
     if (rt.store) return &rt;
     char folder[] = "/tmp/returns-fuzz-XXXXXX", path[100];
-    const struct migration m = {"chassis", 1, asset_find("tables.sql")->bytes};
+    const struct migration tables[] = {
+        {"chassis", 1, asset_find("tables.sql")->bytes},
+        {"chassis", 2, asset_find("tables.2.sql")->bytes},
+        {"chassis", 3, asset_find("tables.3.sql")->bytes}};
     struct failure why;
     must(mkdtemp(folder), "there is a folder");
     snprintf(path, sizeof path, "%s/store.db", folder);
-    must(store_open(&rt.store, path, &m, 1, &why) == OK, "the store opens");
+    must(store_open(&rt.store, path, tables, 3, &why) == OK, "the store opens");
     store_fill(rt.store);
     return &rt;
 }
