@@ -87,7 +87,7 @@ def test_kcat_reads_support_events_with_headers(stack):
     await_record(stack, "support", return_id)
     done = subprocess.run(
         ["kcat", "-b", stack.kafka, "-C", "-t", stack.topic("support.events"), "-e", "-q", "-f", r"%k|%h|%S\n"],
-        capture_output=True, text=True, timeout=20, check=True,
+        capture_output=True, text=True, errors="replace", timeout=20, check=True,
     )
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(return_id + "|")]
     _, headers, size = line.split("|")
