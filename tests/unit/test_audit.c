@@ -193,6 +193,37 @@ static void every_changed_byte_of_the_lines_is_found(void **state) {
     buffer_free(&lines);
 }
 
+/* Other ways to write the same values, in rows 2 and 3, where they occur first. */
+static void a_row_is_written_in_one_way(void **state) {
+    struct fixture *f = *state;
+    static const char *const ways[][2] = {
+        {"\\n", "\\u000A"},
+        {"\"id\":3", "\"id\": 3"},
+        {"\"id\":3", "\"id\":03"},
+        {"\\u001F", "\\u001f"},
+        {" lines", "\\u0020lines"},
+        {"\"log\":2", "\"log\":02"},
+        {"\"}\n", "\"} \n"},
+        {"\"}\n", "\"}\n\n"},
+        {"\"}\n", "\",\"more\":1}\n"},
+        {"\"hash\":\"", "\"log\":0,\"hash\":\""}};
+    struct buffer lines = BUFFER(1 << 20);
+    export(f, audit_line_json, &lines);
+    char *second = strstr(lines.data, "{\"id\":2,");
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct buffer other = BUFFER(1 << 20);
+        char *at = strstr(second, ways[i][0]);
+        assert_non_null(at);
+        buffer_bytes(&other, lines.data, (size_t)(at - lines.data));
+        buffer_text(&other, ways[i][1]);
+        buffer_text(&other, at + strlen(ways[i][0]));
+        int64_t row = broken_lines(f, &other);
+        if (row < 2 || row > 4) fail_msg("%s as %s: found at %lld", ways[i][0], ways[i][1], (long long)row);
+        buffer_free(&other);
+    }
+    buffer_free(&lines);
+}
+
 static void a_value_of_another_type_is_found(void **state) {
     struct fixture *f = *state;
     static const char *const changes[] = {
@@ -339,6 +370,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_untouched_log_is_intact, setup, teardown),
         cmocka_unit_test_setup_teardown(a_line_is_the_apis_row, setup, teardown),
         cmocka_unit_test_setup_teardown(every_changed_byte_of_the_lines_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_is_written_in_one_way, setup, teardown),
         cmocka_unit_test_setup_teardown(a_value_of_another_type_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_head_that_was_changed_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tail_that_was_cut_off_contradicts_what_was_published, setup, teardown),
