@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TICK_MS = 20, HEAD_MS = 200, BODY_MS = 300, ANSWER_MS = 1000, CLIENTS_MAX = 2048 };
+enum { TICK_MS = 20, HEAD_MS = 200, BODY_MS = 300, ANSWER_MS = 500, CLIENTS_MAX = 2048 };
 
 /* A connection as the guard has seen it since the crowd began. */
 struct client {

@@ -6,7 +6,10 @@
 enum { HEAD_MAX = 64 << 10 };
 
 static bool put(struct exchange *x, struct buffer *bytes) {
-    bool sent = !bytes->failed && mg_write(x->private->connection, bytes->data, bytes->length) == (int)bytes->length;
+    struct exchange_private *p = x->private;
+    crowd_move(p->crowd, &p->visit, VISIT_ANSWERS);
+    bool sent = !bytes->failed && mg_write(p->connection, bytes->data, bytes->length) == (int)bytes->length;
+    crowd_move(p->crowd, &p->visit, VISIT_WORKS);
     buffer_free(bytes);
     return sent;
 }

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from test_input import NOWHERE, Support
 
 QUICK = 2.0  # seconds that nobody may have to wait; alone it is a few milliseconds, without the guard ten seconds and more
 CROWD = 500
-GROWTH_KB = 24_000
+GROWTH_KB = 48_000
 GOOD = json.dumps(request()).encode()
 HEAD = b"POST /api/returns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ASK = b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -146,9 +147,24 @@ def test_a_crowd_that_keeps_coming_back(support, record_property):
     assert longest < QUICK
 
 
-def test_clients_that_do_not_read_their_answer(support, record_property):
+def test_clients_that_do_not_read_their_answers(support, record_property):
     page = b"GET /returns/new HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400
     holds_against(support, 40, page, record=record_property)
+
+
+def test_clients_that_do_not_read_a_long_answer(support, record_property):
+    """More of them than workers, each with an answer that no socket holds."""
+    (path,) = (support.hand.services["support"].folder / "data").glob("*.db")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.execute("""
+            INSERT INTO audit (at, action, outcome, actor, summary, hash)
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+            SELECT i, 'fill', 'accepted', 'test', printf('%0400d', i), zeroblob(32) FROM n""")
+        try:
+            first = b"GET /api/audit.jsonl HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            holds_against(support, 20, first, record=record_property)
+        finally:
+            store.execute("DELETE FROM audit WHERE action = 'fill'")
 
 
 def test_half_closed_connections(support, record_property):
