@@ -117,10 +117,10 @@ static bool client_look(const struct socket_seen *s, void *context) {
     return visit.state == VISIT_ANSWERS && look->now - visit.since > ANSWER_MS;
 }
 
-static void clients_look(struct crowd *c) {
+static void clients_look(struct crowd *c, int port) {
     struct look look = {.crowd = c, .now = steady_ms()};
     c->round++;
-    sockets_each(c->port, client_look, &look);
+    sockets_each(port, client_look, &look);
     pthread_mutex_lock(&c->lock);
     c->crowded = look.seen > c->workers;
     pthread_mutex_unlock(&c->lock);
@@ -136,8 +136,9 @@ static void *guard(void *crowd) {
             pthread_cond_wait(&c->news, &c->lock);
             continue;
         }
+        int port = c->port;
         pthread_mutex_unlock(&c->lock);
-        clients_look(c);
+        clients_look(c, port);
         pthread_mutex_lock(&c->lock);
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);

@@ -6,9 +6,11 @@
 #include "chassis/page.h"
 #include "helper_peer.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct resource resources[] = {{.path = "/audit", .page = "audit.html", .get = audit_get}, {0}};
 
@@ -28,16 +30,26 @@ static void store_fill(struct store *s) {
     must(store_commit(c, &why) == OK, "rows are stored");
 }
 
+static char folder[] = "/tmp/returns-fuzz-XXXXXX";
+
+static void folder_remove(void) {
+    DIR *files = opendir(folder);
+    for (struct dirent *entry; files && (entry = readdir(files));) (void)unlinkat(dirfd(files), entry->d_name, 0);
+    if (files) closedir(files);
+    (void)rmdir(folder);
+}
+
 static struct runtime *runtime(void) {
     static struct runtime rt;
     if (rt.store) return &rt;
-    char folder[] = "/tmp/returns-fuzz-XXXXXX", path[100];
+    char path[100];
     const struct migration tables[] = {
         {"chassis", 1, asset_find("tables.sql")->bytes},
         {"chassis", 2, asset_find("tables.2.sql")->bytes},
         {"chassis", 3, asset_find("tables.3.sql")->bytes}};
     struct failure why;
     must(mkdtemp(folder), "there is a folder");
+    atexit(folder_remove);
     snprintf(path, sizeof path, "%s/store.db", folder);
     must(store_open(&rt.store, path, tables, 3, &why) == OK, "the store opens");
     store_fill(rt.store);
