@@ -307,7 +307,7 @@ def offsets(o):
 
 
 def canonical(row):
-    """A row's canonical bytes, as services/chassis/audit.h specifies them; written without a look at its code."""
+    """A row's canonical bytes, as docs/audit.md specifies them; written without a look at the code."""
     place = [row.topic, row.partition, row.record_offset] if row.topic is not None else [None] * 3
     cells = [
         row.id,
