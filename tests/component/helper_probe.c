@@ -18,15 +18,15 @@ struct asked {
 };
 static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
 
-rd_kafka_mock_cluster_t *break_next_send;
+rd_kafka_mock_cluster_t *_Atomic break_next_send;
 rd_kafka_resp_err_t break_with = RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 int break_times = 1;
 
 static verdict keep(struct reaction *r, const void *fields, struct failure *why) {
     const struct asked *q = fields;
-    for (int i = 0; break_next_send && i < break_times; i++)
-        rd_kafka_mock_push_request_errors(break_next_send, 0 /* Produce */, 1, break_with);
-    break_next_send = NULL;
+    rd_kafka_mock_cluster_t *broken = atomic_exchange(&break_next_send, NULL);
+    for (int i = 0; broken && i < break_times; i++)
+        rd_kafka_mock_push_request_errors(broken, 0 /* Produce */, 1, break_with);
     (void)store_run(
         r->store, "INSERT INTO kept (n, return_id) VALUES (?, ?)", value_int(q->n), value_text(r->event->return_id));
     reaction_emit(r, "Answered", json_pack("{s:I}", "n", (json_int_t)q->n));

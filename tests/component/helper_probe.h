@@ -17,7 +17,7 @@
 
 extern const struct service probe;
 /* Not NULL: the next produce requests, which will be the answer's, fail: so many of them, with this error. */
-extern rd_kafka_mock_cluster_t *break_next_send;
+extern rd_kafka_mock_cluster_t *_Atomic break_next_send;
 extern rd_kafka_resp_err_t break_with;
 extern int break_times;
 

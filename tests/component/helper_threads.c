@@ -27,7 +27,7 @@ static int result(int error) {
 }
 
 int thrd_create(thrd_t *thread, thrd_start_t function, void *argument) {
-    struct start *start = malloc(sizeof *start);
+    struct start *start = aligned_alloc(sizeof *start, sizeof *start); /* malloc() may be made to fail by a test */
     if (!start) return thrd_nomem;
     *start = (struct start){function, argument};
     return result(pthread_create(thread, NULL, run, start));

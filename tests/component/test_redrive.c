@@ -56,7 +56,9 @@ static int ask_ahead(struct world *w, int n) {
     struct buffer record = BUFFER(1000);
     char json[300];
     world_await_health(w, "schemas", "ok", ""); /* so that none of the service's own gets that id */
+    pthread_mutex_lock(&w->lock);
     int id = w->schemas_n + 1;
+    pthread_mutex_unlock(&w->lock);
     snprintf(
         json, sizeof json,
         "{\"event_id\":\"019a0000-0000-7000-8000-000000000007\",\"return_id\":\"R-1\",\"version\":1,\"occurred_at\":1,\"n\":%d}",
