@@ -107,30 +107,52 @@ static verdict ids_open(struct runtime *rt, int64_t after, json_t **ids, struct 
     return fail(why, RETRY, "%s", store_error(reader));
 }
 
+static bool is_redriven(const json_t *result) {
+    return !strcmp(json_string_value(json_object_get(result, "state")), "redriven");
+}
+
+/* Its schema or the database could not be had: the page says so. Should even that fail, the answer still does. */
+static json_t *put_off(struct runtime *rt, int64_t id, const char *reason) {
+    struct failure why;
+    struct connection *c = store_begin(rt->store);
+    note_refused(c, id, reason);
+    (void)!store_commit(c, &why);
+    return result_json(id, "open", NULL, reason);
+}
+
+/* The first time round nobody waits, so that all schemas are asked for at once: else the first that the registry does
+ * not know would use up the time of all behind it. */
+static json_t *redrive_each(struct runtime *rt, json_t *ids, const char *actor) {
+    json_t *results = json_array(), *id;
+    int64_t deadlines[] = {0, steady_ms() + REDRIVE_WAIT_MS};
+    size_t i;
+    for (int round = 0; round < 2; round++) json_array_foreach(ids, i, id) {
+            json_t *one = json_array_get(results, i);
+            struct failure why = {0};
+            if (one && !json_is_null(one)) continue;
+            one = json_null();
+            if (redrive_one(rt, json_integer_value(id), actor, deadlines[round], &one, &why) != OK && round)
+                one = put_off(rt, json_integer_value(id), why.text);
+            (void)(round ? json_array_set_new(results, i, one) : json_array_append_new(results, one));
+        }
+    return results;
+}
+
 verdict redrive_all(struct runtime *rt, int64_t after, const char *actor, json_t **result, struct failure *why) {
-    json_t *ids, *results = json_array(), *next = json_null(), *id;
-    json_int_t redriven = 0, open = 0;
-    int64_t deadline = steady_ms() + REDRIVE_WAIT_MS; /* for all of them together */
+    json_t *ids, *next = json_null(), *one;
+    json_int_t redriven = 0, asked;
     size_t i;
     verdict v = ids_open(rt, after, &ids, why);
-    if (v != OK) return json_decref(results), v;
-    json_array_foreach(ids, i, id) {
-        json_t *one = NULL;
-        struct failure reason = {0};
-        if (i == REDRIVE_AT_ONCE) {
-            next = json_incref(json_array_get(ids, i - 1));
-            break;
-        }
-        if (redrive_one(rt, json_integer_value(id), actor, deadline, &one, &reason) != OK)
-            one = result_json(json_integer_value(id), "open", NULL, reason.text);
-        bool done = !strcmp(json_string_value(json_object_get(one, "state")), "redriven");
-        if (done)
-            redriven++;
-        else
-            open++;
-        json_array_append_new(results, one);
+    if (v != OK) return v;
+    if (json_array_size(ids) > REDRIVE_AT_ONCE) {
+        json_array_remove(ids, REDRIVE_AT_ONCE);
+        next = json_incref(json_array_get(ids, REDRIVE_AT_ONCE - 1));
     }
+    json_t *results = redrive_each(rt, ids, actor);
+    json_array_foreach(results, i, one) redriven += is_redriven(one);
+    asked = (json_int_t)json_array_size(ids);
     json_decref(ids);
-    *result = json_pack("{s:I, s:I, s:o, s:o}", "redriven", redriven, "open", open, "results", results, "next", next);
+    *result = json_pack(
+        "{s:I, s:I, s:o, s:o}", "redriven", redriven, "open", asked - redriven, "results", results, "next", next);
     return OK;
 }

@@ -223,12 +223,35 @@ static void what_is_still_refused_stays_open(void **state) {
     assert_true(intact(w));
 }
 
+/* A service that was started anew knows no schema yet: what one letter waits for in vain does not keep the next one. */
+static void an_unknown_schema_does_not_use_up_the_time_of_other_letters(void **state) {
+    struct world *w = *state;
+    (void)world_schema(w, ANSWERED);
+    world_start(w, &probe);
+    publish_raw(w, "R-0", 3, "\0\0\0\0czz", 7, NULL); /* schema id 99 */
+    world_await(w, "SELECT COUNT(*) FROM dead_letter", 1);
+    (void)ask_ahead(w, 7);
+    world_await(w, "SELECT COUNT(*) FROM dead_letter", 2);
+    world_stop(w);
+    (void)world_schema(w, ASKED);
+    w->more[w->more_n++] = "--unknown-id-ms=60000";
+    world_start(w, &probe);
+    json_t *all = redrive(w, "all", NULL);
+    assert_int_equal(json_integer_value(json_object_get(all, "redriven")), 1);
+    assert_int_equal(json_integer_value(json_object_get(all, "open")), 1);
+    json_decref(all);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept WHERE n = 7"), 1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE id = 1 AND said LIKE '%id 99'"), 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_dead_letter_is_published_as_it_came, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_redrive_has_its_effect_once, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_redrive_of_what_was_handled_since_has_no_effect, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(what_is_still_refused_stays_open, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(
+            an_unknown_schema_does_not_use_up_the_time_of_other_letters, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
