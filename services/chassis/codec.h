@@ -6,7 +6,7 @@
  * enum → its symbol; bytes with decimal → string such as "149.90"; other bytes and fixed → string of code points 0 to
  * 255 (as Avro's own JSON encoding); union → the value of its branch, bare; null → null.
  *
- * avro-c 1.11.1 trusts its input (LIBRARIES: lengths, recursion, enum ordinals), so no byte reaches it that
+ * avro-c 1.11.1 trusts its input (lengths, recursion, enum ordinals), so no byte reaches it that
  * codec_decode() has not walked against the schema first. A schema may be shared between threads. */
 #pragma once
 

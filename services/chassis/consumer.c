@@ -1,336 +1,27 @@
-#include "chassis/consumer.h"
+#include "chassis/consumer_private.h"
 
 #include "chassis/crash.h"
 #include "chassis/health.h"
-#include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 #include "chassis/reaction.h"
 #include "chassis/relay.h"
 
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
-    NAME_SIZE = 400,
     IDLE_MS = 1000,
     REOPEN_MS = 200,
-    HELD_FIRST_MS = 20,
-    HELD_TOLD_MS = 320,
-    HELD_MOST_MS = 2000,
     COMMIT_AGAIN_MS = 1000,
-    WATCH_MS = 1000,
     ASSIGN_MS = 500,
-    SHORT_MS = 3000, /* a new leader may not know the end at once */
-    CLUSTER_SIZE = 64,
-    LOST_TEXT = 200
 };
 
-/* A partition that this process owns. Records wait here until a transaction has them; only a commit takes them away. */
-struct partition {
-    char topic[NAME_SIZE];
-    int32_t id;
-    bool fresh;           /* no offset is stored yet */
-    char lost[LOST_TEXT]; /* not "": why the log is not the one that was read; nothing of it is taken */
-    bool marked;          /* mark and cluster say which log it was */
-    int64_t mark;         /* fingerprint of the record just before next */
-    char cluster[CLUSTER_SIZE];
-    bool checking;       /* that record was asked for, and is compared before anything behind it is taken */
-    int64_t short_since; /* when the log was first seen to end before next; 0: it does not */
-    int64_t next;        /* the stored offset: all before it had their effect */
-    int64_t fetched;     /* one past the last record that came */
-    rd_kafka_message_t **waiting;
-    size_t waiting_n, waiting_size;
-    size_t taken;                 /* how many of them are in the transaction at hand */
-    int64_t held_until, held_for; /* ms; held_for 0: not held */
-};
+/* --- Where to read */
 
-struct consumer {
-    struct runtime *rt;
-    rd_kafka_t *rk;
-    rd_kafka_queue_t *queue;
-    pthread_t thread;
-    bool running;
-    atomic_bool stopping, log_accepted;
-
-    pthread_mutex_t
-        lock; /* guards `partitions` against consumer_partitions(); the consumer's thread alone changes it */
-    struct partition *partitions;
-    size_t partitions_n;
-
-    char cluster[CLUSTER_SIZE]; /* the id of the cluster at hand; "" before it is known */
-    int64_t watch_at;
-    bool check_again;  /* what was read may be another log now: brokers were away, or a topic */
-    bool broken;       /* a fatal error: this handle is of no more use */
-    bool assign_again; /* positions changed: tell librdkafka */
-    int64_t assign_at; /* but not before */
-    bool commit_wanted, commit_under_way;
-    int64_t commit_at;
-    struct record *records; /* `batch` of them */
-};
-
-/* --- Partitions */
-
-static struct partition *partition_find(struct consumer *c, const char *topic, int32_t id) {
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].id == id && !strcmp(c->partitions[i].topic, topic)) return &c->partitions[i];
-    return NULL;
-}
-
-static void partitions_clear(struct consumer *c) {
-    pthread_mutex_lock(&c->lock);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
-        for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
-        free(p->waiting);
-    }
-    free(c->partitions);
-    c->partitions = NULL;
-    c->partitions_n = 0;
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* From where to fetch: where the log has to be shown to be the one that was read, from its last record that was. */
-static void partition_start(struct partition *p) {
-    p->checking = p->marked && p->next > 0;
-    p->fetched = p->checking ? p->next - 1 : p->next;
-    p->short_since = 0;
-}
-
-/* Where the service's own database says to go on; an absolute offset starts fastest (LIBRARIES), so 0 for a first run.
- */
-static verdict
-partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
-    struct connection *reader = store_reader(c->rt->store);
-    *p = (struct partition){.id = id, .fresh = true};
-    snprintf(p->topic, sizeof p->topic, "%s", topic);
-    for (struct rows r = store_rows(
-             reader, "SELECT next_offset, mark, cluster FROM consumer_offset WHERE topic = ? AND partition = ?",
-             value_text(topic), value_int(id));
-         rows_next(&r);) {
-        p->fresh = false;
-        p->next = rows_int(&r, 0);
-        p->marked = !rows_null(&r, 1);
-        p->mark = rows_int(&r, 1);
-        snprintf(p->cluster, sizeof p->cluster, "%s", rows_text(&r, 2));
-    }
-    if (store_state(reader) != OK) return fail(why, FATAL, "%s", store_error(reader));
-    partition_start(p);
-    return OK;
-}
-
-static verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_t *list, struct failure *why) {
-    struct partition *all = calloc((size_t)list->cnt + 1, sizeof *all);
-    if (!all) return fail(why, FATAL, "out of memory");
-    for (int i = 0; i < list->cnt; i++) {
-        verdict v = partition_init(c, &all[i], list->elems[i].topic, list->elems[i].partition, why);
-        if (v != OK) {
-            free(all);
-            return v;
-        }
-    }
-    partitions_clear(c);
-    pthread_mutex_lock(&c->lock);
-    c->partitions = all;
-    c->partitions_n = (size_t)list->cnt;
-    pthread_mutex_unlock(&c->lock);
-    return OK;
-}
-
-static rd_kafka_topic_partition_list_t *partition_list(const struct partition *p) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, p->topic, p->id);
-    return list;
-}
-
-static void partition_pause(struct consumer *c, const struct partition *p) {
-    rd_kafka_topic_partition_list_t *list = partition_list(p);
-    rd_kafka_pause_partitions(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
-/* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
-static void partition_hold(struct consumer *c, struct partition *p, const char *why) {
-    if (!p->held_for) {
-        metric_add(METRIC_partitions_held, 1);
-        partition_pause(c, p);
-    }
-    p->held_for = !p->held_for ? HELD_FIRST_MS : p->held_for < HELD_MOST_MS / 2 ? 2 * p->held_for : HELD_MOST_MS;
-    p->held_until = steady_ms() + p->held_for;
-    char id[24];
-    if (p->held_for == HELD_TOLD_MS) /* a schema that is merely being fetched is no news */
-        log_line(
-            LOG_WARNING, "partition held", "topic", p->topic, "partition", log_number(id, p->id), "reason", why, NULL);
-}
-
-static void partition_resume(struct consumer *c, struct partition *p) {
-    if (!p->held_for) return;
-    p->held_for = p->held_until = 0;
-    rd_kafka_topic_partition_list_t *list = partition_list(p);
-    rd_kafka_resume_partitions(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
-static verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
-    if (p->waiting_n == p->waiting_size) {
-        size_t size = p->waiting_size ? 2 * p->waiting_size : 64;
-        rd_kafka_message_t **grown = realloc(p->waiting, size * sizeof *grown);
-        if (!grown) return RETRY;
-        p->waiting = grown;
-        p->waiting_size = size;
-    }
-    p->waiting[p->waiting_n++] = m;
-    p->fetched = m->offset + 1;
-    return OK;
-}
-
-static void partition_drop(struct consumer *c, struct partition *p) {
-    partition_resume(c, p);
-    pthread_mutex_lock(&c->lock);
-    for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
-    p->waiting_n = p->taken = 0;
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* --- Whether the log is still the one that was read */
-
-static int64_t mark_of(const rd_kafka_message_t *m) {
-    uint64_t hash = 14695981039346656037u ^ (uint64_t)rd_kafka_message_timestamp(m, NULL);
-    const unsigned char *key = m->key, *value = m->payload;
-    for (size_t i = 0; i < m->key_len; i++) hash = (hash ^ key[i]) * 1099511628211u;
-    hash = (hash ^ 0xff) * 1099511628211u;
-    for (size_t i = 0; i < m->len; i++) hash = (hash ^ value[i]) * 1099511628211u;
-    return (int64_t)hash;
-}
-
-/* Names the partitions of the first topic that is held, why, and what ends it. */
-static void log_report(struct consumer *c) {
-    const struct partition *first = NULL;
-    struct buffer ids = BUFFER(200);
-    int n = 0, others = 0;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
-        if (!*p->lost) continue;
-        if (!first) first = p;
-        if (strcmp(p->topic, first->topic) != 0)
-            others++;
-        else
-            buffer_format(&ids, n++ ? ",%d" : "%d", p->id);
-    }
-    char more[40] = "";
-    if (others) snprintf(more, sizeof more, " (and %d of other topics)", others);
-    if (first)
-        health_set(
-            c->rt->health, "log", HEALTH_FAILED,
-            "%.150s[%s]%s is not the log that was read: %s. It is held; nothing is skipped. Decide where to go on: ./returns accept-log %s %.150s%s%s --from beginning (or: end, here)",
-            first->topic, ids.data ? ids.data : "", more, first->lost, c->rt->settings->service, first->topic,
-            n == 1 ? "/" : "", n == 1 ? ids.data : "");
-    else
-        health_set(c->rt->health, "log", HEALTH_OK, "is the one that was read");
-    buffer_free(&ids);
-}
-
-__attribute__((format(printf, 3, 4))) static void
-partition_lose(struct consumer *c, struct partition *p, const char *format, ...) {
-    if (*p->lost) return;
-    partition_drop(c, p);
-    va_list arguments;
-    va_start(arguments, format);
-    pthread_mutex_lock(&c->lock);
-    vsnprintf(p->lost, sizeof p->lost, format, arguments);
-    pthread_mutex_unlock(&c->lock);
-    va_end(arguments);
-    c->assign_again = true;
-    log_report(c);
-}
-
-/* The first record after a start is the last one of before. True: it was, and has had its effect. */
-static bool log_compare(struct consumer *c, struct partition *p, const rd_kafka_message_t *m) {
-    if (!p->checking) return false;
-    p->checking = false;
-    if (m->offset == p->next - 1 && mark_of(m) == p->mark) {
-        p->fetched = p->next;
-        return true;
-    }
-    partition_lose(
-        c, p,
-        "the record at offset %lld is another one than was read there (the topic was made anew, or this is another cluster)",
-        (long long)p->next - 1);
-    return true;
-}
-
-static void clusters_compare(struct consumer *c) {
-    char *id = rd_kafka_clusterid(c->rk, 0);
-    if (id) snprintf(c->cluster, sizeof c->cluster, "%s", id);
-    if (id) rd_kafka_mem_free(c->rk, id);
-    for (size_t i = 0; *c->cluster && i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
-        if (*p->cluster && strcmp(p->cluster, c->cluster) != 0)
-            partition_lose(c, p, "this is the cluster %s; it was read on %s", c->cluster, p->cluster);
-    }
-}
-
-/* A log that ends before our place answers a fetch just there with nothing, as an idle one does. */
-static void ends_compare(struct consumer *c) {
-    int64_t now = steady_ms(), low, end;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
-        if (*p->lost || rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end) || end < 0 || end >= p->next)
-            p->short_since = 0;
-        else if (!p->short_since)
-            p->short_since = now;
-        else if (now - p->short_since >= SHORT_MS)
-            partition_lose(
-                c, p, "it ends at %lld, before offset %lld (it was cut, or made anew)", (long long)end,
-                (long long)p->next);
-    }
-}
-
-static void partitions_check_again(struct consumer *c) {
-    c->check_again = false;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
-        if (*p->lost || !p->marked) continue;
-        partition_drop(c, p);
-        partition_start(p);
-        c->assign_again = true;
-    }
-}
-
-/* Somebody decided: the database says where to go on. */
-static void partitions_accept(struct consumer *c) {
-    struct failure why;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i], again;
-        if (!*p->lost) continue;
-        if (partition_init(c, &again, p->topic, p->id, &why) != OK) {
-            service_end(why.text);
-            return;
-        }
-        pthread_mutex_lock(&c->lock);
-        free(p->waiting);
-        *p = again;
-        pthread_mutex_unlock(&c->lock);
-    }
-    c->assign_again = true;
-    log_report(c);
-}
-
-static void logs_watch(struct consumer *c) {
-    if (c->check_again) partitions_check_again(c);
-    if (atomic_exchange(&c->log_accepted, false)) partitions_accept(c);
-    if (steady_ms() < c->watch_at) return;
-    c->watch_at = steady_ms() + WATCH_MS;
-    clusters_compare(c);
-    ends_compare(c);
-}
-
-/* After a partition's position changed: only a new assignment makes a stopped one go on (LIBRARIES). librdkafka 2.0
+/* After a partition's position changed: only a new assignment makes a stopped one go on. librdkafka 2.0
  * aborts when one comes while partitions of the one before are still being stopped, and does not say when they are. */
 static void assign_again(struct consumer *c) {
     if (!c->assign_again || steady_ms() < c->assign_at) return;
@@ -372,7 +63,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     }
     crash_point("during rebalance");
     log_report(c);
-    clusters_compare(c);
+    log_clusters_compare(c);
     c->assign_again = true;
     c->assign_at = 0;
     assign_again(c);
@@ -442,7 +133,7 @@ static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
         p->checking = false;
         p->fetched = p->next;
     } else {
-        partition_lose(c, p, "it no longer has offset %lld (it was truncated, or made anew)", (long long)p->next);
+        log_lose(c, p, "it no longer has offset %lld (it was truncated, or made anew)", (long long)p->next);
     }
 }
 
@@ -538,12 +229,12 @@ static bool offset_move(const struct consumer *c, struct connection *conn, const
         return store_run(
                    conn,
                    "INSERT INTO consumer_offset (topic, partition, next_offset, mark, cluster) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                   value_text(p->topic), value_int(p->id), value_int(last->offset + 1), value_int(mark_of(last)),
+                   value_text(p->topic), value_int(p->id), value_int(last->offset + 1), value_int(log_mark(last)),
                    cluster) == 1;
     return store_run(
                conn,
                "UPDATE consumer_offset SET next_offset = ?, mark = ?, cluster = COALESCE(?, cluster) WHERE topic = ? AND partition = ? AND next_offset = ?",
-               value_int(last->offset + 1), value_int(mark_of(last)), cluster, value_text(p->topic), value_int(p->id),
+               value_int(last->offset + 1), value_int(log_mark(last)), cluster, value_text(p->topic), value_int(p->id),
                value_int(p->next)) == 1;
 }
 
@@ -567,7 +258,7 @@ static void partitions_advance(struct consumer *c) {
         struct partition *p = &c->partitions[i];
         if (!p->taken) continue;
         p->next = p->waiting[p->taken - 1]->offset + 1;
-        p->mark = mark_of(p->waiting[p->taken - 1]);
+        p->mark = log_mark(p->waiting[p->taken - 1]);
         p->marked = true;
         p->fresh = false;
         snprintf(p->cluster, sizeof p->cluster, "%s", c->cluster);
@@ -692,7 +383,7 @@ static void *consumer_run(void *consumer) {
         take_what_is_there(c);
         if (c->broken) consumer_reopen(c);
         if (c->stopping || !c->rk) break;
-        logs_watch(c);
+        log_watch(c);
         handle_waiting(c);
         commit_positions(c);
         assign_again(c);

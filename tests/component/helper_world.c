@@ -174,7 +174,7 @@ int world_flags(struct world *w, char flags[WORLD_FLAGS][200], char *argv[WORLD_
     add_flag(flags, argv, &argc, "--registry=%s", w->registry_url);
     add_flag(flags, argv, &argc, "--unknown-id-ms=300");
     add_flag(flags, argv, &argc, "--instance=-"); /* the mock cluster has no static membership */
-    /* An idle fetch of the mock cluster waits this long in full (LIBRARIES). */
+    /* An idle fetch of the mock cluster waits this long in full. */
     add_flag(flags, argv, &argc, "-Xfetch.wait.max.ms=10");
     for (int i = 0; i < w->more_n; i++) add_flag(flags, argv, &argc, "%s", w->more[i]);
     argv[argc] = NULL;

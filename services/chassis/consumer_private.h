@@ -1,0 +1,87 @@
+/* consumer_private: what consumer.c shares with its two helpers. All on the consumer's thread.
+ *
+ *     consumer.c    joins the group, polls, and commits each batch in one transaction
+ *     partition.c   a partition's queue: what was fetched and waits for that commit, and when it is held
+ *     log_watch.c   whether the log is still the one that was read */
+#pragma once
+
+#include "chassis/consumer.h"
+#include "chassis/kafka.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { NAME_SIZE = 400, CLUSTER_SIZE = 64, LOST_TEXT = 200 };
+
+/* A partition that this process owns. Records wait here until a transaction has them; only a commit takes them away. */
+struct partition {
+    char topic[NAME_SIZE];
+    int32_t id;
+    bool fresh;           /* no offset is stored yet */
+    char lost[LOST_TEXT]; /* not "": why the log is not the one that was read; nothing of it is taken */
+    bool marked;          /* mark and cluster say which log it was */
+    int64_t mark;         /* fingerprint of the record just before next */
+    char cluster[CLUSTER_SIZE];
+    bool checking;       /* that record was asked for, and is compared before anything behind it is taken */
+    int64_t short_since; /* when the log was first seen to end before next; 0: it does not */
+    int64_t next;        /* the stored offset: all before it had their effect */
+    int64_t fetched;     /* one past the last record that came */
+    rd_kafka_message_t **waiting;
+    size_t waiting_n, waiting_size;
+    size_t taken;                 /* how many of them are in the transaction at hand */
+    int64_t held_until, held_for; /* ms; held_for 0: not held */
+};
+
+struct consumer {
+    struct runtime *rt;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    pthread_t thread;
+    bool running;
+    atomic_bool stopping, log_accepted;
+
+    pthread_mutex_t
+        lock; /* guards `partitions` against consumer_partitions(); the consumer's thread alone changes it */
+    struct partition *partitions;
+    size_t partitions_n;
+
+    char cluster[CLUSTER_SIZE]; /* the id of the cluster at hand; "" before it is known */
+    int64_t watch_at;
+    bool check_again;  /* what was read may be another log now: brokers were away, or a topic */
+    bool broken;       /* a fatal error: this handle is of no more use */
+    bool assign_again; /* positions changed: tell librdkafka */
+    int64_t assign_at; /* but not before */
+    bool commit_wanted, commit_under_way;
+    int64_t commit_at;
+    struct record *records; /* `batch` of them */
+};
+
+/* --- partition.c */
+
+struct partition *partition_find(struct consumer *c, const char *topic, int32_t id); /* NULL: not ours */
+/* From where to fetch: where the log has to be shown to be the one that was read, from its last record that was. */
+void partition_start(struct partition *p);
+/* Reads where the service's own database says to go on. FATAL: it cannot be read. */
+MUST_CHECK verdict
+partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why);
+/* Takes over these partitions instead of those at hand. */
+MUST_CHECK verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_t *list, struct failure *why);
+void partitions_clear(struct consumer *c);
+/* Takes over the record; RETRY: no memory, it is still the caller's. Under the lock. */
+MUST_CHECK verdict partition_add(struct partition *p, rd_kafka_message_t *m);
+void partition_drop(struct consumer *c, struct partition *p); /* what waits is let go, to be fetched again */
+void partition_pause(struct consumer *c, const struct partition *p);
+/* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
+void partition_hold(struct consumer *c, struct partition *p, const char *why);
+void partition_resume(struct consumer *c, struct partition *p);
+
+/* --- log_watch.c */
+
+int64_t log_mark(const rd_kafka_message_t *m); /* a record's fingerprint: timestamp, key and value */
+/* True: the record is not to be taken. It was the last one of before, or it shows that the log is another one. */
+bool log_compare(struct consumer *c, struct partition *p, const rd_kafka_message_t *m);
+void log_clusters_compare(struct consumer *c);
+/* The partition's log is not the one that was read, for this reason: it is held until somebody decides. */
+void log_lose(struct consumer *c, struct partition *p, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void log_report(struct consumer *c); /* tells the health which partitions are held so, and what ends it */
+void log_watch(struct consumer *c);  /* each time round: looks once a second */
