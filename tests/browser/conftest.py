@@ -41,9 +41,8 @@ def open_page(chromium):
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
 
         def on_failed(request):
-            if request.resource_type in ("eventsource", "fetch") and request.failure == "net::ERR_ABORTED":
-                return  # what a page was still waiting for when it was left
-            complaints.append(f"{request.url}: {request.failure}")
+            if request.failure != "net::ERR_ABORTED":  # what a page was still waiting for when it was left
+                complaints.append(f"{request.url}: {request.failure}")
 
         page.on("requestfailed", on_failed)
         return page

@@ -243,6 +243,29 @@ def test_a_double_click_makes_one_return(stack, open_page, javascript):
 
 
 @BOTH
+def test_sent_again_when_no_answer_came_it_is_one_return(stack, open_page, javascript):
+    page = open_page(javascript=javascript)
+    page.goto(stack.url("support") + "/returns/new")
+    sent = request()
+    fill(page, sent)
+    check(page)
+    answers = []
+
+    def lose_the_first(route):
+        if route.request.method == "POST" and not answers:
+            answers.append(route.fetch(max_redirects=0))
+            route.fulfill(status=204)  # the page stays as it is
+        else:
+            route.continue_()
+
+    page.route("**/returns", lose_the_first)
+    press(page, "Send it")
+    wait(lambda: page.evaluate("1") and answers, 5, "support has answered, and nobody has heard it")
+    assert f"/returns/{send(page)}" == answers[0].headers["location"]
+    assert len(returns_of(stack, sent["serial_number"])) == 1
+
+
+@BOTH
 def test_back_after_sending_leads_to_the_return_that_was_made(stack, open_page, javascript):
     page = open_page(javascript=javascript)
     page.goto(stack.url("support") + "/returns/new")
