@@ -191,8 +191,9 @@ class Stack(Pages):
 class Service:
     """One service, started by hand. Its address is known before it runs."""
 
-    def __init__(self, name, folder, **settings):
-        self.name, self.port, self.process = name, free_ports(1)[0], None
+    def __init__(self, name, folder, program=None, **settings):
+        self.name, self.program = name, program or BIN / name
+        self.port, self.process = free_ports(1)[0], None
         self.folder = Path(folder)
         self.log = self.folder / f"{name}.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("RETURNS_")}
@@ -205,7 +206,7 @@ class Service:
 
     def spawn(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BIN / self.name], env=self.env, stdout=log, stderr=log)
+            self.process = subprocess.Popen([self.program], env=self.env, stdout=log, stderr=log)
 
     def is_ready(self):
         """/readyz on a bare socket, since a client library takes longer than the answer."""

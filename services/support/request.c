@@ -12,16 +12,23 @@ enum { ERRORS_MAX = 40, QUOTED = 60 };
 
 #define IN(member) offsetof(struct request, member)
 const struct request_field request_fields[] = {
-    {"order_id", "Order", "What sales refunds", "ORD-20481", IN(order_id), 100, false},
-    {"model", "Model", "What inventory ships again", "Aurora 14 laptop", IN(model), 100, false},
-    {"shipment_id", "Shipment", "What the device came with", "SHP-7730", IN(shipment_id), 100, false},
-    {"serial_number", "Serial number", "The defective item", "SN-1", IN(serial_number), 100, false},
-    {"location", "Location", "Where the item is now", "Berlin", IN(location), 100, false},
-    {"cost.amount", "Cost", "What it is in the books for, such as 149.90", "149.90", IN(cost_amount), 100, false},
-    {"cost.currency", "Currency", "Its ISO 4217 code, such as EUR", "EUR", IN(cost_currency), 100, false},
-    {"customer_id", "Customer", "Stays with support: no event carries it", "C-1029", IN(customer_id), 100, false},
-    {"reason", "Reason", "In the customer's words and language; stays with support",
-     "The screen flickers, then stays dark.", IN(reason), 2000, true},
+    {"order_id", "Order", "The one the device was bought with, such as ORD-20481", "ORD-20481",
+     "The customer gets back what they paid for it.", IN(order_id), 100, false},
+    {"model", "Model", "As the catalogue has it, such as Aurora 14 laptop", "Aurora 14 laptop",
+     "A new one goes to the customer.", IN(model), 100, false},
+    {"shipment_id", "Shipment", "The parcel the device came in, such as SHP-7730", "SHP-7730", NULL, IN(shipment_id),
+     100, false},
+    {"serial_number", "Serial number", "Of the defective device: on its underside, behind S/N", "SN-1",
+     "This very device is taken apart. It can be in one open return only.", IN(serial_number), 100, false},
+    {"location", "Location", "The town where the device is now; it decides which works gets it", "Berlin", NULL,
+     IN(location), 100, false},
+    {"cost.amount", "Cost", "What the device is in the books for: digits and a point, such as 149.90", "149.90",
+     "So much is charged for its disposal.", IN(cost_amount), 100, false},
+    {"cost.currency", "Currency", "Three capitals (ISO 4217), such as EUR", "EUR", NULL, IN(cost_currency), 100, false},
+    {"customer_id", "Customer", "Such as C-1029. Stays with support: no event carries it", "C-1029", NULL,
+     IN(customer_id), 100, false},
+    {"reason", "Reason", "In the customer's own words and language. Stays with support: no event carries it",
+     "The screen flickers, then stays dark.", NULL, IN(reason), 2000, true},
     {0}};
 
 /* ISO 4217, by the decimals of its smaller unit. */

@@ -20,9 +20,10 @@ struct request { /* text points into the body that it was read from */
 struct request_field {
     const char *name; /* of the form's field; in JSON, "cost.amount" is the member amount of cost */
     const char *label, *hint, *example;
-    size_t offset;  /* of its text in struct request */
-    int characters; /* at most; Unicode's, not bytes */
-    bool lines;     /* line breaks and tabs are text */
+    const char *effect; /* what is done with it once it is sent; NULL: it only says which */
+    size_t offset;      /* of its text in struct request */
+    int characters;     /* at most; Unicode's, not bytes */
+    bool lines;         /* line breaks and tabs are text */
 };
 extern const struct request_field request_fields[]; /* ends with {0} */
 

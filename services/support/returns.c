@@ -68,17 +68,21 @@ const struct handler returns_handlers[] = {
 
 /* --- Accepting */
 
-json_t *returns_claim(struct connection *c, const char *serial_number, const char *return_id) {
+json_t *returns_holder(struct connection *c, const char *serial_number) {
     json_t *holder = NULL;
-    if (store_run(
-            c, "INSERT INTO open_item (serial_number, return_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            value_text(serial_number), value_text(return_id)) == 1)
-        return NULL;
     for (struct rows r =
              store_rows(c, "SELECT return_id FROM open_item WHERE serial_number = ?", value_text(serial_number));
          rows_next(&r);)
         if (!(holder = json_string(rows_text(&r, 0)))) store_spoil(c, RETRY, "out of memory");
     return holder;
+}
+
+json_t *returns_claim(struct connection *c, const char *serial_number, const char *return_id) {
+    if (store_run(
+            c, "INSERT INTO open_item (serial_number, return_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            value_text(serial_number), value_text(return_id)) == 1)
+        return NULL;
+    return returns_holder(c, serial_number);
 }
 
 void returns_add(struct connection *c, const char *return_id, const struct request *q) {
@@ -89,6 +93,28 @@ void returns_add(struct connection *c, const char *return_id, const struct reque
         value_text(return_id), value_int(clock_ms()), value_text(q->order_id), value_text(q->model),
         value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location), value_int(q->cost_minor),
         value_text(q->cost_currency), value_text(q->customer_id), value_text(q->reason));
+}
+
+void returns_remember(struct connection *c, const char *token, const char *return_id) {
+    (void)store_run(
+        c, "INSERT INTO submission (token, return_id) VALUES (?, ?)", value_text(token), value_text(return_id));
+}
+
+json_t *returns_sent(struct connection *c, const char *token, const struct request *q) {
+    json_t *sent = NULL;
+    for (
+        struct rows r = store_rows(
+            c,
+            "SELECT r.return_id, CASE WHEN r.order_id = ? AND r.model = ? AND r.shipment_id = ? AND r.serial_number = ? "
+            "AND r.location = ? AND r.cost_minor = ? AND r.cost_currency = ? AND r.customer_id = ? AND r.reason = ? "
+            "THEN 1 ELSE 0 END FROM submission s JOIN return_request r ON r.return_id = s.return_id WHERE s.token = ?",
+            value_text(q->order_id), value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number),
+            value_text(q->location), value_int(q->cost_minor), value_text(q->cost_currency), value_text(q->customer_id),
+            value_text(q->reason), value_text(token));
+        rows_next(&r);)
+        if (!(sent = json_pack("{s:s, s:b}", "return_id", rows_text(&r, 0), "same", rows_int(&r, 1) != 0)))
+            store_spoil(c, RETRY, "out of memory");
+    return sent;
 }
 
 /* --- Queries */

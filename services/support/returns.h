@@ -14,7 +14,15 @@ extern const struct handler returns_handlers[]; /* for every event there is */
 /* Takes the item's place for the return in the caller's transaction. NULL when done (or the transaction has failed),
  * else the id of the open return that has it; the caller's. */
 MUST_CHECK json_t *returns_claim(struct connection *c, const char *serial_number, const char *return_id);
+/* The id of the open return that has the item; NULL: none. The caller's. */
+MUST_CHECK json_t *returns_holder(struct connection *c, const char *serial_number);
 void returns_add(struct connection *c, const char *return_id, const struct request *q);
+
+/* A form's token is remembered in the transaction of the return that it became. */
+void returns_remember(struct connection *c, const char *token, const char *return_id);
+/* {"return_id","same"}: the return that the form became, and whether it asked for the same; NULL: it was not sent yet.
+ */
+MUST_CHECK json_t *returns_sent(struct connection *c, const char *token, const struct request *q);
 
 /* --- Queries, each from one moment. The JSON is the caller's. */
 

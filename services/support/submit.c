@@ -51,27 +51,53 @@ static void accept_audit(
     buffer_free(&summary);
 }
 
-/* One transaction: the return, its event, the audit row. REJECT: its item is in the open return *holder (the caller's),
- * or else the event could not be made, which is a mistake in this program. */
-static verdict
-accept(struct exchange *x, const char *return_id, const struct request *q, json_t **holder, struct failure *why) {
+/* What was sent, and what became of it. */
+struct submission {
+    json_t *body;          /* the return's fields */
+    bool review, change;   /* of the form: to look at it before it is sent; back to the fields */
+    char token[UUID_TEXT]; /* of the form; "": a program sent it, which has none */
+    struct request request;
+    char return_id[RETURN_ID];
+    json_t *holder; /* the open return that has the item */
+    json_t *sent;   /* of returns_sent(): the return that this form became before */
+};
+
+static void submission_free(struct submission *s) {
+    json_decref(s->body);
+    json_decref(s->holder);
+    json_decref(s->sent);
+}
+
+static bool sent_before(struct submission *s, struct connection *c) {
+    if (*s->token) s->sent = returns_sent(c, s->token, &s->request);
+    return s->sent;
+}
+
+static verdict accept_new(struct exchange *x, struct connection *c, struct submission *s, struct failure *why) {
+    struct runtime *rt = x->context;
+    const struct request *q = &s->request;
+    struct uuid event_id;
+    return_id_make(s->return_id);
+    s->holder = returns_claim(c, q->serial_number, s->return_id);
+    if (s->holder) return fail(why, REJECT, "item %.100s is in an open return already", q->serial_number);
+    returns_add(c, s->return_id, q);
+    if (*s->token) returns_remember(c, s->token, s->return_id);
+    struct outgoing e = {"RefundRequest", s->return_id, 1, NULL, x->trace_parent, event_fields(q)};
+    verdict v = outbox_add(rt->outbox, c, &e, &event_id, why);
+    if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
+    return v;
+}
+
+/* One transaction: the return, its form's token, its event, the audit row. OK as well when the form was sent before.
+ * REJECT: its item is in an open return, or else the event could not be made, which is a mistake in this program. */
+static verdict accept(struct exchange *x, struct submission *s, struct failure *why) {
     struct runtime *rt = x->context;
     struct connection *c = store_begin(rt->store);
-    struct uuid event_id;
-    verdict v = OK;
-    *holder = returns_claim(c, q->serial_number, return_id);
-    if (*holder) {
-        v = fail(why, REJECT, "item %.100s is in an open return already", q->serial_number);
-    } else {
-        returns_add(c, return_id, q);
-        struct outgoing e = {"RefundRequest", return_id, 1, NULL, x->trace_parent, event_fields(q)};
-        v = outbox_add(rt->outbox, c, &e, &event_id, why);
-    }
+    verdict v = sent_before(s, c) ? OK : accept_new(x, c, s, why);
     if (v != OK) {
         store_rollback(c);
         return v;
     }
-    accept_audit(x, c, return_id, &event_id, q);
     v = store_commit(c, why);
     if (v == OK) relay_wake(rt->relay);
     return v;
@@ -79,16 +105,22 @@ accept(struct exchange *x, const char *return_id, const struct request *q, json_
 
 /* --- Answering a submission */
 
-/* On the form nothing that was typed is lost: the page comes again, whatever is the matter. */
-static void form_again(struct exchange *x, int status, const json_t *body, const char *notice, const char *existing) {
-    x->status = status;
-    x->page = "form.html";
-    x->data = view_form(body, exchange_problem_fields(x));
-    if (notice) json_object_set_new(x->data, "notice", json_string(notice));
-    if (existing) json_object_set_new(x->data, "existing", json_string(existing));
+/* The browser may show this answer again when one goes back to it, rather than ask whether to send the form again. */
+static void keep_for_back(struct exchange *x) {
+    exchange_set_header(x, "Cache-Control", "private, no-cache");
 }
 
-static void answer_invalid(struct exchange *x, const json_t *body, const json_t *errors) {
+/* On the form nothing that was typed is lost: the page comes again, whatever is the matter. */
+static void
+form_again(struct exchange *x, int status, const struct submission *s, const char *notice, const char *existing) {
+    x->status = status;
+    x->page = "form.html";
+    x->data = view_form(s->body, exchange_problem_fields(x), s->token);
+    if (notice) view_notice(x->data, notice, existing);
+    keep_for_back(x);
+}
+
+static void answer_invalid(struct exchange *x, const struct submission *s, const json_t *errors) {
     json_t *error;
     size_t i, n = json_array_size(errors);
     json_array_foreach((json_t *)errors, i, error) exchange_problem_field(
@@ -97,10 +129,11 @@ static void answer_invalid(struct exchange *x, const json_t *body, const json_t 
     if (x->api)
         exchange_problem(x, 422, "The return was not stored: %zu field%s cannot be accepted.", n, n == 1 ? "" : "s");
     else
-        form_again(x, 422, body, NULL, NULL);
+        form_again(x, 422, s, NULL, NULL);
 }
 
-static void answer_held(struct exchange *x, const json_t *body, const struct request *q, const char *holder) {
+static void answer_held(struct exchange *x, const struct submission *s) {
+    const char *holder = json_string_value(s->holder);
     struct buffer url = BUFFER(4000), link = BUFFER(4100);
     buffer_text(&url, x->api ? "/api/returns/" : "/returns/");
     buffer_percent(&url, holder);
@@ -109,21 +142,22 @@ static void answer_held(struct exchange *x, const json_t *body, const struct req
     if (x->api) {
         exchange_problem_member(x, "return", json_string(url.data ? url.data : ""));
         exchange_problem(
-            x, 409, "Item \"%s\" is in the open return %.60s already; nothing was stored.", q->serial_number, holder);
+            x, 409, "Item \"%s\" is in the open return %.60s already; nothing was stored.", s->request.serial_number,
+            holder);
     } else {
-        form_again(x, 409, body, "This item is in an open return already.", url.data);
+        form_again(x, 409, s, "This item is in an open return already.", url.data);
     }
     buffer_free(&link);
     buffer_free(&url);
 }
 
-static void answer_not_stored(struct exchange *x, const json_t *body, verdict v, const struct failure *why) {
+static void answer_not_stored(struct exchange *x, const struct submission *s, verdict v, const struct failure *why) {
     int status = v == RETRY ? 503 : 500;
     if (v == RETRY) exchange_set_header(x, "Retry-After", "1");
     if (x->api)
         exchange_problem(x, status, "The return could not be stored: %s. Send it again.", why->text);
     else
-        form_again(x, status, body, "It could not be stored just now. Nothing is lost: send it again.", NULL);
+        form_again(x, status, s, "It could not be stored just now. Nothing is lost: send it again.", NULL);
 }
 
 static void answer_accepted(struct exchange *x, const char *return_id) {
@@ -141,25 +175,56 @@ static void answer_accepted(struct exchange *x, const char *return_id) {
         json_pack("{s:s, s:i, s:s, s:s}", "return_id", return_id, "version", 1, "status", "requested", "page", page);
 }
 
-static void submit(struct exchange *x, const json_t *body) {
-    struct request q;
-    json_t *errors = request_read(body, &q), *holder = NULL;
-    if (json_array_size(errors)) {
-        answer_invalid(x, body, errors);
-    } else {
-        char return_id[RETURN_ID];
-        struct failure why = {0};
-        return_id_make(return_id);
-        verdict v = accept(x, return_id, &q, &holder, &why);
-        if (v == OK)
-            answer_accepted(x, return_id);
-        else if (holder)
-            answer_held(x, body, &q, json_string_value(holder));
-        else
-            answer_not_stored(x, body, v, &why);
+/* The form was sent before. A double click, or a page sent again, has its return already; other fields would be lost if
+ * they were taken for the same. */
+static void answer_sent(struct exchange *x, struct submission *s) {
+    const char *earlier = json_string_value(json_object_get(s->sent, "return_id"));
+    char url[64];
+    snprintf(url, sizeof url, "/returns/%.40s", earlier);
+    if (json_is_true(json_object_get(s->sent, "same"))) {
+        exchange_redirect(x, url);
+        return;
     }
-    json_decref(holder);
-    json_decref(errors);
+    *s->token = '\0';
+    form_again(x, 409, s, "This form was sent before, with other values. If this is another return, send it now.", url);
+}
+
+/* Nothing is stored yet. Another return than the one that the token stands for gets a token of its own. */
+static void review(struct exchange *x, struct submission *s) {
+    struct runtime *rt = x->context;
+    struct connection *reader = store_reader(rt->store);
+    char topic[400];
+    bool sent = sent_before(s, reader), same = sent && json_is_true(json_object_get(s->sent, "same"));
+    s->holder = same ? NULL : returns_holder(reader, s->request.serial_number);
+    settings_scoped(rt->settings, "support.events", topic, sizeof topic);
+    json_t *subscribers = returns_subscribers(reader, topic);
+    if (store_state(reader) != OK) {
+        struct failure why;
+        answer_not_stored(x, s, fail(&why, RETRY, "%s", store_error(reader)), &why);
+    } else if (same) {
+        answer_sent(x, s);
+    } else if (s->holder) {
+        answer_held(x, s);
+    } else {
+        if (sent || !*s->token) uuid_text(uuid_make(), s->token);
+        x->page = "review.html";
+        x->data = view_review(s->body, s->token, json_incref(subscribers));
+        keep_for_back(x);
+    }
+    json_decref(subscribers);
+}
+
+static void submit(struct exchange *x, struct submission *s) {
+    struct failure why = {0};
+    verdict v = accept(x, s, &why);
+    if (v == OK && s->sent)
+        answer_sent(x, s);
+    else if (v == OK)
+        answer_accepted(x, s->return_id);
+    else if (s->holder)
+        answer_held(x, s);
+    else
+        answer_not_stored(x, s, v, &why);
 }
 
 /* NULL: answered. */
@@ -188,9 +253,36 @@ static json_t *body_of(struct exchange *x) {
     return body;
 }
 
+static bool is_set(const json_t *body, const char *name) {
+    const char *text = json_string_value(json_object_get(body, name));
+    return text && *text;
+}
+
+/* Takes out of the body what only the form sends. */
+static void form_part_read(struct submission *s) {
+    struct uuid token;
+    s->review = is_set(s->body, "review");
+    s->change = is_set(s->body, "change");
+    if (is_set(s->body, "token") && uuid_parse(json_string_value(json_object_get(s->body, "token")), &token))
+        uuid_text(token, s->token);
+    if (*s->token || !is_set(s->body, "token")) json_object_del(s->body, "token"); /* any other is refused as a field */
+    json_object_del(s->body, "review");
+    json_object_del(s->body, "change");
+}
+
 void submit_post(struct exchange *x) {
-    json_t *body = body_of(x);
-    if (!body) return;
-    submit(x, body);
-    json_decref(body);
+    struct submission s = {.body = body_of(x)};
+    if (!s.body) return;
+    if (!x->api) form_part_read(&s);
+    json_t *errors = request_read(s.body, &s.request);
+    if (s.change)
+        form_again(x, 200, &s, NULL, NULL);
+    else if (json_array_size(errors))
+        answer_invalid(x, &s, errors);
+    else if (s.review)
+        review(x, &s);
+    else
+        submit(x, &s);
+    json_decref(errors);
+    submission_free(&s);
 }

@@ -1,4 +1,5 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
+#include "examples.h"
 #include "returns.h"
 #include "submit.h"
 #include "view.h"
@@ -11,8 +12,14 @@
 enum { LATEST = 10, LIMIT = 50, LIMIT_MAX = 1000 };
 
 static void form_get(struct exchange *x) {
-    json_t *typed = exchange_query(x, "example") ? view_example() : NULL;
-    x->data = view_form(typed, NULL);
+    const char *example = exchange_query(x, "example");
+    int number = example && strlen(example) == 1 ? atoi(example) : 0;
+    if (example && (number < 1 || number > examples_n)) {
+        exchange_problem(x, 404, "There is no example \"%.60s\": they are numbered from 1 to %d.", example, examples_n);
+        return;
+    }
+    json_t *typed = number ? example_body(number) : NULL;
+    x->data = view_form(typed, NULL, "");
     json_decref(typed);
 }
 

@@ -1,5 +1,6 @@
 #include "view.h"
 
+#include "examples.h"
 #include "request.h"
 
 #include "chassis/page.h"
@@ -112,27 +113,43 @@ static json_t *form_fields(const json_t *typed, const json_t *errors) {
             text_of(error, "detail");
         json_array_append_new(
             list, json_pack(
-                      "{s:s, s:s, s:s, s:s, s:b, s:s?}", "name", f->name, "label", f->label, "hint", f->hint, "value",
-                      value ? value : "", "lines", f->lines, "wrong", wrong));
+                      "{s:s, s:s, s:s, s:s, s:s?, s:b, s:s?}", "name", f->name, "label", f->label, "hint", f->hint,
+                      "value", value ? value : "", "effect", f->effect, "lines", f->lines, "wrong", wrong));
     }
     return list;
 }
 
-json_t *view_form(const json_t *typed, const json_t *errors) {
-    return json_pack(
-        "{s:s, s:o, s:o, s:b}", "heading", "Submit a return", "fields", form_fields(typed, errors), "errors",
-        form_errors(errors), "has_errors", json_array_size(errors) > 0);
+static json_t *form_examples(void) {
+    json_t *list = json_array();
+    for (int i = 0; i < examples_n; i++)
+        json_array_append_new(
+            list, json_pack(
+                      "{s:i, s:s, s:s, s:s}", "number", i + 1, "model", examples[i].model, "lang", examples[i].lang,
+                      "language", examples[i].language));
+    return list;
 }
 
-json_t *view_example(void) {
-    json_t *form = json_object();
-    char id[RETURN_ID], serial[RETURN_ID + 8];
-    return_id_make(id);
-    snprintf(serial, sizeof serial, "SN-%s", id + strlen("R-"));
-    for (const struct request_field *f = request_fields; f->name; f++)
-        json_object_set_new(form, f->name, json_string(f->example));
-    json_object_set_new(form, "serial_number", json_string(serial));
-    json_t *body = request_nest(form);
-    json_decref(form);
-    return body;
+json_t *view_form(const json_t *typed, const json_t *errors, const char *token) {
+    char made[UUID_TEXT];
+    bool listed = json_array_size(errors) > 0;
+    return json_pack(
+        "{s:s, s:o, s:o, s:b, s:b, s:o, s:s}", "heading", "Submit a return", "fields", form_fields(typed, errors),
+        "errors", form_errors(errors), "has_errors", listed, "has_list", listed, "examples", form_examples(), "token",
+        *token ? token : uuid_text(uuid_make(), made));
+}
+
+void view_notice(json_t *form, const char *notice, const char *existing) {
+    json_object_set_new(form, "has_errors", json_true());
+    json_object_set_new(form, "notice", json_string(notice));
+    if (existing) json_object_set_new(form, "existing", json_string(existing));
+}
+
+json_t *view_review(const json_t *body, const char *token, json_t *subscribers) {
+    json_t *team;
+    size_t i, n = json_array_size(subscribers);
+    json_array_foreach(subscribers, i, team) json_object_set_new(team, "more", json_boolean(i + 1 < n));
+    return json_pack(
+        "{s:s, s:o, s:O, s:s, s:i, s:b, s:o}", "heading", "Check the return", "fields", form_fields(body, NULL), "cost",
+        json_object_get(body, "cost"), "token", token, "subscribers_n", (int)n, "one", n == 1, "subscribers",
+        subscribers);
 }

@@ -22,11 +22,9 @@ def open_page(chromium):
     """open_page(javascript=…): a page whose every complaint, be it an error or a broken policy, fails the test."""
     contexts, complaints = [], []
 
-    def open_page(javascript=True):
-        context = chromium.new_context(
-            java_script_enabled=javascript, viewport={"width": 1280, "height": 900}, color_scheme="light",
-            reduced_motion="reduce",
-        )
+    def open_page(javascript=True, **options):
+        options = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"} | options
+        context = chromium.new_context(java_script_enabled=javascript, reduced_motion="reduce", **options)
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
@@ -41,7 +39,12 @@ def open_page(chromium):
 
         page.on("console", on_console)
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
-        page.on("requestfailed", lambda r: complaints.append(f"{r.url}: {r.failure}"))
+
+        def on_failed(request):
+            if request.failure != "net::ERR_ABORTED":  # what a page was still waiting for when it was left
+                complaints.append(f"{request.url}: {request.failure}")
+
+        page.on("requestfailed", on_failed)
         return page
 
     yield open_page
@@ -52,7 +55,7 @@ def open_page(chromium):
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
-    """Where screenshots go: RETURNS_PICTURES, to look at them."""
+    """Where screenshots go: RETURNS_PICTURES; ./returns screenshots sets it."""
     folder = Path(os.environ.get("RETURNS_PICTURES") or tmp_path_factory.mktemp("pictures"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,65 +1,56 @@
-"""Every page: accessible in light and dark, readable on a phone, without a complaint of the browser."""
+"""Every page: accessible in light and dark, readable on a phone, light, whole without JavaScript, without a complaint.
 
+Pages are found by following the links from each service's first page. What no link leads to is a state, in STATES."""
+
+import re
 import sqlite3
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 import audit_log
-from stack import TEAMS, ByHand, form, http, request, wait
+from stack import SERVICES, TEAMS, ByHand, form, http, request, wait
 from wire import publish
 
 LONG = "Überraschungsverpackungsgrößenverordnung" * 2
+NOWHERE = {"kafka": "127.0.0.1:1", "registry": "http://127.0.0.1:1"}
+WEIGHT = 30_000  # bytes that a page may take with all its assets
+LOOKS = [  # width, theme, and whether axe-core looks at it: its findings depend on the theme or on the width
+    (1280, "light", True), (320, "light", True), (320, "dark", False), (768, "dark", False), (3840, "dark", False),
+    (1280, "dark", True),
+]
+
+
+class World:
+    """What the pages show: services with a history, with words that are hard to break, and with trouble."""
+
+    def __init__(self, stack, others):
+        self.stack, self.others = stack, others
+        self.handled = stack.submit()
+        self.long = stack.submit(model=LONG, location="x" * 100, reason="y" * 500 + "\nالشاشة لا تعمل")
+        stack.await_audits([self.handled, self.long], SERVICES, 10)
+        publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20,
+                headers={LONG: LONG.encode()})
+        wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
+
+    def url(self, service):
+        return self.others[service] if service in self.others else self.stack.url(service)
 
 
 @pytest.fixture(scope="session")
-def tampered(tmp_path_factory):
-    """The address of a service whose audit log was changed."""
-    folder = tmp_path_factory.mktemp("tampered")
-    with ByHand(["sales"], folder, kafka="127.0.0.1:1", registry="http://127.0.0.1:1") as hand:
-        (database,) = (folder / "data").glob("*.db")
+def world(stack, tmp_path_factory):
+    tampered, away = tmp_path_factory.mktemp("tampered"), tmp_path_factory.mktemp("away")
+    with ByHand(["sales"], tampered, **NOWHERE) as first, ByHand(["support", "inventory"], away, **NOWHERE) as second:
+        (database,) = (tampered / "data").glob("*.db")
         audit_log.make(database, 200)
         with sqlite3.connect(database) as db:
             db.execute("UPDATE audit SET summary = 'Nothing happened.' WHERE id = 123")
-        yield hand.url("sales")
+        others = {"tampered": first.url("sales"), "away": second.url("support"), "away team": second.url("inventory")}
+        yield World(stack, others)
 
 
-@pytest.fixture(scope="session")
-def pages(stack, tampered):
-    """{name: (address, status)}; with something to show on each, also words that are hard to break."""
-    handled = stack.submit()
-    long = stack.submit(model=LONG, location="x" * 100, reason="y" * 500 + "\nالشاشة لا تعمل")
-    stack.await_audits([handled, long], ["support", *TEAMS], 10)
-    support = stack.url("support")
-    found = {
-        "board": (support + "/", 200),
-        "form": (support + "/returns/new", 200),
-        "example": (support + "/returns/new?example=1", 200),
-        "list": (support + "/returns", 200),
-        "return": (f"{support}/returns/{handled}", 200),
-        "return-long": (f"{support}/returns/{long}", 200),
-        "support-status": (support + "/status", 200),
-        "support-audit": (support + "/audit", 200),
-        "support-verify": (support + "/audit/verify", 200),
-        "broken": (tampered + "/audit/verify", 200),
-        "missing": (support + "/returns/R-NONE", 404),
-        "bad-filter": (stack.url("sales") + "/audit?limit=many", 400),
-    }
-    for team in TEAMS:
-        found[team] = (stack.url(team) + "/", 200)
-        found[f"{team}-audit"] = (stack.url(team) + "/audit", 200)
-        found[f"{team}-verify"] = (stack.url(team) + "/audit/verify", 200)
-    publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20, headers={LONG: LONG.encode()})
-    wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
-    found["sales-letters"] = (stack.url("sales") + "/dead-letters", 200)
-    return found
-
-
-NAMES = ["board", "form", "example", "list", "return", "return-long", "support-status", "support-audit", "support-verify", "broken",
-         "missing", "bad-filter", "sales-letters", *TEAMS, *(f"{team}-audit" for team in TEAMS), *(f"{team}-verify" for team in TEAMS)]
-
-
-def visit(page, address, status):
+def visit(page, address, status=200):
     page.expected_statuses.append(status)
     answer = page.goto(address)
     assert answer.status == status, address
@@ -68,65 +59,209 @@ def visit(page, address, status):
     return page
 
 
+# --- States that no link leads to: how a page gets there
+
+
+def at(service, path, status=200):
+    return lambda page, world: visit(page, world.url(service) + path.format(w=world), status)
+
+
+def filled(page, world, fields, status=200):
+    page.expected_statuses.append(status)
+    visit(page, world.url("support") + "/returns/new")
+    for name, value in form(fields).items():
+        page.locator(f'[name="{name}"]').fill(value)
+    page.get_by_role("button", name="Check the return").click()
+
+
+def form_with_errors(page, world):
+    wrong = request(model="", cost={"amount": "-1", "currency": "€"}, order_id="y" * 150)
+    filled(page, world, wrong, 422)
+    page.locator(".errors").wait_for()
+
+
+def form_of_a_held_item(page, world):
+    held = request()
+    world.stack.submit(**held)
+    filled(page, world, held, 409)
+    page.locator(".errors").wait_for()
+
+
+def review(page, world):
+    filled(page, world, request(model=LONG, reason="z" * 300 + "\nالشاشة لا تعمل"))
+    page.get_by_role("button", name="Send it").wait_for()
+
+
+def accepted_without_kafka(page, world):
+    answer = http.post(world.url("away") + "/returns", data=form(request()))
+    visit(page, world.url("away") + answer.headers["Location"])
+
+
+STATES = {
+    "form-errors": form_with_errors,
+    "form-held": form_of_a_held_item,
+    "form-review": review,
+    "example": at("support", "/returns/new?example=5"),
+    "return-long": at("support", "/returns/{w.long}"),
+    "return-waiting": accepted_without_kafka,
+    "missing": at("support", "/returns/R-NONE", 404),
+    "bad-filter": at("sales", "/audit?limit=many", 400),
+    "tampered": at("tampered", "/audit/verify"),
+    "away-board": at("away", "/"),
+    "away-status": at("away team", "/"),
+    "away-audit": at("away team", "/audit"),
+    "away-letters": at("away team", "/dead-letters"),
+}
+
+
+# --- Pages that links lead to
+
+
+def kind(address):
+    """Pages that differ only in whose they are count as one."""
+    parts = urlsplit(address)
+    path = "/".join("{id}" if re.search(r"[A-Z]-|\d", part) else part for part in parts.path.split("/"))
+    return path + "".join(sorted(f" {name}" for name in parse_qs(parts.query, keep_blank_values=True)))
+
+
+def links_of(address, text):
+    found = (urljoin(address, href).partition("#")[0] for href in re.findall(r'<a [^>]*href="([^"]*)"', text))
+    return [link.replace("&amp;", "&") for link in found]
+
+
+def discover(start):
+    """{kind: address} of all pages that are reached from there without leaving the service."""
+    found, seen, queue = {}, set(), [start]
+    while queue:
+        address = queue.pop(0)
+        if kind(address) in seen:
+            continue
+        seen.add(kind(address))
+        answer = http.get(address)
+        assert answer.status_code == 200, address
+        if not answer.headers["Content-Type"].startswith("text/html"):
+            continue
+        found[kind(address)] = address
+        queue += [link for link in links_of(address, answer.text) if link.startswith(start) and "/api/" not in link]
+    return found
+
+
+@pytest.fixture(scope="session")
+def found(world):
+    """{service: {kind: address}}"""
+    return {service: discover(world.url(service) + "/") for service in SERVICES}
+
+
+def name_of(service, kind_of_page):
+    return service + "-" + (re.sub(r"\W+", "-", kind_of_page).strip("-") or "first")
+
+
+# --- What holds for each of them
+
+
 def assert_accessible(page):
-    found = Axe().run(page)
-    said = [f"{v['id']}: {v['help']}: {v['nodes'][0]['html']}" for v in found.response["violations"]]
+    said = [f"{v['id']}: {v['help']}: {v['nodes'][0]['html']}" for v in Axe().run(page).response["violations"]]
     assert not said, f"{page.url}: {said}"
 
 
 def assert_reads_well(page, pictures, name):
-    """Accessible in light and dark, and nothing to scroll sideways on a phone or a tablet. The page is left in dark."""
+    """Accessible in light and dark, and nothing to scroll sideways, from a phone to a wall. The page is left in dark."""
     assert page.title() and page.locator("h1").count() == 1
-    assert_accessible(page)
-    page.screenshot(path=pictures / f"{name}-light.png", full_page=True)
-    for width in (768, 320):
-        page.set_viewport_size({"width": width, "height": 800})
+    for width, scheme, audited in LOOKS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{page.url} at {width} px"
-    assert_accessible(page)
-    page.screenshot(path=pictures / f"{name}-320.png", full_page=True)
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.emulate_media(color_scheme="dark")
-    assert_accessible(page)
-    page.screenshot(path=pictures / f"{name}-dark.png", full_page=True)
+        if audited:
+            assert_accessible(page)
+        if width in (320, 1280):
+            page.screenshot(path=pictures / f"{name}-{scheme}-{width}.png", full_page=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_page_reads_well_everywhere(pages, open_page, pictures, name):
-    assert_reads_well(visit(open_page(), *pages[name]), pictures, name)
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_page_reads_well_everywhere(found, open_page, pictures, service):
+    assert {"/", "/audit", "/audit/verify", "/dead-letters"} <= set(found[service])
+    for what, address in found[service].items():
+        assert_reads_well(visit(open_page(), address), pictures, name_of(service, what))
 
 
-def test_the_form_with_errors_reads_well_everywhere(stack, open_page, pictures):
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_reads_well_everywhere(world, open_page, pictures, state):
     page = open_page()
-    page.expected_statuses.append(422)
-    page.goto(stack.url("support") + "/returns/new")
-    for name, value in form(request(model="", cost={"amount": "-1", "currency": "€"}, order_id="y" * 150)).items():
-        page.locator(f'[name="{name}"]').fill(value)
-    page.locator("main form").last.evaluate("f => f.noValidate = true")
-    page.locator('main form button, main form [type="submit"]').last.click()
-    page.locator(".errors").wait_for()
-    assert_reads_well(page, pictures, "form-errors")
+    STATES[state](page, world)
+    assert_reads_well(page, pictures, state)
 
 
-def test_every_link_leads_somewhere(stack, pages, open_page):
-    page = open_page(javascript=True)
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_is_reached_without_javascript(world, open_page, state):
+    page = open_page(javascript=False)
+    STATES[state](page, world)
+    assert page.locator("h1").inner_text() and len(page.locator("main").inner_text()) > 60
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_page_is_whole_without_javascript(found, open_page, service):
+    page = open_page(javascript=False)
+    for address in found[service].values():
+        visit(page, address)
+        assert page.locator("h1").inner_text() and len(page.locator("main").inner_text()) > 40, address
+        if page.locator("main [data-live]").count():
+            refresh = page.locator("main a", has_text=re.compile("refresh", re.IGNORECASE)).first
+            assert refresh.is_visible(), f"{address} lives, and has no link to refresh it"
+            refresh.click()
+            assert page.locator("h1").inner_text(), address
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_page_is_light_on_its_first_view(found, open_page, service):
+    for address in found[service].values():
+        page, taken = open_page(), []
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.on("Network.loadingFinished", lambda event: taken.append(event["encodedDataLength"]))
+        visit(page, address)
+        page.wait_for_load_state("load")
+        assert 0 < sum(taken) <= WEIGHT, f"{address} takes {sum(taken)} bytes: {taken}"
+
+
+def test_the_title_says_that_something_is_wrong(world, open_page):
+    for state in ("form-errors", "form-held", "bad-filter"):
+        page = open_page()
+        STATES[state](page, world)
+        assert page.title().startswith("Error: "), state
+    page = open_page()
+    STATES["form-review"](page, world)
+    assert not page.title().startswith("Error: ")
+
+
+def test_every_link_leads_somewhere(world, found):
     seen = {}
-    for address, status in pages.values():
-        visit(page, address, status)
-        for link in page.locator("a[href]").all():
-            href = link.evaluate("a => a.href").partition("#")[0]
-            seen.setdefault(href, address)
-    ours = [h for h in seen if h.startswith("http://localhost") or h.startswith("http://127.0.0.1")]
+    for pages in found.values():
+        for address in pages.values():
+            for link in links_of(address, http.get(address).text):
+                seen.setdefault(link, address)
+    ours = [link for link in seen if re.match(r"http://(localhost|127\.0\.0\.1)[:/]", link)]
     assert len(ours) > 20
-    expected = dict(pages.values())
-    expected[stack.url("sales") + "/api/audit?limit=many"] = 400  # the bad filter's own view as JSON
-    for href in ours:
-        assert http.get(href).status_code == expected.get(href, 200), f"{href} on {seen[href]}"
+    for link in ours:
+        assert http.get(link).status_code == 200, f"{link} on {seen[link]}"
 
 
-def test_pages_ask_for_nothing_from_elsewhere(pages, open_page):
+def test_pages_ask_for_nothing_from_elsewhere(found, open_page):
     page = open_page()
     asked = []
     page.on("request", lambda r: asked.append(r.url))
-    for address, status in pages.values():
-        visit(page, address, status)
-    assert {url.split("/")[2].partition(":")[0] for url in asked if url.startswith("http")} == {"127.0.0.1"}
+    for pages in found.values():
+        for address in pages.values():
+            visit(page, address)
+    assert {urlsplit(url).hostname for url in asked if url.startswith("http")} == {"127.0.0.1"}
+
+
+def test_a_page_is_printed_dark_on_white_and_without_its_controls(found, open_page):
+    page = open_page(color_scheme="dark")
+    for address in (found["support"]["/"], found["sales"]["/audit"]):
+        visit(page, address)
+        page.emulate_media(media="print", color_scheme="dark")
+        text = page.evaluate("getComputedStyle(document.querySelector('h1')).color")
+        assert sum(map(int, re.findall(r"\d+", text)[:3])) < 200, f"{address}: {text}"
+        assert not page.locator("nav").first.is_visible()
+        assert page.pdf().startswith(b"%PDF")
+        page.emulate_media(media="screen")

@@ -1,10 +1,16 @@
 """What people do, in a browser: with the mouse, with the keyboard, with JavaScript off."""
 
 import re
+import shutil
+import subprocess
+from urllib.parse import urlsplit
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from stack import TEAMS, form, request, wait
+from stack import ROOT, TEAMS, Service, form, request, wait
+
+BOTH = pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
 
 
 def fill(page, fields):
@@ -12,24 +18,52 @@ def fill(page, fields):
         page.locator(f'[name="{name}"]').fill(value)
 
 
+def press(page, button):
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def check(page):
+    press(page, "Check the return")
+    page.get_by_role("heading", name="Check the return").wait_for()
+
+
+def send(page):
+    """To the page of the return; its id."""
+    press(page, "Send it")
+    return return_of(page)
+
+
 def return_of(page):
     page.wait_for_url(re.compile(r"/returns/R-"))
-    return page.url.rpartition("/")[2]
+    return urlsplit(page.url).path.rpartition("/")[2]
 
 
 def await_handled(stack, return_id):
     wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 5, "the return is handled")
 
 
-@pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
+def returns_of(stack, serial_number):
+    listed = stack.get("support", "/api/returns?limit=1000")["returns"]
+    return [one["return_id"] for one in listed if one["request"]["serial_number"] == serial_number]
+
+
+# --- The four things that people do
+
+
+@BOTH
 def test_submit_with_the_mouse_and_watch_four_teams_react(stack, open_page, javascript):
     page = open_page(javascript=javascript)
     page.goto(stack.url("support") + "/")
     page.locator('main a[href="/returns/new"]').first.click()
     sent = request(reason="Экран 💥 <b>тёмный</b>\nсо вчерашнего дня")
     fill(page, sent)
-    page.locator('main form button, main form [type="submit"]').last.click()
-    return_id = return_of(page)
+    check(page)
+    shown = page.locator("main").inner_text()
+    assert sent["reason"] in shown and "149.90 EUR" in shown and "Nothing was sent yet" in shown
+    assert all(team in shown for team in TEAMS), "it says who reads it"
+    assert returns_of(stack, sent["serial_number"]) == []
+    return_id = send(page)
+    assert "Nothing is left" in page.locator("main").inner_text(), "it says what happens next"
     await_handled(stack, return_id)
     page.goto(f"{stack.url('support')}/returns/{return_id}")
     shown = page.locator("main").inner_text()
@@ -39,90 +73,6 @@ def test_submit_with_the_mouse_and_watch_four_teams_react(stack, open_page, java
         page.goto(f"{stack.url(team)}/audit")
         row = page.locator("tbody tr", has_text=return_id)
         assert row.count() == 1 and "handled" in row.inner_text()
-
-
-def press_to(page, selector, most=60):
-    """Tab until the element has the focus, as one without a mouse would."""
-    target = page.locator(selector).first.element_handle()
-    for _ in range(most):
-        page.keyboard.press("Tab")
-        if page.evaluate("e => document.activeElement === e", target):
-            return
-    raise AssertionError(f"{selector} cannot be reached with the Tab key at {page.url}")
-
-
-def test_submit_with_the_keyboard_alone(stack, open_page):
-    page = open_page()
-    page.goto(stack.url("support") + "/")
-    page.keyboard.press("Tab")
-    assert "skip" in page.evaluate("document.activeElement.textContent").lower()
-    press_to(page, 'main a[href="/returns/new"]')
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/returns/new")
-    for name, value in form(request()).items():
-        press_to(page, f'[name="{name}"]')
-        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-        assert outline != "none", f"{name} does not show that it has the focus"
-        page.keyboard.insert_text(value)
-        page.keyboard.press("Shift+Tab")  # press_to goes forwards from here
-    press_to(page, 'main form button, main form [type="submit"]')
-    page.keyboard.press("Enter")
-    return_of(page)
-
-
-@pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
-def test_the_summary_of_errors_leads_to_the_fields(stack, open_page, javascript):
-    page = open_page(javascript=javascript)
-    page.expected_statuses.append(422)
-    page.goto(stack.url("support") + "/returns/new")
-    sent = request(model="", cost={"amount": "1.005", "currency": "EUR"}, location="Łódź “5”")
-    fill(page, sent)
-    page.locator("main form").last.evaluate("f => f.noValidate = true") if javascript else None
-    page.locator('main form button, main form [type="submit"]').last.click()
-    page.wait_for_load_state()
-    summary = page.locator(".errors")
-    assert summary.count() == 1
-    assert summary.bounding_box()["y"] < page.locator("main form").last.bounding_box()["y"], "it comes first"
-    links = summary.locator("a")
-    assert links.count() == 2
-    for i, name in enumerate(["model", "cost.amount"]):
-        links.nth(i).click()
-        field = page.locator(f'[name="{name}"]')
-        assert page.url.endswith("#" + field.get_attribute("id"))
-        assert page.locator(":focus").count() == 0 or field.evaluate("e => e === document.activeElement")
-    assert page.locator('[name="location"]').input_value() == sent["location"]
-    page.locator('[name="model"]').fill("Dune headset")
-    page.locator('[name="cost.amount"]').fill("1.50")
-    page.locator('main form button, main form [type="submit"]').last.click()
-    return_of(page)
-
-
-def test_an_example_can_be_submitted_as_it_is(stack, open_page):
-    page = open_page()
-    page.goto(stack.url("support") + "/returns/new")
-    page.locator('a[href*="example"]').first.click()
-    page.locator('main form button, main form [type="submit"]').last.click()
-    await_handled(stack, return_of(page))
-
-
-def test_stop_a_team_watch_the_others_and_start_it_again(stack, open_page):
-    page = open_page(javascript=False)
-    stack.verb("stop", "inventory")
-    try:
-        return_id = stack.submit()
-        stack.await_audits([return_id], ["sales", "manufacturing", "accounting"], 5)
-        teams = {t["team"]: t for t in stack.get("support", f"/api/returns/{return_id}")["teams"]}
-        assert not teams["inventory"]["handled"]
-        page.goto(f"{stack.url('support')}/returns/{return_id}")
-        assert "requested" in page.locator("main").inner_text()
-    finally:
-        stack.verb("start", "inventory")
-    await_handled(stack, return_id)
-    refresh = page.locator("main a", has_text=re.compile("refresh|reload|again|look", re.IGNORECASE)).first
-    refresh.click()
-    assert "handled" in page.locator("main").inner_text()
-    page.goto(f"{stack.url('inventory')}/audit?return_id={return_id}")
-    assert page.locator("tbody tr", has_text=return_id).count() == 1
 
 
 def test_the_audit_page_filters_and_pages(stack, open_page):
@@ -139,3 +89,262 @@ def test_the_audit_page_filters_and_pages(stack, open_page):
     first = page.locator("tbody tr").inner_text()
     page.get_by_role("link", name="Older").click()
     assert page.locator("tbody tr").count() == 1 and page.locator("tbody tr").inner_text() != first
+
+
+def test_stop_a_team_watch_the_others_and_start_it_again(stack, open_page):
+    page = open_page(javascript=False)
+    stack.verb("stop", "inventory")
+    try:
+        return_id = stack.submit()
+        stack.await_audits([return_id], ["sales", "manufacturing", "accounting"], 5)
+        teams = {t["team"]: t for t in stack.get("support", f"/api/returns/{return_id}")["teams"]}
+        assert not teams["inventory"]["handled"]
+        page.goto(f"{stack.url('support')}/returns/{return_id}")
+        assert "requested" in page.locator("main").inner_text()
+    finally:
+        stack.verb("start", "inventory")
+    await_handled(stack, return_id)
+    page.locator("main a", has_text=re.compile("refresh", re.IGNORECASE)).first.click()
+    assert "handled" in page.locator("main").inner_text()
+    page.goto(f"{stack.url('inventory')}/audit?return_id={return_id}")
+    assert page.locator("tbody tr", has_text=return_id).count() == 1
+
+
+HANDLER = """
+#include "chassis/service.h"
+
+struct request {
+    const char *order_id;
+};
+static const struct field request_fields[] = {FIELD_TEXT(struct request, order_id)};
+
+static verdict claim(struct reaction *r, const void *fields, struct failure *why) {
+    (void)why;
+    const struct request *q = fields;
+    (void)store_run(
+        r->store, "INSERT INTO claim (return_id, order_id) VALUES (?, ?)", value_text(r->event->return_id),
+        value_text(q->order_id));
+    reaction_audit(r, "handled", "file a claim", "order %s", q->order_id);
+    return OK;
+}
+
+static const struct handler handlers[] = {
+    {"returns.support.RefundRequest", FIELDS(request_fields, struct request), claim}, {0}};
+
+const struct service service = {
+    .title = "Legal", .duty = "Files the claim.", .subscribes = "support", .handlers = handlers};
+"""
+
+
+def build_legal(tree):
+    """A fifth team, as the README says: one folder, one line. The path of its program."""
+    shutil.copytree(ROOT / "services", tree / "services")
+    shutil.copytree(ROOT / "schemas", tree / "schemas")
+    shutil.copy(ROOT / "CMakePresets.json", tree)
+    legal = tree / "services/legal"
+    legal.mkdir()
+    (legal / "legal.c").write_text(HANDLER)
+    (legal / "schema.sql").write_text("CREATE TABLE claim (return_id TEXT NOT NULL PRIMARY KEY, order_id TEXT NOT NULL);\n")
+    lines = (ROOT / "CMakeLists.txt").read_text()
+    last = re.findall(r"^service\(.*\)$", lines, re.MULTILINE)[-1]
+    (tree / "CMakeLists.txt").write_text(lines.replace(last, last + "\nservice(legal 8005)"))
+    for command in (["cmake", "--preset", "release"], ["cmake", "--build", "--preset", "release", "--target", "legal"]):
+        done = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout[-3000:]
+    return tree / "build/release/bin/legal"
+
+
+def test_add_a_subscriber_that_nobody_was_asked_about(stack, open_page, tmp_path):
+    before = stack.submit()
+    service = Service(
+        "legal", tmp_path, program=build_legal(tmp_path / "tree"), kafka=stack.kafka, registry=stack.registry,
+        namespace=stack.namespace, instance="-",
+    )
+    service.start()
+    try:
+        page = open_page()
+        page.goto(service.url + "/audit?return_id=" + before)
+        wait(lambda: page.reload() and page.locator("tbody tr", has_text=before).count(), 20, "it has read what was before")
+        page.goto(stack.url("support") + "/")
+        wait(lambda: page.reload() and "legal" in page.locator("main").inner_text(), 20, "the board shows it by itself")
+    finally:
+        service.stop()
+        forget(stack, "legal")
+
+
+def forget(stack, team):
+    """Its consumer group, so that later returns do not wait for it."""
+    admin = AdminClient({"bootstrap.servers": stack.kafka})
+    for done in admin.delete_consumer_groups([stack.topic(team)]).values():
+        done.result(10)
+    wait(lambda: team not in [t["team"] for t in stack.get("support", f"/api/returns/{stack.submit()}")["teams"]], 10,
+         f"support has forgotten {team}")
+
+
+# --- The form
+
+
+@BOTH
+def test_the_summary_of_errors_leads_to_the_fields(stack, open_page, javascript):
+    page = open_page(javascript=javascript)
+    page.expected_statuses.append(422)
+    page.goto(stack.url("support") + "/returns/new")
+    sent = request(model="", cost={"amount": "1.005", "currency": "EUR"}, location="Łódź “5”", reason="\neins\n\nzwei ")
+    fill(page, sent)
+    press(page, "Check the return")
+    summary = page.locator(".errors")
+    summary.wait_for()
+    assert page.locator(".errors:focus").count() == 1, "it has the focus"
+    assert summary.bounding_box()["y"] < page.locator("main form").last.bounding_box()["y"], "it comes first"
+    links = summary.locator("a")
+    assert links.count() == 2
+    for i, name in enumerate(["model", "cost.amount"]):
+        links.nth(i).click()
+        field = page.locator(f'[name="{name}"]')
+        assert page.url.endswith("#" + field.get_attribute("id"))
+        assert page.locator(":focus").count() == 0 or field.evaluate("e => e === document.activeElement")
+    for name, value in form(sent).items():
+        assert page.locator(f'[name="{name}"]').input_value() == value, "what was typed is kept"
+    page.locator('[name="model"]').fill("Dune headset")
+    page.locator('[name="cost.amount"]').fill("1.50")
+    check(page)
+    send(page)
+
+
+@BOTH
+def test_one_can_change_something_after_looking_at_it(stack, open_page, javascript):
+    page = open_page(javascript=javascript)
+    page.goto(stack.url("support") + "/returns/new")
+    sent = request(reason="\nеins\n  zwei\n")
+    fill(page, sent)
+    check(page)
+    press(page, "Change something")
+    page.locator('[name="location"]').wait_for()
+    for name, value in form(sent).items():
+        assert page.locator(f'[name="{name}"]').input_value() == value
+    page.locator('[name="location"]').fill("Lyon")
+    check(page)
+    made = stack.get("support", f"/api/returns/{send(page)}")["request"]
+    assert made == sent | {"location": "Lyon"}
+
+
+@BOTH
+def test_a_double_click_makes_one_return(stack, open_page, javascript):
+    page = open_page(javascript=javascript)
+    page.goto(stack.url("support") + "/returns/new")
+    sent = request()
+    fill(page, sent)
+    check(page)
+    posts = []
+    page.on("request", lambda r: posts.append(r.url) if r.method == "POST" else None)
+    page.get_by_role("button", name="Send it").dblclick(no_wait_after=True)
+    return_id = return_of(page)
+    assert posts and returns_of(stack, sent["serial_number"]) == [return_id]
+
+
+@BOTH
+def test_sent_again_when_no_answer_came_it_is_one_return(stack, open_page, javascript):
+    page = open_page(javascript=javascript)
+    page.goto(stack.url("support") + "/returns/new")
+    sent = request()
+    fill(page, sent)
+    check(page)
+    answers = []
+
+    def lose_the_first(route):
+        if route.request.method == "POST" and not answers:
+            answers.append(route.fetch(max_redirects=0))
+            route.fulfill(status=204)  # the page stays as it is
+        else:
+            route.continue_()
+
+    page.route("**/returns", lose_the_first)
+    press(page, "Send it")
+    wait(lambda: page.evaluate("1") and answers, 5, "support has answered, and nobody has heard it")
+    assert f"/returns/{send(page)}" == answers[0].headers["location"]
+    assert len(returns_of(stack, sent["serial_number"])) == 1
+
+
+@BOTH
+def test_back_after_sending_leads_to_the_return_that_was_made(stack, open_page, javascript):
+    page = open_page(javascript=javascript)
+    page.goto(stack.url("support") + "/returns/new")
+    sent = request()
+    fill(page, sent)
+    check(page)
+    return_id = send(page)
+    page.go_back()
+    assert page.get_by_role("heading", level=1).inner_text() == "Check the return"
+    assert send(page) == return_id, "sent again, it is the same"
+    page.go_back()
+    page.go_back()
+    page.locator('[name="model"]').wait_for()
+    page.go_forward()
+    page.get_by_role("button", name="Send it").wait_for()
+    assert returns_of(stack, sent["serial_number"]) == [return_id]
+
+
+def test_back_to_the_form_another_return_can_be_made(stack, open_page):
+    page = open_page()
+    page.goto(stack.url("support") + "/returns/new")
+    fill(page, request())
+    check(page)
+    first = send(page)
+    page.go_back()
+    press(page, "Change something")
+    other = request()
+    fill(page, other)
+    check(page)
+    second = send(page)
+    assert second != first and returns_of(stack, other["serial_number"]) == [second]
+
+
+@pytest.mark.parametrize("example", range(1, 7))
+def test_an_example_can_be_submitted_as_it_is(stack, open_page, example):
+    page = open_page()
+    page.goto(stack.url("support") + "/returns/new")
+    page.locator(f'a[href="/returns/new?example={example}"]').click()
+    check(page)
+    await_handled(stack, send(page))
+
+
+# --- With the keyboard alone
+
+
+def press_to(page, selector, most=80):
+    """Tab until the element has the focus, as one without a mouse would."""
+    target = page.locator(selector).first.element_handle()
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("e => document.activeElement === e", target):
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", f"{selector} does not show that it has the focus"
+            return
+    raise AssertionError(f"{selector} cannot be reached with the Tab key at {page.url}")
+
+
+def test_from_the_form_to_an_audit_row_with_the_keyboard_alone(stack, open_page):
+    page = open_page()
+    page.goto(stack.url("support") + "/")
+    page.keyboard.press("Tab")
+    assert "skip" in page.evaluate("document.activeElement.textContent").lower()
+    press_to(page, 'main a[href="/returns/new"]')
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/returns/new")
+    for name, value in form(request()).items():
+        press_to(page, f'[name="{name}"]')
+        page.keyboard.insert_text(value)
+        page.keyboard.press("Shift+Tab")  # press_to goes forwards from here
+    press_to(page, "main form button")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Send it").wait_for()
+    press_to(page, "main form button")
+    page.keyboard.press("Enter")
+    return_id = return_of(page)
+    stack.await_audits([return_id], ["sales"], 5)
+    link = f'main a[href*="/audit?return_id={return_id}"]:text("sales")'
+    press_to(page, link)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/audit\?return_id="))
+    assert page.locator("tbody tr", has_text=return_id).count() == 1
+    press_to(page, "tbody tr a")
