@@ -85,6 +85,7 @@ struct runtime {
     struct relay *relay;
     struct consumer *consumer;
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
+    struct drill *drill;             /* asks for none where drills are not allowed */
     struct http *http;
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
