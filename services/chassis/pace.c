@@ -48,6 +48,7 @@ size_t pace_take(struct consumer *c) {
 }
 
 int64_t pace_wait(const struct consumer *c, int64_t wait) {
-    int64_t left = c->drill.mode == DRILL_SLOW && c->due ? c->due - steady_ms() : wait;
+    if (c->drill.mode != DRILL_SLOW) return wait;
+    int64_t left = c->due ? c->due - steady_ms() : pace_turn(c, 1) ? 0 : wait;
     return left < 0 ? 0 : left < wait ? left : wait;
 }
