@@ -137,6 +137,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
 void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     drill_end(rt->drill);
+    if (rt->http && rt->service->stop) rt->service->stop(rt);
     http_stop(&rt->http);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);

@@ -1,5 +1,6 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
 #include "returns.h"
+#include "simulate.h"
 #include "submit.h"
 #include "view.h"
 
@@ -84,6 +85,7 @@ static void board_get(struct exchange *x) {
     view_returns(x->data, LATEST);
     json_object_set_new(x->data, "subscribers", subscribers);
     json_object_set_new(x->data, "heading", json_string("Who reacts to a return"));
+    json_object_set_new(x->data, "simulate", simulate_view(x));
     (void)page_reader_ok(x, reader);
 }
 
@@ -93,6 +95,7 @@ static const struct resource resources[] = {
     {.path = "/returns", .page = "returns.html", .get = returns_get, .post = submit_post, .nav = "Returns"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
+    {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
 
 const struct service service = {
@@ -102,4 +105,5 @@ const struct service service = {
     .handlers = returns_handlers,
     .resources = resources,
     .watch_subscribers = true,
+    .stop = simulate_stop,
 };
