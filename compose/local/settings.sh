@@ -16,6 +16,7 @@ settings_names() {
     local name
     say RETURNS_NAMESPACE
     say RETURNS_HOST
+    say RETURNS_DRILLS
     say KAFKA_CONTROLLER_PORT
     for name in "${PROCESSES[@]}"; do setting_of "$name"; done
 }
@@ -73,8 +74,9 @@ settings_read() {
         settings_port "$setting" "${PORTS[$name]}"
         PORTS[$name]=${!setting}
     done
-    RETURNS_NAMESPACE=${RETURNS_NAMESPACE:-} RETURNS_HOST=${RETURNS_HOST:-127.0.0.1}
-    export RETURNS_ROOT RETURNS_HOME RETURNS_JAVA RETURNS_NAMESPACE RETURNS_HOST
+    RETURNS_NAMESPACE=${RETURNS_NAMESPACE:-} RETURNS_HOST=${RETURNS_HOST:-127.0.0.1} RETURNS_DRILLS=${RETURNS_DRILLS:-1}
+    [[ $RETURNS_DRILLS == [01] ]] || die_usage "RETURNS_DRILLS=\"$RETURNS_DRILLS\": must be 0 or 1"
+    export RETURNS_ROOT RETURNS_HOME RETURNS_JAVA RETURNS_NAMESPACE RETURNS_HOST RETURNS_DRILLS
     cd "$RETURNS_ROOT"
 }
 

@@ -28,6 +28,7 @@ environment() {
         say "RETURNS_HOST=$RETURNS_HOST"
         printf 'RETURNS_NAMESPACE=%q\n' "$RETURNS_NAMESPACE"
         printf 'RETURNS_DATA_DIR=%q\n' "$RETURNS_HOME/data"
+        say "RETURNS_DRILLS=$RETURNS_DRILLS"
         say "RETURNS_KAFKA=127.0.0.1:$KAFKA_PORT"
         say "RETURNS_REGISTRY=http://127.0.0.1:$REGISTRY_PORT/apis/ccompat/v7"
         ;;

@@ -32,6 +32,7 @@ static void assign_again(struct consumer *c) {
         const struct partition *p = &c->partitions[i];
         if (!*p->lost) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
     }
+    for (size_t i = 0; i < c->partitions_n; i++) c->partitions[i].passed_over = false;
     rd_kafka_assign(c->rk, list);
     rd_kafka_resume_partitions(c->rk, list); /* one that was held before is else paused for ever */
     rd_kafka_topic_partition_list_destroy(list);
@@ -161,7 +162,7 @@ static bool take_one(struct consumer *c, int timeout_ms) {
         m->err || c->assign_again ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
     if (m->err) take_error(c, m);
     /* Below `fetched`: a second copy of a fetch. Not kept for want of memory: fetched again. */
-    if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m)) {
+    if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m) && pace_keeps(c, p)) {
         pthread_mutex_lock(&c->lock);
         verdict v = partition_add(p, m);
         pthread_mutex_unlock(&c->lock);
@@ -186,11 +187,11 @@ static int first_wait(const struct consumer *c) {
     if (c->assign_again && wait > ASSIGN_MS / 5) wait = ASSIGN_MS / 5;
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
-        if (!p->waiting_n) continue;
+        if (!p->waiting_n || c->drill.mode != DRILL_NONE) continue;
         int64_t left = held_now(p, now) ? p->held_until - now : 0;
         if (left < wait) wait = left;
     }
-    return (int)wait;
+    return (int)pace_wait(c, wait);
 }
 
 /* No lingering: waits for the first record, then takes only what is there already. */
@@ -203,12 +204,14 @@ static void take_what_is_there(struct consumer *c) {
 
 /* Decodes from the front of each partition until the batch is full or one must wait for its schema. */
 static size_t records_decode(struct consumer *c) {
-    size_t n = 0;
+    size_t n = 0, most = pace_take(c), batch = (size_t)c->rt->settings->batch;
+    const struct partition *turn = pace_turn(c, most);
     int64_t now = steady_ms();
+    if (batch < most) most = batch;
     for (size_t i = 0; i < c->partitions_n; i++) {
         struct partition *p = &c->partitions[i];
         p->taken = 0;
-        while (!held_now(p, now) && p->taken < p->waiting_n && n < (size_t)c->rt->settings->batch) {
+        while (!held_now(p, now) && p->taken < p->waiting_n && n < most && (!turn || p == turn)) {
             struct failure why;
             struct raw raw = raw_of(p->waiting[p->taken]);
             if (record_decode(c->rt, &raw, &c->records[n], &why) != OK) {
@@ -383,6 +386,7 @@ static void *consumer_run(void *consumer) {
         take_what_is_there(c);
         if (c->broken) consumer_reopen(c);
         if (c->stopping || !c->rk) break;
+        pace_follow(c);
         log_watch(c);
         handle_waiting(c);
         commit_positions(c);

@@ -1,11 +1,13 @@
-/* consumer_private: what consumer.c shares with its two helpers. All on the consumer's thread.
+/* consumer_private: what consumer.c shares with its helpers. All on the consumer's thread.
  *
  *     consumer.c    joins the group, polls, and commits each batch in one transaction
  *     partition.c   a partition's queue: what was fetched and waits for that commit, and when it is held
- *     log_watch.c   whether the log is still the one that was read */
+ *     log_watch.c   whether the log is still the one that was read
+ *     pace.c        how much may be taken: all that waits, or what a drill allows */
 #pragma once
 
 #include "chassis/consumer.h"
+#include "chassis/drill.h"
 #include "chassis/kafka.h"
 
 #include <pthread.h>
@@ -28,6 +30,7 @@ struct partition {
     int64_t fetched;     /* one past the last record that came */
     rd_kafka_message_t **waiting;
     size_t waiting_n, waiting_size;
+    bool passed_over;             /* records behind them came and were not kept: they have to be fetched again */
     size_t taken;                 /* how many of them are in the transaction at hand */
     int64_t held_until, held_for; /* ms; held_for 0: not held */
 };
@@ -53,7 +56,9 @@ struct consumer {
     int64_t assign_at; /* but not before */
     bool commit_wanted, commit_under_way;
     int64_t commit_at;
-    struct record *records; /* `batch` of them */
+    struct record *records;   /* `batch` of them */
+    struct drill_state drill; /* the one at hand */
+    int64_t due;              /* slow: when the event that is being handled will be done; 0: none is */
 };
 
 /* --- partition.c */
@@ -85,3 +90,14 @@ void log_clusters_compare(struct consumer *c);
 void log_lose(struct consumer *c, struct partition *p, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void log_report(struct consumer *c); /* tells the health which partitions are held so, and what ends it */
 void log_watch(struct consumer *c);  /* each time round: looks once a second */
+
+/* --- pace.c. While a drill is on, what comes beyond a few records is let go, and fetched again later: so that memory
+ * is bounded, and the end of the log, and with it the lag, are known all the time. */
+
+void pace_follow(struct consumer *c);                     /* each time round: takes over the drill that was asked for */
+bool pace_keeps(struct consumer *c, struct partition *p); /* false: let this record go */
+/* How many records may be taken now. SIZE_MAX: all. */
+size_t pace_take(struct consumer *c);
+/* Of which partition, where only one may be taken: of the one whose first record is the oldest; NULL: of any. */
+const struct partition *pace_turn(const struct consumer *c, size_t most);
+int64_t pace_wait(const struct consumer *c, int64_t wait); /* until more may be taken, at most `wait` ms */

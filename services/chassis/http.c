@@ -192,6 +192,7 @@ static int on_request(struct mg_connection *c) {
     request_run(&x, h);
     crowd_move(h->crowd, &p.visit, VISIT_ANSWERS);
     answer_send(&x);
+    if (x.after) x.after(&x);
     crowd_end(h->crowd, &p.visit);
     exchange_close(&x);
     atomic_fetch_sub(&h->in_flight, 1);

@@ -37,9 +37,10 @@ struct exchange {
     const char *trace_parent; /* of the request if it was valid, else a new one; never NULL */
 
     /* Answered */
-    int status;       /* 200 unless set */
-    json_t *data;     /* the function sets it; the server releases it */
-    const char *page; /* the resource's; the function may name another */
+    int status;                        /* 200 unless set */
+    json_t *data;                      /* the function sets it; the server releases it */
+    const char *page;                  /* the resource's; the function may name another */
+    void (*after)(struct exchange *x); /* called once the answer is with the client's kernel; NULL: nothing */
     struct exchange_private *private;
 };
 

@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/consumer.h"
+#include "chassis/drill.h"
 #include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
@@ -108,13 +109,18 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
 
 verdict
 service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
-    *rt = (struct runtime){.service = service, .settings = settings, .started_at = clock_ms(), .health = health_new()};
+    *rt = (struct runtime){
+        .service = service,
+        .settings = settings,
+        .started_at = clock_ms(),
+        .health = health_new(),
+        .drill = drill_new()};
     pthread_mutex_init(&rt->wiring, NULL);
     pthread_cond_init(&rt->news, NULL);
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
-    verdict v = rt->health ? start_store(rt, why) : fail(why, RETRY, "out of memory");
+    verdict v = rt->health && rt->drill ? start_store(rt, why) : fail(why, RETRY, "out of memory");
     if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
     if (v == OK) v = start_registry(rt, why);
     if (v == OK) v = start_relay(rt, why);
@@ -130,6 +136,8 @@ service_start(struct runtime *rt, const struct service *service, const struct se
 
 void service_stop(struct runtime *rt) {
     set_wired(rt, false);
+    drill_end(rt->drill);
+    if (rt->http && rt->service->stop) rt->service->stop(rt);
     http_stop(&rt->http);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
@@ -137,6 +145,7 @@ void service_stop(struct runtime *rt) {
     registry_stop(&rt->registry);
     outbox_close(&rt->outbox);
     store_close(&rt->store);
+    drill_free(&rt->drill);
     health_free(&rt->health);
     pthread_cond_destroy(&rt->news);
     pthread_mutex_destroy(&rt->wiring);

@@ -65,12 +65,14 @@ struct view {
     const char *title, *sql;
 };
 
+struct runtime;
 struct service {
     const char *title, *duty;
     const char *subscribes;         /* the service whose events it reads; "*": every *.events topic of the namespace */
     const struct handler *handlers; /* ends with {0} */
     const struct view *views;       /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
+    void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
 };
 
@@ -85,6 +87,7 @@ struct runtime {
     struct relay *relay;
     struct consumer *consumer;
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
+    struct drill *drill;             /* asks for none where drills are not allowed */
     struct http *http;
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */

@@ -10,7 +10,8 @@
 /* The table. A name gives the flag (--data-dir) and the variable (RETURNS_DATA_DIR). */
 static const struct setting {
     const char *name;
-    enum { SETTING_TEXT, SETTING_NUMBER, SETTING_SECRET, SETTING_WORD } type; /* WORD: one of the words in `unit` */
+    enum { SETTING_TEXT, SETTING_NUMBER, SETTING_SECRET, SETTING_WORD, SETTING_SWITCH } type;
+    /* WORD: one of the words in `unit`. SWITCH: 0 or 1; the flag alone is 1. */
     size_t offset;
     const char *fallback; /* NULL: the service's own port */
     int64_t min, max;
@@ -45,6 +46,8 @@ static const struct setting {
      "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
      "the least important entries that are logged"},
+    {"drills", SETTING_SWITCH, AT(drills), "0", 0, 1, "0 or 1",
+     "allow drills: pausing, slowing down and crashing this service from its page, and simulated load"},
 #undef AT
 };
 enum { TABLE_N = sizeof table / sizeof *table, SETTING_NAME = 64 };
@@ -101,7 +104,7 @@ set_value(struct settings *s, const struct setting *row, const char *from, const
     if (row->type == SETTING_WORD) {
         if (!word_in(value, row->unit))
             return fail(why, REJECT, "%s=\"%s\": must be one of: %s", from, value, row->unit);
-    } else if (row->type == SETTING_NUMBER) {
+    } else if (row->type == SETTING_NUMBER || row->type == SETTING_SWITCH) {
         char *end;
         errno = 0;
         long long number = strtoll(value, &end, 10);
@@ -161,6 +164,7 @@ static verdict read_flag(struct settings *s, char *const argv[], int argc, int *
         size_t n = strlen(flag);
         if (strncmp(given, flag, n) != 0 || (given[n] && given[n] != '=')) continue;
         if (given[n]) return set_value(s, row, flag, given + n + 1, why);
+        if (row->type == SETTING_SWITCH) return set_value(s, row, flag, "1", why);
         if (*i == argc) return fail(why, REJECT, "%s: needs a value after it", flag);
         return set_value(s, row, flag, argv[(*i)++], why);
     }
@@ -215,7 +219,7 @@ verdict settings_read(
 
 void settings_free(struct settings *s) {
     for (const struct setting *row = table; row < table + TABLE_N; row++)
-        if (row->type != SETTING_NUMBER) free((char *)*text_of(s, row));
+        if (row->type != SETTING_NUMBER && row->type != SETTING_SWITCH) free((char *)*text_of(s, row));
     for (size_t i = 0; i < s->properties_n; i++) {
         free((char *)s->properties[i].name);
         free((char *)s->properties[i].value);

@@ -33,6 +33,7 @@ struct settings {
     int64_t http_threads;
     int64_t registry_timeout_ms;
     int64_t unknown_id_ms;
+    int64_t drills;              /* 0 or 1: allowed */
     struct property *properties; /* from -X and --kafka-config, in the order given */
     size_t properties_n;
     bool help, table; /* --help, --settings-table were asked for */

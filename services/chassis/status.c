@@ -1,6 +1,7 @@
 #include "chassis/status.h"
 
 #include "chassis/dead_letter.h"
+#include "chassis/drill.h"
 #include "chassis/health.h"
 #include "chassis/log_accept.h"
 #include "chassis/page.h"
@@ -136,9 +137,12 @@ static void status_get(struct exchange *x) {
         x->data, "dead_letters",
         json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
     (void)store_run(reader, "COMMIT");
+    json_object_set_new(x->data, "drill", drill_json(rt->drill));
     json_object_update(x->data, health);
     json_decref(health);
-    if (page_reader_ok(x, reader) && !x->api) status_decorate_page(x->data);
+    if (!page_reader_ok(x, reader) || x->api) return;
+    status_decorate_page(x->data);
+    drill_decorate(x, x->data);
 }
 
 /* --- The pages that every service has */
@@ -155,6 +159,7 @@ const struct resource status_resources[] = {
     {.path = "/audit/verify", .page = "verify.html", .get = audit_verify_get},
     {.api_path = "/api/audit.jsonl", .get = audit_jsonl_get},
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
+    {.path = "/drill", .page = "drill_page.html", .get = drill_get, .post = drill_post},
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
     {.path = "/readyz", .api_path = "", .get = probe_readyz_get},
     {.path = "/metrics", .api_path = "", .get = probe_metrics_get},

@@ -1,4 +1,4 @@
-/* status: the pages that every service has: / and /api/status, /audit, /audit/verify, /livez, /readyz, /metrics,
+/* status: the pages that every service has: / and /api/status, /audit, /audit/verify, /drill, /livez, /readyz, /metrics,
  * /style.css. */
 #pragma once
 

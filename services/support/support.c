@@ -1,6 +1,7 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
 #include "examples.h"
 #include "returns.h"
+#include "simulate.h"
 #include "submit.h"
 #include "view.h"
 
@@ -91,6 +92,7 @@ static void board_get(struct exchange *x) {
     view_returns(x->data, LATEST);
     json_object_set_new(x->data, "subscribers", subscribers);
     json_object_set_new(x->data, "heading", json_string("Who reacts to a return"));
+    json_object_set_new(x->data, "simulate", simulate_view(x));
     (void)page_reader_ok(x, reader);
 }
 
@@ -100,6 +102,7 @@ static const struct resource resources[] = {
     {.path = "/returns", .page = "returns.html", .get = returns_get, .post = submit_post, .nav = "Returns"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
+    {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
 
 const struct service service = {
@@ -109,4 +112,5 @@ const struct service service = {
     .handlers = returns_handlers,
     .resources = resources,
     .watch_subscribers = true,
+    .stop = simulate_stop,
 };
