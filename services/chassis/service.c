@@ -31,6 +31,7 @@ static size_t migrations_collect(struct migration m[MIGRATIONS_MAX]) {
     m[n++] = (struct migration){"chassis", 1, asset_find("tables.sql")->bytes};
     m[n++] = (struct migration){"chassis", 2, asset_find("tables.2.sql")->bytes};
     m[n++] = (struct migration){"chassis", 3, asset_find("tables.3.sql")->bytes};
+    m[n++] = (struct migration){"chassis", 4, asset_find("tables.4.sql")->bytes};
     for (int version = 1; n < MIGRATIONS_MAX; version++) {
         char name[32] = "schema.sql";
         if (version > 1) snprintf(name, sizeof name, "schema.%d.sql", version);

@@ -49,7 +49,8 @@ static int setup(void **state) {
     const struct migration tables[] = {
         {"chassis", 1, asset_find("tables.sql")->bytes},
         {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes}};
+        {"chassis", 3, asset_find("tables.3.sql")->bytes},
+        {"chassis", 4, asset_find("tables.4.sql")->bytes}};
     const struct resource *resources[] = {status_resources};
     struct http_options o = {
         .host = "127.0.0.1",
@@ -64,7 +65,7 @@ static int setup(void **state) {
     snprintf(path, sizeof path, "%s/x.db", folder);
     runtime.health = health_new();
     runtime.started_at = clock_ms();
-    if (store_open(&runtime.store, path, tables, 3, &why) != OK) return 1;
+    if (store_open(&runtime.store, path, tables, 4, &why) != OK) return 1;
     for (int i = 0; i < 60; i++) append(i % 10 ? "handled" : "declined", i ? "plain" : "<b>заказ שלום 📦</b>", i);
     return http_start(&runtime.http, &o, &why) != OK;
 }

@@ -33,9 +33,10 @@ static verdict open_store(struct fixture *f, struct failure *why) {
         {"chassis", 1, chassis_tables("tables.sql")},
         {"chassis", 2, chassis_tables("tables.2.sql")},
         {"chassis", 3, chassis_tables("tables.3.sql")},
+        {"chassis", 4, chassis_tables("tables.4.sql")},
         {"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"},
     };
-    return store_open(&f->store, f->path, migrations, 4, why);
+    return store_open(&f->store, f->path, migrations, 5, why);
 }
 
 static int setup(void **state) {
