@@ -32,7 +32,8 @@ struct audit_row {
 void audit_append(struct connection *c, const struct audit_row *row);
 
 /* A page of rows, newest first: {"rows":[…],"next":id or null}. Every filter may be NULL or 0. Whatever the filter, no
- * more is read than the blocks of rows (tables.4.sql) that hold what it asks for; with return_id, that return's rows. */
+ * more is read than the blocks of rows (tables.4.sql) that hold what it asks for; with return_id, that return's rows.
+ */
 struct audit_filter {
     const char *return_id, *action, *outcome, *event_type;
     int64_t since, until; /* ms; since ≤ at < until */
@@ -58,6 +59,10 @@ int audit_export(
 /* Every row, the end of every chain, and every head that was published, from one moment of the database: walk_end()'s
  * answer (chain.h). The caller's. */
 MUST_CHECK json_t *audit_verify(struct connection *reader);
+
+/* A part of it: at most `most` rows after row *after, which moves on. True: those were the last, and the heads that are
+ * kept beside them were compared. Look at the reader's state; after an error the walk is of no more use. */
+bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, int most);
 
 /* The same of a file that no service needs to run for: a database, or what /api/audit.jsonl answered without a filter.
  * heads: lines of JSON such as `returns_audit heads` prints, which the log must agree with; NULL: only those in the

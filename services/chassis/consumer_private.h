@@ -54,6 +54,7 @@ struct consumer {
     bool commit_wanted, commit_under_way;
     int64_t commit_at;
     struct record *records; /* `batch` of them */
+    int64_t *delays;        /* and as many */
 };
 
 /* --- partition.c */

@@ -1,10 +1,12 @@
 #include "chassis/service.h"
 
 #include "chassis/assets.h"
+#include "chassis/audit_check.h"
 #include "chassis/consumer.h"
 #include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/pulse.h"
 #include "chassis/registry.h"
 #include "chassis/relay.h"
 #include "chassis/status.h"
@@ -119,8 +121,10 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
     if (v == OK) v = start_registry(rt, why);
     if (v == OK) v = start_relay(rt, why);
+    if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -132,8 +136,10 @@ service_start(struct runtime *rt, const struct service *service, const struct se
 void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     http_stop(&rt->http);
+    audit_check_stop(&rt->audit_check);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
+    pulse_free(&rt->pulse);
     relay_stop(&rt->relay);
     registry_stop(&rt->registry);
     outbox_close(&rt->outbox);

@@ -85,6 +85,8 @@ struct runtime {
     struct relay *relay;
     struct consumer *consumer;
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
+    struct audit_check *audit_check;
+    struct pulse *pulse;
     struct http *http;
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */

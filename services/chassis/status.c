@@ -153,6 +153,7 @@ const struct resource status_resources[] = {
     {.path = "/dead-letters/{id}/redrive", .post = dead_letter_redrive_post},
     {.api_path = "/api/log/accept", .post = log_accept_post},
     {.path = "/audit/verify", .page = "verify.html", .get = audit_verify_get},
+    {.path = "/audit/{id}", .page = "audit_row.html", .get = audit_one_get},
     {.api_path = "/api/audit.jsonl", .get = audit_jsonl_get},
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
