@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_ROWS = 200, NEWS_MOST = 100 };
+enum { STREAM_ROWS = 200, NEWS_MOST = 100, ROWS_USUALLY = 20 };
 
 static const char *const outcomes[] = {"handled",     "declined", "duplicate", "skipped",
                                        "quarantined", "accepted", "refused"};
@@ -113,7 +113,11 @@ static json_t *filter_json(struct exchange *x, bool *filtered) {
     json_t *filter = json_object();
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
         const char *name = filters[i], *value = exchange_query(x, name);
-        json_object_set_new(filter, name, json_string(value ? value : strcmp(name, "limit") ? "" : "50"));
+        json_object_set_new(
+            filter, name,
+            value                   ? json_string(value)
+            : strcmp(name, "limit") ? json_string("")
+                                    : json_sprintf("%d", ROWS_USUALLY));
         *filtered |=
             value && *value && strcmp(name, "before") != 0 && strcmp(name, "limit") != 0 && strcmp(name, "seen") != 0;
     }
@@ -210,7 +214,7 @@ static struct audit_filter filter_read(struct exchange *x, int limit) {
 
 void audit_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct audit_filter f = filter_read(x, 50);
+    struct audit_filter f = filter_read(x, ROWS_USUALLY);
     int64_t seen = x->api ? 0 : page_number(x, "seen", 0, INT64_MAX - 1);
     if (exchange_problem_fields(x)) {
         audit_refuse(x);

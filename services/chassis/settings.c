@@ -49,7 +49,7 @@ static const struct setting {
 };
 enum { TABLE_N = sizeof table / sizeof *table, SETTING_NAME = 64 };
 enum origin { ORIGIN_DEFAULT, ORIGIN_VARIABLE, ORIGIN_FLAG };
-_Static_assert(TABLE_N <= SETTINGS_MAX, "each has its place in settings.origins");
+_Static_assert(sizeof table / sizeof *table <= SETTINGS_MAX, "each has its place in settings.origins");
 
 static const char **text_of(struct settings *s, const struct setting *row) {
     return (const char **)((char *)s + row->offset);

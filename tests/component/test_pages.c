@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 static const struct view views[] = {
-    {"Outcomes", "SELECT outcome AS \"Outcome\", id AS \"Number\" FROM audit ORDER BY id DESC"},
-    {"Empty", "SELECT outcome AS \"Nothing\" FROM audit WHERE id < 0"},
+    {.title = "Outcomes", .sql = "SELECT outcome AS \"Outcome\", id AS \"Number\" FROM audit ORDER BY id DESC"},
+    {.title = "Empty", .sql = "SELECT outcome AS \"Nothing\" FROM audit WHERE id < 0"},
     {0}};
 static const struct service service = {.title = "Sales", .duty = "Refunds.", .views = views};
 static const struct settings settings = {.service = "sales"};
