@@ -215,7 +215,7 @@ static struct audit_filter filter_read(struct exchange *x, int limit) {
 void audit_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct audit_filter f = filter_read(x, ROWS_USUALLY);
-    int64_t seen = x->api ? 0 : page_number(x, "seen", 0, INT64_MAX - 1);
+    int64_t seen = page_number(x, "seen", 0, INT64_MAX - 1);
     if (exchange_problem_fields(x)) {
         audit_refuse(x);
         return;
