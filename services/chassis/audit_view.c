@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_ROWS = 200, NEWS_MOST = 100, ROWS_USUALLY = 20 };
+enum { STREAM_ROWS = 200, NEWS_MOST = 100, ROWS_USUALLY = 50 };
 
 static const char *const outcomes[] = {"handled",     "declined", "duplicate", "skipped",
                                        "quarantined", "accepted", "refused"};

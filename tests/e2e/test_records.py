@@ -143,15 +143,16 @@ def million(tmp_path_factory):
         yield hand
 
 
+PAGE = 50
 MIDDLE, LAST = moment(START + MILLION // 2), moment(START + MILLION + 1)
 QUERIES = {
-    "": 20, "outcome=handled": 20, "outcome=declined": 20, "outcome=quarantined": 1, "outcome=refused": 0, "action=decline+the+refund": 20,
+    "": PAGE, "outcome=handled": PAGE, "outcome=declined": PAGE, "outcome=quarantined": 1, "outcome=refused": 0, "action=decline+the+refund": PAGE,
     "action=no+such": 0, "event_type=returns.support.Rare": 1, "event_type=none": 0, "return_id=R-0000000000042": 1, "return_id=R-none": 0,
-    f"since={LAST}": 0, f"until={moment(START)}": 0, f"until={moment(START + 3)}": 2, f"since={MIDDLE}": 20, f"until={MIDDLE}": 20,
-    f"until={MIDDLE}&outcome=declined": 20, f"since={MIDDLE}&outcome=quarantined": 0, "outcome=declined&action=refund+the+order": 0,
+    f"since={LAST}": 0, f"until={moment(START)}": 0, f"until={moment(START + 3)}": 2, f"since={MIDDLE}": PAGE, f"until={MIDDLE}": PAGE,
+    f"until={MIDDLE}&outcome=declined": PAGE, f"since={MIDDLE}&outcome=quarantined": 0, "outcome=declined&action=refund+the+order": 0,
     "outcome=handled&event_type=returns.support.Rare": 1, "return_id=R-0000000000042&outcome=declined": 0,
     f"outcome=handled&since={moment(START + 10)}&until={moment(START + 20)}&event_type=returns.support.RefundRequest": 10,
-    "before=100": 20, "before=3000&outcome=declined": 2, "seen=2000&outcome=declined": 1,
+    "before=100": PAGE, "before=3000&outcome=declined": 2, "seen=2000&outcome=declined": 1,
 }
 
 
