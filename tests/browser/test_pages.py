@@ -49,6 +49,8 @@ def pages(stack, tampered):
         found[team] = (stack.url(team) + "/", 200)
         found[f"{team}-audit"] = (stack.url(team) + "/audit", 200)
         found[f"{team}-verify"] = (stack.url(team) + "/audit/verify", 200)
+    found["sales-row"] = (stack.url("sales") + "/audit/1", 200)
+    found["audit-held"] = (stack.url("sales") + "/audit?seen=1&event_type=returns.support.RefundRequest", 200)
     publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20, headers={LONG: LONG.encode()})
     wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
     found["sales-letters"] = (stack.url("sales") + "/dead-letters", 200)
@@ -56,7 +58,7 @@ def pages(stack, tampered):
 
 
 NAMES = ["board", "form", "example", "list", "return", "return-long", "support-status", "support-audit", "support-verify", "broken",
-         "missing", "bad-filter", "sales-letters", *TEAMS, *(f"{team}-audit" for team in TEAMS), *(f"{team}-verify" for team in TEAMS)]
+         "missing", "bad-filter", "sales-letters", "audit-held", "sales-row", *TEAMS, *(f"{team}-audit" for team in TEAMS), *(f"{team}-verify" for team in TEAMS)]
 
 
 def visit(page, address, status):
