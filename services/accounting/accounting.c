@@ -17,6 +17,11 @@ static void post(struct reaction *r, const char *account, int64_t debit, int64_t
         "INSERT INTO ledger (return_id, account, debit, credit, currency, posted_at) VALUES (?, ?, ?, ?, ?, ?)",
         value_text(r->event->return_id), value_text(account), value_int(debit), value_int(credit), value_text(currency),
         value_int(clock_ms()));
+    (void)store_run(
+        r->store,
+        "INSERT INTO balance (currency, account, debit, credit) VALUES (?, ?, ?, ?) ON CONFLICT (currency, account) "
+        "DO UPDATE SET debit = balance.debit + excluded.debit, credit = balance.credit + excluded.credit",
+        value_text(currency), value_text(account), value_int(debit), value_int(credit));
 }
 
 static verdict charge(struct reaction *r, const void *fields, struct failure *why) {
@@ -41,8 +46,15 @@ static const struct handler handlers[] = {
 };
 
 static const struct view views[] = {
-    {"Ledger, in hundredths",
-     "SELECT currency AS \"Currency\", SUM(debit) AS \"Debit\", SUM(credit) AS \"Credit\", SUM(debit) - SUM(credit) AS \"Balance\" FROM ledger GROUP BY currency ORDER BY currency"},
+    {"Ledger by currency",
+     "SELECT currency AS \"Currency\", SUM(debit) AS \"Debit\", SUM(credit) AS \"Credit\", SUM(debit) - SUM(credit) AS \"Balance\" FROM balance GROUP BY currency ORDER BY currency",
+     .money = "Debit Credit Balance"},
+    {"Accounts",
+     "SELECT account AS \"Account\", currency AS \"Currency\", debit AS \"Debit\", credit AS \"Credit\" FROM balance ORDER BY account, currency",
+     .money = "Debit Credit"},
+    {"Last postings",
+     "SELECT posted_at AS \"Posted\", return_id AS \"Return\", account AS \"Account\", debit AS \"Debit\", credit AS \"Credit\", currency AS \"Currency\" FROM ledger ORDER BY posted_at DESC LIMIT 10",
+     .money = "Debit Credit", .moments = "Posted"},
     {0},
 };
 

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Appending */
-
 /* Texts that quote foreign bytes may have been cut inside a character, and what is hashed must survive as JSON. */
 struct cleaned {
     json_t *texts[CHAIN_FIELDS];
@@ -72,6 +70,19 @@ static void row_store(struct connection *c, const struct chain_row *row, const s
         value_int(log), value_blob(row->hash, CHAIN_HASH));
 }
 
+/* Once for all rows of a block costs less than keeping an index of each row. Blocks that were left out before, since
+ * rows came from elsewhere, are made up for. */
+static void blocks_fill(struct connection *c, int64_t last) {
+    int64_t block = store_int(c, 0, "SELECT COALESCE(MAX(block) + 1, 0) FROM audit_block");
+    (void)store_run(
+        c,
+        "INSERT INTO audit_block (block, action, outcome, event_type, first_at, last_at) "
+        "SELECT (id - 1) / " AUDIT_BLOCK_ROWS
+        ", action, outcome, COALESCE(event_type, ''), MIN(at), MAX(at) FROM audit "
+        "WHERE id > ? * " AUDIT_BLOCK_ROWS " AND id <= ? GROUP BY 1, 2, 3, 4",
+        value_int(block), value_int(last));
+}
+
 void audit_append(struct connection *c, const struct audit_row *row) {
     char chain[CHAIN_NAME] = "";
     unsigned char head[CHAIN_HASH];
@@ -95,100 +106,6 @@ void audit_append(struct connection *c, const struct audit_row *row) {
     (void)store_run(
         c, "INSERT INTO tally (outcome, n) VALUES (?, 1) ON CONFLICT (outcome) DO UPDATE SET n = tally.n + 1",
         text_value(&r, CHAIN_OUTCOME));
+    if (r.id % AUDIT_BLOCK == 0) blocks_fill(c, r.id);
     for (int i = 0; i < cleaned.n; i++) json_decref(cleaned.texts[i]);
-}
-
-/* --- Reading */
-
-static json_t *text_json(const struct rows *r, int column) {
-    if (rows_null(r, column)) return json_null();
-    const char *text = rows_text(r, column);
-    size_t n = strlen(text);
-    json_t *json = json_stringn(text, n);
-    /* A message that quotes foreign bytes may have been cut inside a character. */
-    for (int cut = 0; !json && n && cut < 3; cut++) json = json_stringn(text, --n);
-    return json ? json : json_string("(not UTF-8)");
-}
-
-static json_t *row_json(const struct rows *r) {
-    char at[TIME_TEXT], uuid[UUID_TEXT], hash[65] = "";
-    struct uuid event_id;
-    size_t n;
-    const void *id_bytes = rows_blob(r, 6, &n);
-    bool has_event = n == sizeof event_id.bytes;
-    if (has_event) memcpy(event_id.bytes, id_bytes, n);
-    const unsigned char *hash_bytes = rows_blob(r, CHAIN_FIELDS, &n);
-    for (size_t i = 0; i < n && i < 32; i++) sprintf(hash + 2 * i, "%02x", hash_bytes[i]);
-    return json_pack(
-        "{s:I, s:s, s:o, s:o, s:o, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o*, s:s}", "id",
-        (json_int_t)rows_int(r, 0), "at", time_text(rows_int(r, 1), at), "action", text_json(r, 2), "outcome",
-        text_json(r, 3), "actor", text_json(r, 4), "return_id", text_json(r, 5), "event_id",
-        has_event ? uuid_text(event_id, uuid) : NULL, "event_type", text_json(r, 7), "topic", text_json(r, 8),
-        "partition", rows_null(r, 9) ? json_null() : json_integer(rows_int(r, 9)), "offset",
-        rows_null(r, 10) ? json_null() : json_integer(rows_int(r, 10)), "summary", text_json(r, 11), "trace_id",
-        text_json(r, 12), "log", rows_int(r, CHAIN_LOG) ? json_integer(rows_int(r, CHAIN_LOG)) : NULL, "hash", hash);
-}
-
-/* Newest first, or, after a row that is given, oldest first. */
-static struct rows
-select_rows(struct connection *reader, const struct audit_filter *f, const int64_t *after, int limit) {
-    struct buffer sql = BUFFER(2000);
-    struct value values[9] = {{0}};
-    size_t n = 0;
-    const struct {
-        bool wanted;
-        const char *condition;
-        struct value value;
-    } conditions[] = {
-        {f->return_id, " AND return_id = ?", value_text(f->return_id)},
-        {f->action, " AND action = ?", value_text(f->action)},
-        {f->outcome, " AND outcome = ?", value_text(f->outcome)},
-        {f->since, " AND at >= ?", value_int(f->since)},
-        {f->until, " AND at < ?", value_int(f->until)},
-        {f->before, " AND id < ?", value_int(f->before)},
-        {after, " AND id > ?", value_int(after ? *after : 0)},
-    };
-    buffer_text(&sql, "SELECT " AUDIT_COLUMNS " FROM audit WHERE 1 = 1");
-    for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++)
-        if (conditions[i].wanted) {
-            buffer_text(&sql, conditions[i].condition);
-            values[++n] = conditions[i].value;
-        }
-    buffer_text(&sql, after ? " ORDER BY id LIMIT ?" : " ORDER BY id DESC LIMIT ?");
-    values[++n] = value_int(limit);
-    struct rows rows = store_rows_values(reader, sql.data ? sql.data : "", values, n);
-    buffer_free(&sql);
-    return rows;
-}
-
-json_t *audit_page(struct connection *reader, const struct audit_filter *f) {
-    json_t *rows = json_array();
-    json_int_t last = 0;
-    bool more = false;
-    /* One more tells whether there is an older page. */
-    for (struct rows r = select_rows(reader, f, NULL, f->limit + 1); rows_next(&r);) {
-        more = json_array_size(rows) == (size_t)f->limit;
-        if (more) continue;
-        last = rows_int(&r, 0);
-        json_array_append_new(rows, row_json(&r));
-    }
-    return json_pack("{s:o, s:o}", "rows", rows, "next", more ? json_integer(last) : json_null());
-}
-
-int audit_export(
-    struct connection *reader, const struct audit_filter *f, int64_t *after, int limit, audit_line *line,
-    struct buffer *out) {
-    struct chain_row row;
-    struct failure why;
-    int64_t last = *after;
-    int n = 0;
-    for (struct rows r = select_rows(reader, f, after, limit); rows_next(&r); n++) {
-        last = rows_int(&r, 0);
-        if (audit_line_stored(&r, &row, &why) == OK)
-            line(out, &row);
-        else
-            store_spoil(reader, FATAL, "a row of the audit log is damaged; /audit/verify says which");
-    }
-    *after = last;
-    return n;
 }

@@ -31,14 +31,23 @@ struct audit_row {
 /* In the caller's transaction; a failure is sticky there. What is NULL is stored as absent. */
 void audit_append(struct connection *c, const struct audit_row *row);
 
-/* A page of rows, newest first: {"rows":[…],"next":id or null}. Every filter may be NULL or 0. */
+/* A page of rows, newest first: {"rows":[…],"next":id or null}. Every filter may be NULL or 0. Whatever the filter, no
+ * more is read than the blocks of rows (tables.4.sql) that hold what it asks for; with return_id, that return's rows.
+ */
 struct audit_filter {
-    const char *return_id, *action, *outcome;
+    const char *return_id, *action, *outcome, *event_type;
     int64_t since, until; /* ms; since ≤ at < until */
     int64_t before;       /* id: only older rows */
     int limit;            /* 1 to 1000 */
 };
 MUST_CHECK json_t *audit_page(struct connection *reader, const struct audit_filter *f);
+
+/* How many rows of the filter are newer than row `id`; counts to `most` and no further. */
+int audit_newer(struct connection *reader, const struct audit_filter *f, int64_t id, int most);
+
+/* {"row":{…},"chain":…,"previous":{"id","hash"} or null,"next":…,"canonical":text}: a row with those beside it in its
+ * chain, and the bytes that its hash is made of after the hash before it. NULL: there is none, or it cannot be read. */
+MUST_CHECK json_t *audit_one(struct connection *reader, int64_t id);
 
 /* Appends at most `limit` rows of the filter after row *after, oldest first, to `out`, each as `line` writes it, and
  * moves *after on. Returns how many; less than `limit`: these were the last. The filter's limit does not count. */
@@ -50,6 +59,10 @@ int audit_export(
 /* Every row, the end of every chain, and every head that was published, from one moment of the database: walk_end()'s
  * answer (chain.h). The caller's. */
 MUST_CHECK json_t *audit_verify(struct connection *reader);
+
+/* A part of it: at most `most` rows after row *after, which moves on. True: those were the last, and the heads that are
+ * kept beside them were compared. Look at the reader's state; after an error the walk is of no more use. */
+bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, int most);
 
 /* The same of a file that no service needs to run for: a database, or what /api/audit.jsonl answered without a filter.
  * heads: lines of JSON such as `returns_audit heads` prints, which the log must agree with; NULL: only those in the

@@ -12,6 +12,10 @@
 
 enum { AUDIT_LINE_MAX = 1 << 20 };
 
+/* Of how many rows a line of audit_block tells what they hold. */
+#define AUDIT_BLOCK_ROWS "128"
+enum { AUDIT_BLOCK = 128 };
+
 /* The row as it is stored; texts live until the next rows_next(). REJECT: a column is not of its type, such as an
  * event_id that has not 16 bytes. */
 MUST_CHECK verdict audit_line_stored(const struct rows *r, struct chain_row *row, struct failure *why);

@@ -7,17 +7,22 @@
 
 /* --- In a database */
 
-static void walk_stored(struct walk *w, struct connection *reader) {
+/* Returns how many rows there were. */
+static int walk_stored(struct walk *w, struct connection *reader, int64_t *after, int64_t most) {
     struct chain_row row;
     struct failure why;
-    struct rows r = store_rows(reader, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id");
-    bool fits = true;
-    while (fits && rows_next(&r)) {
+    int n = 0;
+    struct rows r = store_rows(
+        reader, "SELECT " AUDIT_COLUMNS " FROM audit WHERE id > ? ORDER BY id LIMIT ?", value_int(*after),
+        value_int(most));
+    for (bool fits = true; fits && rows_next(&r); n++) {
         fits = audit_line_stored(&r, &row, &why) == OK;
         if (!fits) walk_malformed(w, why.text);
         fits = fits && walk_row(w, &row);
+        if (fits) *after = row.id;
     }
     rows_close(&r);
+    return n;
 }
 
 static void walk_kept_heads(struct walk *w, struct connection *reader) {
@@ -27,7 +32,7 @@ static void walk_kept_heads(struct walk *w, struct connection *reader) {
         const void *head = rows_kind(&r, 2) == VALUE_BLOB ? rows_blob(&r, 2, &n) : NULL;
         walk_head(w, rows_text(&r, 0), rows_int(&r, 1), head, head ? n : 0);
     }
-    walk_heads_end(w);
+    if (store_state(reader) == OK) walk_heads_end(w);
 }
 
 /* Published heads that cannot be read were changed. */
@@ -48,10 +53,19 @@ static void expect_published(struct walk *w, struct connection *reader) {
 
 static void walk_database(struct walk *w, struct connection *reader) {
     (void)store_run(reader, "BEGIN"); /* rows and heads from one moment */
+    int64_t after = INT64_MIN;
     expect_published(w, reader);
-    walk_stored(w, reader);
+    walk_stored(w, reader, &after, INT64_MAX);
     walk_kept_heads(w, reader);
     (void)store_run(reader, "COMMIT");
+}
+
+bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, int most) {
+    (void)store_run(reader, "BEGIN");
+    bool all = walk_stored(w, reader, after, most) < most && store_state(reader) == OK;
+    if (all && !walk_broken(w)) walk_kept_heads(w, reader);
+    (void)store_run(reader, "COMMIT");
+    return all;
 }
 
 json_t *audit_verify(struct connection *reader) {

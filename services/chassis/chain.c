@@ -110,6 +110,12 @@ static size_t canonical_write(const struct chain_row *row, char *out) {
     return (size_t)(at - out);
 }
 
+char *chain_canonical(const struct chain_row *row, size_t *n) {
+    char *bytes = malloc(canonical_size(row));
+    if (bytes) *n = canonical_write(row, bytes);
+    return bytes;
+}
+
 /* Looked up once, since that costs more than a row; and again where there was no memory for it. */
 static const EVP_MD *sha256_find(void) {
     static _Atomic(EVP_MD *) found;
@@ -289,6 +295,10 @@ void walk_head(struct walk *w, const char *chain, int64_t rows, const void *head
 void walk_heads_end(struct walk *w) {
     for (size_t i = 0; i < w->chains_n; i++)
         if (!w->chains[i].kept) walk_break(w, w->chains[i].name, 0, "the head of this chain is missing");
+}
+
+bool walk_broken(const struct walk *w) {
+    return w->broken;
 }
 
 static json_t *walk_chains(const struct walk *w) {

@@ -43,6 +43,8 @@ struct chain_text chain_number(int64_t n, char out[CHAIN_NUMBER]); /* in decimal
 /* "support.events/3", or "by-hand"; false when it does not fit. */
 MUST_CHECK bool chain_name(const struct chain_row *row, char out[CHAIN_NAME]);
 
+/* What is hashed of the row, after the hash before it: *n bytes, the caller's to free. NULL: no memory. */
+MUST_CHECK char *chain_canonical(const struct chain_row *row, size_t *n);
 /* The row's hash over the one before it in its chain (zeros at its start). False: no memory. Any thread. */
 MUST_CHECK bool
 chain_hash(const unsigned char before[CHAIN_HASH], const struct chain_row *row, unsigned char out[CHAIN_HASH]);
@@ -63,6 +65,8 @@ void walk_malformed(struct walk *w, const char *reason);
 /* A head that is kept beside the log, after its last row; complete: these were all. */
 void walk_head(struct walk *w, const char *chain, int64_t rows, const void *head, size_t head_n);
 void walk_heads_end(struct walk *w);
+
+bool walk_broken(const struct walk *w); /* something did not fit */
 
 /* {"intact":true,"rows":N,"chains":[{"chain","rows","head"}],"published":{"heads":N,"rows":N,"at":…}}, or
  * {"intact":false,"rows":N,"broken":{"chain":…,"id":…,"reason":…}}; the caller's. rows: those that fit. */

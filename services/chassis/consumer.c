@@ -4,6 +4,7 @@
 #include "chassis/health.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
+#include "chassis/pulse.h"
 #include "chassis/reaction.h"
 #include "chassis/relay.h"
 
@@ -279,6 +280,18 @@ static void partitions_hold(struct consumer *c, const char *why) {
         if (c->partitions[i].taken) partition_hold(c, &c->partitions[i], why);
 }
 
+/* From when each had happened, as far as it says so; else from when Kafka had it. */
+static void pulse_beat(struct consumer *c, size_t n) {
+    int64_t now = clock_ms();
+    for (size_t i = 0; i < n; i++) {
+        const struct record *r = &c->records[i];
+        bool says = r->event.occurred_at > 0 && r->event.occurred_at <= now;
+        int64_t at = says ? r->event.occurred_at : r->raw.at;
+        c->delays[i] = at > 0 ? now - at : 0;
+    }
+    pulse_add(c->rt->pulse, now, c->delays, n);
+}
+
 static void handle_waiting(struct consumer *c) {
     struct failure why;
     size_t n = records_decode(c);
@@ -287,6 +300,7 @@ static void handle_waiting(struct consumer *c) {
     if (!n) return;
     if (v == OK) {
         crash_point("after commit");
+        pulse_beat(c, n);
         partitions_advance(c);
         c->commit_wanted = true;
         metric_add(METRIC_events_handled, (int64_t)n);
@@ -402,7 +416,8 @@ verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure
     c->rt = rt;
     pthread_mutex_init(&c->lock, NULL);
     c->records = calloc((size_t)rt->settings->batch, sizeof *c->records);
-    if (!c->records) return fail(why, FATAL, "out of memory");
+    c->delays = calloc((size_t)rt->settings->batch, sizeof *c->delays);
+    if (!c->records || !c->delays) return fail(why, FATAL, "out of memory");
     verdict v = consumer_open(c, why);
     if (v != OK) return v;
     c->running = !pthread_create(&c->thread, NULL, consumer_run, c);
@@ -432,6 +447,7 @@ void consumer_stop(struct consumer **out) {
         consumer_close(c);
     pthread_mutex_destroy(&c->lock);
     free(c->records);
+    free(c->delays);
     free(c);
     *out = NULL;
 }

@@ -19,9 +19,10 @@ void page_add_moment(json_t *object, const char *from, const char *name) {
 }
 
 void page_add_tone(json_t *object, const char *from) {
-    static const char *const tones[][2] = {{"ok", "ok"},       {"up", "ok"},           {"handled", "ok"},
-                                           {"accepted", "ok"}, {"waiting", "wait"},    {"declined", "wait"},
-                                           {"failed", "bad"},  {"quarantined", "bad"}, {"refused", "wait"}};
+    static const char *const tones[][2] = {{"ok", "ok"},           {"up", "ok"},        {"handled", "ok"},
+                                           {"accepted", "ok"},     {"waiting", "wait"}, {"declined", "wait"},
+                                           {"intact", "ok"},       {"broken", "bad"},   {"failed", "bad"},
+                                           {"quarantined", "bad"}, {"refused", "wait"}};
     const char *state = json_string_value(json_object_get(object, from));
     for (size_t i = 0; state && i < sizeof tones / sizeof *tones; i++)
         if (!strcmp(tones[i][0], state)) json_object_set_new(object, "tone", json_string(tones[i][1]));

@@ -32,7 +32,8 @@ struct raw raw_of(const rd_kafka_message_t *m) {
         .key = m->key,
         .key_n = m->key_len,
         .value = m->payload,
-        .value_n = m->len};
+        .value_n = m->len,
+        .at = rd_kafka_message_timestamp(m, NULL)};
     if (rd_kafka_message_headers(m, &raw.headers)) raw.headers = NULL;
     return raw;
 }

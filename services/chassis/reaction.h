@@ -16,6 +16,7 @@ struct raw {
     const void *key, *value; /* NULL: none */
     size_t key_n, value_n;
     rd_kafka_headers_t *headers; /* NULL: none */
+    int64_t at;                  /* ms, by Kafka; 0: not known */
 };
 struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message */
 

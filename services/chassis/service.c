@@ -1,11 +1,13 @@
 #include "chassis/service.h"
 
 #include "chassis/assets.h"
+#include "chassis/audit_check.h"
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/pulse.h"
 #include "chassis/registry.h"
 #include "chassis/relay.h"
 #include "chassis/status.h"
@@ -32,6 +34,7 @@ static size_t migrations_collect(struct migration m[MIGRATIONS_MAX]) {
     m[n++] = (struct migration){"chassis", 1, asset_find("tables.sql")->bytes};
     m[n++] = (struct migration){"chassis", 2, asset_find("tables.2.sql")->bytes};
     m[n++] = (struct migration){"chassis", 3, asset_find("tables.3.sql")->bytes};
+    m[n++] = (struct migration){"chassis", 4, asset_find("tables.4.sql")->bytes};
     for (int version = 1; n < MIGRATIONS_MAX; version++) {
         char name[32] = "schema.sql";
         if (version > 1) snprintf(name, sizeof name, "schema.%d.sql", version);
@@ -124,8 +127,10 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
     if (v == OK) v = start_registry(rt, why);
     if (v == OK) v = start_relay(rt, why);
+    if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -139,8 +144,10 @@ void service_stop(struct runtime *rt) {
     drill_end(rt->drill);
     if (rt->http && rt->service->stop) rt->service->stop(rt);
     http_stop(&rt->http);
+    audit_check_stop(&rt->audit_check);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
+    pulse_free(&rt->pulse);
     relay_stop(&rt->relay);
     registry_stop(&rt->registry);
     outbox_close(&rt->outbox);

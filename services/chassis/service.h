@@ -60,9 +60,12 @@ struct handler {
 };
 #define FIELDS(array, type) (array), sizeof(array) / sizeof *(array), sizeof(type)
 
-/* A table on the service's own page: a title and a query whose column names are the headings. */
+/* A table on the service's own page: a title and a query whose column names are the headings. It is asked anew for
+ * every look at the page, so it must not read a table that grows without an index that gives it the few rows it shows.
+ */
 struct view {
     const char *title, *sql;
+    const char *money, *moments; /* headings, "Debit Credit": what is hundredths, or milliseconds since 1970; or NULL */
 };
 
 struct runtime;
@@ -88,6 +91,8 @@ struct runtime {
     struct consumer *consumer;
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
     struct drill *drill;             /* asks for none where drills are not allowed */
+    struct audit_check *audit_check;
+    struct pulse *pulse;
     struct http *http;
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */

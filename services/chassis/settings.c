@@ -51,6 +51,8 @@ static const struct setting {
 #undef AT
 };
 enum { TABLE_N = sizeof table / sizeof *table, SETTING_NAME = 64 };
+enum origin { ORIGIN_DEFAULT, ORIGIN_VARIABLE, ORIGIN_FLAG };
+_Static_assert(sizeof table / sizeof *table <= SETTINGS_MAX, "each has its place in settings.origins");
 
 static const char **text_of(struct settings *s, const struct setting *row) {
     return (const char **)((char *)s + row->offset);
@@ -163,6 +165,7 @@ static verdict read_flag(struct settings *s, char *const argv[], int argc, int *
         flag_name(row, flag);
         size_t n = strlen(flag);
         if (strncmp(given, flag, n) != 0 || (given[n] && given[n] != '=')) continue;
+        s->origins[row - table] = ORIGIN_FLAG;
         if (given[n]) return set_value(s, row, flag, given + n + 1, why);
         if (row->type == SETTING_SWITCH) return set_value(s, row, flag, "1", why);
         if (*i == argc) return fail(why, REJECT, "%s: needs a value after it", flag);
@@ -179,6 +182,7 @@ static verdict read_environment(struct settings *s, char *const environ_[], stru
         for (char *const *e = environ_; *e; e++)
             if (!strncmp(*e, name, n) && (*e)[n] == '=' && (*e)[n + 1]) {
                 verdict v = set_value(s, row, name, *e + n + 1, why);
+                s->origins[row - table] = ORIGIN_VARIABLE;
                 if (v != OK) return v;
             }
     }
@@ -206,6 +210,7 @@ verdict settings_read(
     if (v == OK) v = read_environment(out, environ_, why);
     for (int i = 1; v == OK && i < argc;) v = read_flag(out, argv, argc, &i, why);
     if (v == OK) v = check_namespace(out, why);
+    out->properties_given = out->properties_n;
     if (v == OK) v = read_properties(out, why);
     if (v != OK) return v;
     if (!*out->public_url) {
@@ -265,6 +270,52 @@ void settings_table(void) {
         printf("| `%s` | `%s` | %s | %s | %s |\n", flag, variable, fallback, row->unit, row->help);
     }
     puts("| `-X name=value` | | | | any property of librdkafka; wins over `--kafka-config` |");
+}
+
+/* --- What is in force */
+
+/* Of librdkafka's properties those of these names hold secrets, or other settings that may. */
+static bool property_secret(const char *name) {
+    static const char *const words[] = {"password", "secret", "pem", "key", "token", "credential", "config", "jaas"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasestr(name, words[i])) return true;
+    return false;
+}
+
+/* A URL may hold a name and a password before its host. */
+static json_t *value_json(const char *value) {
+    const char *host = strstr(value, "://"), *at = host ? strrchr(host, '@') : NULL;
+    if (!at) return json_string(value);
+    return json_sprintf("%.*s…%s", (int)(host + 3 - value), value, at);
+}
+
+static json_t *set_json(const char *value) {
+    return json_string(value && *value ? "set" : "not set");
+}
+
+static json_t *row_json(const struct settings *s, const struct setting *row) {
+    char from[SETTING_NAME] = "default";
+    const char *text = row->type == SETTING_NUMBER ? NULL : *text_of((struct settings *)s, row);
+    if (s->origins[row - table] == ORIGIN_VARIABLE) variable_name(row, from);
+    if (s->origins[row - table] == ORIGIN_FLAG) flag_name(row, from);
+    json_t *value = row->type == SETTING_NUMBER   ? json_integer(*(const int64_t *)((const char *)s + row->offset))
+                    : row->type == SETTING_SECRET ? set_json(text)
+                                                  : value_json(text ? text : "");
+    return json_pack("{s:s, s:o, s:s, s:s}", "name", row->name, "value", value, "from", from, "help", row->help);
+}
+
+json_t *settings_json(const struct settings *s) {
+    json_t *all = json_array();
+    for (const struct setting *row = table; row < table + TABLE_N; row++) json_array_append_new(all, row_json(s, row));
+    for (size_t i = 0; i < s->properties_n; i++) {
+        const struct property *p = &s->properties[i];
+        json_array_append_new(
+            all, json_pack(
+                     "{s:s, s:o, s:s, s:s}", "name", p->name, "value",
+                     property_secret(p->name) ? set_json(p->value) : value_json(p->value), "from",
+                     i < s->properties_given ? "-X" : s->kafka_config, "help", "a property of librdkafka"));
+    }
+    return all;
 }
 
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size) {

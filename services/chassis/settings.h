@@ -6,9 +6,12 @@
 
 #include "chassis/failure.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+enum { SETTINGS_MAX = 64 };
 
 struct property { /* of librdkafka */
     const char *name, *value;
@@ -33,10 +36,11 @@ struct settings {
     int64_t http_threads;
     int64_t registry_timeout_ms;
     int64_t unknown_id_ms;
-    int64_t drills;              /* 0 or 1: allowed */
-    struct property *properties; /* from -X and --kafka-config, in the order given */
-    size_t properties_n;
-    bool help, table; /* --help, --settings-table were asked for */
+    int64_t drills;                        /* 0 or 1: allowed */
+    struct property *properties;           /* from -X and --kafka-config, in the order given */
+    size_t properties_n, properties_given; /* the first of them with -X, the others in the file */
+    unsigned char origins[SETTINGS_MAX];   /* where each came from; settings.c's own */
+    bool help, table;                      /* --help, --settings-table were asked for */
 };
 
 /* *out is filled from defaults, environ and argv; its text is its own, released by settings_free(). REJECT: a wrong
@@ -46,7 +50,11 @@ MUST_CHECK verdict settings_read(
     struct failure *why);
 void settings_free(struct settings *s);
 void settings_help(const struct settings *s, const char *duty); /* to stdout */
-void settings_table(void);                                      /* Markdown, to stdout */
+/* What is in force: [{"name","value","from","help"}], from being "default", a variable or a flag; with the properties
+ * of librdkafka at the end. Nothing that is or may hold a secret is in it: of such only whether it is set. The
+ * caller's. */
+json_t *settings_json(const struct settings *s);
+void settings_table(void); /* Markdown, to stdout */
 
 /* "support.events", or "demo2.support.events" in namespace demo2. Returns out. */
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size);

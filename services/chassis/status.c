@@ -1,10 +1,14 @@
 #include "chassis/status.h"
 
+#include "chassis/audit_check.h"
+#include "chassis/chart.h"
 #include "chassis/dead_letter.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
 #include "chassis/log_accept.h"
 #include "chassis/page.h"
+#include "chassis/pulse.h"
+#include "chassis/versions.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +16,9 @@
 enum { VIEW_ROWS = 50 };
 
 static const char *duration_text(int64_t ms, char out[32]) {
-    if (ms < 10000)
+    if (ms < 1000)
+        snprintf(out, 32, "%lld ms", (long long)ms);
+    else if (ms < 10000)
         snprintf(out, 32, "%.1f s", (double)ms / 1000);
     else if (ms < 120000)
         snprintf(out, 32, "%lld s", (long long)ms / 1000);
@@ -42,6 +48,22 @@ static json_t *outbox_json(struct connection *reader) {
     return json_pack("{s:I, s:I}", "depth", depth, "oldest_ms", oldest < 0 ? (json_int_t)0 : oldest);
 }
 
+static bool is_among(const char *name, const char *names) {
+    size_t n = strlen(name);
+    for (const char *p = names; p && n && (p = strstr(p, name)); p += n)
+        if ((p == names || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
+    return false;
+}
+
+static json_t *cell_json(const struct view *view, const char *name, json_t *cell) {
+    char text[32], moment[TIME_TEXT];
+    if (json_is_integer(cell) && is_among(name, view->money))
+        return json_string(money_text(json_integer_value(cell), text));
+    if (json_is_integer(cell) && is_among(name, view->moments))
+        return json_string(time_text(json_integer_value(cell), moment));
+    return json_incref(cell);
+}
+
 /* The names come from the statement, so that an empty table has its headings too. */
 static json_t *view_json(struct connection *reader, const struct view *view) {
     char sql[4096];
@@ -56,7 +78,7 @@ static json_t *view_json(struct connection *reader, const struct view *view) {
     json_t *rows = store_json_values(reader, sql, NULL, 0);
     json_array_foreach(rows, i, row) {
         json_t *line = json_array();
-        json_object_foreach(row, name, cell) json_array_append(line, cell);
+        json_object_foreach(row, name, cell) json_array_append_new(line, cell_json(view, name, cell));
         json_array_append_new(lines, line);
     }
     json_decref(rows);
@@ -69,16 +91,54 @@ static json_t *views_json(struct connection *reader, const struct view *views) {
     return all;
 }
 
+/* What whoever looks may do about it. */
+static const char *advice(const char *component, const char *state) {
+    static const struct {
+        const char *component, *state, *text;
+    } all[] = {
+        {"kafka", "waiting",
+         "It goes on by itself. Should it take long: see whether Kafka runs, and whether the setting kafka names it."},
+        {"kafka producer", "waiting",
+         "Events wait in the outbox, and are published when Kafka answers. See whether it runs, and the setting kafka."},
+        {"registry", "waiting",
+         "It is asked again by itself. See whether the registry runs, and whether the setting registry names it."},
+        {"schemas", "waiting", "Events wait in the outbox until the registry has their schemas; nothing is lost."},
+        {"schemas", "failed",
+         "Mend the schema, or the compatibility that the registry asks of it, and start this service anew."},
+        {"store", "failed",
+         "Make room on the disk that holds the setting data-dir, or mend what the reason names; it goes on by itself."},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(all[i].component, component) && !strcmp(all[i].state, state)) return all[i].text;
+    return NULL;
+}
+
+static void add_advice(json_t *components) {
+    json_t *component;
+    size_t i;
+    json_array_foreach(components, i, component) {
+        const char *text = advice(
+            json_string_value(json_object_get(component, "name")),
+            json_string_value(json_object_get(component, "state")));
+        json_object_set_new(component, "advice", text ? json_string(text) : json_null());
+    }
+}
+
+/* --- As a page */
+
 static void status_decorate_components(json_t *data) {
-    json_t *components = json_object_get(data, "components"), *failed = json_array(), *component;
+    json_t *components = json_object_get(data, "components"), *failed = json_array(), *waiting = json_array(),
+           *component;
     size_t i;
     json_array_foreach(components, i, component) {
         page_add_moment(component, "since", "since_text");
         page_add_tone(component, "state");
         const char *state = json_string_value(json_object_get(component, "state"));
         if (state && !strcmp(state, "failed")) json_array_append(failed, component);
+        if (state && !strcmp(state, "waiting")) json_array_append(waiting, component);
     }
-    json_object_set_new(data, "is_waiting", json_boolean(json_array_size(json_object_get(data, "waiting_for"))));
+    json_object_set_new(data, "is_waiting", json_boolean(json_array_size(waiting)));
+    json_object_set_new(data, "waiting", waiting);
     json_object_set_new(data, "has_failed", json_boolean(json_array_size(failed)));
     json_object_set_new(data, "failed", failed);
 }
@@ -99,20 +159,95 @@ static void status_decorate_partitions(json_t *data) {
     json_object_set_new(data, "lag", known && i ? json_integer(lag) : json_string("–"));
 }
 
+static json_t *cell_page(const json_t *cell) {
+    const char *text = json_string_value(cell);
+    char digit = text ? text[strspn(text, "-0123456789")] : '\0';
+    bool moment = text && strlen(text) == TIME_TEXT - 1 && text[10] == 'T' && text[TIME_TEXT - 2] == 'Z';
+    bool number = json_is_integer(cell) || (text && digit == '.' && !text[strspn(text, "-.0123456789")]);
+    json_t *page = json_pack("{s:b, s:O}", "is_number", number, "text", cell);
+    if (moment) page_add_moment(page, "text", "text");
+    return page;
+}
+
+static void status_decorate_views(json_t *views) {
+    json_t *view, *line;
+    size_t i, k, m;
+    json_array_foreach(views, i, view) {
+        json_t *rows = json_array();
+        json_array_foreach(json_object_get(view, "rows"), k, line) {
+            json_t *cells = json_array(), *cell;
+            json_array_foreach(line, m, cell) json_array_append_new(cells, cell_page(cell));
+            json_array_append_new(rows, cells);
+        }
+        json_object_set_new(view, "number", json_integer((json_int_t)i + 1));
+        json_object_set_new(view, "width", json_integer((json_int_t)json_array_size(json_object_get(view, "columns"))));
+        json_object_set_new(view, "lines", rows);
+    }
+}
+
+/* Both kinds of samples side by side, newest first. */
+static json_t *samples_page(const json_t *rates, const json_t *delays) {
+    json_t *all = json_array();
+    for (size_t i = json_array_size(rates); i-- > 0;) {
+        json_t *rate = json_array_get(rates, i), *delay = json_array_get(delays, i);
+        const char *at = json_string_value(json_object_get(rate, "at"));
+        double per_second = json_number_value(json_object_get(rate, "per_second"));
+        if (per_second <= 0) continue;
+        json_array_append_new(
+            all,
+            json_pack(
+                "{s:s%, s:o, s:O, s:O}", "time", at + 11, (size_t)8, "per_second", json_sprintf("%.1f", per_second),
+                "p50", json_object_get(delay, "p50_ms"), "p99", json_object_get(delay, "p99_ms")));
+    }
+    return all;
+}
+
+static void status_decorate_charts(json_t *data) {
+    json_t *throughput = json_object_get(data, "throughput"), *delay = json_object_get(data, "delay");
+    const json_t *rates = json_object_get(throughput, "samples"), *delays = json_object_get(delay, "samples");
+    const json_t *p50 = json_object_get(delay, "p50_ms"), *p99 = json_object_get(delay, "p99_ms");
+    double most = chart_most(rates, "per_second"), longest = chart_most(delays, "p99_ms");
+    char middle[32], late[32], worst[32];
+    json_object_set_new(
+        data, "rate_text", json_sprintf("%.1f", json_number_value(json_object_get(throughput, "per_second"))));
+    json_object_set_new(
+        data, "delay_text",
+        json_is_integer(p50) ? json_sprintf(
+                                   "%s, 99%% within %s", duration_text(json_integer_value(p50), middle),
+                                   duration_text(json_integer_value(p99), late))
+                             : json_string("nothing was handled"));
+    json_object_set_new(data, "rate_most", json_sprintf("%.1f", most));
+    json_object_set_new(data, "delay_most", json_string(duration_text((int64_t)longest, worst)));
+    json_object_set_new(data, "rate_path", chart_path(rates, "per_second", most));
+    json_object_set_new(data, "p99_path", chart_path(delays, "p99_ms", longest));
+    json_object_set_new(data, "p50_path", chart_path(delays, "p50_ms", longest));
+    json_object_set_new(data, "samples", samples_page(rates, delays));
+}
+
+static void status_decorate_versions(json_t *data) {
+    json_t *all = json_array(), *version;
+    const char *name;
+    json_object_foreach(json_object_get(data, "versions"), name, version)
+        json_array_append_new(all, json_pack("{s:s, s:O}", "name", name, "version", version));
+    json_object_set_new(data, "version_list", all);
+}
+
 static void status_decorate_page(json_t *data) {
-    json_t *cards = json_array(), *view, *n;
+    json_t *cards = json_array(), *n;
+    json_t *outbox = json_object_get(data, "outbox"), *chain = json_object_get(data, "audit");
     const char *outcome;
     char age[32];
     int64_t oldest = json_integer_value(json_object_get(data, "oldest_unhandled_ms"));
-    size_t i;
+    int64_t unsent = json_integer_value(json_object_get(outbox, "oldest_ms"));
     status_decorate_components(data);
     status_decorate_partitions(data);
     json_object_foreach(json_object_get(data, "outcomes"), outcome, n) if (strcmp(outcome, "quarantined") != 0)
         json_array_append_new(cards, json_pack("{s:s, s:O}", "outcome", outcome, "n", n));
-    json_array_foreach(json_object_get(data, "views"), i, view) {
-        json_object_set_new(view, "number", json_integer((json_int_t)i + 1));
-        json_object_set_new(view, "width", json_integer((json_int_t)json_array_size(json_object_get(view, "columns"))));
-    }
+    status_decorate_views(json_object_get(data, "views"));
+    status_decorate_charts(data);
+    status_decorate_versions(data);
+    json_object_set_new(outbox, "oldest_text", json_string(unsent ? duration_text(unsent, age) : "none"));
+    page_add_tone(chain, "state");
     json_object_set_new(data, "outcome_cards", cards);
     json_object_set_new(data, "heading", json_string("Status"));
     json_object_set_new(data, "api_url", json_string("/api/status"));
@@ -138,8 +273,12 @@ static void status_get(struct exchange *x) {
         json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
     (void)store_run(reader, "COMMIT");
     json_object_set_new(x->data, "drill", drill_json(rt->drill));
-    json_object_update(x->data, health);
-    json_decref(health);
+    add_advice(json_object_get(health, "components"));
+    json_object_update_new(x->data, health);
+    json_object_update_new(x->data, pulse_json(rt->pulse, clock_ms()));
+    json_object_set_new(x->data, "audit", audit_check_json(rt->audit_check));
+    json_object_set_new(x->data, "settings", settings_json(rt->settings));
+    json_object_set_new(x->data, "versions", versions_json());
     if (!page_reader_ok(x, reader) || x->api) return;
     status_decorate_page(x->data);
     drill_decorate(x, x->data);
@@ -157,6 +296,7 @@ const struct resource status_resources[] = {
     {.path = "/dead-letters/{id}/redrive", .post = dead_letter_redrive_post},
     {.api_path = "/api/log/accept", .post = log_accept_post},
     {.path = "/audit/verify", .page = "verify.html", .get = audit_verify_get},
+    {.path = "/audit/{id}", .page = "audit_row.html", .get = audit_one_get},
     {.api_path = "/api/audit.jsonl", .get = audit_jsonl_get},
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
     {.path = "/drill", .page = "drill_page.html", .get = drill_get, .post = drill_post},

@@ -123,7 +123,11 @@ struct connection *store_reader(struct store *s) {
         s->readers = c;
         pthread_mutex_unlock(&s->listing);
     }
-    if (c->db) c->state = OK, c->error[0] = '\0';
+    if (c->db && c->state != OK) { /* a transaction that an error left open */
+        if (!sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+        c->state = OK;
+        c->error[0] = '\0';
+    }
     return c;
 }
 

@@ -41,6 +41,10 @@ static verdict ship(struct reaction *r, const void *fields, struct failure *why)
             (long long)on_hand);
     } else {
         keep(r, q, "backordered");
+        (void)store_run(
+            r->store,
+            "INSERT INTO backorder (model, waiting) VALUES (?, 1) ON CONFLICT (model) DO UPDATE SET waiting = backorder.waiting + 1",
+            value_text(q->model));
         reaction_emit(
             r, "ReplacementBackordered", json_pack("{s:s, s:s}", "model", q->model, "shipment_id", q->shipment_id));
         reaction_audit(
@@ -55,10 +59,14 @@ static const struct handler handlers[] = {
 };
 
 static const struct view views[] = {
-    {"Stock",
-     "SELECT model AS \"Model\", initial AS \"Initial\", shipped AS \"Shipped\", recalled AS \"Recalled\", on_hand AS \"On hand\" FROM stock ORDER BY model"},
-    {"Backorders",
-     "SELECT model AS \"Model\", COUNT(*) AS \"Waiting\" FROM replacement WHERE state = 'backordered' GROUP BY model ORDER BY 2 DESC LIMIT 10"},
+    {.title = "Stock",
+     .sql =
+         "SELECT model AS \"Model\", initial AS \"Initial\", shipped AS \"Shipped\", recalled AS \"Recalled\", on_hand AS \"On hand\" FROM stock ORDER BY model"},
+    {.title = "Backorders",
+     .sql = "SELECT model AS \"Model\", waiting AS \"Waiting\" FROM backorder ORDER BY waiting DESC LIMIT 10"},
+    {"Latest replacements",
+     "SELECT decided_at AS \"Decided\", model AS \"Model\", state AS \"State\", shipment_id AS \"Shipment\", return_id AS \"Return\" FROM replacement ORDER BY decided_at DESC LIMIT 10",
+     .moments = "Decided"},
     {0},
 };
 

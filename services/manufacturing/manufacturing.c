@@ -36,6 +36,10 @@ static verdict queue(struct reaction *r, const void *fields, struct failure *why
         reaction_audit(r, "declined", "leave the queue as it is", "item %s is queued already", q->serial_number);
         return OK;
     }
+    (void)store_run(
+        r->store,
+        "INSERT INTO site_queue (site, queued) VALUES (?, 1) ON CONFLICT (site) DO UPDATE SET queued = site_queue.queued + 1",
+        value_text(site));
     reaction_emit(
         r, "DisassemblyOrdered",
         json_pack("{s:s, s:s, s:s}", "serial_number", q->serial_number, "location", q->location, "site", site));
@@ -49,10 +53,11 @@ static const struct handler handlers[] = {
 };
 
 static const struct view views[] = {
-    {"Disassembly queue by site",
-     "SELECT site AS \"Site\", COUNT(*) AS \"Queued\" FROM disassembly_order GROUP BY site ORDER BY site"},
+    {.title = "Disassembly queue by site",
+     .sql = "SELECT site AS \"Site\", queued AS \"Queued\" FROM site_queue ORDER BY site"},
     {"Latest orders",
-     "SELECT serial_number AS \"Item\", location AS \"Location\", site AS \"Site\", return_id AS \"Return\" FROM disassembly_order ORDER BY queued_at DESC LIMIT 10"},
+     "SELECT queued_at AS \"Queued\", serial_number AS \"Item\", location AS \"Location\", site AS \"Site\", return_id AS \"Return\" FROM disassembly_order ORDER BY queued_at DESC LIMIT 10",
+     .moments = "Queued"},
     {0},
 };
 

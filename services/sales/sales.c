@@ -42,7 +42,8 @@ static const struct handler handlers[] = {
 
 static const struct view views[] = {
     {"Latest refunds",
-     "SELECT order_id AS \"Order\", serial_number AS \"Item\", return_id AS \"Return\" FROM refund ORDER BY refunded_at DESC LIMIT 10"},
+     "SELECT refunded_at AS \"Refunded\", order_id AS \"Order\", serial_number AS \"Item\", return_id AS \"Return\" FROM refund ORDER BY refunded_at DESC LIMIT 10",
+     .moments = "Refunded"},
     {0},
 };
 

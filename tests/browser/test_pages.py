@@ -106,6 +106,8 @@ STATES = {
     "return-waiting": accepted_without_kafka,
     "missing": at("support", "/returns/R-NONE", 404),
     "bad-filter": at("sales", "/audit?limit=many", 400),
+    "audit-held": at("sales", "/audit?seen=1&event_type=returns.support.RefundRequest"),
+    "audit-row": at("sales", "/audit/1"),
     "tampered": at("tampered", "/audit/verify"),
     "away-board": at("away", "/"),
     "away-status": at("away team", "/"),

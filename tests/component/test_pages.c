@@ -17,11 +17,15 @@
 #include <unistd.h>
 
 static const struct view views[] = {
-    {"Outcomes", "SELECT outcome AS \"Outcome\", id AS \"Number\" FROM audit ORDER BY id DESC"},
-    {"Empty", "SELECT outcome AS \"Nothing\" FROM audit WHERE id < 0"},
+    {.title = "Outcomes", .sql = "SELECT outcome AS \"Outcome\", id AS \"Number\" FROM audit ORDER BY id DESC"},
+    {.title = "Money",
+     .sql = "SELECT 123456 AS \"Cost\", -5 AS \"Number\", 1795253331123 AS \"When\"",
+     .money = "Cost",
+     .moments = "When"},
+    {.title = "Empty", .sql = "SELECT outcome AS \"Nothing\" FROM audit WHERE id < 0"},
     {0}};
 static const struct service service = {.title = "Sales", .duty = "Refunds.", .views = views};
-static const struct settings settings = {.service = "sales"};
+static const struct settings settings = {.service = "sales", .kafka = "k:1", .registry_password = "geheim"};
 static struct runtime runtime = {.service = &service, .settings = &settings};
 static char folder[] = "/tmp/pages-XXXXXX";
 
@@ -49,7 +53,8 @@ static int setup(void **state) {
     const struct migration tables[] = {
         {"chassis", 1, asset_find("tables.sql")->bytes},
         {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes}};
+        {"chassis", 3, asset_find("tables.3.sql")->bytes},
+        {"chassis", 4, asset_find("tables.4.sql")->bytes}};
     const struct resource *resources[] = {status_resources};
     struct http_options o = {
         .host = "127.0.0.1",
@@ -64,7 +69,7 @@ static int setup(void **state) {
     snprintf(path, sizeof path, "%s/x.db", folder);
     runtime.health = health_new();
     runtime.started_at = clock_ms();
-    if (store_open(&runtime.store, path, tables, 3, &why) != OK) return 1;
+    if (store_open(&runtime.store, path, tables, 4, &why) != OK) return 1;
     for (int i = 0; i < 60; i++) append(i % 10 ? "handled" : "declined", i ? "plain" : "<b>заказ שלום 📦</b>", i);
     return http_start(&runtime.http, &o, &why) != OK;
 }
@@ -99,14 +104,14 @@ static json_t *get_json(const char *target, int status) {
 
 static void test_status(void **state) {
     (void)state;
-    json_t *status = get_json("/api/status", 200), *view, *empty;
+    json_t *status = get_json("/api/status", 200), *view, *money, *empty;
     json_int_t handled, declined, depth, letters, oldest;
     const char *name, *title, *health;
     assert_int_equal(
         json_unpack(
-            status, "{s:s, s:s, s:s, s:{s:I, s:I}, s:{s:I}, s:I, s:I, s:[], s:[o, o]}", "service", &name, "title",
+            status, "{s:s, s:s, s:s, s:{s:I, s:I}, s:{s:I}, s:I, s:I, s:[], s:[o, o, o]}", "service", &name, "title",
             &title, "state", &health, "outcomes", "handled", &handled, "declined", &declined, "outbox", "depth", &depth,
-            "dead_letters", &letters, "oldest_unhandled_ms", &oldest, "partitions", "views", &view, &empty),
+            "dead_letters", &letters, "oldest_unhandled_ms", &oldest, "partitions", "views", &view, &money, &empty),
         0);
     assert_string_equal(name, "sales");
     assert_string_equal(health, "up");
@@ -117,6 +122,12 @@ static void test_status(void **state) {
     assert_string_equal(json_string_value(json_array_get(json_object_get(empty, "columns"), 0)), "Nothing");
     json_t *row = json_array_get(json_object_get(view, "rows"), 0);
     assert_int_equal(json_integer_value(json_array_get(row, 1)), 60);
+    json_t *shown = json_pack("[[s, i, s]]", "1234.56", -5, "2026-11-21T09:28:51.123Z");
+    assert_true(json_equal(json_object_get(money, "rows"), shown));
+    json_decref(shown);
+    assert_true(json_is_object(json_object_get(status, "throughput")));
+    assert_true(json_is_null(json_object_get(json_object_get(status, "delay"), "p50_ms")));
+    assert_non_null(json_string_value(json_object_get(json_object_get(status, "versions"), "sqlite")));
     assert_null(json_object_get(status, "nav"));
     assert_null(json_object_get(status, "heading"));
     json_decref(status);
@@ -131,6 +142,12 @@ static void test_status_page(void **state) {
     assert_non_null(strstr(a->body, "waits for &lt;Kafka&gt;"));
     assert_non_null(strstr(a->body, "None is assigned yet."));
     assert_non_null(strstr(a->body, "aria-current=\"page\">Status</a>"));
+    assert_non_null(strstr(a->body, "see whether Kafka runs"));
+    assert_non_null(strstr(a->body, "<td class=\"number\" dir=\"auto\">1234.56</td>"));
+    assert_non_null(strstr(a->body, "<td class=\"number\" dir=\"auto\">-5</td>"));
+    assert_non_null(strstr(a->body, "2026-11-21 09:28:51.123"));
+    assert_non_null(strstr(a->body, "<span title=\"for basic authentication"));
+    assert_null(strstr(a->body, "geheim"));
     assert_null(strstr(a->body, "href=\"/status\""));
     health_set(runtime.health, "kafka", HEALTH_OK, "connected");
     assert_null(strstr(get("/status")->body, "going on by itself"));
@@ -167,8 +184,45 @@ static void test_audit_page(void **state) {
     assert_null(strstr(a->body, ">Older<"));
     a = get("/audit?limit=5&outcome=handled&return_id=R-1%262");
     assert_non_null(strstr(a->body, "<option selected>handled</option>"));
-    assert_non_null(
-        strstr(a->body, "href=\"/audit?return_id=R-1%262&amp;outcome=handled&amp;limit=5&amp;before=56\">Older"));
+    assert_non_null(strstr(
+        a->body, "href=\"/audit?return_id=R-1%262&amp;outcome=handled&amp;limit=5&amp;before=56&amp;seen=60\">Older"));
+    assert_non_null(strstr(a->body, "<div id=\"rows\" data-live>"));
+    assert_null(strstr(a->body, "new row"));
+}
+
+/* What came since is offered; the rows that are being read stay. */
+static void test_audit_page_holds_still(void **state) {
+    (void)state;
+    struct answer *a = get("/audit?seen=58&outcome=handled");
+    assert_non_null(strstr(a->body, "href=\"/audit?outcome=handled\">2 new rows: show</a>"));
+    assert_non_null(strstr(a->body, "href=\"/audit/58\""));
+    assert_null(strstr(a->body, "href=\"/audit/59\""));
+    assert_null(strstr(a->body, "<div id=\"rows\" data-live>"));
+    assert_non_null(strstr(a->body, "href=\"/api/audit?outcome=handled&amp;before=59\""));
+    a = get("/audit?seen=59&before=30&outcome=handled&event_type=returns.support.RefundRequest");
+    assert_non_null(strstr(a->body, ">1 new row: show</a>"));
+    assert_null(strstr(get("/audit?seen=60")->body, "new row"));
+    assert_null(strstr(get("/audit?seen=1&event_type=none")->body, "new row"));
+}
+
+static void test_audit_row(void **state) {
+    (void)state;
+    json_t *one = get_json("/api/audit/7", 200), *page = get_json("/api/audit?before=8&limit=1", 200);
+    assert_true(json_equal(json_object_get(one, "row"), json_array_get(json_object_get(page, "rows"), 0)));
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(one, "previous"), "id")), 6);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(one, "next"), "id")), 8);
+    assert_string_equal(json_string_value(json_object_get(one, "chain")), "t/0");
+    json_decref(one);
+    json_decref(page);
+    struct answer *a = get("/audit/1");
+    assert_non_null(strstr(a->body, "the chain begins here"));
+    assert_non_null(strstr(a->body, "&lt;b&gt;заказ שלום 📦&lt;/b&gt;"));
+    assert_non_null(strstr(a->body, "kcat -C -b k:1 -t t -p 0 -o 0 "));
+    assert_non_null(strstr(get("/audit/60")->body, "none yet"));
+    json_decref(get_json("/api/audit/61", 404));
+    json_decref(get_json("/api/audit/0", 404));
+    json_decref(get_json("/api/audit/1x", 404));
+    assert_int_equal(get("/audit/99999999999999999999")->status, 404);
 }
 
 static void test_audit_refuses_bad_filters(void **state) {
@@ -182,6 +236,7 @@ static void test_audit_refuses_bad_filters(void **state) {
         {"before", "0"},
         {"before", "99999999999999999999"},
         {"before", "x"},
+        {"seen", "x"},
         {"outcome", "done"},
         {"outcome", "HANDLED"},
         {"since", "yesterday"},
@@ -242,6 +297,8 @@ int main(void) {
         cmocka_unit_test(test_status_page),
         cmocka_unit_test(test_audit),
         cmocka_unit_test(test_audit_page),
+        cmocka_unit_test(test_audit_page_holds_still),
+        cmocka_unit_test(test_audit_row),
         cmocka_unit_test(test_audit_refuses_bad_filters),
         cmocka_unit_test(test_probes),
         cmocka_unit_test(test_stylesheet_is_kept_by_its_content)};

@@ -243,6 +243,7 @@ def peak_kb(hand):
 
 def test_the_log_comes_as_a_file_in_constant_memory(filled, tmp_path):
     http.get(filled.url("sales") + "/api/audit.jsonl?limit=1000").raise_for_status()
+    wait(lambda: filled.status("sales")["audit"]["state"] == "intact", 20, "the background has its own memory, too")
     before = peak_kb(filled)
     answer = http.get(filled.url("sales") + "/api/audit.jsonl")
     assert answer.headers["content-type"] == "application/jsonl; charset=utf-8"

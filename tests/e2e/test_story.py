@@ -97,7 +97,7 @@ def test_many_returns_have_each_exactly_one_effect(stack):
     for _model, initial, shipped, recalled, on_hand in stock["rows"]:
         assert on_hand == initial - shipped + recalled >= 0
     (ledger,) = [view for view in stack.status("accounting")["views"] if view["title"].startswith("Ledger")]
-    assert ledger["rows"] and all(balance == 0 for *_, balance in ledger["rows"])
+    assert ledger["rows"] and all(balance == "0.00" for *_, balance in ledger["rows"])
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,13 @@ static struct runtime *runtime(void) {
     const struct migration tables[] = {
         {"chassis", 1, asset_find("tables.sql")->bytes},
         {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes}};
+        {"chassis", 3, asset_find("tables.3.sql")->bytes},
+        {"chassis", 4, asset_find("tables.4.sql")->bytes}};
     struct failure why;
     must(mkdtemp(folder), "there is a folder");
     atexit(folder_remove);
     snprintf(path, sizeof path, "%s/store.db", folder);
-    must(store_open(&rt.store, path, tables, 3, &why) == OK, "the store opens");
+    must(store_open(&rt.store, path, tables, 4, &why) == OK, "the store opens");
     store_fill(rt.store);
     return &rt;
 }

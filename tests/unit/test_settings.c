@@ -165,6 +165,61 @@ static void the_namespace_is_put_before(void **state) {
     assert_string_equal(settings_scoped(&s, "support.events", out, sizeof out), "demo2.support.events");
 }
 
+static const json_t *row_of(const json_t *all, const char *name) {
+    json_t *row;
+    size_t i;
+    json_array_foreach(
+        (json_t *)all, i, row) if (!strcmp(json_string_value(json_object_get(row, "name")), name)) return row;
+    fail_msg("%s is not among the settings", name);
+    return NULL;
+}
+
+static void assert_row(const json_t *all, const char *name, const char *value, const char *from) {
+    const json_t *row = row_of(all, name), *has = json_object_get(row, "value");
+    char number[24];
+    if (json_is_integer(has)) snprintf(number, sizeof number, "%lld", (long long)json_integer_value(has));
+    assert_string_equal(json_is_integer(has) ? number : json_string_value(has), value);
+    assert_string_equal(json_string_value(json_object_get(row, "from")), from);
+}
+
+static void what_is_in_force_is_told_without_secrets(void **state) {
+    (void)state;
+    char path[] = "/tmp/secret-XXXXXX", flag[64], properties[] = "/tmp/properties-XXXXXX", config[64];
+    int file = mkstemp(path), more = mkstemp(properties);
+    assert_int_equal(write(file, "geheim1\n", 8), 8);
+    assert_true(dprintf(more, "ssl.key.pem=geheim2\nclient.rack=r1\n") > 0);
+    close(file);
+    close(more);
+    snprintf(flag, sizeof flag, "--registry-password-file=%s", path);
+    snprintf(config, sizeof config, "--kafka-config=%s", properties);
+    char *flags[MOST] = {
+        flag, config, (char *)"-Xsasl.password=geheim3", (char *)"-Xsasl.oauthbearer.config=secret=geheim4"};
+    char *environment[MOST] = {
+        (char *)"RETURNS_REGISTRY=https://me:geheim5@registry/path", (char *)"RETURNS_BATCH=7",
+        (char *)"RETURNS_PORT="};
+    struct settings s;
+    struct failure why;
+    assert_int_equal(read_settings(&s, flags, environment, &why), OK);
+    json_t *all = settings_json(&s);
+    assert_row(all, "batch", "7", "RETURNS_BATCH");
+    assert_row(all, "port", "8001", "default");
+    assert_row(all, "kafka", "127.0.0.1:9092", "default");
+    assert_row(all, "kafka-config", properties, "--kafka-config");
+    assert_row(all, "registry", "https://…@registry/path", "RETURNS_REGISTRY");
+    assert_row(all, "registry-password", "set", "--registry-password-file");
+    assert_row(all, "sasl.password", "set", "-X");
+    assert_row(all, "sasl.oauthbearer.config", "set", "-X");
+    assert_row(all, "ssl.key.pem", "set", properties);
+    assert_row(all, "client.rack", "r1", properties);
+    char *text = json_dumps(all, 0);
+    assert_null(strstr(text, "geheim"));
+    free(text);
+    json_decref(all);
+    settings_free(&s);
+    unlink(path);
+    unlink(properties);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_stand),
@@ -175,6 +230,7 @@ int main(void) {
         cmocka_unit_test(a_secret_comes_from_its_file),
         cmocka_unit_test(wrong_settings_are_quoted),
         cmocka_unit_test(the_namespace_is_put_before),
+        cmocka_unit_test(what_is_in_force_is_told_without_secrets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

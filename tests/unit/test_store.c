@@ -33,9 +33,10 @@ static verdict open_store(struct fixture *f, struct failure *why) {
         {"chassis", 1, chassis_tables("tables.sql")},
         {"chassis", 2, chassis_tables("tables.2.sql")},
         {"chassis", 3, chassis_tables("tables.3.sql")},
+        {"chassis", 4, chassis_tables("tables.4.sql")},
         {"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"},
     };
-    return store_open(&f->store, f->path, migrations, 4, why);
+    return store_open(&f->store, f->path, migrations, 5, why);
 }
 
 static int setup(void **state) {
@@ -153,7 +154,7 @@ static void a_failed_migration_leaves_nothing(void **state) {
     struct failure why;
     store_close(&f->store);
     const struct migration migrations[] = {
-        {"chassis", 3, ""}, {"team", 1, ""}, {"team", 2, "CREATE TABLE half (a TEXT); CREATE TABLE thing (a TEXT)"}};
+        {"chassis", 4, ""}, {"team", 1, ""}, {"team", 2, "CREATE TABLE half (a TEXT); CREATE TABLE thing (a TEXT)"}};
     assert_int_equal(store_open(&f->store, f->path, migrations, 3, &why), FATAL);
     assert_non_null(strstr(why.text, "migration 2 of the team's tables"));
     assert_int_equal(outside(f, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'half'"), 0);

@@ -1,0 +1,2 @@
+-- For the latest refunds.
+CREATE INDEX refund_refunded ON refund (refunded_at);
