@@ -5,6 +5,7 @@
 #include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/peers.h"
 #include "chassis/registry.h"
 #include "chassis/relay.h"
 #include "chassis/status.h"
@@ -118,8 +119,10 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
     if (v == OK) v = start_registry(rt, why);
     if (v == OK) v = start_relay(rt, why);
+    if (v == OK) v = peers_open(&rt->peers, rt, why);
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK) v = peers_start(rt->peers, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -131,8 +134,10 @@ service_start(struct runtime *rt, const struct service *service, const struct se
 void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     http_stop(&rt->http);
+    peers_stop(rt->peers);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
+    peers_close(&rt->peers);
     relay_stop(&rt->relay);
     registry_stop(&rt->registry);
     outbox_close(&rt->outbox);

@@ -4,23 +4,12 @@
 #include "chassis/health.h"
 #include "chassis/log_accept.h"
 #include "chassis/page.h"
+#include "chassis/peers.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum { VIEW_ROWS = 50 };
-
-static const char *duration_text(int64_t ms, char out[32]) {
-    if (ms < 10000)
-        snprintf(out, 32, "%.1f s", (double)ms / 1000);
-    else if (ms < 120000)
-        snprintf(out, 32, "%lld s", (long long)ms / 1000);
-    else if (ms < 7200000)
-        snprintf(out, 32, "%lld min", (long long)ms / 60000);
-    else
-        snprintf(out, 32, "%lld h", (long long)ms / 3600000);
-    return out;
-}
 
 /* --- /api/status */
 
@@ -101,7 +90,7 @@ static void status_decorate_partitions(json_t *data) {
 static void status_decorate_page(json_t *data) {
     json_t *cards = json_array(), *view, *n;
     const char *outcome;
-    char age[32];
+    char age[DURATION_TEXT];
     int64_t oldest = json_integer_value(json_object_get(data, "oldest_unhandled_ms"));
     size_t i;
     status_decorate_components(data);
@@ -120,24 +109,29 @@ static void status_decorate_page(json_t *data) {
     page_add_tone(data, "state");
 }
 
-static void status_get(struct exchange *x) {
-    struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+json_t *status_json(struct runtime *rt, struct connection *reader) {
     char started[TIME_TEXT];
     int64_t oldest = 0;
     json_t *health = health_json(rt->health), *partitions = page_partitions(rt, &oldest);
     (void)store_run(reader, "BEGIN"); /* all numbers from one moment */
-    x->data = json_pack(
+    json_t *status = json_pack(
         "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->settings->service, "title", rt->service->title,
         "duty", rt->service->duty, "started_at", time_text(rt->started_at, started), "partitions", partitions,
         "outcomes", outcomes_json(reader), "outbox", outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest,
         "views", views_json(reader, rt->service->views));
     json_object_set_new(
-        x->data, "dead_letters",
+        status, "dead_letters",
         json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
     (void)store_run(reader, "COMMIT");
-    json_object_update(x->data, health);
+    json_object_update(status, health);
     json_decref(health);
+    return status;
+}
+
+static void status_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    struct connection *reader = store_reader(rt->store);
+    x->data = status_json(rt, reader);
     if (page_reader_ok(x, reader) && !x->api) status_decorate_page(x->data);
 }
 
@@ -155,6 +149,7 @@ const struct resource status_resources[] = {
     {.path = "/audit/verify", .page = "verify.html", .get = audit_verify_get},
     {.api_path = "/api/audit.jsonl", .get = audit_jsonl_get},
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
+    {.api_path = "/api/peers", .get = peers_get},
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
     {.path = "/readyz", .api_path = "", .get = probe_readyz_get},
     {.path = "/metrics", .api_path = "", .get = probe_metrics_get},
