@@ -15,7 +15,7 @@ enum {
     ANSWER_MAX = 1 << 20,
     ANSWER_MS = 700,
     LOOKED_AT_MS = 500,
-    IDLE_MS = 5000,
+    IDLE_MS = 1500,   /* so that also who comes first sees what is hardly older */
     LOOK_MS = 10000,  /* so long after a page somebody counts as looking */
     SILENT_MS = 1200, /* one answer that is late is no silence yet */
     RATE_MS = 4000,   /* rates are measured over so much */

@@ -51,6 +51,7 @@ static json_t *services_read(struct runtime *rt, struct connection *reader) {
 static json_t *number_text(const json_t *number) {
     if (!json_is_number(number)) return json_string("–");
     double value = json_number_value(number);
+    if (json_is_integer(number)) return json_sprintf("%lld", (long long)json_integer_value(number));
     return value > 0 && value < 10 ? json_sprintf("%.1f", value) : json_sprintf("%.0f", value);
 }
 
@@ -104,8 +105,8 @@ static void place_add(json_t *one, size_t row) {
     flow_add(one, "flow", json_object_get(one, "handled_per_second"), cut);
     json_object_update_new(
         one, json_pack(
-                 "{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "y", middle, "y_box", middle - 29, "y_title", middle - 7,
-                 "y_state", middle - 7, "y_facts", middle + 15, "y_backlog", middle - 8, "backlog_x",
+                 "{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "y", middle, "y_box", middle - 29, "y_title", middle - 5,
+                 "y_state", middle - 5, "y_facts", middle + 18, "y_backlog", middle - 8, "backlog_x",
                  BACKLOG_RIGHT - width, "backlog_width", width));
     json_object_set_new(one, "y_label", json_integer(middle - 14));
     json_object_set_new(one, "y_rate", json_integer(middle + 22));

@@ -114,7 +114,9 @@ void timeline_view(json_t *timeline) {
         json_int_t width = lasted * BAR_WIDTH / all, right = end * BAR_WIDTH / all;
         if (width < BAR_LEAST) width = BAR_LEAST;
         json_int_t x = right - width < 0 ? 0 : right - width;
-        page_add_moment(step, "at", "moment");
+        json_object_set_new(step, "clock", json_stringn(text_of(step, "at") + 11, 12));
+        if (!strcmp(text_of(step, "step"), "handled"))
+            json_object_del(step, "event"); /* it comes with its publication */
         json_object_set_new(step, "words", json_string(words_of(step)));
         json_object_set_new(step, "x", json_integer(x));
         json_object_set_new(step, "width", json_integer(width));
