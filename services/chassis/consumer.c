@@ -4,6 +4,7 @@
 #include "chassis/health.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
+#include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/reaction.h"
 #include "chassis/relay.h"
@@ -154,6 +155,13 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
     }
 }
 
+static void source_hear(struct consumer *c, const rd_kafka_message_t *m) {
+    char url[SOURCE_URL];
+    struct raw raw = raw_of(m);
+    raw_source_url(&raw, url);
+    peers_hear(c->rt->peers, url);
+}
+
 /* True while more may be at hand. */
 static bool take_one(struct consumer *c, int timeout_ms) {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
@@ -162,6 +170,7 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     struct partition *p =
         m->err || c->assign_again ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
     if (m->err) take_error(c, m);
+    if (p && p->checking) source_hear(c, m); /* also where nothing new comes */
     /* Below `fetched`: a second copy of a fetch. Not kept for want of memory: fetched again. */
     if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m) && pace_keeps(c, p)) {
         pthread_mutex_lock(&c->lock);

@@ -51,6 +51,10 @@ static char *headers_text(rd_kafka_headers_t *headers) {
     return text;
 }
 
+char *event_headers(const struct event *e) {
+    return headers_text(e->raw->headers);
+}
+
 static rd_kafka_headers_t *headers_of(const char *text) {
     json_t *all = json_loads(text, JSON_ALLOW_NUL, NULL), *pair;
     rd_kafka_headers_t *headers = rd_kafka_headers_new(json_array_size(all) + 6);

@@ -116,6 +116,18 @@ bool time_parse(const char *text, int64_t *ms) {
     return true;
 }
 
+const char *duration_text(int64_t ms, char out[DURATION_TEXT]) {
+    if (ms < 10000)
+        snprintf(out, DURATION_TEXT, "%.1f s", (double)ms / 1000);
+    else if (ms < 120000)
+        snprintf(out, DURATION_TEXT, "%lld s", (long long)ms / 1000);
+    else if (ms < 7200000)
+        snprintf(out, DURATION_TEXT, "%lld min", (long long)ms / 60000);
+    else
+        snprintf(out, DURATION_TEXT, "%lld h", (long long)ms / 3600000);
+    return out;
+}
+
 void trace_make(char parent[TRACE_PARENT]) {
     unsigned char random[24];
     random_bytes(random, sizeof random);

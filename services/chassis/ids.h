@@ -11,7 +11,14 @@ struct uuid {
     unsigned char bytes[16];
 };
 
-enum { UUID_TEXT = 37, TIME_TEXT = 25, TRACE_PARENT = 56, TRACE_ID = 33, RETURN_ID = 16 }; /* sizes with the NUL */
+enum {
+    UUID_TEXT = 37,
+    TIME_TEXT = 25,
+    TRACE_PARENT = 56,
+    TRACE_ID = 33,
+    RETURN_ID = 16,
+    DURATION_TEXT = 32
+}; /* sizes with the NUL */
 
 /* Version 7; within one process each is greater than the one before, whatever the clock does. */
 struct uuid uuid_make(void);
@@ -24,6 +31,7 @@ int64_t clock_ms(void);                                    /* since 1970; may st
 int64_t steady_ms(void);                                   /* since some moment; never steps: for waits and deadlines */
 const char *time_text(int64_t ms, char out[TIME_TEXT]);    /* "2026-11-21T09:28:51.123Z"; returns out */
 MUST_CHECK bool time_parse(const char *text, int64_t *ms); /* what time_text writes; seconds' fraction optional */
+const char *duration_text(int64_t ms, char out[DURATION_TEXT]); /* for people: "3.2 s", "45 min"; returns out */
 
 void trace_make(char parent[TRACE_PARENT]);                     /* a new trace */
 void trace_child(const char *parent, char child[TRACE_PARENT]); /* new span, same trace unless parent is not valid */

@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/consumer.h"
+#include "chassis/peers.h"
 #include "chassis/status.h"
 
 #include <pthread.h>
@@ -26,6 +27,14 @@ void page_add_tone(json_t *object, const char *from) {
     const char *state = json_string_value(json_object_get(object, from));
     for (size_t i = 0; state && i < sizeof tones / sizeof *tones; i++)
         if (!strcmp(tones[i][0], state)) json_object_set_new(object, "tone", json_string(tones[i][1]));
+}
+
+/* Colour alone tells nothing to some. */
+void page_add_shape(json_t *object) {
+    static const char *const shapes[][2] = {{"ok", "●"}, {"wait", "▲"}, {"bad", "■"}};
+    const char *tone = json_string_value(json_object_get(object, "tone"));
+    for (size_t i = 0; tone && i < sizeof shapes / sizeof *shapes; i++)
+        if (!strcmp(shapes[i][0], tone)) json_object_set_new(object, "shape", json_string(shapes[i][1]));
 }
 
 /* False: the database could not be read, and that was answered. */
@@ -83,12 +92,30 @@ static void nav_add(json_t *nav, const struct resource *table, const char *curre
                 json_pack("{s:s, s:s, s:b}", "path", r->path, "label", r->nav, "current", !strcmp(r->path, current)));
 }
 
+/* What the head of each page shows of all services. */
+static void services_add(struct runtime *rt, json_t *data) {
+    json_t *known = peers_json(rt->peers), *one, *list = json_object_get(known, "peers");
+    size_t i;
+    peers_look(rt->peers);
+    json_array_foreach(list, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        page_add_shape(one);
+        json_object_set_new(one, "current", json_boolean(!strcmp(name, rt->settings->service)));
+    }
+    json_object_set_new(data, "has_services", json_boolean(json_array_size(list)));
+    json_object_set(data, "services", list);
+    page_add_moment(known, "stale", "stale_text");
+    json_object_set(data, "services_stale", json_object_get(known, "stale_text"));
+    json_decref(known);
+}
+
 void status_decorate(struct exchange *x, json_t *data) {
     struct runtime *rt = x->context;
     json_t *nav = json_array();
     nav_add(nav, rt->service->resources, x->path);
     nav_add(nav, status_resources, x->path);
     json_object_set_new(data, "nav", nav);
+    services_add(rt, data);
     json_object_set_new(data, "style", json_string(style()));
     json_object_set_new(
         data, "service",

@@ -7,6 +7,7 @@
 void page_add_moment(
     json_t *object, const char *from, const char *name);            /* "2026-11-21 09:28:51" of an RFC 3339 member */
 void page_add_tone(json_t *object, const char *from);               /* "tone": ok, wait or bad, by a state or outcome */
+void page_add_shape(json_t *object);                                /* "shape": a character for its "tone" */
 bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read; answered with 503 */
 /* A whole number from 1 to max in the query; otherwise: it is not there. What is none becomes a field of the problem.
  */

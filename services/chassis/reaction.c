@@ -4,6 +4,7 @@
 #include "chassis/dead_letter.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
+#include "chassis/peers.h"
 #include "chassis/registry.h"
 #include "chassis/utf8.h"
 
@@ -29,11 +30,12 @@ struct raw raw_of(const rd_kafka_message_t *m) {
         .topic = rd_kafka_topic_name(m->rkt),
         .partition = m->partition,
         .offset = m->offset,
+        .at = rd_kafka_message_timestamp(m, NULL),
         .key = m->key,
         .key_n = m->key_len,
         .value = m->payload,
-        .value_n = m->len,
-        .at = rd_kafka_message_timestamp(m, NULL)};
+        .value_n = m->len};
+    if (raw.at < 0) raw.at = 0;
     if (rd_kafka_message_headers(m, &raw.headers)) raw.headers = NULL;
     return raw;
 }
@@ -44,6 +46,10 @@ static void read_place(const struct runtime *rt, struct record *r) {
     r->event.topic = topic;
     r->event.partition = raw->partition;
     r->event.offset = raw->offset;
+    r->event.recorded_at = raw->at;
+    r->event.bytes = raw->value;
+    r->event.bytes_n = raw->value_n;
+    r->event.raw = raw;
     if (*namespace) topic += strlen(namespace) + 1;
     snprintf(r->source, sizeof r->source, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
     r->event.source = r->source;
@@ -56,23 +62,27 @@ static void read_place(const struct runtime *rt, struct record *r) {
 }
 
 /* The header's text, or "" when it is absent or does not fit. */
-static void read_header(const struct record *r, const char *name, char *out, size_t size) {
+static void read_header(const struct raw *raw, const char *name, char *out, size_t size) {
     const void *value = NULL;
     size_t n = 0;
-    if (r->raw.headers) rd_kafka_header_get_last(r->raw.headers, name, &value, &n);
+    if (raw->headers) rd_kafka_header_get_last(raw->headers, name, &value, &n);
     if (!value || n >= size || memchr(value, 0, n)) n = 0;
     if (n) memcpy(out, value, n);
     out[n] = '\0';
 }
 
+/* Pages link to it, so nothing but a web address will do. */
+void raw_source_url(const struct raw *raw, char out[SOURCE_URL]) {
+    read_header(raw, "ce_source", out, SOURCE_URL);
+    bool is_url = !strncmp(out, "http://", 7) || !strncmp(out, "https://", 8);
+    if (!is_url || !utf8_valid(out, strlen(out))) out[0] = '\0';
+}
+
 static void read_headers(struct record *r) {
-    read_header(r, "traceparent", r->trace, sizeof r->trace);
+    read_header(&r->raw, "traceparent", r->trace, sizeof r->trace);
     if (!trace_valid(r->trace)) trace_make(r->trace);
     r->event.trace_parent = r->trace;
-    /* Pages link to it, so nothing but a web address will do. */
-    read_header(r, "ce_source", r->source_url, sizeof r->source_url);
-    bool is_url = !strncmp(r->source_url, "http://", 7) || !strncmp(r->source_url, "https://", 8);
-    if (!is_url || !utf8_valid(r->source_url, strlen(r->source_url))) r->source_url[0] = '\0';
+    raw_source_url(&r->raw, r->source_url);
     r->event.source_url = r->source_url;
 }
 
@@ -253,6 +263,7 @@ static verdict apply(const struct runtime *rt, struct connection *c, struct reco
 
 void record_apply(const struct runtime *rt, struct connection *c, struct record *r) {
     struct failure why;
+    peers_hear(rt->peers, r->source_url);
     if (apply(rt, c, r, &why) == REJECT) quarantine(c, r, why.text);
 }
 

@@ -13,19 +13,23 @@ struct raw {
     const char *topic;
     int32_t partition;
     int64_t offset;
+    int64_t at;              /* Kafka's timestamp, ms; 0: not known */
     const void *key, *value; /* NULL: none */
     size_t key_n, value_n;
     rd_kafka_headers_t *headers; /* NULL: none */
-    int64_t at;                  /* ms, by Kafka; 0: not known */
 };
 struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message */
+
+/* Its ce_source; "" unless it is a web address. */
+enum { SOURCE_URL = 512 };
+void raw_source_url(const struct raw *raw, char out[SOURCE_URL]);
 
 struct record {
     struct raw raw;     /* the caller's */
     struct event event; /* filled as far as the record could be read */
     json_t *data;
     bool has_id;
-    char source[256], source_url[512], trace[TRACE_PARENT], key[256];
+    char source[256], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
     const char *redriven_by; /* who asked for its redrive; NULL: it came from the topic */

@@ -7,6 +7,7 @@
 #include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/registry.h"
 #include "chassis/relay.h"
@@ -128,9 +129,11 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = start_registry(rt, why);
     if (v == OK) v = start_relay(rt, why);
     if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
+    if (v == OK) v = peers_open(&rt->peers, rt, why);
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why);
+    if (v == OK) v = peers_start(rt->peers, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -144,9 +147,11 @@ void service_stop(struct runtime *rt) {
     drill_end(rt->drill);
     if (rt->http && rt->service->stop) rt->service->stop(rt);
     http_stop(&rt->http);
+    peers_stop(rt->peers);
     audit_check_stop(&rt->audit_check);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
+    peers_close(&rt->peers);
     pulse_free(&rt->pulse);
     relay_stop(&rt->relay);
     registry_stop(&rt->registry);

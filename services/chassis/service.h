@@ -33,8 +33,15 @@ struct event {
     const char *topic;
     int32_t partition;
     int64_t offset;
+    int64_t recorded_at; /* ms; when Kafka got it; 0: not known */
+    const void *bytes;   /* the record's value: schema id, then Avro */
+    size_t bytes_n;
+    const struct raw *raw;
     const json_t *data; /* all of it, by the writer's schema */
 };
+
+/* Its record's headers as JSON text: [["name","text" or {"hex":"…"} or null],…]; the caller's. NULL: no memory. */
+char *event_headers(const struct event *e);
 
 /* One event being handled. Everything done through it is committed together, or not at all. */
 struct reaction {
@@ -76,7 +83,11 @@ struct service {
     const struct view *views;       /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
     void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
+    /* SQL: name and URL of each service that is known, for peers.h; NULL: another service keeps that list. */
+    const char *peers;
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
+    /* In the transaction that keeps it: that group was seen to have come there. May be NULL. */
+    void (*subscriber_passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
 };
 
 /* A running service; what pages get as exchange.context. All of it may be used from any thread. */
@@ -93,6 +104,7 @@ struct runtime {
     struct drill *drill;             /* asks for none where drills are not allowed */
     struct audit_check *audit_check;
     struct pulse *pulse;
+    struct peers *peers;
     struct http *http;
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */

@@ -7,6 +7,7 @@
 #include "chassis/health.h"
 #include "chassis/log_accept.h"
 #include "chassis/page.h"
+#include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/versions.h"
 
@@ -14,20 +15,6 @@
 #include <string.h>
 
 enum { VIEW_ROWS = 50 };
-
-static const char *duration_text(int64_t ms, char out[32]) {
-    if (ms < 1000)
-        snprintf(out, 32, "%lld ms", (long long)ms);
-    else if (ms < 10000)
-        snprintf(out, 32, "%.1f s", (double)ms / 1000);
-    else if (ms < 120000)
-        snprintf(out, 32, "%lld s", (long long)ms / 1000);
-    else if (ms < 7200000)
-        snprintf(out, 32, "%lld min", (long long)ms / 60000);
-    else
-        snprintf(out, 32, "%lld h", (long long)ms / 3600000);
-    return out;
-}
 
 /* --- /api/status */
 
@@ -236,7 +223,7 @@ static void status_decorate_page(json_t *data) {
     json_t *cards = json_array(), *n;
     json_t *outbox = json_object_get(data, "outbox"), *chain = json_object_get(data, "audit");
     const char *outcome;
-    char age[32];
+    char age[DURATION_TEXT];
     int64_t oldest = json_integer_value(json_object_get(data, "oldest_unhandled_ms"));
     int64_t unsent = json_integer_value(json_object_get(outbox, "oldest_ms"));
     status_decorate_components(data);
@@ -256,29 +243,34 @@ static void status_decorate_page(json_t *data) {
     page_add_tone(data, "state");
 }
 
-static void status_get(struct exchange *x) {
-    struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+json_t *status_json(struct runtime *rt, struct connection *reader) {
     char started[TIME_TEXT];
     int64_t oldest = 0;
     json_t *health = health_json(rt->health), *partitions = page_partitions(rt, &oldest);
     (void)store_run(reader, "BEGIN"); /* all numbers from one moment */
-    x->data = json_pack(
+    json_t *status = json_pack(
         "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->settings->service, "title", rt->service->title,
         "duty", rt->service->duty, "started_at", time_text(rt->started_at, started), "partitions", partitions,
         "outcomes", outcomes_json(reader), "outbox", outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest,
         "views", views_json(reader, rt->service->views));
     json_object_set_new(
-        x->data, "dead_letters",
+        status, "dead_letters",
         json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
     (void)store_run(reader, "COMMIT");
-    json_object_set_new(x->data, "drill", drill_json(rt->drill));
+    json_object_set_new(status, "drill", drill_json(rt->drill));
     add_advice(json_object_get(health, "components"));
-    json_object_update_new(x->data, health);
-    json_object_update_new(x->data, pulse_json(rt->pulse, clock_ms()));
-    json_object_set_new(x->data, "audit", audit_check_json(rt->audit_check));
-    json_object_set_new(x->data, "settings", settings_json(rt->settings));
-    json_object_set_new(x->data, "versions", versions_json());
+    json_object_update_new(status, health);
+    json_object_update_new(status, pulse_json(rt->pulse, clock_ms()));
+    json_object_set_new(status, "audit", audit_check_json(rt->audit_check));
+    json_object_set_new(status, "settings", settings_json(rt->settings));
+    json_object_set_new(status, "versions", versions_json());
+    return status;
+}
+
+static void status_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    struct connection *reader = store_reader(rt->store);
+    x->data = status_json(rt, reader);
     if (!page_reader_ok(x, reader) || x->api) return;
     status_decorate_page(x->data);
     drill_decorate(x, x->data);
@@ -300,6 +292,7 @@ const struct resource status_resources[] = {
     {.api_path = "/api/audit.jsonl", .get = audit_jsonl_get},
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
     {.path = "/drill", .page = "drill_page.html", .get = drill_get, .post = drill_post},
+    {.api_path = "/api/peers", .get = peers_get},
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
     {.path = "/readyz", .api_path = "", .get = probe_readyz_get},
     {.path = "/metrics", .api_path = "", .get = probe_metrics_get},

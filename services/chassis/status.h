@@ -2,9 +2,12 @@
  * /metrics, /style.css. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/service.h"
 
 extern const struct resource status_resources[];
 
-/* Adds what every page shows to its data: "service", "nav", "style". */
+/* What /api/status answers, from one moment; the caller's. A failure of the database is the reader's state. */
+MUST_CHECK json_t *status_json(struct runtime *rt, struct connection *reader);
+
+/* Adds what every page shows to its data: "service", "services", "nav", "style". */
 void status_decorate(struct exchange *x, json_t *data);

@@ -98,7 +98,16 @@ static json_t *teams_ask(struct subscribers *s) {
     return NULL;
 }
 
-static void teams_store(struct subscribers *s, json_t *teams) {
+static void
+team_passed(struct subscribers *s, struct connection *c, const char *team, json_t *offsets, json_t *before) {
+    const char *partition;
+    json_t *offset;
+    json_object_foreach(offsets, partition, offset) if (!json_equal(offset, json_object_get(before, partition)))
+        s->rt->service->subscriber_passed(c, team, atoll(partition), json_integer_value(offset));
+}
+
+/* known: what was stored last; NULL: nothing yet. */
+static void teams_store(struct subscribers *s, json_t *teams, json_t *known) {
     const char *team, *partition;
     json_t *offsets, *offset;
     struct failure why;
@@ -107,6 +116,8 @@ static void teams_store(struct subscribers *s, json_t *teams) {
     json_object_foreach(teams, team, offsets) json_object_foreach(offsets, partition, offset)(void) store_run(
         c, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES (?, ?, ?)", value_text(team),
         value_int(atoll(partition)), value_int(json_integer_value(offset)));
+    if (s->rt->service->subscriber_passed)
+        json_object_foreach(teams, team, offsets) team_passed(s, c, team, offsets, json_object_get(known, team));
     if (store_commit(c, &why) != OK)
         log_line(LOG_WARNING, "could not keep the subscribers' offsets", "reason", why.text, NULL);
 }
@@ -133,7 +144,7 @@ static void *subscribers_run(void *subscribers) {
             json_decref(teams);
             continue;
         }
-        teams_store(s, teams);
+        teams_store(s, teams, known);
         json_decref(known);
         known = teams;
     } while (subscribers_sleep(s));

@@ -1,6 +1,7 @@
 #include "request.h"
 
 #include "chassis/codec.h"
+#include "chassis/ids.h"
 #include "chassis/utf8.h"
 
 #include <stdio.h>
@@ -212,7 +213,7 @@ json_t *request_read(const json_t *body, struct request *out) {
     const json_t *cost = json_object_get(body, "cost");
     bool cost_wrong = cost && !json_is_object(cost);
     struct failure why;
-    *out = (struct request){0};
+    *out = (struct request){.read_at = clock_ms()};
     for (const struct request_field *f = request_fields; f->name; f++) {
         if (cost_wrong && strchr(f->name, '.')) {
             char detail[100];

@@ -13,6 +13,7 @@
 struct request { /* text points into the body that it was read from */
     const char *order_id, *model, *shipment_id, *serial_number, *location, *customer_id, *reason;
     const char *cost_amount, *cost_currency;
+    int64_t read_at;    /* ms */
     int64_t cost_minor; /* hundredths, whatever the currency */
 };
 

@@ -18,26 +18,44 @@ static const struct field request_event_fields[] = {
     FIELD_TEXT(struct request_event, location),    FIELD_MONEY(struct request_event, cost),
 };
 
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), end_n = strlen(end);
+    return n >= end_n && !strcmp(text + n - end_n, end);
+}
+
+static struct value moment_value(int64_t ms) {
+    return ms > 0 ? value_int(ms) : value_text(NULL);
+}
+
 static verdict note(struct reaction *r, const void *fields, struct failure *why) {
     (void)fields;
     const struct event *e = r->event;
     const char *dot = strrchr(e->type, '.');
-    char trace[TRACE_ID], *data = json_dumps(e->data, JSON_COMPACT);
-    if (!data) return fail(why, RETRY, "out of memory");
+    char trace[TRACE_ID], *data = json_dumps(e->data, JSON_COMPACT), *headers = event_headers(e);
+    if (!data || !headers) {
+        free(data), free(headers);
+        return fail(why, RETRY, "out of memory");
+    }
     (void)store_run(
         r->store,
-        "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data, "
+        "recorded_at, headers, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         value_text(e->return_id), value_blob(e->id.bytes, sizeof e->id.bytes), value_text(e->source),
         value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
-        value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)), value_text(data));
-    free(data);
+        value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)), value_text(data),
+        moment_value(e->recorded_at), value_text(headers), value_blob(e->bytes, e->bytes_n));
+    free(data), free(headers);
     if (*e->source_url)
         (void)store_run(
             r->store,
-            "INSERT INTO team (team, url) VALUES (?, ?) ON CONFLICT (team) DO UPDATE SET url = excluded.url "
-            "WHERE team.url <> excluded.url",
-            value_text(e->source), value_text(e->source_url));
+            "INSERT INTO team (team, url, last_type, last_return, last_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (team) "
+            "DO UPDATE SET url = excluded.url, last_type = excluded.last_type, last_return = excluded.last_return, "
+            "last_at = excluded.last_at",
+            value_text(e->source), value_text(e->source_url), value_text(dot ? dot + 1 : e->type),
+            value_text(e->return_id), value_int(e->occurred_at));
+    if (ends_with(e->type, "Declined"))
+        (void)store_run(
+            r->store, "INSERT INTO attention (return_id) VALUES (?) ON CONFLICT DO NOTHING", value_text(e->return_id));
     reaction_audit(r, "handled", "note", "%s: %s", e->source, dot ? dot + 1 : e->type);
     return OK;
 }
@@ -51,12 +69,14 @@ static verdict note_request(struct reaction *r, const void *fields, struct failu
     (void)store_run(
         r->store,
         "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
-        "cost_minor, cost_currency, partition, record_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (return_id) DO UPDATE SET partition = excluded.partition, record_offset = excluded.record_offset "
+        "cost_minor, cost_currency, partition, record_offset, published_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (return_id) DO UPDATE SET partition = excluded.partition, record_offset = excluded.record_offset, "
+        "published_at = excluded.published_at "
         "WHERE return_request.record_offset IS NULL",
         value_text(e->return_id), value_int(e->version), value_int(e->occurred_at), value_text(q->order_id),
         value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location),
-        value_int(q->cost.minor), value_text(q->cost.currency), value_int(e->partition), value_int(e->offset));
+        value_int(q->cost.minor), value_text(q->cost.currency), value_int(e->partition), value_int(e->offset),
+        moment_value(e->recorded_at));
     json_decref(returns_claim(r->store, q->serial_number, e->return_id));
     return note(r, NULL, why);
 }
@@ -89,10 +109,18 @@ void returns_add(struct connection *c, const char *return_id, const struct reque
     (void)store_run(
         c,
         "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
-        "cost_minor, cost_currency, customer_id, reason) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "cost_minor, cost_currency, customer_id, reason, submitted_at) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         value_text(return_id), value_int(clock_ms()), value_text(q->order_id), value_text(q->model),
         value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location), value_int(q->cost_minor),
-        value_text(q->cost_currency), value_text(q->customer_id), value_text(q->reason));
+        value_text(q->cost_currency), value_text(q->customer_id), value_text(q->reason), value_int(q->read_at));
+}
+
+/* Of one that publishes, its events tell more. */
+void returns_passed(struct connection *c, const char *team, int64_t partition, int64_t next_offset) {
+    if (store_int(c, 0, "SELECT COUNT(*) FROM team WHERE team = ?", value_text(team))) return;
+    (void)store_run(
+        c, "INSERT INTO passed (team, partition, next_offset, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        value_text(team), value_int(partition), value_int(next_offset), value_int(clock_ms()));
 }
 
 void returns_remember(struct connection *c, const char *token, const char *return_id) {
@@ -118,11 +146,6 @@ json_t *returns_sent(struct connection *c, const char *token, const struct reque
 }
 
 /* --- Queries */
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), end_n = strlen(end);
-    return n >= end_n && !strcmp(text + n - end_n, end);
-}
 
 static json_t *moment_json(int64_t ms) {
     char text[TIME_TEXT];
@@ -167,10 +190,14 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
 
 #define RETURN_COLUMNS                                                                                                     \
     "return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, cost_minor, cost_currency, " \
-    "customer_id, reason, partition, record_offset"
+    "customer_id, reason, partition, record_offset, submitted_at, published_at"
 
 static json_t *text_or_null(const struct rows *r, int column) {
     return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
+}
+
+static json_t *moment_or_null(const struct rows *r, int column) {
+    return rows_null(r, column) ? json_null() : moment_json(rows_int(r, column));
 }
 
 static json_t *request_json(const struct rows *r) {
@@ -193,9 +220,24 @@ static json_t *return_json(struct connection *reader, const struct rows *r) {
     }
     json_decref(teams);
     return json_pack(
-        "{s:s, s:I, s:s, s:b, s:o, s:b, s:o, s:o}", "return_id", id, "version", (json_int_t)rows_int(r, 1), "status",
-        handled ? "handled" : "requested", "attention", attention, "requested_at", moment_json(rows_int(r, 2)),
-        "published", published, "request", request_json(r), "teams", list);
+        "{s:s, s:I, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o}", "return_id", id, "version", (json_int_t)rows_int(r, 1),
+        "status", handled ? "handled" : "requested", "attention", attention, "requested_at",
+        moment_json(rows_int(r, 2)), "published", published, "request", request_json(r), "teams", list, "submitted_at",
+        moment_or_null(r, 14), "published_at", moment_or_null(r, 15));
+}
+
+/* When a subscriber whose events do not tell was seen to have passed the record. */
+static void seen_add(struct connection *reader, json_t *teams, int64_t partition, int64_t offset) {
+    json_t *team;
+    size_t i;
+    json_array_foreach(teams, i, team) {
+        if (json_is_string(json_object_get(team, "at")) || !json_is_true(json_object_get(team, "handled"))) continue;
+        int64_t at = store_int(
+            reader, 0,
+            "SELECT COALESCE(MIN(seen_at), 0) FROM passed WHERE team = ? AND partition = ? AND next_offset > ?",
+            value_text(json_string_value(json_object_get(team, "team"))), value_int(partition), value_int(offset));
+        if (at) json_object_set_new(team, "seen_at", moment_json(at));
+    }
 }
 
 json_t *returns_one(struct connection *reader, const char *return_id) {
@@ -204,7 +246,7 @@ json_t *returns_one(struct connection *reader, const char *return_id) {
     for (struct rows r = store_rows(
              reader, "SELECT " RETURN_COLUMNS " FROM return_request WHERE return_id = ?", value_text(return_id));
          rows_next(&r);)
-        found = return_json(reader, &r);
+        seen_add(reader, json_object_get(found = return_json(reader, &r), "teams"), rows_int(&r, 12), rows_int(&r, 13));
     (void)store_run(reader, "COMMIT");
     return found;
 }
@@ -232,22 +274,43 @@ json_t *returns_page(struct connection *reader, const char *before, int limit) {
     return json_pack("{s:o, s:o}", "returns", list, "next", next);
 }
 
+/* Adds what is known of the record; an event that was read before that was kept has none. */
+static void record_add(json_t *event, const struct rows *r) {
+    size_t n;
+    const unsigned char *bytes = rows_blob(r, 11, &n);
+    struct buffer hex = BUFFER(2 * EVENT_BYTES_MAX + 2 * FRAME_SIZE + 1);
+    buffer_hex(&hex, bytes, n);
+    json_t *schema = json_null(), *headers = json_loads(rows_text(r, 10), JSON_ALLOW_NUL, NULL);
+    if (n >= FRAME_SIZE) schema = json_integer((json_int_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]);
+    json_object_set_new(event, "recorded_at", moment_or_null(r, 9));
+    json_object_set_new(event, "schema_id", schema);
+    json_object_set_new(event, "headers", headers ? headers : json_array());
+    json_object_set_new(event, "record", n && hex.data ? json_string(hex.data) : json_null());
+    buffer_free(&hex);
+}
+
 json_t *returns_history(struct connection *reader, const char *return_id) {
     json_t *list = json_array();
     for (struct rows r = store_rows(
              reader,
-             "SELECT type, team, version, at, topic, partition, record_offset, trace_id, data FROM history "
-             "WHERE return_id = ? ORDER BY version, at, event_id",
+             "SELECT type, team, version, at, topic, partition, record_offset, trace_id, data, "
+             "recorded_at, headers, record FROM history WHERE return_id = ? ORDER BY version, at, event_id",
              value_text(return_id));
-         rows_next(&r);)
-        json_array_append_new(
-            list,
-            json_pack(
-                "{s:s, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:o}", "type", rows_text(&r, 0), "team", rows_text(&r, 1),
-                "version", (json_int_t)rows_int(&r, 2), "at", moment_json(rows_int(&r, 3)), "topic", rows_text(&r, 4),
-                "partition", (json_int_t)rows_int(&r, 5), "offset", (json_int_t)rows_int(&r, 6), "trace_id",
-                rows_text(&r, 7), "data", json_loads(rows_text(&r, 8), JSON_ALLOW_NUL, NULL)));
+         rows_next(&r);) {
+        json_t *event = json_pack(
+            "{s:s, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:o}", "type", rows_text(&r, 0), "team", rows_text(&r, 1),
+            "version", (json_int_t)rows_int(&r, 2), "at", moment_json(rows_int(&r, 3)), "topic", rows_text(&r, 4),
+            "partition", (json_int_t)rows_int(&r, 5), "offset", (json_int_t)rows_int(&r, 6), "trace_id",
+            rows_text(&r, 7), "data", json_loads(rows_text(&r, 8), JSON_ALLOW_NUL, NULL));
+        record_add(event, &r);
+        json_array_append_new(list, event);
+    }
     return list;
+}
+
+json_t *returns_subscribers(struct connection *reader) {
+    return store_json(
+        reader, "SELECT DISTINCT team FROM subscriber_offset WHERE team <> ? ORDER BY team", value_text(self));
 }
 
 json_t *returns_urls(struct connection *reader) {
@@ -257,20 +320,52 @@ json_t *returns_urls(struct connection *reader) {
     return urls;
 }
 
-json_t *returns_subscribers(struct connection *reader, const char *topic) {
-    json_t *list = store_json(
-        reader,
-        "SELECT s.team, SUM(s.next_offset) AS handled, MAX(t.url) AS url FROM subscriber_offset s "
-        "LEFT JOIN team t ON t.team = s.team WHERE s.team <> ? GROUP BY s.team ORDER BY s.team",
-        value_text(self));
-    json_int_t of = store_int(
-        reader, 0, "SELECT COALESCE(SUM(next_offset), 0) FROM consumer_offset WHERE topic = ?", value_text(topic));
-    json_t *team;
-    size_t i;
-    json_array_foreach(list, i, team) { /* a team may be ahead of this service */
-        json_int_t handled = json_integer_value(json_object_get(team, "handled"));
-        if (handled > of) of = handled;
+/* Each partition of the topic, and from where on some subscriber has not passed it; everywhere from 0 on while there is
+ * no subscriber. */
+#define NOT_PASSED                                                                                                     \
+    "SELECT o.partition, (SELECT CASE WHEN COUNT(*) < (SELECT COUNT(DISTINCT team) FROM subscriber_offset "            \
+    "WHERE team <> ?) THEN 0 ELSE COALESCE(MIN(s.next_offset), 0) END FROM subscriber_offset s "                       \
+    "WHERE s.partition = o.partition AND s.team <> ?) FROM consumer_offset o WHERE o.topic = ?"
+
+json_t *returns_totals(struct connection *reader, const char *topic) {
+    (void)store_run(reader, "BEGIN");
+    int64_t accepted = store_int(reader, 0, "SELECT COUNT(*) FROM return_request");
+    int64_t unpublished = store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE partition IS NULL");
+    int64_t waiting = unpublished, attention = store_int(reader, 0, "SELECT COUNT(*) FROM attention");
+    for (struct rows r = store_rows(reader, NOT_PASSED, value_text(self), value_text(self), value_text(topic));
+         rows_next(&r);)
+        waiting += store_int(
+            reader, 0, "SELECT COUNT(*) FROM return_request WHERE partition = ? AND record_offset >= ?",
+            value_int(rows_int(&r, 0)), value_int(rows_int(&r, 1)));
+    (void)store_run(reader, "COMMIT");
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I}", "accepted", (json_int_t)accepted, "published",
+        (json_int_t)(accepted - unpublished), "handled_by_all", (json_int_t)(accepted - waiting), "waiting",
+        (json_int_t)waiting, "attention", (json_int_t)attention);
+}
+
+json_t *returns_last_event(struct connection *reader, const char *team) {
+    json_t *last = NULL;
+    for (struct rows r = store_rows(
+             reader, "SELECT last_type, last_return, last_at FROM team WHERE team = ? AND last_at IS NOT NULL",
+             value_text(team));
+         rows_next(&r);)
+        last = json_pack(
+            "{s:s, s:s, s:o}", "event", rows_text(&r, 0), "return_id", rows_text(&r, 1), "at",
+            moment_json(rows_int(&r, 2)));
+    return last ? last : json_null();
+}
+
+int64_t returns_oldest_waiting(struct connection *reader, const char *team) {
+    int64_t oldest = 0;
+    for (struct rows r = store_rows(
+             reader, "SELECT partition, next_offset FROM subscriber_offset WHERE team = ?", value_text(team));
+         rows_next(&r);) {
+        int64_t at = store_int(
+            reader, 0,
+            "SELECT published_at FROM return_request WHERE partition = ? AND record_offset >= ? ORDER BY record_offset LIMIT 1",
+            value_int(rows_int(&r, 0)), value_int(rows_int(&r, 1)));
+        if (at && (!oldest || at < oldest)) oldest = at;
     }
-    json_array_foreach(list, i, team) json_object_set_new(team, "of", json_integer(of));
-    return list;
+    return oldest;
 }

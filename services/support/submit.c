@@ -193,11 +193,9 @@ static void answer_sent(struct exchange *x, struct submission *s) {
 static void review(struct exchange *x, struct submission *s) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->store);
-    char topic[400];
     bool sent = sent_before(s, reader), same = sent && json_is_true(json_object_get(s->sent, "same"));
     s->holder = same ? NULL : returns_holder(reader, s->request.serial_number);
-    settings_scoped(rt->settings, "support.events", topic, sizeof topic);
-    json_t *subscribers = returns_subscribers(reader, topic);
+    json_t *subscribers = returns_subscribers(reader);
     if (store_state(reader) != OK) {
         struct failure why;
         answer_not_stored(x, s, fail(&why, RETRY, "%s", store_error(reader)), &why);

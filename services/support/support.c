@@ -1,16 +1,19 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
+#include "board.h"
 #include "examples.h"
 #include "returns.h"
 #include "simulate.h"
 #include "submit.h"
+#include "timeline.h"
 #include "view.h"
 
 #include "chassis/page.h"
+#include "chassis/peers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { LATEST = 10, LIMIT = 50, LIMIT_MAX = 1000 };
+enum { LIMIT = 50, LIMIT_MAX = 1000 };
 
 static void form_get(struct exchange *x) {
     const char *example = exchange_query(x, "example");
@@ -50,21 +53,32 @@ static void returns_get(struct exchange *x) {
     }
 }
 
+static void return_view(struct runtime *rt, struct connection *reader, const char *id, json_t *one, json_t *history) {
+    json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
+    view_return(one, urls);
+    view_next(one, json_object_get(peers, "peers"));
+    view_history(history, rt->settings, id, urls);
+    timeline_view(json_object_get(one, "timeline"));
+    json_object_set(one, "history", history);
+    json_object_set_new(one, "heading", json_sprintf("Return %s", id));
+    json_decref(peers);
+    json_decref(urls);
+}
+
 static void return_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct runtime *rt = x->context;
+    struct connection *reader = store_reader(rt->store);
     const char *id = exchange_parameter(x, "id");
+    json_t *history = returns_history(reader, id);
     x->data = returns_one(reader, id);
-    if (!page_reader_ok(x, reader)) return;
-    if (!x->data) {
-        exchange_problem(x, 404, "There is no return \"%.60s\".", id);
-    } else if (!x->api) {
-        json_t *history = returns_history(reader, id), *urls = returns_urls(reader);
-        view_return(x->data, urls);
-        json_decref(urls);
-        view_history(history);
-        json_object_set_new(x->data, "history", history);
-        json_object_set_new(x->data, "heading", json_sprintf("Return %s", id));
+    if (x->data) json_object_set_new(x->data, "timeline", timeline_read(x->data, history));
+    if (page_reader_ok(x, reader)) {
+        if (!x->data)
+            exchange_problem(x, 404, "There is no return \"%.60s\".", id);
+        else if (!x->api)
+            return_view(rt, reader, id, x->data, history);
     }
+    json_decref(history);
 }
 
 /* A team's event may be here before the return itself is. */
@@ -81,23 +95,8 @@ static void events_get(struct exchange *x) {
     json_decref(known);
 }
 
-static void board_get(struct exchange *x) {
-    struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
-    char topic[400];
-    settings_scoped(rt->settings, "support.events", topic, sizeof topic);
-    x->data = returns_page(reader, NULL, LATEST);
-    json_t *subscribers = returns_subscribers(reader, topic);
-    view_subscribers(subscribers);
-    view_returns(x->data, LATEST);
-    json_object_set_new(x->data, "subscribers", subscribers);
-    json_object_set_new(x->data, "heading", json_string("Who reacts to a return"));
-    json_object_set_new(x->data, "simulate", simulate_view(x));
-    (void)page_reader_ok(x, reader);
-}
-
 static const struct resource resources[] = {
-    {.path = "/", .api_path = "", .page = "board.html", .get = board_get, .nav = "Board"},
+    {.path = "/", .api_path = "/api/board", .page = "board.html", .get = board_get, .nav = "Board"},
     {.path = "/returns/new", .api_path = "", .page = "form.html", .get = form_get, .nav = "Submit a return"},
     {.path = "/returns", .page = "returns.html", .get = returns_get, .post = submit_post, .nav = "Returns"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
@@ -111,6 +110,8 @@ const struct service service = {
     .subscribes = "*",
     .handlers = returns_handlers,
     .resources = resources,
+    .peers = "SELECT team, url FROM team",
     .watch_subscribers = true,
     .stop = simulate_stop,
+    .subscriber_passed = returns_passed,
 };

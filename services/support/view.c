@@ -30,6 +30,10 @@ static json_t *url_of(const char *site, const char *before, const char *return_i
     return text;
 }
 
+json_t *view_url(const char *path, const char *return_id) {
+    return url_of("", path, return_id);
+}
+
 void view_return(json_t *one, const json_t *urls) {
     json_t *team, *teams = json_object_get(one, "teams");
     const char *id = text_of(one, "return_id");
@@ -60,26 +64,111 @@ void view_returns(json_t *page, int limit) {
         json_object_set_new(page, "older", url_of("", before, text_of(page, "next")));
 }
 
-void view_history(json_t *list) {
+/* --- A return's events */
+
+static void kcat_add(json_t *event, const char *brokers) {
+    json_object_set_new(
+        event, "kcat",
+        json_sprintf(
+            "kcat -C -q -e -c 1 -D '' -b %s -t %s -p %lld -o %lld | od -An -v -tx1", brokers, text_of(event, "topic"),
+            (long long)json_integer_value(json_object_get(event, "partition")),
+            (long long)json_integer_value(json_object_get(event, "offset"))));
+}
+
+/* What is no text is shown as hex, and what has no value as nothing. */
+static void headers_add(json_t *event) {
+    json_t *lines = json_array(), *pair;
+    size_t i;
+    json_array_foreach(json_object_get(event, "headers"), i, pair) {
+        const json_t *name = json_array_get(pair, 0), *value = json_array_get(pair, 1);
+        const char *key = json_is_string(name) ? json_string_value(name) : text_of(name, "hex");
+        const char *text = json_is_string(value) ? json_string_value(value) : text_of(value, "hex");
+        json_array_append_new(lines, json_pack("{s:s, s:s}", "name", key, "value", text ? text : ""));
+    }
+    json_object_set_new(event, "header_lines", lines);
+}
+
+/* "00 00 00 00 07 …", as od and kcat's readers have it. */
+static void record_add(json_t *event) {
+    const char *hex = text_of(event, "record");
+    struct buffer spaced = BUFFER(4 << 20);
+    for (const char *p = hex; p[0] && p[1]; p += 2) buffer_format(&spaced, "%s%.2s", p > hex ? " " : "", p);
+    json_object_set_new(event, "record_bytes", json_integer((json_int_t)strlen(hex) / 2));
+    json_object_set_new(event, "record", spaced.data ? json_string(spaced.data) : json_null());
+    buffer_free(&spaced);
+}
+
+/* A registry whose address holds a password is not linked to. */
+static void schema_add(json_t *event, const char *registry) {
+    if (!strchr(registry, '@') && json_is_integer(json_object_get(event, "schema_id")))
+        json_object_set_new(
+            event, "schema_url",
+            json_sprintf(
+                "%s/schemas/ids/%lld/versions", registry,
+                (long long)json_integer_value(json_object_get(event, "schema_id"))));
+}
+
+void view_history(json_t *list, const struct settings *settings, const char *return_id, const json_t *urls) {
     json_t *event;
     size_t i;
     json_array_foreach(list, i, event) {
+        const char *site = text_of(urls, text_of(event, "team"));
         event_name_add(event, "type");
         page_add_moment(event, "at", "moment");
+        page_add_moment(event, "recorded_at", "recorded_text");
+        kcat_add(event, settings->kafka);
+        headers_add(event);
+        record_add(event);
+        schema_add(event, settings->registry);
+        json_object_set_new(event, "anchor", json_sprintf("event-%zu", i + 1));
+        json_object_set_new(event, "audit_url", *site ? url_of(site, "/audit?return_id=", return_id) : json_null());
         char *data = json_dumps(json_object_get(event, "data"), JSON_INDENT(2));
         json_object_set_new(event, "data_text", json_string(data ? data : ""));
         free(data);
     }
 }
 
-void view_subscribers(json_t *list) {
-    json_t *team;
+/* --- What can be done now */
+
+static void next_add(json_t *next, json_t *text, json_t *url) {
+    json_array_append_new(next, json_pack("{s:o, s:o}", "text", text, "url", url ? url : json_null()));
+}
+
+/* A team that is not done: what is the matter with it. */
+static void next_team(json_t *next, const char *team, const json_t *peers) {
+    json_t *one, *peer = NULL;
     size_t i;
-    json_array_foreach(list, i, team) {
-        json_int_t behind =
-            json_integer_value(json_object_get(team, "of")) - json_integer_value(json_object_get(team, "handled"));
-        json_object_set_new(team, "behind", json_integer(behind));
+    json_array_foreach((json_t *)peers, i, one) if (!strcmp(text_of(one, "name"), team)) peer = one;
+    const char *state = peer ? text_of(peer, "state") : "not known", *url = text_of(peer, "url");
+    if (!strcmp(state, "stopped"))
+        next_add(next, json_sprintf("Start %s, which is stopped: ./returns start %s", team, team), NULL);
+    else if (!strcmp(state, "quarantining"))
+        next_add(next, json_sprintf("Look at what %s has put aside", team), json_sprintf("%s/dead-letters", url));
+    else
+        next_add(
+            next, json_sprintf("Wait for %s (%s)", team, state), *url ? json_sprintf("%s/", url) : json_string("/"));
+}
+
+void view_next(json_t *one, const json_t *peers) {
+    json_t *next = json_array(), *team;
+    size_t i;
+    if (!json_is_true(json_object_get(one, "published")))
+        next_add(next, json_string("See what support waits for"), json_string("/status"));
+    else
+        json_array_foreach(json_object_get(one, "teams"), i, team) if (!json_is_true(json_object_get(team, "handled")))
+            next_team(next, text_of(team, "team"), peers);
+    json_array_foreach(json_object_get(one, "teams"), i, team) {
+        const char *name = text_of(team, "event_name");
+        size_t n = strlen(name), declined = strlen("Declined");
+        if (n > declined && !strcmp(name + n - declined, "Declined"))
+            next_add(
+                next, json_sprintf("See why %s declined (%s)", text_of(team, "team"), name),
+                json_incref(json_object_get(team, "audit_url")));
     }
+    next_add(next, json_string("Support's audit log of this return"), json_incref(json_object_get(one, "audit_url")));
+    next_add(next, json_string("Submit another return"), json_string("/returns/new"));
+    next_add(next, json_string("Refresh"), json_incref(json_object_get(one, "url")));
+    json_object_set_new(one, "next", next);
 }
 
 /* --- The form */

@@ -1,12 +1,16 @@
 /* view: what only people need to see beside a return's data: names, words, colours, and the form. */
 #pragma once
 
+#include "chassis/settings.h"
+
 #include <jansson.h>
 
 void view_return(json_t *one, const json_t *urls); /* of returns_one(); links to the teams' pages by returns_urls() */
 void view_returns(json_t *page, int limit);        /* of returns_page() */
-void view_history(json_t *list);
-void view_subscribers(json_t *list);
+/* Of returns_history(): also how to see each with kcat, and links to who handled it and to its schema. */
+void view_history(json_t *list, const struct settings *settings, const char *return_id, const json_t *urls);
+void view_next(json_t *one, const json_t *peers); /* after view_return(); by the states of peers.h */
+MUST_CHECK json_t *view_url(const char *path, const char *return_id); /* path and id; the caller's */
 
 /* The form's page: with what was typed (NULL: empty), what is wrong with it (NULL: nothing), and the token that makes
  * one return of it ("": a new one). The caller's. */

@@ -1,0 +1,35 @@
+/* peers: the thread that observes how the other services are, for people to look at; nothing else hangs on it.
+ *
+ * A service that declares where the others are (service.peers) asks each for its /api/status, all at once, with
+ * short timeouts: twice a second while somebody looks, else every second and a half. Every other service asks that one
+ * for its list, and only while somebody looks; where it is, it has from the ce_source of the events that it reads.
+ *
+ *     sales, inventory, … ◀─/api/status─ support ◀─/api/peers─ sales, inventory, …
+ *
+ * A page takes the last answers as they are: nobody ever waits for one. */
+#pragma once
+
+#include "chassis/failure.h"
+#include "chassis/service.h"
+
+struct peers;
+
+/* Opened before the consumer, which tells it where others are; its thread runs only while the consumer is there. */
+MUST_CHECK verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why);
+MUST_CHECK verdict peers_start(struct peers *p, struct failure *why);
+void peers_stop(struct peers *p); /* within 200 ms, also while requests hang; accepts NULL, and what was not started */
+void peers_close(struct peers **p);
+
+/* All of these: any thread; p may be NULL. */
+
+void peers_hear(struct peers *p, const char *url); /* where the service whose events are read says it is; "": nowhere */
+void peers_look(struct peers *p);                  /* somebody looks at a page now */
+
+/* {"peers":[{"name","title","url","state","tone","text","answered_at","behind","oldest_unhandled_ms",
+ * "handled_per_second","published_per_second","to_go_ms","dead_letters","subscribes"}],"stale"}: itself first, then
+ * the others by name. What is not known is null. stale: since when the service that keeps the list has not answered, or
+ * null. The caller's. */
+MUST_CHECK json_t *peers_json(struct peers *p);
+
+/* The function behind /api/peers. */
+void peers_get(struct exchange *x);

@@ -1,0 +1,124 @@
+#include "timeline.h"
+
+#include "chassis/page.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BAR_WIDTH = 1000, BAR_LEAST = 6 };
+
+static const char *text_of(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+/* 0: not known. */
+static int64_t moment_of(const json_t *object, const char *name) {
+    int64_t ms;
+    return time_parse(text_of(object, name), &ms) ? ms : 0;
+}
+
+/* --- Data */
+
+static void
+step_add(json_t *steps, const char *step, const char *team, const char *type, int64_t at, int64_t from, bool seen) {
+    char text[TIME_TEXT];
+    const char *dot = type ? strrchr(type, '.') : NULL;
+    if (!at) return;
+    json_array_append_new(
+        steps, json_pack(
+                   "{s:s, s:s, s:s?, s:s, s:I, s:I, s:b}", "step", step, "team", team, "event", dot ? dot + 1 : type,
+                   "at", time_text(at, text), "after_ms", (json_int_t)at, "lasted_ms",
+                   (json_int_t)(from && at > from ? at - from : 0), "seen", seen));
+}
+
+static void reactions_add(json_t *steps, const json_t *history, int64_t published) {
+    json_t *event;
+    size_t i;
+    json_array_foreach((json_t *)history, i, event) {
+        const char *team = text_of(event, "team"), *type = text_of(event, "type");
+        int64_t at = moment_of(event, "at");
+        if (!strcmp(team, "support")) continue;
+        step_add(steps, "handled", team, type, at, published, false);
+        step_add(steps, "reacted", team, type, moment_of(event, "recorded_at"), at, false);
+    }
+}
+
+static int by_time(const void *a, const void *b) {
+    const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
+    json_int_t first = json_integer_value(json_object_get(x, "after_ms"));
+    json_int_t second = json_integer_value(json_object_get(y, "after_ms"));
+    return first < second ? -1 : first > second;
+}
+
+/* As things happened; those of one moment stay as they are, since the clock counts milliseconds only. */
+static json_t *sorted(json_t *steps) {
+    size_t n = json_array_size(steps);
+    const json_t **order = calloc(n + 1, sizeof *order);
+    json_t *list = json_array();
+    json_int_t first = 0;
+    for (size_t i = 0; order && i < n; i++) {
+        size_t k = i;
+        for (; k && by_time(&order[k - 1], &(const json_t *){json_array_get(steps, i)}) > 0; k--)
+            order[k] = order[k - 1];
+        order[k] = json_array_get(steps, i);
+    }
+    if (order && n) first = json_integer_value(json_object_get(order[0], "after_ms"));
+    for (size_t i = 0; order && i < n; i++) {
+        json_t *step = (json_t *)order[i];
+        json_object_set_new(
+            step, "after_ms", json_integer(json_integer_value(json_object_get(step, "after_ms")) - first));
+        json_array_append(list, step);
+    }
+    free(order);
+    json_decref(steps);
+    return list;
+}
+
+json_t *timeline_read(const json_t *one, const json_t *history) {
+    json_t *steps = json_array(), *team;
+    int64_t submitted = moment_of(one, "submitted_at"), stored = moment_of(one, "requested_at");
+    int64_t published = moment_of(one, "published_at");
+    size_t i;
+    step_add(steps, "submitted", "support", NULL, submitted, 0, false);
+    step_add(steps, "stored", "support", NULL, stored, submitted, false);
+    step_add(steps, "published", "support", "RefundRequest", published, stored, false);
+    reactions_add(steps, history, published);
+    json_array_foreach(json_object_get(one, "teams"), i, team)
+        step_add(steps, "handled", text_of(team, "team"), NULL, moment_of(team, "seen_at"), published, true);
+    return sorted(steps);
+}
+
+/* --- The page */
+
+static const char *words_of(const json_t *step) {
+    static const char *const words[][2] = {
+        {"submitted", "submitted"},
+        {"stored", "stored"},
+        {"published", "published"},
+        {"handled", "received and handled"},
+        {"reacted", "published"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(words[i][0], text_of(step, "step"))) return words[i][1];
+    return "";
+}
+
+void timeline_view(json_t *timeline) {
+    json_t *step, *last = json_array_get(timeline, json_array_size(timeline) - 1);
+    json_int_t all = json_integer_value(json_object_get(last, "after_ms"));
+    size_t i;
+    if (all < 1) all = 1;
+    json_array_foreach(timeline, i, step) {
+        json_int_t end = json_integer_value(json_object_get(step, "after_ms"));
+        json_int_t lasted = json_integer_value(json_object_get(step, "lasted_ms"));
+        json_int_t width = lasted * BAR_WIDTH / all, right = end * BAR_WIDTH / all;
+        if (width < BAR_LEAST) width = BAR_LEAST;
+        json_int_t x = right - width < 0 ? 0 : right - width;
+        json_object_set_new(step, "clock", json_stringn(text_of(step, "at") + 11, 12));
+        if (!strcmp(text_of(step, "step"), "handled"))
+            json_object_del(step, "event"); /* it comes with its publication */
+        json_object_set_new(step, "words", json_string(words_of(step)));
+        json_object_set_new(step, "x", json_integer(x));
+        json_object_set_new(step, "width", json_integer(width));
+    }
+}

@@ -1,0 +1,220 @@
+"""The board and a return's page tell what is so: against /api/status, the topics, and what was done to the processes."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+
+from stack import SERVICES, TEAMS, http, wait
+from wire import publish, records
+
+
+def board(stack):
+    return {one["name"]: one for one in stack.get("support", "/api/board")["services"]}
+
+
+def state_of(stack, team):
+    return board(stack)[team]["state"]
+
+
+FINE = ("up", "quarantining")  # the latter for what other tests have left
+
+
+def await_state(stack, team, states, seconds):
+    """How long it took."""
+    begin = time.monotonic()
+    wait(lambda: state_of(stack, team) in states, seconds, f"the board says that {team} is {states}")
+    return time.monotonic() - begin
+
+
+def all_returns(stack):
+    ids, before = [], ""
+    while before is not None:
+        page = stack.get("support", f"/api/returns?limit=1000{before and '&before=' + before}")
+        ids += [one["return_id"] for one in page["returns"]]
+        before = page["next"]
+    return set(ids)
+
+
+@pytest.fixture
+def calm(stack):
+    """All run and have handled everything; the board is being looked at."""
+    for team in SERVICES:
+        await_state(stack, team, FINE, 15)
+    wait(lambda: not any(one["behind"] for one in board(stack).values()), 10, "nobody is behind")
+    return stack
+
+
+def test_a_stopped_team_shows_within_two_seconds_with_its_backlog(calm):
+    calm.verb("stop", "inventory")
+    try:
+        assert await_state(calm, "inventory", ["stopped"], 2) <= 2
+        ids = [calm.submit() for _ in range(12)]
+        seen = wait(lambda: (b := board(calm)) and b["inventory"]["behind"] == 12 and b, 5, "12 events wait for inventory")
+        assert seen["inventory"]["oldest_unhandled_ms"] > 0
+        assert all(seen[team]["state"] in FINE for team in SERVICES if team != "inventory")
+        totals = calm.get("support", "/api/board")["totals"]
+        assert totals["waiting"] == 12 == totals["accepted"] - totals["handled_by_all"]
+        page = http.get(calm.url("support") + "/").text
+        assert "12 waiting" in page and "■</span> stopped" in page
+        head = wait(lambda: (t := http.get(calm.url("sales") + "/audit").text) and "stopped" in t and t, 3,
+                    "the head of sales shows it")
+        assert "Inventory</a>" in head
+        one = http.get(f"{calm.url('support')}/returns/{ids[-1]}").text
+        assert "./returns start inventory" in one
+    finally:
+        calm.verb("start", "inventory")
+    await_state(calm, "inventory", FINE, 10)
+    wait(lambda: calm.get("support", "/api/board")["totals"]["waiting"] == 0, 5, "nothing waits")
+
+
+def test_a_frozen_team_does_not_answer_and_a_killed_one_comes_back(calm):
+    pid = calm.pid_of("accounting")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert await_state(calm, "accounting", ["does not answer"], 4) <= 4
+        begin = time.monotonic()
+        assert http.get(calm.url("support") + "/").status_code == 200
+        assert time.monotonic() - begin < 0.5, "a page waits for a team that does not answer"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await_state(calm, "accounting", FINE, 5)
+    before = board(calm)["sales"]["answered_at"]
+    calm.verb("kill", "sales")
+    wait(lambda: board(calm)["sales"]["state"] in FINE and board(calm)["sales"]["answered_at"] > before, 10, "sales is back")
+
+
+def test_the_boards_figures_are_those_of_each_teams_status(calm):
+    for _ in range(20):
+        calm.submit()
+    wait(lambda: calm.get("support", "/api/board")["totals"]["waiting"] == 0, 10, "all is handled")
+    wait(lambda: not any(one["behind"] for one in board(calm).values()), 5, "the board has news of it")
+    for name, one in board(calm).items():
+        status = calm.status(name)
+        assert one["title"] == status["title"]
+        assert one["behind"] == sum(p["lag"] for p in status["partitions"])
+        assert one["dead_letters"] == status["dead_letters"]
+        assert one["url"].endswith(f":{calm.ports[name.upper()]}")
+    totals = calm.get("support", "/api/board")["totals"]
+    returns = all_returns(calm)
+    published = {r.key().decode() for r in records(calm.kafka, calm.topic("support.events"))} & returns
+    assert totals["accepted"] == len(returns)
+    assert totals["published"] == totals["handled_by_all"] == len(published)
+    for team in TEAMS:
+        last = max(records(calm.kafka, calm.topic(f"{team}.events")), key=lambda r: r.timestamp()[1])
+        assert board(calm)[team]["last_event"]["event"] == dict(last.headers())["ce_type"].decode().rpartition(".")[2]
+
+
+def test_a_newcomer_shows_by_itself(stack):
+    """Another client that reads the topic, publishes nothing and tells nobody."""
+    return_id = stack.submit()
+    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 10, "it is handled")
+    place = next(e for e in stack.events(return_id) if e["team"] == "support")
+    consumer = Consumer({"bootstrap.servers": stack.kafka, "group.id": stack.topic("legal"), "auto.offset.reset": "earliest",
+                         "enable.auto.commit": False})
+    try:
+        consumer.subscribe([stack.topic("support.events")])
+        read = set()
+
+        def has_read():
+            m = consumer.poll(0.2)
+            if m and not m.error():
+                read.add((m.partition(), m.offset()))
+            return (place["partition"], place["offset"]) in read
+
+        wait(has_read, 30, "the newcomer has read the return")
+        before = time.time()
+        consumer.commit(asynchronous=False)
+        seen = wait(lambda: board(stack).get("legal"), 5, "legal is on the board")
+        assert seen["url"] is None and seen["subscribes"] and seen["state"] in ("reading", "catching up")
+        assert "legal" in http.get(stack.url("support") + "/").text
+        steps = stack.get("support", f"/api/returns/{return_id}")["timeline"]
+        (step,) = [s for s in steps if s["team"] == "legal"]
+        assert step["seen"] and step["step"] == "handled" and step["after_ms"] > 0
+        teams = {t["team"]: t for t in stack.get("support", f"/api/returns/{return_id}")["teams"]}
+        assert teams["legal"]["handled"] and teams["legal"]["at"] is None and teams["legal"]["seen_at"] >= time.strftime(
+            "%Y-%m-%dT%H:%M:%S", time.gmtime(before - 1))
+    finally:
+        consumer.close()
+        for done in AdminClient({"bootstrap.servers": stack.kafka}).delete_consumer_groups([stack.topic("legal")]).values():
+            done.result()
+    wait(lambda: "legal" not in board(stack), 10, "legal has left the board")
+
+
+@pytest.fixture(scope="module")
+def handled(stack):
+    return_id = stack.submit()
+    wait(lambda: len(stack.events(return_id)) == 5, 10, "all teams reacted")
+    return return_id
+
+
+def record_of(stack, event):
+    return next(r for r in records(stack.kafka, event["topic"])
+                if (r.partition(), r.offset()) == (event["partition"], event["offset"]))
+
+
+def moment(ms):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
+
+
+def test_the_history_holds_each_record_as_it_is_in_the_topic(stack, handled):
+    for event in stack.events(handled):
+        record = record_of(stack, event)
+        assert event["record"] == record.value().hex()
+        assert event["schema_id"] == int.from_bytes(record.value()[1:5], "big")
+        assert event["recorded_at"] == moment(record.timestamp()[1])
+        assert event["headers"] == [[name, value.decode()] for name, value in record.headers()]
+
+
+def test_the_timeline_is_that_of_the_topics(stack, handled):
+    one = stack.get("support", f"/api/returns/{handled}")
+    steps = one["timeline"]
+    assert [s["step"] for s in steps[:2]] == ["submitted", "stored"]
+    assert [s["after_ms"] for s in steps] == sorted(s["after_ms"] for s in steps) and steps[0]["after_ms"] == 0
+    (accepted,) = [row for row in stack.audit("support", return_id=handled) if row["outcome"] == "accepted"]
+    assert steps[0]["at"] <= steps[1]["at"] <= accepted["at"]
+    found = {(s["step"], s["team"]): s for s in steps}
+    assert len(found) == len(steps) == 3 + 2 * len(TEAMS)
+    for event in stack.events(handled):
+        record = record_of(stack, event)
+        team, published = event["team"], moment(record.timestamp()[1])
+        if team == "support":
+            assert found["published", team]["at"] == published
+            continue
+        assert found["reacted", team]["at"] == published
+        assert found["handled", team]["at"] == dict(record.headers())["ce_time"].decode()
+        assert found["handled", team]["lasted_ms"] == max(0, event["data"]["occurred_at"] - record_ms(stack, handled))
+        assert not found["handled", team]["seen"]
+    page = http.get(f"{stack.url('support')}/returns/{handled}").text
+    for step in steps:
+        assert f">{step['after_ms']} ms<" in page and step["at"][11:23] in page
+    ends = [int(x) + int(w) for x, w in re.findall(r'<rect class="\w+" x="(\d+)" y="1" width="(\d+)"', page)]
+    assert len(ends) == len(steps) and max(ends) == 1000
+
+
+def record_ms(stack, return_id):
+    (event,) = [e for e in stack.events(return_id) if e["team"] == "support"]
+    return record_of(stack, event).timestamp()[1]
+
+
+def test_the_pages_kcat_line_shows_the_pages_bytes(stack, handled):
+    page = http.get(f"{stack.url('support')}/returns/{handled}").text
+    lines = [line.replace("&#39;", "'") for line in re.findall(r">(kcat [^<]+)</pre>", page)]
+    shown = re.findall(r'<pre class="scroll hex"[^>]*>([0-9a-f ]+)</pre>', page)
+    assert len(lines) == len(shown) == 5
+    for line, bytes_ in zip(lines, shown):
+        said = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=30).stdout
+        assert said.split() == bytes_.split()
+    for team in TEAMS:
+        assert f':{stack.ports[team.upper()]}/audit?return_id={handled}"' in page
+
+
+def test_quarantine_shows(calm):
+    publish(calm.kafka, calm.topic("support.events"), "R-BAD", b"\x07 no frame", partition=0)
+    wait(lambda: state_of(calm, "sales") == "quarantining", 5, "the board says so")
+    assert "1 event" in board(calm)["sales"]["text"]
