@@ -1,6 +1,7 @@
 #include "chassis/service.h"
 
 #include "chassis/assets.h"
+#include "chassis/call.h"
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
@@ -92,7 +93,9 @@ static verdict start_relay(struct runtime *rt, struct failure *why) {
 
 static verdict start_http(struct runtime *rt, struct failure *why) {
     static const struct resource none[] = {{0}};
-    const struct resource *tables[] = {rt->service->resources ? rt->service->resources : none, status_resources};
+    rt->calls[0] = call_resource(rt->service);
+    const struct resource *tables[] = {
+        rt->service->resources ? rt->service->resources : none, rt->calls, status_resources};
     struct http_options o = {
         .host = rt->settings->host,
         .port = (int)rt->settings->port,
@@ -100,7 +103,7 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
         .body_max = BODY_MAX,
         .body_ms = BODY_MS,
         .tables = tables,
-        .tables_n = 2,
+        .tables_n = 3,
         .context = rt,
         .decorate = status_decorate,
     };

@@ -19,6 +19,7 @@
 #include "chassis/store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* A record as it came, decoded by its writer's schema. Lives as long as the handler's call. */
 struct event {
@@ -65,12 +66,19 @@ struct view {
     const char *title, *sql;
 };
 
+/* What the service does when it is called, the traditional way: the handler of that event, for the caller alone. */
+struct call {
+    const char *api_path; /* "/api/order-refund-requests" */
+    const char *type;     /* full name of the event, one of the handlers' */
+};
+
 struct service {
     const char *title, *duty;
     const char *subscribes;         /* the service whose events it reads; "*": every *.events topic of the namespace */
     const struct handler *handlers; /* ends with {0} */
     const struct view *views;       /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
+    struct call call;                 /* call.h; {0}: it cannot be called */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
 };
 
@@ -87,6 +95,8 @@ struct runtime {
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
     struct drill *drill;             /* asks for none where drills are not allowed */
     struct http *http;
+    struct resource calls[2]; /* the service's own call, found after its resources */
+    atomic_int calls_now;     /* how many are being answered */
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
     bool wired;
