@@ -1,11 +1,12 @@
 #include "chassis/call.h"
 
+#include "chassis/drill.h"
 #include "chassis/reaction.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { RETURN_ID_MAX = 100, KEY_MAX = 200 };
+enum { RETURN_ID_MAX = 100, KEY_MAX = 200, PATIENCE_MS = 5000 };
 
 static const struct handler *handler_find(const struct service *s) {
     for (const struct handler *h = s->handlers; h && h->type; h++)
@@ -14,27 +15,6 @@ static const struct handler *handler_find(const struct service *s) {
 }
 
 /* --- What was asked */
-
-/* NULL: answered. */
-static json_t *body_of(struct exchange *x) {
-    const char *given = exchange_header(x, "Content-Type");
-    json_t *body = NULL;
-    struct failure why;
-    if (!exchange_type_is(x, "application/json")) {
-        exchange_problem(
-            x, 415, "The content type \"%.60s\" is not read here; send application/json.", given ? given : "");
-        return NULL;
-    }
-    verdict v = exchange_json(x, &body, &why);
-    if (v != OK) {
-        exchange_problem(x, v == REJECT ? 400 : 503, "Nothing was done: %s.", why.text);
-    } else if (!json_is_object(body)) {
-        exchange_problem(x, 400, "Nothing was done: the body must be a JSON object.");
-        json_decref(body);
-        body = NULL;
-    }
-    return body;
-}
 
 /* One entry for each field that is missing or wrong. */
 static bool fields_ok(struct exchange *x, const json_t *body, const struct handler *h) {
@@ -108,6 +88,11 @@ static void perform(struct exchange *x, struct record *r) {
     struct runtime *rt = x->context;
     struct failure why = {0}, refusal = {0};
     char outcome[40];
+    if (!drill_delay(rt->drill, PATIENCE_MS)) {
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(x, 503, "Nothing was done: the service is paused by a drill, or stops. Send it again.");
+        return;
+    }
     struct connection *c = store_begin(rt->store);
     verdict v = record_call(rt, c, r, &refusal);
     bool repeated = v == OK && r->reply->outcome && !strcmp(r->reply->outcome, "duplicate");
@@ -147,7 +132,7 @@ static void call_run(struct exchange *x, const json_t *body, const struct handle
 static void call_post(struct exchange *x) {
     struct runtime *rt = x->context;
     const struct handler *h = handler_find(rt->service);
-    json_t *body = body_of(x);
+    json_t *body = exchange_json_object(x);
     if (body && fields_ok(x, body, h)) {
         if (atomic_fetch_add(&rt->calls_now, 1) < (rt->settings->http_threads + 1) / 2) {
             call_run(x, body, h);

@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/call.h"
+#include "chassis/caller.h"
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
@@ -129,6 +130,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = start_relay(rt, why);
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK && service->calls_others) v = caller_start(&rt->caller, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -140,7 +142,10 @@ service_start(struct runtime *rt, const struct service *service, const struct se
 void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     drill_end(rt->drill);
+    caller_cut(rt->caller);
     http_stop(&rt->http);
+    if (rt->service->stop) rt->service->stop(rt);
+    caller_stop(&rt->caller);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
     relay_stop(&rt->relay);

@@ -72,6 +72,8 @@ struct call {
     const char *type;     /* full name of the event, one of the handlers' */
 };
 
+struct runtime;
+
 struct service {
     const char *title, *duty;
     const char *subscribes;         /* the service whose events it reads; "*": every *.events topic of the namespace */
@@ -79,6 +81,8 @@ struct service {
     const struct view *views;       /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
     struct call call;                 /* call.h; {0}: it cannot be called */
+    bool calls_others;                /* runtime.caller is there */
+    void (*stop)(struct runtime *rt); /* ends what the service itself started, once no more is asked; or NULL */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
 };
 
@@ -95,6 +99,7 @@ struct runtime {
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
     struct drill *drill;             /* asks for none where drills are not allowed */
     struct http *http;
+    struct caller *caller;    /* NULL unless calls_others */
     struct resource calls[2]; /* the service's own call, found after its resources */
     atomic_int calls_now;     /* how many are being answered */
     int64_t started_at;

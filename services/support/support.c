@@ -1,6 +1,8 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
+#include "compare.h"
 #include "returns.h"
 #include "submit.h"
+#include "traditional.h"
 #include "view.h"
 
 #include "chassis/page.h"
@@ -91,6 +93,8 @@ static const struct resource resources[] = {
     {.path = "/", .api_path = "", .page = "board.html", .get = board_get, .nav = "Board"},
     {.path = "/returns/new", .api_path = "", .page = "form.html", .get = form_get, .nav = "Submit a return"},
     {.path = "/returns", .page = "returns.html", .get = returns_get, .post = submit_post, .nav = "Returns"},
+    {.api_path = "/api/returns/traditional", .post = traditional_post},
+    {.path = "/compare", .page = "compare.html", .get = compare_get, .post = compare_post, .nav = "Compare"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
     {0}};
@@ -101,5 +105,7 @@ const struct service service = {
     .subscribes = "*",
     .handlers = returns_handlers,
     .resources = resources,
+    .calls_others = true,
+    .stop = compare_stop,
     .watch_subscribers = true,
 };
