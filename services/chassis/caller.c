@@ -84,8 +84,8 @@ static bool header_add(struct curl_slist **headers, const char *name, const char
 }
 
 static bool headers_make(const struct outcall *o, struct curl_slist **headers) {
-    return header_add(headers, "Content-Type", "application/json") && header_add(headers, "Idempotency-Key", o->key) &&
-           header_add(headers, "traceparent", o->trace_parent);
+    return header_add(headers, "Content-Type", o->body ? "application/json" : NULL) &&
+           header_add(headers, "Idempotency-Key", o->key) && header_add(headers, "traceparent", o->trace_parent);
 }
 
 static void options_set(
@@ -93,7 +93,7 @@ static void options_set(
     char error[CURL_ERROR_SIZE]) {
     error[0] = '\0';
     curl_easy_setopt(easy, CURLOPT_URL, o->url);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, o->body);
+    if (o->body) curl_easy_setopt(easy, CURLOPT_POSTFIELDS, o->body);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, answer_write);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
@@ -133,7 +133,7 @@ static void call_once(struct caller *c, const struct outcall *o, struct heard *o
     buffer_free(&answer);
 }
 
-void caller_post(struct caller *c, const struct outcall *o, struct heard *out) {
+void caller_ask(struct caller *c, const struct outcall *o, struct heard *out) {
     *out = (struct heard){0};
     for (int pause_ms = o->backoff_ms;; pause_ms *= 2) {
         call_once(c, o, out);

@@ -1,4 +1,4 @@
-/* caller: calls other services, the traditional way: posts JSON and waits for the answer. Connections are kept and used
+/* caller: calls other services, the traditional way: sends JSON and waits for the answer. Connections are kept and used
  * again; a call that found no answer, or one of 5xx, is made again, under the same Idempotency-Key. */
 #pragma once
 
@@ -15,7 +15,7 @@ void caller_stop(struct caller **c); /* after the last call; accepts NULL */
 
 struct outcall {
     const char *url;
-    const char *body;         /* JSON */
+    const char *body;         /* JSON to post; NULL: it is a GET */
     const char *key;          /* Idempotency-Key; NULL: none */
     const char *trace_parent; /* NULL: none */
     int connect_ms, total_ms; /* of one try */
@@ -31,4 +31,4 @@ struct heard {
 };
 
 /* Blocks for as long as that takes. Any thread. */
-void caller_post(struct caller *c, const struct outcall *o, struct heard *out);
+void caller_ask(struct caller *c, const struct outcall *o, struct heard *out);

@@ -14,7 +14,7 @@
 
 /* /compare, /api/compare:
  * {"running","rate","seconds","started_at","elapsed_ms","drills","ways":[{"way","sent","waiting",
- * "accepted","failed","gave_up","half_done","late","wait_ms":{"p50","p99","max"},"clients"}],"half_done":[{"words",
+ * "accepted","failed","gave_up","half_done","late","wait_us":{"p50","p99","max"},"clients"}],"half_done":[{"words",
  * "n"}],"late":[{"team","n","oldest_ms"}],"failures":[{"reason","n"}],"teams":[…]}. Before the first run: no ways. */
 void compare_get(struct exchange *x);
 

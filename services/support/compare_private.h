@@ -8,6 +8,7 @@ enum { RATE_MAX = 100, SECONDS_MAX = 60, FAILURES_MAX = 20 };
 struct run {
     struct runtime *rt;
     bool running, stopping;
+    bool warm; /* the clock has started */
     int rate, seconds;
     char customer[40]; /* of all its returns */
     int64_t begun_at;  /* 0: there was none yet */

@@ -18,23 +18,23 @@ static int wait_compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The least wait that so many percent do not exceed, in ms. */
+/* The least wait that so many percent do not exceed, in µs. */
 static json_t *percentile(const struct way *w, int percent) {
     if (!w->answered) return json_null();
     int rank = (w->answered * percent + 99) / 100;
-    return json_real((double)w->waits[rank - 1] / 1000);
+    return json_integer(w->waits[rank - 1]);
 }
 
 static json_t *way_json(const struct run *run, int i) {
     const struct way *w = &run->ways[i];
     int64_t due = (run->ended_us - run->begun_us) * run->rate / 1000000 + 1, all = run->rate * run->seconds;
-    json_int_t sent = due < all ? due : all;
+    json_int_t sent = !run->warm ? 0 : due < all ? due : all;
     qsort(w->waits, (size_t)w->answered, sizeof *w->waits, wait_compare);
     if (sent < w->answered) sent = w->answered;
     return json_pack(
         "{s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:{s:o, s:o, s:o}}", "way", names[i], "sent", sent, "waiting",
         sent - w->answered, "accepted", w->accepted, "failed", w->failed, "gave_up", w->gave_up, "clients", w->clients,
-        "wait_ms", "p50", percentile(w, 50), "p99", percentile(w, 99), "max", percentile(w, 100));
+        "wait_us", "p50", percentile(w, 50), "p99", percentile(w, 99), "max", percentile(w, 100));
 }
 
 static json_t *half_done_json(struct connection *reader, const char *customer, json_int_t *all) {
@@ -135,12 +135,16 @@ static json_t *teams_json(struct connection *reader) {
 
 /* --- What only people need */
 
-static json_t *ms_text(const json_t *ms) {
-    double n = json_number_value(ms);
-    if (!json_is_number(ms)) return json_string("–");
+static json_t *us_text(const json_t *us) {
+    double n = (double)json_integer_value(us) / 1000;
+    if (!json_is_integer(us)) return json_string("–");
     return n < 10      ? json_sprintf("%.1f ms", n)
            : n < 10000 ? json_sprintf("%.0f ms", n)
                        : json_sprintf("%.1f s", n / 1000);
+}
+
+static json_t *seconds_text(const json_t *object, const char *name) {
+    return json_sprintf("%.1f s", (double)json_integer_value(json_object_get(object, name)) / 1000);
 }
 
 static json_t *cell(json_t *text, const char *tone) {
@@ -153,7 +157,7 @@ static json_t *count_cell(const json_t *way, const char *name, const char *tone)
 }
 
 static json_t *wait_cell(const json_t *way, const char *name) {
-    return cell(ms_text(json_object_get(json_object_get(way, "wait_ms"), name)), "");
+    return cell(us_text(json_object_get(json_object_get(way, "wait_us"), name)), "");
 }
 
 static void line_add(json_t *lines, const char *label, json_t *calls, json_t *event) {
@@ -184,9 +188,9 @@ static void view_compare(json_t *data) {
     json_t *team, *ways = json_object_get(data, "ways");
     size_t i;
     json_array_foreach(json_object_get(data, "late"), i, team)
-        json_object_set_new(team, "oldest", ms_text(json_object_get(team, "oldest_ms")));
+        json_object_set_new(team, "oldest", seconds_text(team, "oldest_ms"));
     if (ways) json_object_set_new(data, "lines", lines_of(ways));
-    json_object_set_new(data, "elapsed", ms_text(json_object_get(data, "elapsed_ms")));
+    json_object_set_new(data, "elapsed", seconds_text(data, "elapsed_ms"));
     json_object_set_new(data, "heading", json_string("The traditional way, beside it"));
     json_object_set_new(data, "api_url", json_string("/api/compare"));
 }

@@ -52,6 +52,14 @@ json_t *traditional_steps(void) {
     return list;
 }
 
+bool traditional_ready(struct connection *reader) {
+    json_t *urls = returns_urls(reader);
+    bool all = true;
+    for (int i = 0; i < STEPS; i++) all = all && json_object_get(urls, steps[i].team);
+    json_decref(urls);
+    return all;
+}
+
 /* --- Calling */
 
 /* What identifies each piece, as the event has it. */
@@ -84,7 +92,7 @@ static bool step_call(struct exchange *x, struct trial *t, int i) {
     if (site) {
         snprintf(url, sizeof url, "%s%s", site, steps[i].api_path);
         struct outcall o = {url, t->body, t->return_id, x->trace_parent, CONNECT_MS, TOTAL_MS, RETRIES, BACKOFF_MS};
-        caller_post(rt->caller, &o, &heard);
+        caller_ask(rt->caller, &o, &heard);
     }
     bool done = heard.status / 100 == 2;
     t->taken[i] = (struct taken){

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "chassis/http.h"
+#include "chassis/store.h"
 
 #include <jansson.h>
 
@@ -17,6 +18,9 @@ void traditional_post(struct exchange *x);
 
 /* What was done in the first `done` calls, and what was not: "refunded, never shipped". The caller's. */
 MUST_CHECK json_t *traditional_words(int done);
+
+/* Where all four are is known. */
+MUST_CHECK bool traditional_ready(struct connection *reader);
 
 /* The calls, in order: [{"team","api_path"}]. The caller's. */
 MUST_CHECK json_t *traditional_steps(void);
