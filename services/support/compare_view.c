@@ -189,7 +189,9 @@ static void view_compare(json_t *data) {
     size_t i;
     json_array_foreach(json_object_get(data, "late"), i, team)
         json_object_set_new(team, "oldest", seconds_text(team, "oldest_ms"));
+    json_object_set_new(data, "has_run", json_boolean(ways));
     if (ways) json_object_set_new(data, "lines", lines_of(ways));
+    page_add_moment(data, "started_at", "moment");
     json_object_set_new(data, "elapsed", seconds_text(data, "elapsed_ms"));
     json_object_set_new(data, "heading", json_string("The traditional way, beside it"));
     json_object_set_new(data, "api_url", json_string("/api/compare"));
