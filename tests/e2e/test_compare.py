@@ -6,7 +6,7 @@ import pytest
 
 from stack import TEAMS, http, request, wait
 
-RATE, SECONDS = 5, 8
+RATE, SECONDS = 7, 15
 ALL = RATE * SECONDS
 NOISE = 3  # what a loaded machine may add to the new way's waits, against the healthy run beside it
 
