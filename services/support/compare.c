@@ -137,7 +137,7 @@ static void warm_up_way(const struct way *w) {
 static void warm_up(void) {
     int64_t until = steady_ms() + PATIENCE_MS;
     warm_up_way(&run.ways[WAY_EVENT]);
-    while (!traditional_ready(store_reader(run.rt->store)) && steady_ms() < until && !stopping_within(50)) continue;
+    while (!traditional_ready(run.rt) && steady_ms() < until && !stopping_within(50)) continue;
     warm_up_way(&run.ways[WAY_CALLS]);
     pthread_mutex_lock(&lock);
     run.begun_at = clock_ms();

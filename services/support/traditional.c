@@ -52,8 +52,21 @@ json_t *traditional_steps(void) {
     return list;
 }
 
-bool traditional_ready(struct connection *reader) {
-    json_t *urls = returns_urls(reader);
+/* {team: URL}, as their events say, unless a setting does. The caller's. */
+static json_t *sites(const struct runtime *rt) {
+    json_t *urls = returns_urls(store_reader(rt->store));
+    for (const char *p = rt->settings->call_urls; *p; p += *p == ',') {
+        size_t n = strcspn(p, ","), name_n = strcspn(p, "=,");
+        char name[100];
+        snprintf(name, sizeof name, "%.*s", (int)name_n, p);
+        if (name_n < n) json_object_set_new(urls, name, json_stringn(p + name_n + 1, n - name_n - 1));
+        p += n;
+    }
+    return urls;
+}
+
+bool traditional_ready(const struct runtime *rt) {
+    json_t *urls = sites(rt);
     bool all = true;
     for (int i = 0; i < STEPS; i++) all = all && json_object_get(urls, steps[i].team);
     json_decref(urls);
@@ -81,6 +94,8 @@ static void reason_of(struct trial *t, const struct step *s, const struct heard 
         snprintf(t->reason, sizeof t->reason, "%s answered %d: %.200s", s->team, h->status, detail ? detail : "");
     else
         snprintf(t->reason, sizeof t->reason, "%s did not answer: %.200s%s", s->team, h->why, doubt);
+    size_t n = strlen(t->reason);
+    if (t->reason[n - 1] == '.') t->reason[n - 1] = '\0'; /* it becomes part of a sentence */
 }
 
 static bool step_call(struct exchange *x, struct trial *t, int i) {
@@ -183,7 +198,7 @@ static void trial_answer(struct exchange *x, const struct trial *t) {
 
 static void handle(struct exchange *x, const struct request *q) {
     struct runtime *rt = x->context;
-    struct trial t = {.request = q, .urls = returns_urls(store_reader(rt->store)), .begun = steady_ms()};
+    struct trial t = {.request = q, .urls = sites(rt), .begun = steady_ms()};
     struct failure why;
     return_id_make(t.return_id);
     t.body = body_make(&t);

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "chassis/http.h"
-#include "chassis/store.h"
+#include "chassis/service.h"
 
 #include <jansson.h>
 
@@ -20,7 +20,7 @@ void traditional_post(struct exchange *x);
 MUST_CHECK json_t *traditional_words(int done);
 
 /* Where all four are is known. */
-MUST_CHECK bool traditional_ready(struct connection *reader);
+MUST_CHECK bool traditional_ready(const struct runtime *rt);
 
 /* The calls, in order: [{"team","api_path"}]. The caller's. */
 MUST_CHECK json_t *traditional_steps(void);
