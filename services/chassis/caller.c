@@ -125,7 +125,10 @@ static void call_once(struct caller *c, const struct outcall *o, struct heard *o
     out->status = result == CURLE_OK ? (int)status : 0;
     out->in_doubt |= result != CURLE_OK && result != CURLE_COULDNT_CONNECT && connected > 0;
     out->why[0] = '\0';
-    if (result != CURLE_OK) snprintf(out->why, sizeof out->why, "%s", *error ? error : curl_easy_strerror(result));
+    if (result == CURLE_ABORTED_BY_CALLBACK)
+        snprintf(out->why, sizeof out->why, "this service is stopping");
+    else if (result != CURLE_OK)
+        snprintf(out->why, sizeof out->why, "%s", *error ? error : curl_easy_strerror(result));
     json_decref(out->said);
     out->said = answer.data ? json_loadb(answer.data, answer.length, 0, NULL) : NULL;
     handle_return(c, easy);
