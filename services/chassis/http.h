@@ -50,6 +50,8 @@ const char *exchange_parameter(struct exchange *x, const char *name); /* {id} of
 const char *exchange_query(struct exchange *x, const char *name);
 const char *exchange_header(struct exchange *x, const char *name);
 
+int exchange_port(struct exchange *x); /* which the request came to */
+
 /* Answers with this instead of data. The bytes are copied. */
 void exchange_send(struct exchange *x, int status, const char *content_type, const void *bytes, size_t n);
 void exchange_set_header(struct exchange *x, const char *name, const char *value); /* "Location", "ETag", …; copied */

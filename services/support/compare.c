@@ -162,19 +162,20 @@ static void *run_drive(void *unused) {
     return NULL;
 }
 
-static bool way_begin(struct way *w, const char *path, int good, int clients) {
+static bool way_begin(struct way *w, int port, const char *path, int good, int clients) {
     struct runtime *rt = run.rt;
     const char *host = strcmp(rt->settings->host, "0.0.0.0") ? rt->settings->host : "127.0.0.1";
     free(w->waits);
     *w = (struct way){.good = good, .clients = clients};
-    snprintf(w->url, sizeof w->url, "http://%s:%d%s", host, http_port(rt->http), path);
+    snprintf(w->url, sizeof w->url, "http://%s:%d%s", host, port, path);
     w->waits = calloc((size_t)(run.rate * run.seconds), sizeof *w->waits);
     return w->waits;
 }
 
 /* Under the lock. The traditional way gets as many connections as support has threads for it, the other what is left
  * beside the pages. */
-static bool run_begin(struct runtime *rt, int rate, int seconds) {
+static bool run_begin(struct exchange *x, int rate, int seconds) {
+    struct runtime *rt = x->context;
     char id[RETURN_ID];
     int threads = (int)rt->settings->http_threads;
     if (joinable) pthread_join(thread, NULL);
@@ -186,8 +187,8 @@ static bool run_begin(struct runtime *rt, int rate, int seconds) {
     run.failures = json_object();
     return_id_make(id);
     snprintf(run.customer, sizeof run.customer, "compare-%s", id);
-    if (!way_begin(&run.ways[WAY_CALLS], "/api/returns/traditional", 201, (threads + 1) / 2) ||
-        !way_begin(&run.ways[WAY_EVENT], "/api/returns", 202, threads > 4 ? threads / 4 : 1))
+    if (!way_begin(&run.ways[WAY_CALLS], exchange_port(x), "/api/returns/traditional", 201, (threads + 1) / 2) ||
+        !way_begin(&run.ways[WAY_EVENT], exchange_port(x), "/api/returns", 202, threads > 4 ? threads / 4 : 1))
         return false;
     run.begun_at = clock_ms();
     run.begun_us = run.ended_us = steady_us();
@@ -254,7 +255,7 @@ static json_t *asked_of(struct exchange *x) {
 static void start(struct exchange *x, int rate, int seconds) {
     pthread_mutex_lock(&lock);
     bool busy = run.running;
-    bool begun = !busy && run_begin(x->context, rate, seconds);
+    bool begun = !busy && run_begin(x, rate, seconds);
     pthread_mutex_unlock(&lock);
     if (busy)
         exchange_problem(x, 409, "A run is under way already; wait for its end.");
