@@ -63,5 +63,6 @@ const struct service service = {
     .duty = "Charges the disposal of the device, as a double entry.",
     .subscribes = "support",
     .handlers = handlers,
+    .call = {"/api/asset-disposals", "returns.support.RefundRequest"},
     .views = views,
 };

@@ -230,3 +230,23 @@ bool body_read(struct exchange *x) {
     x->body_n = n;
     return true;
 }
+
+json_t *exchange_json_object(struct exchange *x) {
+    const char *given = exchange_header(x, "Content-Type");
+    json_t *body = NULL;
+    struct failure why;
+    if (!exchange_type_is(x, "application/json")) {
+        exchange_problem(
+            x, 415, "The content type \"%.60s\" is not read here; send application/json.", given ? given : "");
+        return NULL;
+    }
+    verdict v = exchange_json(x, &body, &why);
+    if (v != OK) {
+        exchange_problem(x, v == REJECT ? 400 : 503, "Nothing was done: %s.", why.text);
+    } else if (!json_is_object(body)) {
+        exchange_problem(x, 400, "Nothing was done: the body must be a JSON object.");
+        json_decref(body);
+        body = NULL;
+    }
+    return body;
+}

@@ -57,6 +57,10 @@ const char *exchange_header(struct exchange *x, const char *name) {
     return mg_get_header(x->private->connection, name);
 }
 
+int exchange_port(struct exchange *x) {
+    return mg_get_request_info(x->private->connection)->server_port;
+}
+
 /* The weight that an Accept header gives to application/json or problem+json, or to text/html. */
 static double accept_weight(const char *accept, bool json) {
     double best = 0;
@@ -179,6 +183,7 @@ const char *exchange_title(int status) {
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
+        {502, "Bad Gateway"},
         {503, "Service Unavailable"}};
     for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
         if (titles[i].status == status) return titles[i].title;

@@ -50,6 +50,8 @@ const char *exchange_parameter(struct exchange *x, const char *name); /* {id} of
 const char *exchange_query(struct exchange *x, const char *name);
 const char *exchange_header(struct exchange *x, const char *name);
 
+int exchange_port(struct exchange *x); /* which the request came to */
+
 /* Answers with this instead of data. The bytes are copied. */
 void exchange_send(struct exchange *x, int status, const char *content_type, const void *bytes, size_t n);
 void exchange_set_header(struct exchange *x, const char *name, const char *value); /* "Location", "ETag", …; copied */
@@ -78,6 +80,8 @@ MUST_CHECK verdict exchange_form(struct exchange *x, json_t **out, struct failur
 /* REJECT as well for a name twice in an object, and for a depth over 32. Text in it may hold a NUL
  * (json_string_length). */
 MUST_CHECK verdict exchange_json(struct exchange *x, json_t **out, struct failure *why);
+/* The JSON object that was posted; NULL: it is none, which has been answered with 415 or 400. The caller's. */
+MUST_CHECK json_t *exchange_json_object(struct exchange *x);
 bool exchange_type_is(struct exchange *x, const char *media_type); /* parameters such as charset are ignored */
 
 struct http;

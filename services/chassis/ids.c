@@ -1,5 +1,6 @@
 #include "chassis/ids.h"
 
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,15 @@ struct uuid uuid_make(void) {
     id.bytes[7] = (unsigned char)count;
     id.bytes[8] = (unsigned char)((id.bytes[8] & 0x3f) | 0x80);
     return id;
+}
+
+bool uuid_named(const char *name, struct uuid *id) {
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    if (EVP_Digest(name, strlen(name), hash, NULL, EVP_sha256(), NULL) != 1) return false;
+    memcpy(id->bytes, hash, sizeof id->bytes);
+    id->bytes[6] = (unsigned char)((id->bytes[6] & 0x0f) | 0x80);
+    id->bytes[8] = (unsigned char)((id->bytes[8] & 0x3f) | 0x80);
+    return true;
 }
 
 const char *uuid_text(struct uuid id, char out[UUID_TEXT]) {

@@ -25,6 +25,9 @@ struct uuid uuid_make(void);
 const char *uuid_text(struct uuid id, char out[UUID_TEXT]);    /* returns out */
 MUST_CHECK bool uuid_parse(const char *text, struct uuid *id); /* any version; false when text is no UUID */
 
+/* Version 8, of a SHA-256: the same name gives the same id. False: no memory. */
+MUST_CHECK bool uuid_named(const char *name, struct uuid *id);
+
 void return_id_make(char out[RETURN_ID]); /* "R-" and 13 characters of Crockford's base 32; sorts by time */
 
 int64_t clock_ms(void);                                    /* since 1970; may step in either direction */

@@ -54,6 +54,11 @@ static const struct schema *find_type(const struct outbox *o, const char *short_
     return NULL;
 }
 
+const char *outbox_type(const struct outbox *o, const char *short_name) {
+    const struct schema *schema = find_type(o, short_name);
+    return schema ? schema_name(schema) : NULL;
+}
+
 /* What every event has (DESIGN: Events). */
 static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id, int64_t now) {
     char text[UUID_TEXT], cause[UUID_TEXT];

@@ -19,6 +19,10 @@ void outbox_close(struct outbox **o);
 void outbox_each(
     const struct outbox *o, void (*each)(void *context, const char *type, const char *text, size_t n), void *context);
 
+/* The full name of one of them, "returns.sales.OrderRefunded" of "OrderRefunded"; NULL: there is none. Lives with it.
+ */
+const char *outbox_type(const struct outbox *o, const char *short_name);
+
 struct outgoing {
     const char *type;             /* short name, "OrderRefunded" */
     const char *return_id;        /* the record's key */

@@ -18,6 +18,7 @@ enum { SUMMARY_MAX = 1000 };
 
 struct reaction_private {
     const struct runtime *rt;
+    struct reply *reply;    /* NULL: it is published */
     struct failure failure; /* of an emit; kind OK while there is none */
     const char *outcome, *action;
     char summary[SUMMARY_MAX];
@@ -141,8 +142,27 @@ void record_free(struct record *record) {
 
 /* --- What a handler calls */
 
+/* The first of them is the answer; each must be one that could be published. */
+static void reply_emit(struct reaction_private *p, const char *type, json_t *fields) {
+    const char *name = outbox_type(p->rt->outbox, type);
+    if (!name && p->failure.kind == OK)
+        (void)!fail(&p->failure, REJECT, "could not answer with a %s: this service has no such schema", type);
+    else if (!fields && p->failure.kind == OK)
+        (void)!fail(&p->failure, RETRY, "could not answer with a %s: no memory for its fields", type);
+    if (p->reply->event_type || !name) {
+        json_decref(fields);
+        return;
+    }
+    p->reply->event_type = name;
+    p->reply->fields = fields;
+}
+
 void reaction_emit(struct reaction *r, const char *type, json_t *fields) {
     struct reaction_private *p = r->private;
+    if (p->reply) {
+        reply_emit(p, type, fields);
+        return;
+    }
     struct outgoing e = {
         .type = type,
         .return_id = r->event->return_id,
@@ -167,14 +187,22 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
 
 /* --- Applying */
 
-/* By hand there is no place in a topic: that one's row is the quarantine's. */
+static void reply_note(struct reply *a, const char *outcome, const char *action, const char *summary) {
+    a->outcome = outcome;
+    snprintf(a->action, sizeof a->action, "%s", action);
+    snprintf(a->summary, sizeof a->summary, "%s", summary);
+}
+
+/* A redrive has no place in a topic: that one's row is the quarantine's. Nor has a call. */
 static void
 audit_record(struct connection *c, struct record *r, const char *outcome, const char *action, const char *summary) {
+    bool from_topic = !r->redriven_by && !r->reply;
     char trace[TRACE_ID], redriven[SUMMARY_MAX + 500];
     snprintf(
         redriven, sizeof redriven, "redriven from %s[%d]@%lld: %s", r->raw.topic, r->raw.partition,
         (long long)r->raw.offset, summary);
     r->outcome = outcome;
+    if (r->reply) reply_note(r->reply, outcome, action, summary);
     audit_append(
         c, &(struct audit_row){
                .action = action,
@@ -183,7 +211,7 @@ audit_record(struct connection *c, struct record *r, const char *outcome, const 
                .return_id = r->event.return_id,
                .event_id = r->has_id ? &r->event.id : NULL,
                .event_type = r->event.type,
-               .topic = r->redriven_by ? NULL : r->event.topic,
+               .topic = from_topic ? r->event.topic : NULL,
                .partition = r->event.partition,
                .offset = r->event.offset,
                .summary = r->redriven_by ? redriven : summary,
@@ -218,7 +246,7 @@ static bool first_time(struct connection *c, const struct uuid *id) {
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
 static verdict
 handle(const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
-    struct reaction_private private = {.rt = rt, .outcome = "handled", .action = "handle"};
+    struct reaction_private private = {.rt = rt, .reply = r->reply, .outcome = "handled", .action = "handle"};
     struct reaction reaction = {&r->event, c, &private};
     _Alignas(max_align_t) char fields[1024];
     if (h->size > sizeof fields)
@@ -267,8 +295,17 @@ void record_apply(const struct runtime *rt, struct connection *c, struct record 
     if (apply(rt, c, r, &why) == REJECT) quarantine(c, r, why.text);
 }
 
-verdict record_redrive(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
+static verdict apply_or_refuse(
+    const struct runtime *rt, struct connection *c, struct record *r, const char *action, struct failure *why) {
     verdict v = apply(rt, c, r, why);
-    if (v == REJECT) audit_record(c, r, "refused", "redrive", why->text);
+    if (v == REJECT) audit_record(c, r, "refused", action, why->text);
     return v;
+}
+
+verdict record_redrive(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
+    return apply_or_refuse(rt, c, r, "redrive", why);
+}
+
+verdict record_call(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
+    return apply_or_refuse(rt, c, r, "answer a call", why);
 }

@@ -24,6 +24,14 @@ struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message 
 enum { SOURCE_URL = 512 };
 void raw_source_url(const struct raw *raw, char out[SOURCE_URL]);
 
+/* What a handler says to its caller (call.h) in place of publishing it. */
+struct reply {
+    const char *outcome; /* as the audit row says it, which holds these three */
+    char action[200], summary[1000];
+    const char *event_type; /* full name of what it would have published; NULL: nothing. Lives with the outbox */
+    json_t *fields;
+};
+
 struct record {
     struct raw raw;     /* the caller's */
     struct event event; /* filled as far as the record could be read */
@@ -33,6 +41,7 @@ struct record {
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
     const char *redriven_by; /* who asked for its redrive; NULL: it came from the topic */
+    struct reply *reply;     /* NULL: nobody waits for it. Else it was called, and this is filled */
     const char *outcome;     /* what its audit row says */
 };
 
@@ -48,3 +57,8 @@ void record_apply(const struct runtime *rt, struct connection *c, struct record 
  */
 MUST_CHECK verdict
 record_redrive(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);
+
+/* The same for what was asked by a call: `event`, `data` and `reply` of the record are given, and nothing is published.
+ */
+MUST_CHECK verdict
+record_call(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);

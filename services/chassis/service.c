@@ -2,6 +2,8 @@
 
 #include "chassis/assets.h"
 #include "chassis/audit_check.h"
+#include "chassis/call.h"
+#include "chassis/caller.h"
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
@@ -96,7 +98,9 @@ static verdict start_relay(struct runtime *rt, struct failure *why) {
 
 static verdict start_http(struct runtime *rt, struct failure *why) {
     static const struct resource none[] = {{0}};
-    const struct resource *tables[] = {rt->service->resources ? rt->service->resources : none, status_resources};
+    rt->calls[0] = call_resource(rt->service);
+    const struct resource *tables[] = {
+        rt->service->resources ? rt->service->resources : none, rt->calls, status_resources};
     struct http_options o = {
         .host = rt->settings->host,
         .port = (int)rt->settings->port,
@@ -104,7 +108,7 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
         .body_max = BODY_MAX,
         .body_ms = BODY_MS,
         .tables = tables,
-        .tables_n = 2,
+        .tables_n = 3,
         .context = rt,
         .decorate = status_decorate,
     };
@@ -134,6 +138,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why);
     if (v == OK) v = peers_start(rt->peers, why);
+    if (v == OK && service->calls_others) v = caller_start(&rt->caller, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -145,8 +150,10 @@ service_start(struct runtime *rt, const struct service *service, const struct se
 void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     drill_end(rt->drill);
-    if (rt->http && rt->service->stop) rt->service->stop(rt);
+    caller_cut(rt->caller);
     http_stop(&rt->http);
+    if (rt->service->stop) rt->service->stop(rt);
+    caller_stop(&rt->caller);
     peers_stop(rt->peers);
     audit_check_stop(&rt->audit_check);
     subscribers_stop(&rt->subscribers);

@@ -19,6 +19,7 @@
 #include "chassis/store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* A record as it came, decoded by its writer's schema. Lives as long as the handler's call. */
 struct event {
@@ -75,16 +76,25 @@ struct view {
     const char *money, *moments; /* headings, "Debit Credit": what is hundredths, or milliseconds since 1970; or NULL */
 };
 
+/* What the service does when it is called, the traditional way: the handler of that event, for the caller alone. */
+struct call {
+    const char *api_path; /* "/api/order-refund-requests" */
+    const char *type;     /* full name of the event, one of the handlers' */
+};
+
 struct runtime;
+
 struct service {
     const char *title, *duty;
     const char *subscribes;         /* the service whose events it reads; "*": every *.events topic of the namespace */
     const struct handler *handlers; /* ends with {0} */
     const struct view *views;       /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
-    void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
     /* SQL: name and URL of each service that is known, for peers.h; NULL: another service keeps that list. */
     const char *peers;
+    struct call call;                 /* call.h; {0}: it cannot be called */
+    bool calls_others;                /* runtime.caller is there */
+    void (*stop)(struct runtime *rt); /* ends what the service itself started, once no more is asked; or NULL */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
     /* In the transaction that keeps it: that group was seen to have come there. May be NULL. */
     void (*subscriber_passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
@@ -106,6 +116,9 @@ struct runtime {
     struct pulse *pulse;
     struct peers *peers;
     struct http *http;
+    struct caller *caller;    /* NULL unless calls_others */
+    struct resource calls[2]; /* the service's own call, found after its resources */
+    atomic_int calls_now;     /* how many are being answered */
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
     bool wired;

@@ -46,6 +46,8 @@ static const struct setting {
      "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
      "the least important entries that are logged"},
+    {"call-urls", SETTING_TEXT, AT(call_urls), "", 0, 2000, "name=URL,…",
+     "where this service calls others; those that are not named, where their events say that they are"},
     {"drills", SETTING_SWITCH, AT(drills), "0", 0, 1, "0 or 1",
      "allow drills: pausing, slowing down and crashing this service from its page, and simulated load"},
 #undef AT

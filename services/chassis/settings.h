@@ -30,6 +30,7 @@ struct settings {
     const char *registry_user;
     const char *registry_password;
     const char *log_level;
+    const char *call_urls;
     const char *instance;
     int64_t batch;
     int64_t audit_heads_ms;

@@ -75,5 +75,6 @@ const struct service service = {
     .duty = "Ships a replacement from stock, or backorders it when there is none.",
     .subscribes = "support",
     .handlers = handlers,
+    .call = {"/api/shipment-requests", "returns.support.RefundRequest"},
     .views = views,
 };

@@ -66,5 +66,6 @@ const struct service service = {
     .duty = "Queues one disassembly order for each defective item, at the site of its location.",
     .subscribes = "support",
     .handlers = handlers,
+    .call = {"/api/disassembly-orders", "returns.support.RefundRequest"},
     .views = views,
 };

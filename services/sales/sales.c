@@ -52,5 +52,6 @@ const struct service service = {
     .duty = "Refunds the order item of a returned device, once.",
     .subscribes = "support",
     .handlers = handlers,
+    .call = {"/api/order-refund-requests", "returns.support.RefundRequest"},
     .views = views,
 };

@@ -1,10 +1,12 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
 #include "board.h"
+#include "compare.h"
 #include "examples.h"
 #include "returns.h"
 #include "simulate.h"
 #include "submit.h"
 #include "timeline.h"
+#include "traditional.h"
 #include "view.h"
 
 #include "chassis/page.h"
@@ -95,10 +97,17 @@ static void events_get(struct exchange *x) {
     json_decref(known);
 }
 
+static void stop_runs(struct runtime *rt) {
+    simulate_stop(rt);
+    compare_stop(rt);
+}
+
 static const struct resource resources[] = {
     {.path = "/", .api_path = "/api/board", .page = "board.html", .get = board_get, .nav = "Board"},
     {.path = "/returns/new", .api_path = "", .page = "form.html", .get = form_get, .nav = "Submit a return"},
     {.path = "/returns", .page = "returns.html", .get = returns_get, .post = submit_post, .nav = "Returns"},
+    {.api_path = "/api/returns/traditional", .post = traditional_post},
+    {.path = "/compare", .page = "compare.html", .get = compare_get, .post = compare_post, .nav = "Compare"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
     {.path = "/simulate", .get = simulate_get, .post = simulate_post},
@@ -111,7 +120,8 @@ const struct service service = {
     .handlers = returns_handlers,
     .resources = resources,
     .peers = "SELECT team, url FROM team",
+    .calls_others = true,
     .watch_subscribers = true,
-    .stop = simulate_stop,
+    .stop = stop_runs,
     .subscriber_passed = returns_passed,
 };

@@ -1,0 +1,151 @@
+#include "chassis/call.h"
+
+#include "chassis/drill.h"
+#include "chassis/reaction.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { RETURN_ID_MAX = 100, KEY_MAX = 200, PATIENCE_MS = 5000 };
+
+static const struct handler *handler_find(const struct service *s) {
+    for (const struct handler *h = s->handlers; h && h->type; h++)
+        if (!strcmp(h->type, s->call.type)) return h;
+    return NULL;
+}
+
+/* --- What was asked */
+
+/* One entry for each field that is missing or wrong. */
+static bool fields_ok(struct exchange *x, const json_t *body, const struct handler *h) {
+    _Alignas(max_align_t) char projected[1024];
+    const json_t *id = json_object_get(body, "return_id");
+    size_t n = json_string_length(id);
+    if (!n || n > RETURN_ID_MAX || strlen(json_string_value(id)) != n)
+        exchange_problem_field(x, "return_id", "is not text of 1 to %d characters", RETURN_ID_MAX);
+    for (size_t i = 0; h->size <= sizeof projected && i < h->fields_n; i++) {
+        struct failure why;
+        if (project(body, &h->fields[i], 1, projected, &why) != OK)
+            exchange_problem_field(x, h->fields[i].path, "%s", why.text);
+    }
+    if (!exchange_problem_fields(x)) return true;
+    exchange_problem(
+        x, 400, "Nothing was done: %zu fields are missing or wrong.", json_array_size(exchange_problem_fields(x)));
+    return false;
+}
+
+/* The id under which the call has its one effect. */
+static bool key_ok(struct exchange *x, const char *return_id, struct uuid *id) {
+    const char *key = exchange_header(x, "Idempotency-Key");
+    char name[KEY_MAX + 20];
+    if (key && strlen(key) > KEY_MAX)
+        exchange_problem(x, 400, "The Idempotency-Key has more than %d characters.", KEY_MAX);
+    else if (snprintf(name, sizeof name, "call %s", key && *key ? key : return_id), !uuid_named(name, id))
+        exchange_problem(x, 503, "Out of memory; send it again.");
+    else
+        return true;
+    return false;
+}
+
+/* --- What was done */
+
+/* What the first call of that id was answered. False: that was about another return. */
+static bool reply_recall(struct connection *c, const struct record *r, char outcome[40]) {
+    struct reply *a = r->reply;
+    outcome[0] = '\0';
+    for (struct rows first = store_rows(
+             c,
+             "SELECT outcome, action, summary FROM audit WHERE return_id = ? AND event_id = ? "
+             "AND outcome <> 'duplicate' AND outcome <> 'refused' ORDER BY id LIMIT 1",
+             value_text(r->event.return_id), value_blob(r->event.id.bytes, 16));
+         rows_next(&first);) {
+        snprintf(outcome, 40, "%s", rows_text(&first, 0));
+        snprintf(a->action, sizeof a->action, "%s", rows_text(&first, 1));
+        snprintf(a->summary, sizeof a->summary, "%s", rows_text(&first, 2));
+    }
+    a->outcome = outcome;
+    return *outcome;
+}
+
+static void answer(struct exchange *x, const struct record *r, bool repeated) {
+    const struct reply *a = r->reply;
+    json_t *said = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s?, s:O?, s:b}", "return_id", r->event.return_id, "outcome", a->outcome, "action",
+        a->action, "summary", a->summary, "event_type", a->event_type, "fields", a->fields, "repeated", repeated);
+    if (strcmp(a->outcome, "declined") != 0) {
+        x->status = repeated ? 200 : 201;
+        x->data = said;
+        return;
+    }
+    const char *name;
+    json_t *value;
+    exchange_problem(x, 409, "Declined: %s.", a->summary);
+    json_object_foreach(said, name, value) exchange_problem_member(x, name, json_incref(value));
+    json_decref(said);
+}
+
+static void perform(struct exchange *x, struct record *r) {
+    struct runtime *rt = x->context;
+    struct failure why = {0}, refusal = {0};
+    char outcome[40];
+    if (!drill_delay(rt->drill, PATIENCE_MS)) {
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(x, 503, "Nothing was done: the service is paused by a drill, or stops. Send it again.");
+        return;
+    }
+    struct connection *c = store_begin(rt->store);
+    verdict v = record_call(rt, c, r, &refusal);
+    bool repeated = v == OK && r->reply->outcome && !strcmp(r->reply->outcome, "duplicate");
+    bool same = !repeated || reply_recall(c, r, outcome);
+    verdict stored = store_commit(c, &why);
+    if (stored != OK) {
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(x, stored == RETRY ? 503 : 500, "Nothing was done: %s. Send it again.", why.text);
+    } else if (v != OK) {
+        exchange_problem(x, 422, "Nothing was done: %s.", refusal.text);
+    } else if (!same) {
+        exchange_problem(x, 422, "Nothing was done: this Idempotency-Key was used for another return.");
+    } else {
+        answer(x, r, repeated);
+    }
+}
+
+static void call_run(struct exchange *x, const json_t *body, const struct handler *h) {
+    struct reply said = {0};
+    struct record r = {.reply = &said, .has_id = true, .data = (json_t *)body};
+    snprintf(r.source, sizeof r.source, "call");
+    snprintf(r.trace, sizeof r.trace, "%s", x->trace_parent);
+    r.event = (struct event){
+        .type = h->type,
+        .source = r.source,
+        .source_url = "",
+        .return_id = json_string_value(json_object_get(body, "return_id")),
+        .version = 1,
+        .occurred_at = clock_ms(),
+        .trace_parent = r.trace,
+        .topic = "",
+        .data = body};
+    if (key_ok(x, r.event.return_id, &r.event.id)) perform(x, &r);
+    json_decref(said.fields);
+}
+
+static void call_post(struct exchange *x) {
+    struct runtime *rt = x->context;
+    const struct handler *h = handler_find(rt->service);
+    json_t *body = exchange_json_object(x);
+    if (body && fields_ok(x, body, h)) {
+        if (atomic_fetch_add(&rt->calls_now, 1) < (rt->settings->http_threads + 1) / 2) {
+            call_run(x, body, h);
+        } else {
+            exchange_set_header(x, "Retry-After", "1");
+            exchange_problem(x, 503, "Too many calls are waiting for their answer already; send it again.");
+        }
+        atomic_fetch_sub(&rt->calls_now, 1);
+    }
+    json_decref(body);
+}
+
+struct resource call_resource(const struct service *service) {
+    if (!service->call.api_path || !handler_find(service)) return (struct resource){0};
+    return (struct resource){.api_path = service->call.api_path, .post = call_post};
+}

@@ -1,0 +1,17 @@
+/* call: the traditional way into a service: somebody calls it, and waits for its answer. It runs the handler that the
+ * event of struct call's type has, with the same projection, in one transaction with an audit row (actor "call"). What
+ * the handler emits is the answer's body and is not published: a call has one reader, its caller.
+ *
+ *     JSON ─▶ fields, by the handler's projection (400) ─▶ BEGIN  event_seen · handler · audit  COMMIT ─▶ 201
+ *
+ *     201 {"return_id","outcome":"handled","action","summary","event_type","fields":{…},"repeated":false}
+ *     200 the same call was answered before, and nothing was done again: "repeated":true, no fields
+ *     409 declined; 422 refused by the handler, or an Idempotency-Key of another return; 503 busy, send it again
+ *
+ * A call is the same when its Idempotency-Key is, or without one its return_id. At most half of the web threads wait
+ * for the database in calls; more are answered 503 at once, so that the service's pages stay within reach. */
+#pragma once
+
+#include "chassis/service.h"
+
+struct resource call_resource(const struct service *service); /* {0}: it cannot be called */

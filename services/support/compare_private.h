@@ -1,0 +1,28 @@
+/* compare_private: a run, for compare.c, which drives it, and compare_view.c, which says how it goes. */
+#pragma once
+
+#include "chassis/service.h"
+
+enum { RATE_MAX = 100, SECONDS_MAX = 60, FAILURES_MAX = 20 };
+
+struct run {
+    struct runtime *rt;
+    bool running, stopping;
+    bool warm; /* the clock has started */
+    int rate, seconds;
+    char customer[40]; /* of all its returns */
+    int64_t begun_at;  /* 0: there was none yet */
+    int64_t begun_us, ended_us;
+    json_t *failures; /* {reason: how many} */
+    struct way {
+        char url[200];
+        int good;    /* the status that says that all is well */
+        int clients; /* connections */
+        int taken, answered, accepted, failed, gave_up;
+        int32_t *waits; /* µs, of those that were answered */
+    } ways[2];
+};
+enum { WAY_CALLS, WAY_EVENT, WAYS };
+
+/* A copy of the run; its waits and failures are the caller's. False: there was none yet, or no memory. */
+MUST_CHECK bool run_look(struct run *out);

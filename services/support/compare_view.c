@@ -1,0 +1,212 @@
+#include "compare.h"
+#include "compare_private.h"
+#include "returns.h"
+#include "traditional.h"
+
+#include "chassis/page.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[WAYS] = {[WAY_CALLS] = "traditional", [WAY_EVENT] = "event"};
+
+/* --- What was measured */
+
+static int wait_compare(const void *a, const void *b) {
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The least wait that so many percent do not exceed, in µs. */
+static json_t *percentile(const struct way *w, int percent) {
+    if (!w->answered) return json_null();
+    int rank = (w->answered * percent + 99) / 100;
+    return json_integer(w->waits[rank - 1]);
+}
+
+static json_t *way_json(const struct run *run, int i) {
+    const struct way *w = &run->ways[i];
+    int64_t due = (run->ended_us - run->begun_us) * run->rate / 1000000 + 1, all = run->rate * run->seconds;
+    json_int_t sent = !run->warm ? 0 : due < all ? due : all;
+    qsort(w->waits, (size_t)w->answered, sizeof *w->waits, wait_compare);
+    if (sent < w->answered) sent = w->answered;
+    return json_pack(
+        "{s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:{s:o, s:o, s:o}}", "way", names[i], "sent", sent, "waiting",
+        sent - w->answered, "accepted", w->accepted, "failed", w->failed, "gave_up", w->gave_up, "clients", w->clients,
+        "wait_us", "p50", percentile(w, 50), "p99", percentile(w, 99), "max", percentile(w, 100));
+}
+
+static json_t *half_done_json(struct connection *reader, const char *customer, json_int_t *all) {
+    json_t *list = json_array();
+    *all = 0;
+    for (struct rows r = store_rows(
+             reader,
+             "SELECT steps_done, COUNT(*) FROM traditional_return WHERE customer_id = ? AND status = 'half done' "
+             "GROUP BY steps_done ORDER BY steps_done",
+             value_text(customer));
+         rows_next(&r);) {
+        *all += rows_int(&r, 1);
+        json_array_append_new(
+            list,
+            json_pack(
+                "{s:o, s:I}", "words", traditional_words((int)rows_int(&r, 0)), "n", (json_int_t)rows_int(&r, 1)));
+    }
+    return list;
+}
+
+/* Returns of the run that a subscriber has not passed yet: they are in the log, and their turn comes. */
+static json_t *late_json(struct connection *reader, const struct run *run) {
+    json_t *list = json_array();
+    for (struct rows r = store_rows(
+             reader,
+             "SELECT s.team, COUNT(*), MIN(r.requested_at) FROM "
+             "(SELECT DISTINCT team FROM subscriber_offset WHERE team <> 'support') s CROSS JOIN return_request r "
+             "LEFT JOIN subscriber_offset o ON o.team = s.team AND o.partition = r.partition "
+             "WHERE r.requested_at >= ? AND r.customer_id = ? AND (r.record_offset IS NULL OR o.next_offset IS NULL "
+             "OR o.next_offset <= r.record_offset) AND NOT EXISTS (SELECT 1 FROM history h WHERE h.return_id = "
+             "r.return_id AND h.team = s.team) GROUP BY s.team ORDER BY s.team",
+             value_int(run->begun_at), value_text(run->customer));
+         rows_next(&r);)
+        json_array_append_new(
+            list, json_pack(
+                      "{s:s, s:I, s:I}", "team", rows_text(&r, 0), "n", (json_int_t)rows_int(&r, 1), "oldest_ms",
+                      (json_int_t)(clock_ms() - rows_int(&r, 2))));
+    return list;
+}
+
+/* Accepted and not held here, so that nobody would ever handle it. */
+static json_int_t lost_count(struct connection *reader, const struct run *run) {
+    json_int_t held = store_int(
+        reader, 0, "SELECT COUNT(*) FROM return_request WHERE requested_at >= ? AND customer_id = ?",
+        value_int(run->begun_at), value_text(run->customer));
+    json_int_t lost = run->ways[WAY_EVENT].accepted - held;
+    return lost > 0 ? lost : 0;
+}
+
+static json_t *failures_json(const json_t *failures) {
+    json_t *list = json_array(), *n;
+    const char *reason;
+    json_object_foreach((json_t *)failures, reason, n)
+        json_array_append_new(list, json_pack("{s:s, s:O}", "reason", reason, "n", n));
+    return list;
+}
+
+static json_int_t late_most(const json_t *late) {
+    json_int_t most = 0;
+    json_t *team;
+    size_t i;
+    json_array_foreach((json_t *)late, i, team) {
+        json_int_t n = json_integer_value(json_object_get(team, "n"));
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+static void run_json(json_t *data, struct connection *reader, const struct run *run) {
+    char started[TIME_TEXT];
+    json_int_t half_done;
+    json_t *calls = way_json(run, WAY_CALLS), *event = way_json(run, WAY_EVENT);
+    (void)store_run(reader, "BEGIN");
+    json_t *halves = half_done_json(reader, run->customer, &half_done), *late = late_json(reader, run);
+    json_object_set_new(calls, "half_done", json_integer(half_done));
+    json_object_set_new(calls, "late", json_integer(0));
+    json_object_set_new(event, "half_done", json_integer(lost_count(reader, run)));
+    json_object_set_new(event, "late", json_integer(late_most(late)));
+    (void)store_run(reader, "COMMIT");
+    json_t *more = json_pack(
+        "{s:i, s:i, s:s, s:I, s:[o, o], s:o, s:o, s:o}", "rate", run->rate, "seconds", run->seconds, "started_at",
+        time_text(run->begun_at, started), "elapsed_ms", (json_int_t)((run->ended_us - run->begun_us) / 1000), "ways",
+        calls, event, "half_done", halves, "late", late, "failures", failures_json(run->failures));
+    json_object_update(data, more);
+    json_decref(more);
+}
+
+static json_t *teams_json(struct connection *reader) {
+    json_t *teams = traditional_steps(), *urls = returns_urls(reader), *team;
+    size_t i;
+    json_array_foreach(teams, i, team) {
+        json_t *url = json_object_get(urls, json_string_value(json_object_get(team, "team")));
+        json_object_set(team, "url", url ? url : json_null());
+    }
+    json_decref(urls);
+    return teams;
+}
+
+/* --- What only people need */
+
+static json_t *us_text(const json_t *us) {
+    double n = (double)json_integer_value(us) / 1000;
+    if (!json_is_integer(us)) return json_string("–");
+    return n < 10      ? json_sprintf("%.1f ms", n)
+           : n < 10000 ? json_sprintf("%.0f ms", n)
+                       : json_sprintf("%.1f s", n / 1000);
+}
+
+static json_t *seconds_text(const json_t *object, const char *name) {
+    return json_sprintf("%.1f s", (double)json_integer_value(json_object_get(object, name)) / 1000);
+}
+
+static json_t *cell(json_t *text, const char *tone) {
+    return json_pack("{s:o, s:s}", "text", text, "tone", tone);
+}
+
+static json_t *count_cell(const json_t *way, const char *name, const char *tone) {
+    json_int_t n = json_integer_value(json_object_get(way, name));
+    return cell(json_sprintf("%lld", (long long)n), n ? tone : "");
+}
+
+static json_t *wait_cell(const json_t *way, const char *name) {
+    return cell(us_text(json_object_get(json_object_get(way, "wait_us"), name)), "");
+}
+
+static void line_add(json_t *lines, const char *label, json_t *calls, json_t *event) {
+    json_array_append_new(lines, json_pack("{s:s, s:o, s:o}", "label", label, "calls", calls, "event", event));
+}
+
+/* The two ways side by side. */
+static json_t *lines_of(const json_t *ways) {
+    static const char *const waits[][2] = {
+        {"Customer waits, half of them less than", "p50"}, {"99 of 100 less than", "p99"}, {"at most", "max"}};
+    static const char *const counts[][3] = {
+        {"Submitted", "sent", ""},
+        {"Succeeded", "accepted", "ok"},
+        {"Failed, for the customer", "failed", "bad"},
+        {"Left half done", "half_done", "bad"},
+        {"Late: safe, and going to be done", "late", "wait"}};
+    const json_t *a = json_array_get(ways, WAY_CALLS), *b = json_array_get(ways, WAY_EVENT);
+    json_t *lines = json_array();
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
+        line_add(lines, waits[i][0], wait_cell(a, waits[i][1]), wait_cell(b, waits[i][1]));
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        line_add(
+            lines, counts[i][0], count_cell(a, counts[i][1], counts[i][2]), count_cell(b, counts[i][1], counts[i][2]));
+    return lines;
+}
+
+static void view_compare(json_t *data) {
+    json_t *team, *ways = json_object_get(data, "ways");
+    size_t i;
+    json_array_foreach(json_object_get(data, "late"), i, team)
+        json_object_set_new(team, "oldest", seconds_text(team, "oldest_ms"));
+    json_object_set_new(data, "has_run", json_boolean(ways));
+    if (ways) json_object_set_new(data, "lines", lines_of(ways));
+    page_add_moment(data, "started_at", "moment");
+    json_object_set_new(data, "elapsed", seconds_text(data, "elapsed_ms"));
+    json_object_set_new(data, "heading", json_string("The traditional way, beside it"));
+    json_object_set_new(data, "api_url", json_string("/api/compare"));
+}
+
+void compare_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    struct connection *reader = store_reader(rt->store);
+    struct run seen;
+    bool any = run_look(&seen);
+    x->data = json_pack(
+        "{s:b, s:b, s:o}", "running", any && seen.running, "drills", rt->settings->drills != 0, "teams",
+        teams_json(reader));
+    if (any) run_json(x->data, reader, &seen);
+    for (int i = 0; i < WAYS; i++) free(seen.ways[i].waits);
+    json_decref(seen.failures);
+    if (page_reader_ok(x, reader) && !x->api) view_compare(x->data);
+}

@@ -1,0 +1,243 @@
+#include "traditional.h"
+
+#include "request.h"
+#include "returns.h"
+
+#include "chassis/caller.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEPS = 4, CONNECT_MS = 1000, TOTAL_MS = 2000, RETRIES = 2, BACKOFF_MS = 50 };
+
+static const struct step {
+    const char *team, *api_path, *done, *never;
+} steps[STEPS] = {
+    {"sales", "/api/order-refund-requests", "refunded", "never refunded"},
+    {"inventory", "/api/shipment-requests", "shipped", "never shipped"},
+    {"manufacturing", "/api/disassembly-orders", "queued for disassembly", "never queued for disassembly"},
+    {"accounting", "/api/asset-disposals", "charged", "never charged"},
+};
+
+struct trial {
+    char return_id[RETURN_ID];
+    const struct request *request;
+    char *body;
+    json_t *urls;
+    int64_t begun;
+    int done; /* so many steps are */
+    struct taken {
+        const char *status;
+        int tries;
+        int64_t ms;
+    } taken[STEPS];
+    char reason[400]; /* why the step after those failed; "" while none did */
+};
+
+json_t *traditional_words(int done) {
+    struct buffer words = BUFFER(400);
+    for (int i = 0; i < done && i < STEPS; i++) buffer_format(&words, "%s%s", i ? ", " : "", steps[i].done);
+    if (done < STEPS) buffer_format(&words, "%s%s", done ? "; " : "", steps[done].never);
+    json_t *text = json_string(words.data ? words.data : "");
+    buffer_free(&words);
+    return text;
+}
+
+json_t *traditional_steps(void) {
+    json_t *list = json_array();
+    for (int i = 0; i < STEPS; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "team", steps[i].team, "api_path", steps[i].api_path));
+    return list;
+}
+
+/* {team: URL}, as their events say, unless a setting does. The caller's. */
+static json_t *sites(const struct runtime *rt) {
+    json_t *urls = returns_urls(store_reader(rt->store));
+    for (const char *p = rt->settings->call_urls; *p; p += *p == ',') {
+        size_t n = strcspn(p, ","), name_n = strcspn(p, "=,");
+        char name[100];
+        snprintf(name, sizeof name, "%.*s", (int)name_n, p);
+        if (name_n < n) json_object_set_new(urls, name, json_stringn(p + name_n + 1, n - name_n - 1));
+        p += n;
+    }
+    return urls;
+}
+
+bool traditional_ready(const struct runtime *rt) {
+    json_t *urls = sites(rt);
+    bool all = true;
+    for (int i = 0; i < STEPS; i++) all = all && json_object_get(urls, steps[i].team);
+    json_decref(urls);
+    return all;
+}
+
+/* --- Calling */
+
+/* What identifies each piece, as the event has it. */
+static char *body_make(const struct trial *t) {
+    const struct request *q = t->request;
+    json_t *body = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "return_id", t->return_id, "order_id", q->order_id, "model",
+        q->model, "shipment_id", q->shipment_id, "serial_number", q->serial_number, "location", q->location, "cost",
+        "amount", q->cost_amount, "currency", q->cost_currency);
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    return text;
+}
+
+static void reason_of(struct trial *t, const struct step *s, const struct heard *h) {
+    const char *detail = json_string_value(json_object_get(h->said, "detail"));
+    const char *doubt = h->in_doubt ? "; it may have done it all the same" : "";
+    if (h->status)
+        snprintf(t->reason, sizeof t->reason, "%s answered %d: %.200s", s->team, h->status, detail ? detail : "");
+    else
+        snprintf(t->reason, sizeof t->reason, "%s did not answer: %.200s%s", s->team, h->why, doubt);
+    size_t n = strlen(t->reason);
+    if (t->reason[n - 1] == '.') t->reason[n - 1] = '\0'; /* it becomes part of a sentence */
+}
+
+static bool step_call(struct exchange *x, struct trial *t, int i) {
+    struct runtime *rt = x->context;
+    const char *site = json_string_value(json_object_get(t->urls, steps[i].team));
+    int64_t begun = steady_ms();
+    struct heard heard = {.why = "where it is is not known yet: none of its events has come"};
+    char url[700];
+    if (site) {
+        snprintf(url, sizeof url, "%s%s", site, steps[i].api_path);
+        struct outcall o = {url, t->body, t->return_id, x->trace_parent, CONNECT_MS, TOTAL_MS, RETRIES, BACKOFF_MS};
+        caller_ask(rt->caller, &o, &heard);
+    }
+    bool done = heard.status / 100 == 2;
+    t->taken[i] = (struct taken){
+        done             ? "done"
+        : heard.in_doubt ? "in doubt"
+                         : "failed",
+        heard.tries, steady_ms() - begun};
+    if (!done) reason_of(t, &steps[i], &heard);
+    json_decref(heard.said);
+    return done;
+}
+
+static int steps_called(const struct trial *t) {
+    return t->done + (*t->reason ? 1 : 0);
+}
+
+static const char *status_of(const struct trial *t) {
+    bool begun = t->done > 0 || (t->taken[0].status && !strcmp(t->taken[0].status, "in doubt"));
+    return t->done == STEPS ? "done" : begun ? "half done" : "failed";
+}
+
+/* --- Keeping and answering */
+
+static void trial_audit(struct exchange *x, struct connection *c, const struct trial *t) {
+    char trace[TRACE_ID], summary[800];
+    json_t *words = traditional_words(t->done);
+    snprintf(
+        summary, sizeof summary, "%s: %s%s%s", status_of(t), json_string_value(words), *t->reason ? ": " : "",
+        t->reason);
+    audit_append(
+        c, &(struct audit_row){
+               .action = "call the four teams",
+               .outcome = t->done == STEPS ? "handled" : "refused",
+               .actor = "api",
+               .return_id = t->return_id,
+               .summary = summary,
+               .trace_id = trace_id(x->trace_parent, trace)});
+    json_decref(words);
+}
+
+static verdict trial_store(struct exchange *x, const struct trial *t, struct failure *why) {
+    struct runtime *rt = x->context;
+    struct connection *c = store_begin(rt->store);
+    (void)store_run(
+        c,
+        "INSERT INTO traditional_return (return_id, at, customer_id, status, steps_done, failed_team, reason, ms) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        value_text(t->return_id), value_int(clock_ms()), value_text(t->request->customer_id), value_text(status_of(t)),
+        value_int(t->done), value_text(t->done < STEPS ? steps[t->done].team : NULL),
+        value_text(*t->reason ? t->reason : NULL), value_int(steady_ms() - t->begun));
+    for (int i = 0; i < steps_called(t); i++)
+        (void)store_run(
+            c, "INSERT INTO traditional_step (return_id, step, team, status, tries, ms) VALUES (?, ?, ?, ?, ?, ?)",
+            value_text(t->return_id), value_int(i + 1), value_text(steps[i].team), value_text(t->taken[i].status),
+            value_int(t->taken[i].tries), value_int(t->taken[i].ms));
+    trial_audit(x, c, t);
+    return store_commit(c, why);
+}
+
+static json_t *trial_json(const struct trial *t) {
+    json_t *list = json_array();
+    for (int i = 0; i < steps_called(t); i++)
+        json_array_append_new(
+            list, json_pack(
+                      "{s:s, s:s, s:i, s:I}", "team", steps[i].team, "status", t->taken[i].status, "tries",
+                      t->taken[i].tries, "ms", (json_int_t)t->taken[i].ms));
+    return json_pack(
+        "{s:s, s:s, s:I, s:o, s:o}", "return_id", t->return_id, "status", status_of(t), "ms",
+        (json_int_t)(steady_ms() - t->begun), "steps", list, "words", traditional_words(t->done));
+}
+
+static void trial_answer(struct exchange *x, const struct trial *t) {
+    json_t *said = trial_json(t), *value;
+    const char *name;
+    if (t->done == STEPS) {
+        x->status = 201;
+        x->data = said;
+        return;
+    }
+    exchange_problem(
+        x, 502, "The return is %s (%s), since %s.", status_of(t), json_string_value(json_object_get(said, "words")),
+        t->reason);
+    json_object_foreach(said, name, value) if (strcmp(name, "status") != 0)
+        exchange_problem_member(x, name, json_incref(value));
+    exchange_problem_member(x, "outcome", json_string(status_of(t)));
+    json_decref(said);
+}
+
+static void handle(struct exchange *x, const struct request *q) {
+    struct runtime *rt = x->context;
+    struct trial t = {.request = q, .urls = sites(rt), .begun = steady_ms()};
+    struct failure why;
+    return_id_make(t.return_id);
+    t.body = body_make(&t);
+    while (t.body && t.done < STEPS && step_call(x, &t, t.done)) t.done++;
+    if (!t.body)
+        exchange_problem(x, 503, "Out of memory; nothing was done. Send it again.");
+    else if (trial_store(x, &t, &why) != OK)
+        exchange_problem(x, 500, "What was done could not be noted: %s.", why.text);
+    else
+        trial_answer(x, &t);
+    json_decref(t.urls);
+    free(t.body);
+}
+
+static void handle_valid(struct exchange *x, const json_t *body) {
+    struct request q;
+    json_t *errors = request_read(body, &q), *error;
+    size_t i;
+    json_array_foreach(errors, i, error) exchange_problem_field(
+        x, json_string_value(json_object_get(error, "field")), "%s",
+        json_string_value(json_object_get(error, "detail")));
+    if (json_array_size(errors))
+        exchange_problem(x, 422, "Nobody was called: %zu of the fields cannot be accepted.", json_array_size(errors));
+    else
+        handle(x, &q);
+    json_decref(errors);
+}
+
+void traditional_post(struct exchange *x) {
+    static atomic_int busy;
+    struct runtime *rt = x->context;
+    json_t *body = exchange_json_object(x);
+    if (!body) return;
+    if (atomic_fetch_add(&busy, 1) < (rt->settings->http_threads + 1) / 2) {
+        handle_valid(x, body);
+    } else {
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(x, 503, "Nobody was called: too many such returns wait for the teams already.");
+    }
+    atomic_fetch_sub(&busy, 1);
+    json_decref(body);
+}
