@@ -101,7 +101,7 @@ static void request_run(struct exchange *x, const struct http *h) {
 static bool keeps_alive(struct exchange *x) {
     const char *wish = exchange_header(x, "Connection");
     const char *version = mg_get_request_info(x->private->connection)->http_version;
-    if (x->private->body_unread || crowd_is(x->private->crowd)) return false;
+    if (x->private->body_unread || crowd_nears(x->private->crowd)) return false;
     return wish ? strcasestr(wish, "keep-alive") != NULL : version && !strcmp(version, "1.1");
 }
 
@@ -119,7 +119,7 @@ static void head_write(struct exchange *x, struct buffer *out, const char *type,
     header_write(out, "Connection", keep ? "keep-alive" : "close");
     header_write(
         out, "Content-Security-Policy",
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'");
     header_write(out, "X-Content-Type-Options", "nosniff");
     header_write(out, "Referrer-Policy", "same-origin");
@@ -134,13 +134,13 @@ static void head_write(struct exchange *x, struct buffer *out, const char *type,
 bool http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n) {
     const char *version = mg_get_request_info(x->private->connection)->http_version;
     bool chunked = body_n == BODY_STREAM && version && !strcmp(version, "1.1");
-    bool keep = keeps_alive(x) && (chunked || body_n != BODY_STREAM);
+    bool keep = keeps_alive(x) && (chunked || body_n >= 0);
     if (!keep) mg_disable_connection_keep_alive(x->private->connection);
     buffer_format(out, "HTTP/1.1 %d %s\r\n", x->status, exchange_title(x->status));
-    if (body_n != BODY_STREAM) buffer_format(out, "Content-Length: %lld\r\n", body_n);
+    if (body_n >= 0) buffer_format(out, "Content-Length: %lld\r\n", body_n);
     if (chunked) header_write(out, "Transfer-Encoding", "chunked");
     head_write(x, out, type, keep);
-    x->private->stream = body_n != BODY_STREAM ? STREAM_NONE : chunked ? STREAM_CHUNKED : STREAM_PLAIN;
+    x->private->stream = body_n >= 0 ? STREAM_NONE : chunked ? STREAM_CHUNKED : STREAM_PLAIN;
     return keep;
 }
 
@@ -165,6 +165,7 @@ static void answer_send(struct exchange *x) {
         return;
     }
     const char *type = exchange_render(x, &body);
+    compress_answer(x, type, &body);
     (void)http_head(x, &answer, type, (long long)body.length);
     if (strcmp(x->method, "HEAD") != 0) buffer_bytes(&answer, body.data, body.length);
     answer_count(x);

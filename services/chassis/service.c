@@ -3,6 +3,7 @@
 #include "chassis/assets.h"
 #include "chassis/consumer.h"
 #include "chassis/health.h"
+#include "chassis/hub.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/registry.h"
@@ -89,6 +90,10 @@ static verdict start_relay(struct runtime *rt, struct failure *why) {
     return relay_start(&rt->relay, &o, why);
 }
 
+static verdict start_hub(struct runtime *rt, struct failure *why) {
+    return hub_start(&rt->hub, &(struct hub_options){rt->store, .streams = (int)rt->settings->streams}, why);
+}
+
 static verdict start_http(struct runtime *rt, struct failure *why) {
     static const struct resource none[] = {{0}};
     const struct resource *tables[] = {rt->service->resources ? rt->service->resources : none, status_resources};
@@ -120,6 +125,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = start_relay(rt, why);
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK) v = start_hub(rt, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -131,6 +137,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
 void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     http_stop(&rt->http);
+    hub_stop(&rt->hub);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
     relay_stop(&rt->relay);

@@ -86,6 +86,7 @@ struct runtime {
     struct consumer *consumer;
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
     struct http *http;
+    struct hub *hub;
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
     bool wired;

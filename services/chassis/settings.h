@@ -31,6 +31,7 @@ struct settings {
     int64_t batch;
     int64_t audit_heads_ms;
     int64_t http_threads;
+    int64_t streams;
     int64_t registry_timeout_ms;
     int64_t unknown_id_ms;
     struct property *properties; /* from -X and --kafka-config, in the order given */
