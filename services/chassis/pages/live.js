@@ -100,7 +100,7 @@ const partChange = (part, fresh) => {
         (focused.isConnected ? focused : document.getElementById(focused.id))?.focus({ preventScroll: true });
 };
 
-const show = (text) => {
+export const show = (text) => {
     const page = new DOMParser().parseFromString(text, "text/html");
     const anchor = seen();
     for (const part of parts()) {
