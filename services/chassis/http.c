@@ -178,12 +178,26 @@ static void answer_send(struct exchange *x) {
     }
 }
 
+static int64_t cpu_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+
+/* What pages cost decides how often live ones are told to load again (hub.h). */
+static void page_count(const struct exchange *x, int64_t us) {
+    if (x->api || !x->page || x->status != 200) return;
+    metric_add(METRIC_http_pages, 1);
+    metric_add(METRIC_http_pages_cpu_us, us);
+}
+
 /* --- civetweb's callbacks */
 
 static int on_request(struct mg_connection *c) {
     struct http *h = mg_get_user_context_data(c);
     struct exchange x;
     struct exchange_private p;
+    int64_t began = cpu_us();
     atomic_fetch_add(&h->in_flight, 1);
     exchange_open(&x, &p, &h->options, c);
     const struct mg_request_info *info = mg_get_request_info(c);
@@ -193,6 +207,7 @@ static int on_request(struct mg_connection *c) {
     request_run(&x, h);
     crowd_move(h->crowd, &p.visit, VISIT_ANSWERS);
     answer_send(&x);
+    page_count(&x, cpu_us() - began);
     crowd_end(h->crowd, &p.visit);
     exchange_close(&x);
     atomic_fetch_sub(&h->in_flight, 1);

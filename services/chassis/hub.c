@@ -1,6 +1,7 @@
 #include "chassis/hub.h"
 
 #include "chassis/audit_line.h"
+#include "chassis/metrics.h"
 #include "chassis/page.h"
 #include "chassis/sockets.h"
 
@@ -16,9 +17,11 @@
 
 enum { HEARTBEAT_MS = 10000, LIFE_MS = 600000, PATIENCE_MS = 5000, RETRY_MS = 1000 };
 
-/* A light stream speaks at most every 250 ms, and all of them together LIGHT_A_SECOND times a second: each time its
- * page is loaded again. A full one has a turn every 200 ms, and all of them ROWS_A_TURN rows. */
-enum { LOOK_MS = 50, LIGHT_MS = 250, LIGHT_A_SECOND = 50, FULL_MS = 200, ROWS_A_TURN = 1000, ROWS_LEAST = 5 };
+/* Each time that a light stream speaks, its page is loaded again. So it speaks at most every 250 ms, and so seldom that
+ * making all their pages takes at most a fortieth of one processor, by what pages took of late. A full stream has a
+ * turn every 200 ms, and all of them together ROWS_A_TURN rows. */
+enum { LOOK_MS = 50, LIGHT_MS = 250, LIGHT_MS_MAX = 10000, LIGHT_SHARE = 40, MEASURE_MS = 1000 };
+enum { FULL_MS = 200, ROWS_A_TURN = 1000, ROWS_LEAST = 5 };
 enum { STEP_ROWS = 20, BLOCK_BYTES = 64 << 10, SOCKET_BYTES = 64 << 10 };
 
 struct viewer {
@@ -51,6 +54,8 @@ struct hub {
     struct pollfd *polled; /* the thread's alone */
     int n;
     int64_t look_at;
+    int64_t measured_at, pages, pages_us; /* the counters' values then */
+    int64_t page_us;                      /* what one page takes */
 };
 
 /* --- One viewer */
@@ -134,12 +139,27 @@ static void turn_full(struct hub *h, struct viewer *v, struct block *b, struct c
     if (b->bytes.length) viewer_say(h, v, b->bytes.data, b->bytes.length, now);
 }
 
+static void pages_measure(struct hub *h, int64_t now) {
+    if (now - h->measured_at < MEASURE_MS) return;
+    int64_t pages = metric_read(METRIC_http_pages), us = metric_read(METRIC_http_pages_cpu_us);
+    if (pages > h->pages) h->page_us = (us - h->pages_us) / (pages - h->pages);
+    h->pages = pages;
+    h->pages_us = us;
+    h->measured_at = now;
+}
+
+static int64_t light_pace(const struct hub *h) {
+    int64_t ms = h->lights * h->page_us * LIGHT_SHARE / 1000;
+    return ms < LIGHT_MS ? LIGHT_MS : ms > LIGHT_MS_MAX ? LIGHT_MS_MAX : ms;
+}
+
 static void turn_light(struct hub *h, struct viewer *v, int64_t newest, int64_t now) {
     char text[100];
-    int64_t share = h->lights * 1000 / LIGHT_A_SECOND;
+    int64_t pace = light_pace(h);
     int n = snprintf(
-        text, sizeof text, "id: %lld\nevent: audit\ndata: {\"id\":%lld}\n\n", (long long)newest, (long long)newest);
-    v->turn_at = now + (share > LIGHT_MS ? share : LIGHT_MS);
+        text, sizeof text, "id: %lld\nevent: audit\ndata: {\"id\":%lld,\"pace\":%lld}\n\n", (long long)newest,
+        (long long)newest, (long long)pace);
+    v->turn_at = now + pace;
     v->after = newest;
     viewer_say(h, v, text, (size_t)n, now);
 }
@@ -147,6 +167,7 @@ static void turn_light(struct hub *h, struct viewer *v, int64_t newest, int64_t 
 /* No transaction is open while anything is sent, and sending waits for nobody. */
 static void hub_look(struct hub *h, int64_t now) {
     struct connection *reader = store_reader(h->options.store);
+    pages_measure(h, now);
     int64_t newest = store_int(reader, -1, "SELECT MAX(id) FROM audit");
     int rows = ROWS_A_TURN / h->n;
     struct block block = {.after = -1, .limit = rows > ROWS_LEAST ? rows : ROWS_LEAST};

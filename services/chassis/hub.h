@@ -7,7 +7,8 @@
  * Server-Sent Events: each row is `id`, its number in the log; `event: audit`; `data`, the row as /api/audit shows it.
  * A stream starts behind the row that Last-Event-ID or ?after= names, else behind the newest; whoever comes back with
  * the last id that it saw misses nothing and sees nothing twice, across restarts too: rows are numbered in the order of
- * their commits, and are read only after them. ?light=1: that there is news, {"id":N}, and no rows.
+ * their commits, and are read only after them. ?light=1: that there is news, {"id":N,"pace":MS},
+ * and no rows; a page should not be loaded more often than every MS.
  *
  * What viewers cost has a bound, so that they do not hold up the consumer: rows in all, page loads in all (by how often
  * a light stream says that there is news), and bytes kept for one that does not read them: it is cut off. */

@@ -238,7 +238,7 @@ static void test_a_light_stream_only_says_that_there_is_news(void **state) {
     assert_true(watch_until(w, "id: 0\n\n"));
     int64_t from = steady_ms();
     for (int i = 0; i < 100; i++) append(1, "row");
-    assert_true(watch_until(w, "id: 100\nevent: audit\ndata: {\"id\":100}\n\n"));
+    assert_true(watch_until(w, "id: 100\nevent: audit\ndata: {\"id\":100,\"pace\":250}\n\n"));
     assert_in_range(count(w->text, "event: audit"), 1, (steady_ms() - from) / 250 + 1);
     assert_null(strstr(w->text, "summary"));
     watch_close(w);

@@ -2,7 +2,7 @@
 // as often as a part says by data-every (ms), the page's own address is loaded once and what differs is changed in place:
 // node by node, so that the focus, open details and what one reads stay where they are. Without a stream it polls.
 
-const SOON = 250, // between two loads at least; and four times as long as the last one took
+const SOON = 250, // between two loads, as long as the service says no more; and four times what the last one took
     POLL = 2000,
     LATE = 10000, // no answer for so long is none
     AGAIN_MAX = 30000; // between two tries to open a stream
@@ -14,6 +14,7 @@ const parts = () => [...document.querySelectorAll("[data-live][id]")];
 
 let stream, streaming, last, again, opened; // the stream, whether it is open, its last id, when to try anew after an end
 let timer, loading, news, loaded = 0, took = 0, lost;
+let pace = SOON; // the service says how often it can bear
 
 const clock = () => new Date().toISOString().slice(11, 19);
 const say = (text, state) => {
@@ -141,7 +142,7 @@ const every = () => {
 const plan = () => {
     clearTimeout(timer);
     if (loading || document.hidden) return;
-    const wait = Math.max(news ? 0 : every(), SOON, 4 * took);
+    const wait = Math.max(news ? 0 : every(), pace, 4 * took);
     if (wait < Infinity) timer = setTimeout(load, Math.max(0, loaded + wait - performance.now()));
 };
 
@@ -154,7 +155,7 @@ const streamClose = () => {
     streaming = false;
 };
 
-let pause = 0;
+let pause = 0; // before the next try
 const streamOpen = () => {
     streamClose();
     if (!address || document.hidden) return;
@@ -169,6 +170,7 @@ const streamOpen = () => {
     };
     stream.addEventListener("audit", (event) => {
         last = event.lastEventId;
+        pace = JSON.parse(event.data).pace ?? SOON;
         news = true;
         plan();
     });
