@@ -3,7 +3,7 @@
 # civetweb, the server itself: the CMake package of libcivetweb-dev is not found without it.
 # shellcheck disable=SC2034 # for the verbs
 PACKAGES_RUN=(gcc libc6-dev cmake ninja-build pkg-config librdkafka-dev libavro-dev libcivetweb-dev civetweb
-    libsqlite3-dev libcurl4-openssl-dev libjansson-dev libssl-dev openjdk-17-jre-headless maven supervisor
+    libsqlite3-dev libcurl4-openssl-dev libjansson-dev libssl-dev zlib1g-dev openjdk-17-jre-headless maven supervisor
     ca-certificates curl procps iproute2 kcat)
 # shellcheck disable=SC2034
 PACKAGES_TEST=(clang clang-format libclang-rt-14-dev libcmocka-dev python3-venv chromium fonts-dejavu-core shellcheck)

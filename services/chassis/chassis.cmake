@@ -16,6 +16,7 @@ pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 
 add_library(house_rules INTERFACE)
 target_compile_options(house_rules INTERFACE
@@ -70,7 +71,7 @@ target_include_directories(chassis PRIVATE ${CMAKE_BINARY_DIR})
 target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
 target_link_libraries(chassis
   PUBLIC house_rules PkgConfig::JANSSON
-  PRIVATE PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO civetweb::civetweb m)
+  PRIVATE PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO PkgConfig::ZLIB civetweb::civetweb m)
 
 # service(NAME PORT): builds services/NAME/*.c with its pages, its schema.sql and the schemas of what it publishes; all but
 # its main() as NAME_service, which a test can link.

@@ -52,6 +52,14 @@ bool crowd_is(struct crowd *c) {
     return crowded;
 }
 
+/* A kept connection keeps its worker, too, so a few dozen live pages would take them all between two refreshes. */
+bool crowd_nears(struct crowd *c) {
+    pthread_mutex_lock(&c->lock);
+    bool nears = c->crowded || 4 * c->taken > 3 * c->workers;
+    pthread_mutex_unlock(&c->lock);
+    return nears;
+}
+
 void crowd_begin(struct crowd *c, struct visit *v, const char *peer_address, int peer_port) {
     *v = (struct visit){.peer_address = peer_address, .peer_port = peer_port, .since = steady_ms()};
     pthread_mutex_lock(&c->lock);

@@ -23,7 +23,8 @@ void crowd_watch(struct crowd *c, int port);
 
 void crowd_enter(struct crowd *c); /* a worker took a connection */
 void crowd_leave(struct crowd *c); /* and let go of it */
-bool crowd_is(struct crowd *c);    /* more are connected than there are workers: do not keep connections */
+bool crowd_is(struct crowd *c);    /* more are connected than there are workers */
+bool crowd_nears(struct crowd *c); /* most workers are taken: do not keep connections */
 
 /* What a worker waits for, from when it has a request. On its own stack. */
 struct visit {

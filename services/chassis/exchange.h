@@ -38,14 +38,18 @@ bool exchange_refused(const struct exchange *x); /* a problem was set */
 const char *exchange_render(struct exchange *x, struct buffer *out);
 const char *exchange_title(int status); /* "Not Found" */
 
+/* compress.c: text that is worth it, in gzip's format, for those who take that. The answer's headers say so. */
+void compress_answer(struct exchange *x, const char *content_type, struct buffer *body);
+
 /* router.c: the resource at x->path, with x->api, the parameters and the page set, or NULL. The path must be checked.
  */
 const struct resource *router_find(struct exchange *x);
 const char *router_allow(const struct resource *r);                     /* "GET, HEAD, POST" */
 MUST_CHECK verdict router_check(const char *path, struct failure *why); /* REJECT: broken encoding, encoded slash, … */
 
-/* http.c: the head of the answer; body_n: −1: a stream. Returns whether the connection is kept. */
-enum { BODY_STREAM = -1 };
+/* http.c: the head of the answer; body_n: −1: a stream; −2: one that ends with the connection. Returns whether the
+ * connection is kept. */
+enum { BODY_STREAM = -1, BODY_OPEN = -2 };
 bool http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n);
 
 /* body.c */

@@ -101,7 +101,7 @@ static void request_run(struct exchange *x, const struct http *h) {
 static bool keeps_alive(struct exchange *x) {
     const char *wish = exchange_header(x, "Connection");
     const char *version = mg_get_request_info(x->private->connection)->http_version;
-    if (x->private->body_unread || crowd_is(x->private->crowd)) return false;
+    if (x->private->body_unread || crowd_nears(x->private->crowd)) return false;
     return wish ? strcasestr(wish, "keep-alive") != NULL : version && !strcmp(version, "1.1");
 }
 
@@ -119,7 +119,7 @@ static void head_write(struct exchange *x, struct buffer *out, const char *type,
     header_write(out, "Connection", keep ? "keep-alive" : "close");
     header_write(
         out, "Content-Security-Policy",
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'");
     header_write(out, "X-Content-Type-Options", "nosniff");
     header_write(out, "Referrer-Policy", "same-origin");
@@ -134,13 +134,13 @@ static void head_write(struct exchange *x, struct buffer *out, const char *type,
 bool http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n) {
     const char *version = mg_get_request_info(x->private->connection)->http_version;
     bool chunked = body_n == BODY_STREAM && version && !strcmp(version, "1.1");
-    bool keep = keeps_alive(x) && (chunked || body_n != BODY_STREAM);
+    bool keep = keeps_alive(x) && (chunked || body_n >= 0);
     if (!keep) mg_disable_connection_keep_alive(x->private->connection);
     buffer_format(out, "HTTP/1.1 %d %s\r\n", x->status, exchange_title(x->status));
-    if (body_n != BODY_STREAM) buffer_format(out, "Content-Length: %lld\r\n", body_n);
+    if (body_n >= 0) buffer_format(out, "Content-Length: %lld\r\n", body_n);
     if (chunked) header_write(out, "Transfer-Encoding", "chunked");
     head_write(x, out, type, keep);
-    x->private->stream = body_n != BODY_STREAM ? STREAM_NONE : chunked ? STREAM_CHUNKED : STREAM_PLAIN;
+    x->private->stream = body_n >= 0 ? STREAM_NONE : chunked ? STREAM_CHUNKED : STREAM_PLAIN;
     return keep;
 }
 
@@ -165,6 +165,7 @@ static void answer_send(struct exchange *x) {
         return;
     }
     const char *type = exchange_render(x, &body);
+    compress_answer(x, type, &body);
     (void)http_head(x, &answer, type, (long long)body.length);
     if (strcmp(x->method, "HEAD") != 0) buffer_bytes(&answer, body.data, body.length);
     answer_count(x);
@@ -177,12 +178,26 @@ static void answer_send(struct exchange *x) {
     }
 }
 
+static int64_t cpu_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+
+/* What pages cost decides how often live ones are told to load again (hub.h). */
+static void page_count(const struct exchange *x, int64_t us) {
+    if (x->api || !x->page || x->status != 200) return;
+    metric_add(METRIC_http_pages, 1);
+    metric_add(METRIC_http_pages_cpu_us, us);
+}
+
 /* --- civetweb's callbacks */
 
 static int on_request(struct mg_connection *c) {
     struct http *h = mg_get_user_context_data(c);
     struct exchange x;
     struct exchange_private p;
+    int64_t began = cpu_us();
     atomic_fetch_add(&h->in_flight, 1);
     exchange_open(&x, &p, &h->options, c);
     const struct mg_request_info *info = mg_get_request_info(c);
@@ -192,6 +207,7 @@ static int on_request(struct mg_connection *c) {
     request_run(&x, h);
     crowd_move(h->crowd, &p.visit, VISIT_ANSWERS);
     answer_send(&x);
+    page_count(&x, cpu_us() - began);
     if (x.after) x.after(&x);
     crowd_end(h->crowd, &p.visit);
     exchange_close(&x);

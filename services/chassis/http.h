@@ -63,6 +63,11 @@ MUST_CHECK bool exchange_stream(struct exchange *x, const char *content_type);
 MUST_CHECK bool exchange_write(struct exchange *x, const void *bytes, size_t n);
 void exchange_end(struct exchange *x);
 
+/* Answers with a head, and hands the connection over: its socket, for nonblocking writes, which lies outside of the web
+ * server from now on and takes none of its threads. The caller's, who gives it back with socket_take_back() (sockets.h)
+ * and closes it. −1: only the head was asked for, the client went away, or no descriptor is left (503). */
+MUST_CHECK int exchange_hand_over(struct exchange *x, const char *content_type);
+
 /* Answers with a problem: its title follows from the status; detail says what is wrong, quoting the value, and what to
  * do. */
 void exchange_problem(struct exchange *x, int status, const char *detail_format, ...)

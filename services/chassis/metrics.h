@@ -22,7 +22,9 @@
     X(registry_failures, "Requests to the schema registry that failed")                                                \
     X(http_requests, "HTTP requests answered")                                                                         \
     X(http_client_errors, "HTTP answers with a 4xx status")                                                            \
-    X(http_server_errors, "HTTP answers with a 5xx status")
+    X(http_server_errors, "HTTP answers with a 5xx status")                                                            \
+    X(http_pages, "Pages made")                                                                                        \
+    X(http_pages_cpu_us, "Processor time that making them took, in microseconds")
 
 enum metric {
 #define METRIC_ENUM(name, help) METRIC_##name,

@@ -50,29 +50,82 @@ json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms) {
     return rt->consumer ? consumer_partitions(rt->consumer, oldest_unhandled_ms) : json_array();
 }
 
-static char style_url[64];
+/* --- Files that pages link to: scripts, styles, pictures. */
+
+enum { LINKED_MAX = 32 };
+static struct linked {
+    const struct asset *file;
+    const char *type;
+    char version[17], key[64]; /* as templates call it: live_js */
+} linked[LINKED_MAX];
+static size_t linked_n;
+
+static const char *linked_type(const char *name) {
+    static const char *const types[][2] = {
+        {".js", "text/javascript; charset=utf-8"}, {".css", "text/css; charset=utf-8"}, {".svg", "image/svg+xml"}};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof types / sizeof *types; i++)
+        if (!strcmp(dot, types[i][0])) return types[i][1];
+    return NULL;
+}
 
 /* FNV-1a: it only has to differ when the file does. */
-static void style_hash(void) {
-    const struct asset *file = asset_find("style.css");
+static void linked_hash(struct linked *l) {
     uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; file && i < file->n; i++) hash = (hash ^ (unsigned char)file->bytes[i]) * 1099511628211u;
-    snprintf(style_url, sizeof style_url, "/style.css?v=%016llx", (unsigned long long)hash);
+    for (size_t i = 0; i < l->file->n; i++) hash = (hash ^ (unsigned char)l->file->bytes[i]) * 1099511628211u;
+    snprintf(l->version, sizeof l->version, "%016llx", (unsigned long long)hash);
 }
 
-static const char *style(void) {
+static void linked_add(const struct asset *files, size_t n) {
+    for (size_t i = 0; i < n && linked_n < LINKED_MAX; i++) {
+        const char *type = linked_type(files[i].name);
+        if (!type || asset_find(files[i].name) != &files[i]) continue; /* the service's own takes its place */
+        struct linked *l = &linked[linked_n++];
+        l->file = &files[i];
+        l->type = type;
+        linked_hash(l);
+        snprintf(l->key, sizeof l->key, "%s", files[i].name);
+        for (char *p = l->key; *p; p++)
+            if (*p == '.' || *p == '-') *p = '_';
+    }
+}
+
+static void linked_collect(void) {
+    const struct asset *files;
+    size_t n;
+    assets_service(&files, &n);
+    linked_add(files, n);
+    linked_add(chassis_assets, chassis_assets_n);
+}
+
+static void linked_once(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, style_hash);
-    return style_url;
+    pthread_once(&once, linked_collect);
 }
 
-void page_style_get(struct exchange *x) {
-    const struct asset *file = asset_find("style.css");
-    const char *version = exchange_query(x, "v");
-    if (version && !strcmp(version, strchr(style(), '=') + 1))
-        exchange_set_header(x, "Cache-Control", "public, max-age=31536000, immutable");
-    exchange_send(x, 200, "text/css; charset=utf-8", file->bytes, file->n);
+/* {"live_js": "/assets/live.js?v=…"} */
+static json_t *linked_urls(void) {
+    json_t *urls = json_object();
+    linked_once();
+    for (const struct linked *l = linked; l < linked + linked_n; l++)
+        json_object_set_new(urls, l->key, json_sprintf("/assets/%s?v=%s", l->file->name, l->version));
+    return urls;
 }
+
+void page_asset_get(struct exchange *x) {
+    const char *name = exchange_parameter(x, "name"), *version = exchange_query(x, "v");
+    linked_once();
+    for (const struct linked *l = linked; l < linked + linked_n; l++) {
+        if (strcmp(l->file->name, name) != 0) continue;
+        bool same = version && !strcmp(version, l->version);
+        exchange_set_header(x, "Cache-Control", same ? "public, max-age=31536000, immutable" : "no-cache");
+        exchange_send(x, 200, l->type, l->file->bytes, l->file->n);
+        return;
+    }
+    exchange_problem(x, 404, "There is no file \"%.100s\" that pages link to.", name);
+}
+
+/* --- What every page shows */
 
 static bool nav_has(const json_t *nav, const struct resource *r) {
     json_t *item;
@@ -116,7 +169,8 @@ void status_decorate(struct exchange *x, json_t *data) {
     nav_add(nav, status_resources, x->path);
     json_object_set_new(data, "nav", nav);
     services_add(rt, data);
-    json_object_set_new(data, "style", json_string(style()));
+    json_object_set_new(data, "assets", linked_urls());
+    json_object_set_new(data, "stream_url", json_string("/api/stream?light=1"));
     json_object_set_new(
         data, "service",
         json_pack(

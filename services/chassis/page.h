@@ -23,4 +23,5 @@ void audit_verify_get(struct exchange *x);
 void probe_livez_get(struct exchange *x);
 void probe_readyz_get(struct exchange *x);
 void probe_metrics_get(struct exchange *x);
-void page_style_get(struct exchange *x);
+void page_asset_get(struct exchange *x);
+void hub_get(struct exchange *x); /* /api/stream, in hub.c */

@@ -1,4 +1,5 @@
 #include "chassis/health.h"
+#include "chassis/hub.h"
 #include "chassis/metrics.h"
 #include "chassis/page.h"
 
@@ -90,6 +91,7 @@ void probe_metrics_get(struct exchange *x) {
     metrics_gauge(
         &text, "returns_dead_letters", "Records in quarantine that were not redriven", NULL,
         (double)store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'"));
+    metrics_gauge(&text, "returns_streams", "Who watches the audit log live", NULL, hub_watched(rt->hub));
     metrics_gauge(
         &text, "returns_uptime_seconds", "Time since the start", NULL, (double)(clock_ms() - rt->started_at) / 1000);
     metrics_gauge(&text, "process_resident_memory_bytes", "Resident memory", NULL, resident_bytes());

@@ -7,6 +7,7 @@
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
+#include "chassis/hub.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/peers.h"
@@ -96,6 +97,10 @@ static verdict start_relay(struct runtime *rt, struct failure *why) {
     return relay_start(&rt->relay, &o, why);
 }
 
+static verdict start_hub(struct runtime *rt, struct failure *why) {
+    return hub_start(&rt->hub, &(struct hub_options){rt->store, .streams = (int)rt->settings->streams}, why);
+}
+
 static verdict start_http(struct runtime *rt, struct failure *why) {
     static const struct resource none[] = {{0}};
     rt->calls[0] = call_resource(rt->service);
@@ -139,6 +144,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why);
     if (v == OK) v = peers_start(rt->peers, why);
     if (v == OK && service->calls_others) v = caller_start(&rt->caller, why);
+    if (v == OK) v = start_hub(rt, why);
     if (v == OK) v = start_http(rt, why);
     if (v == OK)
         set_wired(rt, true);
@@ -152,6 +158,7 @@ void service_stop(struct runtime *rt) {
     drill_end(rt->drill);
     caller_cut(rt->caller);
     http_stop(&rt->http);
+    hub_stop(&rt->hub);
     if (rt->service->stop) rt->service->stop(rt);
     caller_stop(&rt->caller);
     peers_stop(rt->peers);

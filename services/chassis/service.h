@@ -119,6 +119,7 @@ struct runtime {
     struct caller *caller;    /* NULL unless calls_others */
     struct resource calls[2]; /* the service's own call, found after its resources */
     atomic_int calls_now;     /* how many are being answered */
+    struct hub *hub;
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
     bool wired;

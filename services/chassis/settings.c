@@ -42,6 +42,8 @@ static const struct setting {
     {"audit-heads-ms", SETTING_NUMBER, AT(audit_heads_ms), "10000", 100, 86400000, "ms",
      "how often the heads of the audit log's chains are published, when there are new rows"},
     {"http-threads", SETTING_NUMBER, AT(http_threads), "16", 2, 500, "threads", "requests answered at the same time"},
+    {"streams", SETTING_NUMBER, AT(streams), "100", 0, 500, "",
+     "how many may watch the audit log live at the same time; pages beyond that ask again and again"},
     {"instance", SETTING_TEXT, AT(instance), "", 0, 100, "",
      "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",

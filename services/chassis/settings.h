@@ -35,6 +35,7 @@ struct settings {
     int64_t batch;
     int64_t audit_heads_ms;
     int64_t http_threads;
+    int64_t streams;
     int64_t registry_timeout_ms;
     int64_t unknown_id_ms;
     int64_t drills;                        /* 0 or 1: allowed */

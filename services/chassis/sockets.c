@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,7 +13,23 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { REQUEST_LARGE = 48 * 1024 }; /* more of one may not fit into a socket */
+enum { LENT_MAX = 4096, REQUEST_LARGE = 48 * 1024 }; /* more of one may not fit into a socket */
+
+static atomic_bool lent[LENT_MAX];
+
+static bool is_lent(int fd) {
+    return fd < LENT_MAX && atomic_load(&lent[fd]);
+}
+
+bool socket_lend(int fd) {
+    if (fd >= LENT_MAX) return false;
+    atomic_store(&lent[fd], true);
+    return true;
+}
+
+void socket_take_back(int fd) {
+    if (fd < LENT_MAX) atomic_store(&lent[fd], false);
+}
 
 static bool is_of_port(int fd, int port) {
     struct sockaddr_in local;
@@ -48,7 +65,7 @@ struct peer {
 
 static bool peer_is(int fd, const void *what) {
     const struct peer *peer = what;
-    return is_of_peer(fd, peer->address, peer->port);
+    return !is_lent(fd) && is_of_peer(fd, peer->address, peer->port);
 }
 
 int sockets_peer(int port, const char *peer_address, int peer_port) {
@@ -92,7 +109,7 @@ static bool cut(int fd, const void *what) {
     struct sockaddr_in peer;
     socklen_t n = sizeof peer;
     struct socket_seen seen = {.fd = fd};
-    if (getpeername(fd, (struct sockaddr *)&peer, &n)) return false; /* the one that listens */
+    if (is_lent(fd) || getpeername(fd, (struct sockaddr *)&peer, &n)) return false; /* or the one that listens */
     seen.peer_port = ntohs(peer.sin_port);
     inet_ntop(AF_INET, &peer.sin_addr, seen.peer_address, sizeof seen.peer_address);
     if (c->look(&seen, c->context) && is_of_peer(fd, seen.peer_address, seen.peer_port)) shutdown(fd, SHUT_RDWR);

@@ -3,6 +3,8 @@
  * on idle connections when the server stops, and to cut off clients who keep others waiting (crowd.h). Any thread. */
 #pragma once
 
+#include "chassis/failure.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -11,6 +13,11 @@ size_t socket_waiting(int fd);                                       /* how many
 
 /* Says that no more will be sent to that client, and throws away what it sends until it closes or ms have passed. */
 void sockets_drain(int port, const char *peer_address, int peer_port, int ms);
+
+/* A descriptor that the web server has no part in any more: no crowd is made of it, and only sockets_wake() reaches it.
+ * False: its number is too high to be kept in mind. Taken back before it is closed. */
+MUST_CHECK bool socket_lend(int fd);
+void socket_take_back(int fd);
 
 /* Ends reading from every connection of the port, and accepting new ones. */
 void sockets_wake(int port);

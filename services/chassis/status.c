@@ -296,5 +296,6 @@ const struct resource status_resources[] = {
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
     {.path = "/readyz", .api_path = "", .get = probe_readyz_get},
     {.path = "/metrics", .api_path = "", .get = probe_metrics_get},
-    {.path = "/style.css", .api_path = "", .get = page_style_get},
+    {.path = "/assets/{name}", .api_path = "", .get = page_asset_get},
+    {.api_path = "/api/stream", .get = hub_get},
     {0}};

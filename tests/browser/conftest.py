@@ -29,8 +29,16 @@ def open_page(chromium):
         contexts.append(context)
         page = context.new_page()
         page.expected_statuses = []  # a test adds those that it provokes
+        page.is_alone = False  # a test that stops the server says so
+
+        def on_failure(request):
+            left = request.failure == "net::ERR_ABORTED"  # what a live page was asking for when it was left
+            if not left and not page.is_alone:
+                complaints.append(f"{request.url}: {request.failure}")
 
         def on_console(message):
+            if page.is_alone and "net::ERR_" in message.text:
+                return
             refused = re.search(r"status of (\d+)", message.text)
             if refused and int(refused[1]) in page.expected_statuses:
                 return
@@ -39,12 +47,8 @@ def open_page(chromium):
 
         page.on("console", on_console)
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
-
-        def on_failed(request):
-            if request.failure != "net::ERR_ABORTED":  # what a page was still waiting for when it was left
-                complaints.append(f"{request.url}: {request.failure}")
-
-        page.on("requestfailed", on_failed)
+        # what a live page was just asking for when it was left
+        page.on("requestfailed", on_failure)
         return page
 
     yield open_page

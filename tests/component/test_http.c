@@ -161,8 +161,8 @@ static void test_security_headers(void **state) {
     static const char *const requests[] = {
         "GET /api/items/1 HTTP/1.1\r\n\r\n", "GET /nowhere HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n"};
     static const char *const headers[] = {
-        "Content-Security-Policy: default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'\r\n",
+        "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n",
         "X-Content-Type-Options: nosniff\r\n", "Referrer-Policy: same-origin\r\n", "Cache-Control: no-store\r\n"};
     for (size_t i = 0; i < 3; i++) {
         struct answer *a = ask(requests[i]);

@@ -278,17 +278,25 @@ static void test_probes(void **state) {
     assert_non_null(strstr(a->body, "\nprocess_resident_memory_bytes "));
 }
 
-static void test_stylesheet_is_kept_by_its_content(void **state) {
+static void test_assets_are_kept_by_their_content(void **state) {
     (void)state;
-    char url[64] = "";
-    const char *link = strstr(get("/")->body, "/style.css?v=");
-    assert_non_null(link);
-    snprintf(url, sizeof url, "%.*s", (int)strcspn(link, "\""), link);
-    struct answer *a = get(url);
-    assert_int_equal(a->status, 200);
-    assert_non_null(strstr(a->text, "Content-Type: text/css"));
-    assert_non_null(strstr(a->text, "Cache-Control: public, max-age=31536000, immutable\r\n"));
-    assert_non_null(strstr(get("/style.css?v=older")->text, "Cache-Control: no-store\r\n"));
+    static const char *const files[][2] = {
+        {"/assets/style.css?v=", "Content-Type: text/css; charset=utf-8\r\n"},
+        {"/assets/live.js?v=", "Content-Type: text/javascript; charset=utf-8\r\n"}};
+    for (int i = 0; i < 2; i++) {
+        char url[64] = "";
+        const char *link = strstr(get("/")->body, files[i][0]);
+        assert_non_null(link);
+        snprintf(url, sizeof url, "%.*s", (int)strcspn(link, "\""), link);
+        struct answer *a = get(url);
+        assert_int_equal(a->status, 200);
+        assert_non_null(strstr(a->text, files[i][1]));
+        assert_non_null(strstr(a->text, "Cache-Control: public, max-age=31536000, immutable\r\n"));
+        url[strlen(url) - 1] ^= 1; /* of another build */
+        assert_non_null(strstr(get(url)->text, "Cache-Control: no-cache\r\n"));
+    }
+    assert_int_equal(get("/assets/audit.html")->status, 404);
+    assert_int_equal(get("/assets/tables.sql")->status, 404);
 }
 
 int main(void) {
@@ -301,6 +309,6 @@ int main(void) {
         cmocka_unit_test(test_audit_row),
         cmocka_unit_test(test_audit_refuses_bad_filters),
         cmocka_unit_test(test_probes),
-        cmocka_unit_test(test_stylesheet_is_kept_by_its_content)};
+        cmocka_unit_test(test_assets_are_kept_by_their_content)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -269,7 +269,7 @@ def test_a_get_with_a_body_hides_nothing(support):
 
 
 def test_requests_in_one_piece_are_answered_in_their_order(support):
-    many = [b"/livez", b"/api/returns/R-1", b"/style.css", b"/api/returns/R-2"]
+    many = [b"/livez", b"/api/returns/R-1", b"/assets/style.css", b"/api/returns/R-2"]
     answer = support.raw(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in many) + ASK)
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200", b"404", b"200"]
     assert answer.index(b"R-1") < answer.index(b"R-2")
@@ -297,7 +297,7 @@ def test_a_post_from_a_page_of_another_site(support, path, headers):
 
 
 ANSWERS = {
-    "/": 200, "/returns": 200, "/returns/new": 200, "/audit": 200, "/status": 200, "/style.css": 200, "/api/status": 200,
+    "/": 200, "/returns": 200, "/returns/new": 200, "/audit": 200, "/status": 200, "/assets/style.css": 200, "/api/status": 200,
     "/metrics": 200, "/livez": 200, "/audit?limit=0": 400, "/nothing": 404, "/api/nothing": 404, "/%zz": 400,
     "/a" * 3000: 414,
 }

@@ -1,0 +1,355 @@
+#include "chassis/hub.h"
+
+#include "chassis/audit_line.h"
+#include "chassis/metrics.h"
+#include "chassis/page.h"
+#include "chassis/sockets.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { HEARTBEAT_MS = 10000, LIFE_MS = 600000, PATIENCE_MS = 5000, RETRY_MS = 1000 };
+
+/* Each time that a light stream speaks, its page is loaded again. So it speaks at most every 250 ms, and so seldom that
+ * making all their pages takes at most a fortieth of one processor, by what pages took of late. A full stream has a
+ * turn every 200 ms, and all of them together ROWS_A_TURN rows. */
+enum { LOOK_MS = 50, LIGHT_MS = 250, LIGHT_MS_MAX = 10000, LIGHT_SHARE = 40, MEASURE_MS = 1000 };
+enum { FULL_MS = 200, ROWS_A_TURN = 1000, ROWS_LEAST = 5 };
+enum { STEP_ROWS = 20, BLOCK_BYTES = 64 << 10, SOCKET_BYTES = 64 << 10 };
+
+struct viewer {
+    int fd; /* −1: gone, to be swept */
+    bool light;
+    int64_t after; /* the last row that it was told of */
+    int64_t turn_at, spoke_at, end_at;
+    struct buffer rest; /* what its socket did not take yet; until then it has no turn */
+    size_t rest_sent;
+    int64_t stuck_since;
+};
+
+/* Rows as they go out. Viewers who are at the same place share them. */
+struct block {
+    int64_t after, last;
+    int limit;
+    bool failed;
+    struct buffer bytes;
+};
+
+struct hub {
+    struct hub_options options;
+    pthread_t thread;
+    int wake; /* eventfd */
+    atomic_bool stopping;
+    pthread_mutex_t lock; /* guards the rest */
+    int taken;            /* viewers, and those who are about to be */
+    int lights;
+    struct viewer *viewers;
+    struct pollfd *polled; /* the thread's alone */
+    int n;
+    int64_t look_at;
+    int64_t measured_at, pages, pages_us; /* the counters' values then */
+    int64_t page_us;                      /* what one page takes */
+};
+
+/* --- One viewer */
+
+static void viewer_close(struct hub *h, struct viewer *v) {
+    if (v->fd < 0) return;
+    socket_take_back(v->fd);
+    close(v->fd);
+    buffer_free(&v->rest);
+    v->fd = -1;
+    h->lights -= v->light;
+    h->taken--;
+}
+
+/* How many of the bytes the socket takes; a socket that is broken is closed. */
+static size_t viewer_send(struct hub *h, struct viewer *v, const char *bytes, size_t n) {
+    ssize_t sent = send(v->fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) return (size_t)sent;
+    if (errno != EAGAIN && errno != EINTR) viewer_close(h, v);
+    return 0;
+}
+
+static void viewer_say(struct hub *h, struct viewer *v, const char *bytes, size_t n, int64_t now) {
+    size_t sent = viewer_send(h, v, bytes, n);
+    v->spoke_at = now;
+    if (v->fd < 0 || sent == n) return;
+    v->rest = BUFFER(n);
+    v->rest_sent = 0;
+    v->stuck_since = now;
+    buffer_bytes(&v->rest, bytes + sent, n - sent);
+    if (v->rest.failed) viewer_close(h, v); /* a part of a message, and no memory for the other */
+}
+
+static void viewer_flush(struct hub *h, struct viewer *v, int64_t now) {
+    size_t sent = viewer_send(h, v, v->rest.data + v->rest_sent, v->rest.length - v->rest_sent);
+    if (v->fd < 0 || !sent) return;
+    v->stuck_since = now;
+    v->rest_sent += sent;
+    if (v->rest_sent == v->rest.length) buffer_free(&v->rest);
+}
+
+/* Nothing is expected from it but that it goes. */
+static void viewer_serve(struct hub *h, struct viewer *v, short events, int64_t now) {
+    if (events & (POLLIN | POLLHUP | POLLERR))
+        viewer_close(h, v);
+    else if ((events & POLLOUT) && v->rest.length)
+        viewer_flush(h, v, now);
+}
+
+/* --- News */
+
+static void row_event(struct buffer *out, const struct chain_row *row) {
+    buffer_format(out, "id: %lld\nevent: audit\ndata: ", (long long)row->id);
+    audit_line_json(out, row);
+    buffer_text(out, "\n");
+}
+
+/* A step is small, since a row can be long. */
+static void block_read(struct block *b, struct connection *reader, int64_t after) {
+    int limit = b->limit;
+    buffer_free(&b->bytes);
+    *b = (struct block){after, after, limit, false, BUFFER(BLOCK_BYTES + 2 * STEP_ROWS * AUDIT_LINE_MAX)};
+    const struct audit_filter all = {0};
+    int n, wanted;
+    do {
+        wanted = limit < STEP_ROWS ? limit : STEP_ROWS;
+        n = audit_export(reader, &all, &b->last, wanted, row_event, &b->bytes);
+        limit -= n;
+    } while (n == wanted && limit && b->bytes.length < BLOCK_BYTES);
+    b->failed = b->bytes.failed || store_state(reader) != OK;
+}
+
+static void turn_full(struct hub *h, struct viewer *v, struct block *b, struct connection *reader, int64_t now) {
+    if (b->after != v->after) block_read(b, reader, v->after);
+    v->turn_at = now + FULL_MS;
+    if (b->failed) { /* it comes back to where it was, when rows can be read again */
+        viewer_close(h, v);
+        return;
+    }
+    v->after = b->last;
+    if (b->bytes.length) viewer_say(h, v, b->bytes.data, b->bytes.length, now);
+}
+
+static void pages_measure(struct hub *h, int64_t now) {
+    if (now - h->measured_at < MEASURE_MS) return;
+    int64_t pages = metric_read(METRIC_http_pages), us = metric_read(METRIC_http_pages_cpu_us);
+    if (pages > h->pages) h->page_us = (us - h->pages_us) / (pages - h->pages);
+    h->pages = pages;
+    h->pages_us = us;
+    h->measured_at = now;
+}
+
+static int64_t light_pace(const struct hub *h) {
+    int64_t ms = h->lights * h->page_us * LIGHT_SHARE / 1000;
+    return ms < LIGHT_MS ? LIGHT_MS : ms > LIGHT_MS_MAX ? LIGHT_MS_MAX : ms;
+}
+
+static void turn_light(struct hub *h, struct viewer *v, int64_t newest, int64_t now) {
+    char text[100];
+    int64_t pace = light_pace(h);
+    int n = snprintf(
+        text, sizeof text, "id: %lld\nevent: audit\ndata: {\"id\":%lld,\"pace\":%lld}\n\n", (long long)newest,
+        (long long)newest, (long long)pace);
+    v->turn_at = now + pace;
+    v->after = newest;
+    viewer_say(h, v, text, (size_t)n, now);
+}
+
+/* No transaction is open while anything is sent, and sending waits for nobody. */
+static void hub_look(struct hub *h, int64_t now) {
+    struct connection *reader = store_reader(h->options.store);
+    pages_measure(h, now);
+    int64_t newest = store_int(reader, -1, "SELECT MAX(id) FROM audit");
+    int rows = ROWS_A_TURN / h->n;
+    struct block block = {.after = -1, .limit = rows > ROWS_LEAST ? rows : ROWS_LEAST};
+    for (struct viewer *v = h->viewers; v < h->viewers + h->n; v++) {
+        if (v->fd < 0 || v->rest.length || now < v->turn_at || v->after >= newest) continue;
+        if (v->light)
+            turn_light(h, v, newest, now);
+        else
+            turn_full(h, v, &block, reader, now);
+    }
+    buffer_free(&block.bytes);
+}
+
+/* --- The thread */
+
+static void viewers_mind(struct hub *h, int64_t now) {
+    int kept = 0;
+    for (int i = 0; i < h->n; i++) {
+        struct viewer *v = &h->viewers[i];
+        if (v->fd >= 0 && v->rest.length && now - v->stuck_since > h->options.patience_ms) viewer_close(h, v);
+        if (v->fd >= 0 && !v->rest.length && now >= v->end_at) viewer_close(h, v);
+        if (v->fd >= 0 && !v->rest.length && now - v->spoke_at > h->options.heartbeat_ms)
+            viewer_say(h, v, ": still here\n\n", 14, now);
+        if (v->fd >= 0) h->viewers[kept++] = *v;
+    }
+    h->n = kept;
+}
+
+/* Waits until something is to be done. Returns how many viewers were there meanwhile; newer ones stand behind them. */
+static int hub_wait(struct hub *h) {
+    pthread_mutex_lock(&h->lock);
+    int n = h->n;
+    h->polled[0] = (struct pollfd){.fd = h->wake, .events = POLLIN};
+    for (int i = 0; i < n; i++)
+        h->polled[i + 1] =
+            (struct pollfd){.fd = h->viewers[i].fd, .events = POLLIN | (h->viewers[i].rest.length ? POLLOUT : 0)};
+    pthread_mutex_unlock(&h->lock);
+    poll(h->polled, (nfds_t)n + 1, n ? LOOK_MS : -1);
+    uint64_t woken;
+    if (h->polled[0].revents && read(h->wake, &woken, sizeof woken) < 0) return n; /* the next poll tells again */
+    return n;
+}
+
+static void *hub_run(void *argument) {
+    struct hub *h = argument;
+    while (!atomic_load(&h->stopping)) {
+        int n = hub_wait(h);
+        int64_t now = steady_ms();
+        pthread_mutex_lock(&h->lock);
+        for (int i = 0; i < n; i++)
+            if (h->polled[i + 1].revents) viewer_serve(h, &h->viewers[i], h->polled[i + 1].revents, now);
+        if (h->n && now >= h->look_at) {
+            hub_look(h, now);
+            h->look_at = now + LOOK_MS;
+        }
+        viewers_mind(h, now);
+        pthread_mutex_unlock(&h->lock);
+    }
+    return NULL;
+}
+
+static void hub_wake(struct hub *h) {
+    const uint64_t one = 1;
+    (void)!write(h->wake, &one, sizeof one);
+}
+
+/* --- GET /api/stream */
+
+static bool place_take(struct hub *h) {
+    pthread_mutex_lock(&h->lock);
+    bool free = !atomic_load(&h->stopping) && h->taken < h->options.streams;
+    if (free) h->taken++;
+    pthread_mutex_unlock(&h->lock);
+    return free;
+}
+
+static void place_leave(struct hub *h) {
+    pthread_mutex_lock(&h->lock);
+    h->taken--;
+    pthread_mutex_unlock(&h->lock);
+}
+
+/* Where the stream starts: behind the row that was named, else behind the newest. So is one from another log, that has
+ * more rows than there are. −1: what was named is no row's number; refused. */
+static int64_t place_read(struct exchange *x, int64_t newest) {
+    const char *header = exchange_header(x, "Last-Event-ID"), *name = header && *header ? "Last-Event-ID" : "after";
+    const char *text = header && *header ? header : exchange_query(x, "after");
+    if (!text || !*text) return newest;
+    if (strlen(text) > 18 || text[strspn(text, "0123456789")]) {
+        exchange_problem_field(x, name, "\"%.60s\" is not the number of an audit row", text);
+        exchange_problem(x, 400, "Where to start cannot be read.");
+        return -1;
+    }
+    int64_t after = strtoll(text, NULL, 10);
+    return after < newest ? after : newest;
+}
+
+/* The first message names the place, so that who saw nothing else can come back to it. */
+static void hub_add(struct hub *h, int fd, bool light, int64_t after) {
+    char text[100];
+    int64_t now = steady_ms();
+    int n = snprintf(text, sizeof text, ": the audit log, live\nretry: %d\nid: %lld\n\n", RETRY_MS, (long long)after);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SOCKET_BYTES}, sizeof(int));
+    pthread_mutex_lock(&h->lock);
+    struct viewer *v = &h->viewers[h->n++];
+    /* They do not all come back in the same moment. */
+    *v = (struct viewer){.fd = fd, .light = light, .after = after, .end_at = now + h->options.life_ms - now % 64 * 100};
+    h->lights += light;
+    viewer_say(h, v, text, (size_t)n, now);
+    pthread_mutex_unlock(&h->lock);
+    hub_wake(h);
+}
+
+void hub_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    struct connection *reader = store_reader(rt->store);
+    const char *site = exchange_header(x, "Sec-Fetch-Site"), *light = exchange_query(x, "light");
+    if (site && !strcmp(site, "cross-site")) {
+        exchange_problem(x, 403, "The request came from a page of another site; streams are for the pages here.");
+        return;
+    }
+    int64_t after = place_read(x, store_int(reader, 0, "SELECT MAX(id) FROM audit"));
+    if (after < 0 || !page_reader_ok(x, reader)) return;
+    if (!rt->hub || !place_take(rt->hub)) {
+        exchange_set_header(x, "Retry-After", "30");
+        exchange_problem(
+            x, 503, "As many as may are watching already (%lld); look at /api/audit again and again instead.",
+            (long long)rt->settings->streams);
+        return;
+    }
+    int fd = exchange_hand_over(x, "text/event-stream");
+    if (fd < 0)
+        place_leave(rt->hub);
+    else
+        hub_add(rt->hub, fd, light && !strcmp(light, "1"), after);
+}
+
+/* --- Start and stop */
+
+static void hub_free(struct hub *h) {
+    if (h->wake >= 0) close(h->wake);
+    pthread_mutex_destroy(&h->lock);
+    free(h->viewers);
+    free(h->polled);
+    free(h);
+}
+
+verdict hub_start(struct hub **out, const struct hub_options *o, struct failure *why) {
+    struct hub *h = calloc(1, sizeof *h);
+    if (!h) return fail(why, RETRY, "out of memory");
+    h->options = *o;
+    if (!o->heartbeat_ms) h->options.heartbeat_ms = HEARTBEAT_MS;
+    if (!o->life_ms) h->options.life_ms = LIFE_MS;
+    if (!o->patience_ms) h->options.patience_ms = PATIENCE_MS;
+    pthread_mutex_init(&h->lock, NULL);
+    h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    h->viewers = calloc((size_t)o->streams + 1, sizeof *h->viewers);
+    h->polled = calloc((size_t)o->streams + 1, sizeof *h->polled);
+    bool ready = h->wake >= 0 && h->viewers && h->polled;
+    if (!ready || pthread_create(&h->thread, NULL, hub_run, h)) {
+        hub_free(h);
+        return fail(why, RETRY, "could not start the thread for those who watch: out of memory or threads");
+    }
+    *out = h;
+    return OK;
+}
+
+int hub_watched(struct hub *h) {
+    if (!h) return 0;
+    pthread_mutex_lock(&h->lock);
+    int n = h->taken;
+    pthread_mutex_unlock(&h->lock);
+    return n;
+}
+
+void hub_stop(struct hub **hub) {
+    struct hub *h = *hub;
+    if (!h) return;
+    *hub = NULL;
+    atomic_store(&h->stopping, true);
+    hub_wake(h);
+    pthread_join(h->thread, NULL);
+    for (int i = 0; i < h->n; i++) viewer_close(h, &h->viewers[i]);
+    hub_free(h);
+}

@@ -1,0 +1,32 @@
+/* hub: those who watch the audit log as it grows, and the one thread that tells all of them.
+ *
+ *     GET /api/stream ─▶ web worker: the head, then hands the socket over ─▶ hub ─▶ up to `streams` sockets
+ *                                                                             │
+ *                                      every 50 ms, while anybody watches:  new rows?  each is rendered once
+ *
+ * Server-Sent Events: each row is `id`, its number in the log; `event: audit`; `data`, the row as /api/audit shows it.
+ * A stream starts behind the row that Last-Event-ID or ?after= names, else behind the newest; whoever comes back with
+ * the last id that it saw misses nothing and sees nothing twice, across restarts too: rows are numbered in the order of
+ * their commits, and are read only after them. ?light=1: that there is news, {"id":N,"pace":MS},
+ * and no rows; a page should not be loaded more often than every MS.
+ *
+ * What viewers cost has a bound, so that they do not hold up the consumer: rows in all, page loads in all (by how often
+ * a light stream says that there is news), and bytes kept for one that does not read them: it is cut off. */
+#pragma once
+
+#include "chassis/failure.h"
+#include "chassis/store.h"
+
+struct hub;
+
+struct hub_options {
+    struct store *store;
+    int streams;      /* at most so many at a time; more are refused with 503 */
+    int heartbeat_ms; /* a comment after so long a silence. 0: 10 s */
+    int life_ms;      /* then a stream ends, and its viewer comes back. 0: 10 min */
+    int patience_ms;  /* with a viewer that takes no bytes. 0: 5 s */
+};
+MUST_CHECK verdict hub_start(struct hub **out, const struct hub_options *o, struct failure *why);
+int hub_watched(struct hub *h); /* how many streams there are; any thread. 0 for NULL */
+/* Ends all streams. After the last thread that may call hub_get(), so after http_stop(); accepts NULL. */
+void hub_stop(struct hub **h);
