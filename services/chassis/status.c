@@ -156,6 +156,17 @@ static json_t *cell_page(const json_t *cell) {
     return page;
 }
 
+/* A heading stands over its column as the cells below it do. */
+static json_t *heads_page(const json_t *columns, const json_t *first) {
+    json_t *heads = json_array(), *column;
+    size_t i;
+    json_array_foreach((json_t *)columns, i, column) {
+        bool is_number = json_is_true(json_object_get(json_array_get(first, i), "is_number"));
+        json_array_append_new(heads, json_pack("{s:O, s:b}", "text", column, "is_number", is_number));
+    }
+    return heads;
+}
+
 static void status_decorate_views(json_t *views) {
     json_t *view, *line;
     size_t i, k, m;
@@ -166,6 +177,7 @@ static void status_decorate_views(json_t *views) {
             json_array_foreach(line, m, cell) json_array_append_new(cells, cell_page(cell));
             json_array_append_new(rows, cells);
         }
+        json_object_set_new(view, "heads", heads_page(json_object_get(view, "columns"), json_array_get(rows, 0)));
         json_object_set_new(view, "number", json_integer((json_int_t)i + 1));
         json_object_set_new(view, "width", json_integer((json_int_t)json_array_size(json_object_get(view, "columns"))));
         json_object_set_new(view, "lines", rows);
