@@ -1,8 +1,8 @@
 /* peers: the thread that observes how the other services are, for people to look at; nothing else hangs on it.
  *
  * A service that declares where the others are (service.peers) asks each for its /api/status, all at once, with
- * short timeouts: twice a second while somebody looks, else every second and a half. Every other service asks that one for
- * its list, and only while somebody looks; where it is, it has from the ce_source of the events that it reads.
+ * short timeouts: twice a second while somebody looks, else every second and a half. Every other service asks that one
+ * for its list, and only while somebody looks; where it is, it has from the ce_source of the events that it reads.
  *
  *     sales, inventory, … ◀─/api/status─ support ◀─/api/peers─ sales, inventory, …
  *

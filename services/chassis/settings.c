@@ -45,6 +45,8 @@ static const struct setting {
      "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
      "the least important entries that are logged"},
+    {"call-urls", SETTING_TEXT, AT(call_urls), "", 0, 2000, "name=URL,…",
+     "where this service calls others; those that are not named, where their events say that they are"},
 #undef AT
 };
 enum { TABLE_N = sizeof table / sizeof *table, SETTING_NAME = 64 };
@@ -63,6 +65,21 @@ static void variable_name(const struct setting *row, char out[SETTING_NAME]) {
 
 static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
     snprintf(out, SETTING_NAME, "--%s%s", row->name, row->type == SETTING_SECRET ? "-file" : "");
+}
+
+const char *
+settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size) {
+    size_t name_n = strlen(name);
+    for (const char *p = s->call_urls ? s->call_urls : ""; *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        if (n > name_n && !strncmp(p, name, name_n) && p[name_n] == '=') {
+            snprintf(out, size, "%.*s", (int)(n - name_n - 1), p + name_n + 1);
+            return out;
+        }
+        p += n;
+    }
+    snprintf(out, size, "%s", otherwise);
+    return out;
 }
 
 /* In place of the text before it. */

@@ -27,6 +27,7 @@ struct settings {
     const char *registry_user;
     const char *registry_password;
     const char *log_level;
+    const char *call_urls;
     const char *instance;
     int64_t batch;
     int64_t audit_heads_ms;
@@ -46,6 +47,10 @@ MUST_CHECK verdict settings_read(
 void settings_free(struct settings *s);
 void settings_help(const struct settings *s, const char *duty); /* to stdout */
 void settings_table(void);                                      /* Markdown, to stdout */
+
+/* Where that service is called: by call_urls, or as its own events say (otherwise). Returns out. */
+const char *
+settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size);
 
 /* "support.events", or "demo2.support.events" in namespace demo2. Returns out. */
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size);

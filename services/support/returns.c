@@ -289,6 +289,24 @@ json_t *returns_urls(struct connection *reader) {
     return urls;
 }
 
+json_t *returns_subscribers(struct connection *reader, const char *topic) {
+    json_t *list = store_json(
+        reader,
+        "SELECT s.team, SUM(s.next_offset) AS handled, MAX(t.url) AS url FROM subscriber_offset s "
+        "LEFT JOIN team t ON t.team = s.team WHERE s.team <> ? GROUP BY s.team ORDER BY s.team",
+        value_text(self));
+    json_int_t of = store_int(
+        reader, 0, "SELECT COALESCE(SUM(next_offset), 0) FROM consumer_offset WHERE topic = ?", value_text(topic));
+    json_t *team;
+    size_t i;
+    json_array_foreach(list, i, team) { /* a team may be ahead of this service */
+        json_int_t handled = json_integer_value(json_object_get(team, "handled"));
+        if (handled > of) of = handled;
+    }
+    json_array_foreach(list, i, team) json_object_set_new(team, "of", json_integer(of));
+    return list;
+}
+
 /* Each partition of the topic, and from where on some subscriber has not passed it; everywhere from 0 on while there is
  * no subscriber. */
 #define NOT_PASSED                                                                                                     \

@@ -37,6 +37,9 @@ MUST_CHECK json_t *returns_history(struct connection *reader, const char *return
 /* {team: URL}: where the services' pages are, as far as their events have said. */
 MUST_CHECK json_t *returns_urls(struct connection *reader);
 
+/* [{"team","handled","of","url"}]: how many of the events in support's topic each subscriber has passed. */
+MUST_CHECK json_t *returns_subscribers(struct connection *reader, const char *topic);
+
 /* {"accepted","published","handled_by_all","waiting","attention"}: how many returns; waiting: not handled by all yet.
  */
 MUST_CHECK json_t *returns_totals(struct connection *reader, const char *topic);
