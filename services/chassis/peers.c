@@ -80,9 +80,11 @@ static void request_end(struct peers *p, struct peer *one) {
 
 /* No connection is kept: it would hold one of the other's web threads. */
 static void request_begin(struct peers *p, struct peer *one) {
-    char url[URL_SIZE + 20];
+    char site[URL_SIZE], url[URL_SIZE + 20];
     if (one->easy || !*one->url || !(one->easy = curl_easy_init())) return;
-    snprintf(url, sizeof url, "%s%s", one->url, p->keeps_list ? "/api/status" : "/api/peers");
+    settings_call_url(
+        p->rt->settings, p->keeps_list ? one->name : p->rt->service->subscribes, one->url, site, sizeof site);
+    snprintf(url, sizeof url, "%s%s", site, p->keeps_list ? "/api/status" : "/api/peers");
     one->answer = BUFFER(ANSWER_MAX);
     curl_easy_setopt(one->easy, CURLOPT_URL, url);
     curl_easy_setopt(one->easy, CURLOPT_PRIVATE, one);

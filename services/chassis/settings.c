@@ -74,6 +74,21 @@ static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
     snprintf(out, SETTING_NAME, "--%s%s", row->name, row->type == SETTING_SECRET ? "-file" : "");
 }
 
+const char *
+settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size) {
+    size_t name_n = strlen(name);
+    for (const char *p = s->call_urls ? s->call_urls : ""; *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        if (n > name_n && !strncmp(p, name, name_n) && p[name_n] == '=') {
+            snprintf(out, size, "%.*s", (int)(n - name_n - 1), p + name_n + 1);
+            return out;
+        }
+        p += n;
+    }
+    snprintf(out, size, "%s", otherwise);
+    return out;
+}
+
 /* In place of the text before it. */
 static verdict text_set(const char **text, const char *value, struct failure *why) {
     char *copy = strdup(value);

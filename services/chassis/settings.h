@@ -58,5 +58,9 @@ void settings_help(const struct settings *s, const char *duty); /* to stdout */
 json_t *settings_json(const struct settings *s);
 void settings_table(void); /* Markdown, to stdout */
 
+/* Where that service is called: by call_urls, or as its own events say (otherwise). Returns out. */
+const char *
+settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size);
+
 /* "support.events", or "demo2.support.events" in namespace demo2. Returns out. */
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size);

@@ -120,7 +120,6 @@ void view_history(json_t *list, const struct settings *settings, const char *ret
         headers_add(event);
         record_add(event);
         schema_add(event, settings->registry);
-        json_object_set_new(event, "anchor", json_sprintf("event-%zu", i + 1));
         json_object_set_new(event, "audit_url", *site ? url_of(site, "/audit?return_id=", return_id) : json_null());
         char *data = json_dumps(json_object_get(event, "data"), JSON_INDENT(2));
         json_object_set_new(event, "data_text", json_string(data ? data : ""));

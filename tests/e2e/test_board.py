@@ -141,8 +141,9 @@ def test_a_newcomer_shows_by_itself(stack):
             "%Y-%m-%dT%H:%M:%S", time.gmtime(before - 1))
     finally:
         consumer.close()
-        for done in AdminClient({"bootstrap.servers": stack.kafka}).delete_consumer_groups([stack.topic("legal")]).values():
-            done.result()
+        admin = AdminClient({"bootstrap.servers": stack.kafka})
+        for done in admin.delete_consumer_groups([stack.topic("legal")]).values():
+            done.result(30)
     wait(lambda: "legal" not in board(stack), 10, "legal has left the board")
 
 
