@@ -54,6 +54,10 @@ static const struct setting {
      "allow drills: pausing, slowing down and crashing this service from its page, and simulated load"},
 #undef AT
 };
+static bool is_number(const struct setting *row) {
+    return row->type == SETTING_NUMBER || row->type == SETTING_SWITCH;
+}
+
 enum { TABLE_N = sizeof table / sizeof *table, SETTING_NAME = 64 };
 enum origin { ORIGIN_DEFAULT, ORIGIN_VARIABLE, ORIGIN_FLAG };
 _Static_assert(sizeof table / sizeof *table <= SETTINGS_MAX, "each has its place in settings.origins");
@@ -125,7 +129,7 @@ set_value(struct settings *s, const struct setting *row, const char *from, const
     if (row->type == SETTING_WORD) {
         if (!word_in(value, row->unit))
             return fail(why, REJECT, "%s=\"%s\": must be one of: %s", from, value, row->unit);
-    } else if (row->type == SETTING_NUMBER || row->type == SETTING_SWITCH) {
+    } else if (is_number(row)) {
         char *end;
         errno = 0;
         long long number = strtoll(value, &end, 10);
@@ -243,7 +247,7 @@ verdict settings_read(
 
 void settings_free(struct settings *s) {
     for (const struct setting *row = table; row < table + TABLE_N; row++)
-        if (row->type != SETTING_NUMBER && row->type != SETTING_SWITCH) free((char *)*text_of(s, row));
+        if (!is_number(row)) free((char *)*text_of(s, row));
     for (size_t i = 0; i < s->properties_n; i++) {
         free((char *)s->properties[i].name);
         free((char *)s->properties[i].value);
@@ -314,10 +318,10 @@ static json_t *set_json(const char *value) {
 
 static json_t *row_json(const struct settings *s, const struct setting *row) {
     char from[SETTING_NAME] = "default";
-    const char *text = row->type == SETTING_NUMBER ? NULL : *text_of((struct settings *)s, row);
+    const char *text = is_number(row) ? NULL : *text_of((struct settings *)s, row);
     if (s->origins[row - table] == ORIGIN_VARIABLE) variable_name(row, from);
     if (s->origins[row - table] == ORIGIN_FLAG) flag_name(row, from);
-    json_t *value = row->type == SETTING_NUMBER   ? json_integer(*(const int64_t *)((const char *)s + row->offset))
+    json_t *value = is_number(row)                ? json_integer(*(const int64_t *)((const char *)s + row->offset))
                     : row->type == SETTING_SECRET ? set_json(text)
                                                   : value_json(text ? text : "");
     return json_pack("{s:s, s:o, s:s, s:s}", "name", row->name, "value", value, "from", from, "help", row->help);
