@@ -139,7 +139,8 @@ def million(tmp_path_factory):
                 """, [MILLION, START])
             db.execute("DROP TABLE audit_block")
             db.execute("UPDATE schema_version SET version = 3 WHERE owner = 'chassis'")
-        hand.services["sales"].start()
+        hand.services["sales"].spawn()
+        wait(hand.services["sales"].is_ready, 60, "the log was migrated")
         yield hand
 
 
