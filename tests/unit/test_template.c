@@ -139,7 +139,7 @@ static void test_own_pages_are_well_formed(void **state) {
 static void test_stylesheet_stays_small(void **state) {
     (void)state;
     assert_non_null(asset_find("style.css"));
-    assert_in_range(asset_find("style.css")->n, 1000, 8 * 1024);
+    assert_in_range(asset_find("style.css")->n, 1000, 16 * 1024);
 }
 
 int main(void) {
