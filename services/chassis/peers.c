@@ -147,9 +147,13 @@ static const struct sample *sample_first(const struct peer *one) {
     return n >= 2 && one->samples[n - 1].at > one->samples[i].at ? &one->samples[i] : NULL;
 }
 
+static const struct sample *sample_last(const struct peer *one) {
+    return one->samples_n ? &one->samples[one->samples_n - 1] : NULL;
+}
+
 /* A second; −1: not known. */
 static double rate_of(const struct peer *one, size_t member) {
-    const struct sample *first = sample_first(one), *last = &one->samples[one->samples_n - 1];
+    const struct sample *first = sample_first(one), *last = sample_last(one);
     if (!first) return -1;
     int64_t from = *(const int64_t *)((const char *)first + member);
     int64_t to = *(const int64_t *)((const char *)last + member);
@@ -159,7 +163,7 @@ static double rate_of(const struct peer *one, size_t member) {
 
 /* By how fast the backlog gets less; −1: it does not. */
 static int64_t time_to_go(const struct peer *one) {
-    const struct sample *first = sample_first(one), *last = &one->samples[one->samples_n - 1];
+    const struct sample *first = sample_first(one), *last = sample_last(one);
     if (!first || last->behind <= 0 || first->behind <= last->behind) return -1;
     return last->behind * (last->at - first->at) / (first->behind - last->behind);
 }

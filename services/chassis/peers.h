@@ -4,7 +4,7 @@
  * short timeouts: twice a second while somebody looks, else every second and a half. Every other service asks that one
  * for its list, and only while somebody looks; where it is, it has from the ce_source of the events that it reads.
  *
- *     sales, inventory, … ◀─/api/status─ support ◀─/api/peers─ sales, inventory, …
+ *     every service ◀─/api/status─ the one that keeps the list ◀─/api/peers─ every service
  *
  * A page takes the last answers as they are: nobody ever waits for one. */
 #pragma once

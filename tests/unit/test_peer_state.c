@@ -34,7 +34,10 @@ static const struct row {
      "wait",
      "5 behind, the oldest for 1.0 s; it does not get less",
      {UP, .behind = 5, .oldest_ms = 1000}},
-    {"catching up", "wait", "201 behind; to go: 4.0 s.", {.health = "up", .behind = 201, .handled = 180, .to_go_ms = 4000}},
+    {"catching up",
+     "wait",
+     "201 behind; to go: 4.0 s.",
+     {.health = "up", .behind = 201, .handled = 180, .to_go_ms = 4000}},
     {"reading", "ok", "only how far it has read", {.contact = PEER_NOWHERE, .oldest_ms = -1}},
     {"catching up", "wait", "only how far it has read", {.contact = PEER_NOWHERE, .behind = 1, .oldest_ms = -1}},
 };
