@@ -50,6 +50,7 @@ void drill_set(struct drill *d, enum drill_mode mode, int64_t ms) {
 }
 
 struct drill_state drill_now(struct drill *d) {
+    if (!d) return (struct drill_state){0};
     pthread_mutex_lock(&d->lock);
     struct drill_state state = d->state;
     pthread_mutex_unlock(&d->lock);
@@ -75,6 +76,7 @@ static void wait_until(struct drill *d, int64_t steady) {
 
 bool drill_delay(struct drill *d, int64_t most_ms) {
     int64_t began = steady_ms(), now = began;
+    if (!d) return true;
     pthread_mutex_lock(&d->lock);
     for (; !d->ended && d->state.mode != DRILL_NONE; now = steady_ms()) {
         int64_t until = began + (d->state.mode == DRILL_SLOW ? d->state.ms : most_ms);

@@ -26,7 +26,7 @@ struct drill_state {
 struct drill *drill_new(void);     /* NULL: no memory */
 void drill_free(struct drill **d); /* accepts NULL */
 void drill_set(struct drill *d, enum drill_mode mode, int64_t ms);
-struct drill_state drill_now(struct drill *d);
+struct drill_state drill_now(struct drill *d); /* NULL: none is on; so in the two that follow */
 json_t *drill_json(struct drill *d); /* null, or {"mode":"paused"|"slow","ms":N,"since":"…"}; the caller's */
 
 /* For who does this service's work on another thread than the consumer's: waits as long as it should take now. False:

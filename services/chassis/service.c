@@ -143,8 +143,8 @@ void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     drill_end(rt->drill);
     caller_cut(rt->caller);
+    if (rt->http && rt->service->stop) rt->service->stop(rt);
     http_stop(&rt->http);
-    if (rt->service->stop) rt->service->stop(rt);
     caller_stop(&rt->caller);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);

@@ -66,13 +66,12 @@ struct view {
     const char *title, *sql;
 };
 
+struct runtime;
 /* What the service does when it is called, the traditional way: the handler of that event, for the caller alone. */
 struct call {
     const char *api_path; /* "/api/order-refund-requests" */
     const char *type;     /* full name of the event, one of the handlers' */
 };
-
-struct runtime;
 
 struct service {
     const char *title, *duty;
@@ -80,9 +79,9 @@ struct service {
     const struct handler *handlers; /* ends with {0} */
     const struct view *views;       /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
+    void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
     struct call call;                 /* call.h; {0}: it cannot be called */
     bool calls_others;                /* runtime.caller is there */
-    void (*stop)(struct runtime *rt); /* ends what the service itself started, once no more is asked; or NULL */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
 };
 

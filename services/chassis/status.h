@@ -1,5 +1,5 @@
-/* status: the pages that every service has: / and /api/status, /audit, /audit/verify, /drill, /livez, /readyz, /metrics,
- * /style.css. */
+/* status: the pages that every service has: / and /api/status, /audit, /audit/verify, /drill, /livez, /readyz,
+ * /metrics, /style.css. */
 #pragma once
 
 #include "chassis/http.h"

@@ -1,6 +1,7 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
 #include "compare.h"
 #include "returns.h"
+#include "simulate.h"
 #include "submit.h"
 #include "traditional.h"
 #include "view.h"
@@ -86,6 +87,7 @@ static void board_get(struct exchange *x) {
     view_returns(x->data, LATEST);
     json_object_set_new(x->data, "subscribers", subscribers);
     json_object_set_new(x->data, "heading", json_string("Who reacts to a return"));
+    json_object_set_new(x->data, "simulate", simulate_view(x));
     (void)page_reader_ok(x, reader);
 }
 
@@ -97,7 +99,13 @@ static const struct resource resources[] = {
     {.path = "/compare", .page = "compare.html", .get = compare_get, .post = compare_post, .nav = "Compare"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
+    {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
+
+static void support_stop(struct runtime *rt) {
+    compare_stop(rt);
+    simulate_stop(rt);
+}
 
 const struct service service = {
     .title = "Support",
@@ -106,6 +114,6 @@ const struct service service = {
     .handlers = returns_handlers,
     .resources = resources,
     .calls_others = true,
-    .stop = compare_stop,
     .watch_subscribers = true,
+    .stop = support_stop,
 };

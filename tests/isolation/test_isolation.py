@@ -99,18 +99,12 @@ def locked(stack):
 
 @contextlib.contextmanager
 def slow(stack):
-    """A second for every transaction: the lock is there for somebody else all the time but a moment."""
-    (path,) = (stack.home / "data").glob(f"*{VICTIM}.db")
-
-    def hold():
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as store:
-            store.execute("BEGIN EXCLUSIVE")
-            time.sleep(1)  # the trouble itself
-            store.execute("ROLLBACK")
-        return 0.05
-
-    with meanwhile(hold):
+    """A second for every event."""
+    stack.verb("drill", VICTIM, "slow", "1000")
+    try:
         yield
+    finally:
+        stack.verb("drill", VICTIM, "go-on")
 
 
 TROUBLES = {"stopped": stopped, "killed in a loop": killed, "frozen": frozen, "slow": slow, "database locked": locked}

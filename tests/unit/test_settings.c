@@ -49,6 +49,35 @@ static void a_flag_wins_over_the_environment(void **state) {
     settings_free(&s);
 }
 
+static void a_switch_needs_no_value(void **state) {
+    (void)state;
+    static const struct {
+        const char *flag, *variable;
+        int64_t drills;
+    } cases[] = {
+        {NULL, NULL, 0},
+        {"--drills", NULL, 1},
+        {"--drills=1", NULL, 1},
+        {NULL, "RETURNS_DRILLS=1", 1},
+        {NULL, "RETURNS_DRILLS=0", 0},
+        {NULL, "RETURNS_DRILLS=", 0},
+        {"--drills=0", "RETURNS_DRILLS=1", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct settings s;
+        struct failure why;
+        char *environment[MOST] = {(char *)cases[i].variable};
+        assert_int_equal(read_settings(&s, LIST((char *)cases[i].flag), environment, &why), OK);
+        assert_int_equal(s.drills, cases[i].drills);
+        assert_string_equal(s.host, "127.0.0.1"); /* it took nothing that is another one's */
+        settings_free(&s);
+    }
+    struct settings s;
+    struct failure why;
+    assert_int_equal(read_settings(&s, LIST((char *)"--drills=yes"), NULL, &why), REJECT);
+    assert_non_null(strstr(why.text, "\"yes\""));
+    settings_free(&s);
+}
+
 static void properties_pass_through(void **state) {
     (void)state;
     struct settings s;
@@ -140,6 +169,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_stand),
         cmocka_unit_test(a_flag_wins_over_the_environment),
+        cmocka_unit_test(a_switch_needs_no_value),
         cmocka_unit_test(properties_pass_through),
         cmocka_unit_test(a_properties_file_is_read),
         cmocka_unit_test(a_secret_comes_from_its_file),
