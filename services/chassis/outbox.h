@@ -19,7 +19,7 @@ void outbox_close(struct outbox **o);
 void outbox_each(
     const struct outbox *o, void (*each)(void *context, const char *type, const char *text, size_t n), void *context);
 
-/* The full name of one of them, "returns.sales.OrderRefunded" of "OrderRefunded"; NULL: there is none. Lives with it.
+/* The full name of one of them, "returns.legal.ClaimFiled" of "ClaimFiled"; NULL: there is none. Lives with it.
  */
 const char *outbox_type(const struct outbox *o, const char *short_name);
 

@@ -157,9 +157,9 @@ void service_stop(struct runtime *rt) {
     set_wired(rt, false);
     drill_end(rt->drill);
     caller_cut(rt->caller);
+    if (rt->http && rt->service->stop) rt->service->stop(rt);
     http_stop(&rt->http);
     hub_stop(&rt->hub);
-    if (rt->service->stop) rt->service->stop(rt);
     caller_stop(&rt->caller);
     peers_stop(rt->peers);
     audit_check_stop(&rt->audit_check);

@@ -76,13 +76,12 @@ struct view {
     const char *money, *moments; /* headings, "Debit Credit": what is hundredths, or milliseconds since 1970; or NULL */
 };
 
+struct runtime;
 /* What the service does when it is called, the traditional way: the handler of that event, for the caller alone. */
 struct call {
     const char *api_path; /* "/api/order-refund-requests" */
     const char *type;     /* full name of the event, one of the handlers' */
 };
-
-struct runtime;
 
 struct service {
     const char *title, *duty;
@@ -92,9 +91,9 @@ struct service {
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
     /* SQL: name and URL of each service that is known, for peers.h; NULL: another service keeps that list. */
     const char *peers;
+    void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
     struct call call;                 /* call.h; {0}: it cannot be called */
     bool calls_others;                /* runtime.caller is there */
-    void (*stop)(struct runtime *rt); /* ends what the service itself started, once no more is asked; or NULL */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
     /* In the transaction that keeps it: that group was seen to have come there. May be NULL. */
     void (*subscriber_passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);

@@ -18,6 +18,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all of this *
 static pthread_cond_t stop = PTHREAD_COND_INITIALIZER;
 static pthread_t thread;
 static bool joinable;
+static int64_t closed; /* started_at of the service that has stopped: it starts no more */
 static struct run run;
 
 static int64_t steady_us(void) {
@@ -197,9 +198,9 @@ static bool run_begin(struct exchange *x, int rate, int seconds) {
 }
 
 void compare_stop(struct runtime *rt) {
-    (void)rt;
     pthread_mutex_lock(&lock);
     run.stopping = true;
+    closed = rt->started_at;
     pthread_cond_broadcast(&stop);
     bool join = joinable;
     joinable = false;
@@ -255,12 +256,12 @@ static json_t *asked_of(struct exchange *x) {
 static void start(struct exchange *x, int rate, int seconds) {
     pthread_mutex_lock(&lock);
     bool busy = run.running;
-    bool begun = !busy && run_begin(x, rate, seconds);
+    bool begun = !busy && ((struct runtime *)x->context)->started_at != closed && run_begin(x, rate, seconds);
     pthread_mutex_unlock(&lock);
     if (busy)
         exchange_problem(x, 409, "A run is under way already; wait for its end.");
     else if (!begun)
-        exchange_problem(x, 503, "No run was started: out of memory or threads.");
+        exchange_problem(x, 503, "No run was started: the service is stopping, or out of memory or threads.");
     else if (!x->api)
         exchange_redirect(x, "/compare");
     else

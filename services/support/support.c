@@ -97,11 +97,6 @@ static void events_get(struct exchange *x) {
     json_decref(known);
 }
 
-static void stop_runs(struct runtime *rt) {
-    simulate_stop(rt);
-    compare_stop(rt);
-}
-
 static const struct resource resources[] = {
     {.path = "/", .api_path = "/api/board", .page = "board.html", .get = board_get, .nav = "Board"},
     {.path = "/returns/new", .api_path = "", .page = "form.html", .get = form_get, .nav = "Submit a return"},
@@ -113,6 +108,11 @@ static const struct resource resources[] = {
     {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
 
+static void support_stop(struct runtime *rt) {
+    compare_stop(rt);
+    simulate_stop(rt);
+}
+
 const struct service service = {
     .title = "Support",
     .duty = "Takes in returns, and tells every team at once.",
@@ -122,6 +122,6 @@ const struct service service = {
     .peers = "SELECT team, url FROM team",
     .calls_others = true,
     .watch_subscribers = true,
-    .stop = stop_runs,
+    .stop = support_stop,
     .subscriber_passed = returns_passed,
 };

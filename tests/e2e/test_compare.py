@@ -1,6 +1,7 @@
 """The traditional way beside the new one: ./returns compare, with all teams well, one stopped, one slow."""
 
 import json
+import os
 
 import pytest
 
@@ -8,7 +9,8 @@ from stack import TEAMS, http, request, wait
 
 RATE, SECONDS = 7, 15
 ALL = RATE * SECONDS
-NOISE = 3  # what a loaded machine may add to the new way's waits, against the healthy run beside it
+TIMES = 100  # the old way's waits against the new one's, with a team slow by a second
+BUSY_MS = 500  # the new way's p99 may be this where others keep the machine busy; still half of what the team is slow by
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,9 @@ def test_both_ways_in_health_and_in_trouble(drilled):
     handled(drilled)
     waits = {name: {p: way["wait_us"][p] / 1000 for p in ("p50", "p99")} for name, way in slow.items()}
     print(f"accounting slow by 1 s, waits in ms: {waits}; both well: {well['event']['wait_us']}")
-    assert waits["traditional"]["p50"] >= 1000 and waits["traditional"]["p50"] >= 100 * waits["event"]["p50"], waits
-    unnoticed = max(waits["traditional"]["p99"] / 100, NOISE * well["event"]["wait_us"]["p99"] / 1000)
-    assert waits["event"]["p99"] <= unnoticed, waits
+    assert waits["traditional"]["p50"] >= 1000 and waits["traditional"]["p50"] >= TIMES * waits["event"]["p50"], waits
+    busy = os.getloadavg()[0] > os.cpu_count()
+    assert waits["event"]["p99"] <= (BUSY_MS if busy else waits["traditional"]["p99"] / TIMES), waits
 
 
 def test_a_return_the_traditional_way(drilled):
