@@ -79,7 +79,10 @@ def publish(kafka, topic, key, value, partition=None, headers=None):
         assert not error, error
         placed.append((message.partition(), message.offset()))
 
-    producer = Producer({"bootstrap.servers": kafka, "acks": "all", "message.max.bytes": 2_000_000, "partitioner": "consistent_random"})
+    producer = Producer({
+        "bootstrap.servers": kafka, "acks": "all", "message.max.bytes": 2_000_000, "partitioner": "consistent_random",
+        "compression.type": "gzip",  # what is too large for us may be small enough for Kafka
+    })
     where = {} if partition is None else {"partition": partition}
     producer.produce(topic, key=key, value=value, headers=headers, on_delivery=on_delivery, **where)
     assert producer.flush(10) == 0 and placed
