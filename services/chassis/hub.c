@@ -20,7 +20,7 @@ enum { HEARTBEAT_MS = 10000, LIFE_MS = 600000, PATIENCE_MS = 5000, RETRY_MS = 10
 /* Each time that a light stream speaks, its page is loaded again. So it speaks at most every 250 ms, and so seldom that
  * making all their pages takes at most a fortieth of one processor, by what pages took of late. A full stream has a
  * turn every 200 ms, and all of them together ROWS_A_TURN rows. */
-enum { LOOK_MS = 50, LIGHT_MS = 250, LIGHT_MS_MAX = 10000, LIGHT_SHARE = 40, MEASURE_MS = 1000 };
+enum { LOOK_MS = 50, LIGHT_MS = 250, LIGHT_MS_MAX = 10000, LIGHT_SHARE = 40, MEASURE_MS = 1000, PAGE_US = 1000 };
 enum { FULL_MS = 200, ROWS_A_TURN = 1000, ROWS_LEAST = 5 };
 enum { STEP_ROWS = 20, BLOCK_BYTES = 64 << 10, SOCKET_BYTES = 64 << 10 };
 
@@ -55,7 +55,7 @@ struct hub {
     int n;
     int64_t look_at;
     int64_t measured_at, pages, pages_us; /* the counters' values then */
-    int64_t page_us;                      /* what one page takes */
+    int64_t page_us;                      /* what one page takes, of late; a guess at first */
 };
 
 /* --- One viewer */
@@ -319,6 +319,7 @@ verdict hub_start(struct hub **out, const struct hub_options *o, struct failure 
     struct hub *h = calloc(1, sizeof *h);
     if (!h) return fail(why, RETRY, "out of memory");
     h->options = *o;
+    h->page_us = PAGE_US;
     if (!o->heartbeat_ms) h->options.heartbeat_ms = HEARTBEAT_MS;
     if (!o->life_ms) h->options.life_ms = LIFE_MS;
     if (!o->patience_ms) h->options.patience_ms = PATIENCE_MS;
