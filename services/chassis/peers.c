@@ -509,13 +509,6 @@ static void *peers_run(void *peers) {
     return NULL;
 }
 
-void peers_hear(struct peers *p, const char *url) {
-    if (!p || p->keeps_list || !*url || strlen(url) >= sizeof p->heard) return;
-    pthread_mutex_lock(&p->lock);
-    if (strcmp(p->heard, url) != 0) strcpy(p->heard, url);
-    pthread_mutex_unlock(&p->lock);
-}
-
 /* Wakes the thread where it is idle. */
 void peers_look(struct peers *p) {
     if (!p) return;
@@ -525,6 +518,15 @@ void peers_look(struct peers *p) {
     p->looked_at = now;
     pthread_mutex_unlock(&p->lock);
     if (idle) curl_multi_wakeup(p->multi);
+}
+
+void peers_hear(struct peers *p, const char *url) {
+    if (!p || p->keeps_list || !*url || strlen(url) >= sizeof p->heard) return;
+    pthread_mutex_lock(&p->lock);
+    bool moved = strcmp(p->heard, url) != 0;
+    if (moved) strcpy(p->heard, url);
+    pthread_mutex_unlock(&p->lock);
+    if (moved) peers_look(p); /* so that who comes first sees a list */
 }
 
 /* --- Start and stop */

@@ -55,12 +55,11 @@ json_t *traditional_steps(void) {
 /* {team: URL}, as their events say, unless a setting does. The caller's. */
 static json_t *sites(const struct runtime *rt) {
     json_t *urls = returns_urls(store_reader(rt->store));
-    for (const char *p = rt->settings->call_urls; *p; p += *p == ',') {
-        size_t n = strcspn(p, ","), name_n = strcspn(p, "=,");
-        char name[100];
-        snprintf(name, sizeof name, "%.*s", (int)name_n, p);
-        if (name_n < n) json_object_set_new(urls, name, json_stringn(p + name_n + 1, n - name_n - 1));
-        p += n;
+    for (int i = 0; i < STEPS; i++) {
+        const char *known = json_string_value(json_object_get(urls, steps[i].team));
+        char url[512];
+        if (*settings_call_url(rt->settings, steps[i].team, known ? known : "", url, sizeof url))
+            json_object_set_new(urls, steps[i].team, json_string(url));
     }
     return urls;
 }

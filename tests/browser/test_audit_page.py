@@ -2,15 +2,13 @@
 
 import pytest
 
-from stack import ByHand, http, wait
+from stack import ByHand, wait
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """Support without Kafka: each return is a row of its audit log."""
     with ByHand(["support"], tmp_path_factory.mktemp("alone"), kafka="127.0.0.1:1", registry="http://127.0.0.1:1") as hand:
-        if "/assets/live.js" not in http.get(hand.url("support") + "/audit").text:
-            pytest.skip("no page is live in this build")
         for _ in range(60):
             hand.submit()
         yield hand
