@@ -23,18 +23,19 @@ enum {
     IDLE_MS = 60000,
 };
 
-/* What is asked of the registry: a schema by its id, or (in two requests) to register one. */
+/* What is asked of the registry: a schema by its id, its version, or (in two requests) to register one. */
 struct task {
     struct task *next;
-    enum { FETCH, CONFIGURE, REGISTER } step;
-    int32_t id;       /* FETCH: which; REGISTER: the answer */
-    char *subject;    /* NULL: a fetch */
+    enum step { FETCH, VERSION, CONFIGURE, REGISTER } step;
+    int32_t id;       /* FETCH, VERSION: which; REGISTER: the answer */
+    char *subject;    /* NULL: FETCH and VERSION */
     const char *text; /* to register; the caller's */
     size_t text_n;
 
     /* The answer, under the registry's lock. */
     struct failure state; /* OK, RETRY (not yet) or REJECT, and why */
     struct schema *schema;
+    int version;        /* VERSION: the answer; 0: in no subject */
     int64_t settled_at; /* when it became REJECT */
     int64_t due_at;     /* the next request, unless one is in flight */
     bool in_flight;
@@ -71,8 +72,8 @@ static size_t answer_write(char *bytes, size_t size, size_t n, void *task) {
 static void task_url(const struct registry *r, const struct task *t, struct buffer *out) {
     static const char *const paths[] = {[CONFIGURE] = "/config/", [REGISTER] = "/subjects/"};
     buffer_text(out, r->url);
-    if (t->step == FETCH) {
-        buffer_format(out, "/schemas/ids/%d", t->id);
+    if (!t->subject) {
+        buffer_format(out, t->step == VERSION ? "/schemas/ids/%d/versions" : "/schemas/ids/%d", t->id);
         return;
     }
     buffer_text(out, paths[t->step]);
@@ -96,7 +97,7 @@ static bool headers_add(struct task *t, const char *header) {
 }
 
 static bool request_body(struct task *t) {
-    if (t->step == FETCH) return true;
+    if (!t->subject) return true;
     char *body = task_body(t);
     bool made = body && headers_add(t, "Content-Type: application/vnd.schemaregistry.v1+json") &&
                 headers_add(t, "Expect:") && !curl_easy_setopt(t->easy, CURLOPT_COPYPOSTFIELDS, body) &&
@@ -191,7 +192,7 @@ static void task_settle(struct registry *r, struct task *t, struct schema *schem
     t->attempts = 0;
     if (!news) return;
     char id[24];
-    const char *done = t->subject ? "schema registered" : "schema fetched";
+    const char *done = t->subject ? "schema registered" : t->step == FETCH ? "schema fetched" : "schema version learnt";
     if (state->kind == OK)
         log_line(LOG_INFO, done, "schema_id", log_number(id, t->id), "subject", t->subject, NULL);
     else
@@ -261,7 +262,18 @@ static void publish_refused(struct registry *r, struct task *t, long status, con
     task_settle(r, t, NULL, &why);
 }
 
+/* [{"subject","version"}]; one that was deleted from its subject, or is in none, has no version. */
+static void version_answered(struct registry *r, struct task *t, const json_t *answer) {
+    const json_t *version = json_object_get(json_array_get(answer, 0), "version");
+    pthread_mutex_lock(&r->lock);
+    t->version = (int)json_integer_value(version);
+    pthread_mutex_unlock(&r->lock);
+    task_settle(r, t, NULL, &(struct failure){0});
+}
+
 static bool answer_ok(struct registry *r, struct task *t, const json_t *answer) {
+    if (t->step == VERSION) version_answered(r, t, answer);
+    if (t->step == VERSION) return true;
     if (!json_is_object(answer)) return false;
     if (t->step == FETCH) {
         fetched(r, t, answer);
@@ -280,11 +292,13 @@ static bool answer_ok(struct registry *r, struct task *t, const json_t *answer) 
 static void task_answered(struct registry *r, struct task *t, long status) {
     json_t *answer = json_loadb(t->answer.data ? t->answer.data : "", t->answer.length, JSON_ALLOW_NUL, NULL);
     json_int_t code = json_integer_value(json_object_get(answer, "error_code"));
-    bool missing = status == 404 && t->step == FETCH && (code == 404 || code / 100 == 404);
-    bool refused = t->step != FETCH && (status == 409 || status == 422);
+    bool missing = status == 404 && !t->subject && (code == 404 || code / 100 == 404);
+    bool refused = t->subject && (status == 409 || status == 422);
     if (missing || refused || status / 100 == 2)
         health_set(r->o.health, "registry", HEALTH_OK, "the schema registry at %s answers", r->shown);
-    if (missing)
+    if (missing && t->step == VERSION)
+        version_answered(r, t, NULL);
+    else if (missing)
         fetch_unknown(r, t);
     else if (refused)
         publish_refused(r, t, status, answer);
@@ -441,9 +455,9 @@ void registry_stop(struct registry **registry) {
 
 /* --- What callers ask; under the lock */
 
-static struct task *task_find(const struct registry *r, const char *subject, int32_t id) {
+static struct task *task_find(const struct registry *r, const char *subject, enum step step, int32_t id) {
     for (struct task *t = r->tasks; t; t = t->next)
-        if (subject ? t->subject && !strcmp(t->subject, subject) : !t->subject && t->id == id) return t;
+        if (subject ? t->subject && !strcmp(t->subject, subject) : t->step == step && t->id == id) return t;
     return NULL;
 }
 
@@ -460,7 +474,7 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
     bool wake = false;
     verdict v = RETRY;
     pthread_mutex_lock(&r->lock);
-    struct task *t = task_find(r, NULL, id);
+    struct task *t = task_find(r, NULL, FETCH, id);
     if (!t && (t = task_add(r, "the schema registry is being asked"))) {
         t->step = FETCH;
         t->id = id;
@@ -482,7 +496,7 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
 
 void registry_ask_again(struct registry *r, int32_t id) {
     pthread_mutex_lock(&r->lock);
-    struct task *t = task_find(r, NULL, id);
+    struct task *t = task_find(r, NULL, FETCH, id);
     bool wake = t && t->state.kind == REJECT && !t->in_flight;
     if (wake) {
         t->state.kind = RETRY;
@@ -492,10 +506,24 @@ void registry_ask_again(struct registry *r, int32_t id) {
     if (wake) curl_multi_wakeup(r->multi);
 }
 
+int registry_version(struct registry *r, int32_t id) {
+    pthread_mutex_lock(&r->lock);
+    struct task *t = task_find(r, NULL, VERSION, id);
+    bool wake = !t && (t = task_add(r, "the schema registry is being asked"));
+    if (wake) {
+        t->step = VERSION;
+        t->id = id;
+    }
+    int version = t ? t->version : 0;
+    pthread_mutex_unlock(&r->lock);
+    if (wake) curl_multi_wakeup(r->multi);
+    return version;
+}
+
 void registry_publish(struct registry *r, const char *subject, const char *text, size_t n) {
     char *name = strdup(subject);
     pthread_mutex_lock(&r->lock);
-    struct task *t = name && !task_find(r, subject, 0) ? task_add(r, "being registered") : NULL;
+    struct task *t = name && !task_find(r, subject, REGISTER, 0) ? task_add(r, "being registered") : NULL;
     if (t) {
         t->step = CONFIGURE;
         t->subject = name;
@@ -512,7 +540,7 @@ void registry_publish(struct registry *r, const char *subject, const char *text,
 verdict registry_id(struct registry *r, const char *subject, int32_t *id, struct failure *why) {
     verdict v = RETRY;
     pthread_mutex_lock(&r->lock);
-    const struct task *t = task_find(r, subject, 0);
+    const struct task *t = task_find(r, subject, REGISTER, 0);
     if (t) v = t->state.kind;
     if (v == OK)
         *id = t->id;

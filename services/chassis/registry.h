@@ -34,6 +34,9 @@ void registry_stop(struct registry **r); /* within 200 ms even while a request h
  * unknown_id_ms), or what it knows cannot be read. *out lives as long as the registry. */
 MUST_CHECK verdict registry_schema(struct registry *r, int32_t id, const struct schema **out, struct failure *why);
 
+/* The schema's version in its subject, for people to read; 0: it is being asked for, or is in no subject any more. */
+int registry_version(struct registry *r, int32_t id);
+
 /* Takes back a rejection of that id: somebody may have registered it since. */
 void registry_ask_again(struct registry *r, int32_t id);
 

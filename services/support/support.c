@@ -11,6 +11,7 @@
 
 #include "chassis/page.h"
 #include "chassis/peers.h"
+#include "chassis/registry.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,11 +68,23 @@ static void return_view(struct runtime *rt, struct connection *reader, const cha
     json_decref(urls);
 }
 
+/* A schema's version is asked for by the way, and null until it is known; a live page shows it then. */
+static json_t *history_read(struct runtime *rt, struct connection *reader, const char *id) {
+    json_t *history = returns_history(reader, id), *event;
+    size_t i;
+    json_array_foreach(history, i, event) {
+        const json_t *schema = json_object_get(event, "schema_id");
+        int version = json_is_integer(schema) ? registry_version(rt->registry, (int32_t)json_integer_value(schema)) : 0;
+        json_object_set_new(event, "schema_version", version ? json_integer(version) : json_null());
+    }
+    return history;
+}
+
 static void return_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->store);
     const char *id = exchange_parameter(x, "id");
-    json_t *history = returns_history(reader, id);
+    json_t *history = history_read(rt, reader, id);
     x->data = returns_one(reader, id);
     if (x->data) json_object_set_new(x->data, "timeline", timeline_read(x->data, history));
     if (page_reader_ok(x, reader)) {
@@ -85,9 +98,10 @@ static void return_get(struct exchange *x) {
 
 /* A team's event may be here before the return itself is. */
 static void events_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct runtime *rt = x->context;
+    struct connection *reader = store_reader(rt->store);
     const char *id = exchange_parameter(x, "id");
-    json_t *events = returns_history(reader, id), *known = json_array_size(events) ? NULL : returns_one(reader, id);
+    json_t *events = history_read(rt, reader, id), *known = json_array_size(events) ? NULL : returns_one(reader, id);
     bool ok = page_reader_ok(x, reader);
     if (ok && (json_array_size(events) || known))
         x->data = json_pack("{s:s, s:O}", "return_id", id, "events", events);

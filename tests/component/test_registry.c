@@ -95,6 +95,8 @@ static void reply_as_registry(const struct manner *how, struct mg_connection *c)
         reply(c, 200, "{\"compatibility\":\"FULL_TRANSITIVE\"}");
     } else if (!strncmp(info->request_uri, "/subjects/", 10)) {
         reply(c, 200, "{\"id\":41}");
+    } else if (!strcmp(info->request_uri, "/schemas/ids/7/versions")) {
+        reply(c, 200, "[{\"subject\":\"s\",\"version\":3}]");
     } else if (!strcmp(info->request_uri, "/schemas/ids/7") && how->schema) {
         json_t *answer = json_pack("{s:s}", "schema", how->schema);
         char *text = json_dumps(answer, 0);
@@ -375,6 +377,23 @@ static void test_unknown_id(void **state) {
     assert_int_equal(seen_n(w), before);
 }
 
+/* For people to read: whatever it is, nothing waits for it. */
+static void test_a_schemas_version(void **state) {
+    struct world *w = *state;
+    client_start(w, (struct registry_options){0});
+    for (int64_t end = now_ms() + 5000; registry_version(w->registry, 7) != 3; sleep_ms(1)) assert_true(now_ms() < end);
+    assert_int_equal(registry_version(w->registry, 8), 0);
+    struct failure why;
+    assert_int_equal(wait_schema(w, 7, 5000, &why), OK); /* not mistaken for the schema itself */
+    assert_int_equal(registry_version(w->registry, 8), 0);
+    int before = seen_n(w);
+    assert_int_equal(registry_version(w->registry, 7), 3);
+    assert_int_equal(registry_version(w->registry, 8), 0); /* known to be in no subject: neither is asked for again */
+    assert_int_equal(registry_version(w->registry, 9), 0);
+    for (int64_t end = now_ms() + 5000; seen_n(w) == before; sleep_ms(1)) assert_true(now_ms() < end);
+    assert_int_equal(seen_n(w), before + 1);
+}
+
 static void test_id_that_comes_late(void **state) {
     struct world *w = *state;
     struct failure why;
@@ -515,6 +534,7 @@ int main(void) {
         TEST(test_tries_again),
         TEST(test_waits_for_an_absent_registry),
         TEST(test_unknown_id),
+        TEST(test_a_schemas_version),
         TEST(test_id_that_comes_late),
         TEST(test_unreadable_schemas),
         TEST(test_refused),

@@ -151,6 +151,7 @@ def test_a_newcomer_shows_by_itself(stack):
 def handled(stack):
     return_id = stack.submit()
     wait(lambda: len(stack.events(return_id)) == 5, 10, "all teams reacted")
+    wait(lambda: all(event["schema_version"] for event in stack.events(return_id)), 10, "schema versions are known")
     return return_id
 
 
@@ -167,7 +168,7 @@ def test_the_history_holds_each_record_as_it_is_in_the_topic(stack, handled):
     for event in stack.events(handled):
         record = record_of(stack, event)
         assert event["record"] == record.value().hex()
-        assert event["schema_id"] == int.from_bytes(record.value()[1:5], "big")
+        assert event["schema_id"] == int.from_bytes(record.value()[1:5], "big") and event["schema_version"] == 1
         assert event["recorded_at"] == moment(record.timestamp()[1])
         assert event["headers"] == [[name, value.decode()] for name, value in record.headers()]
 
