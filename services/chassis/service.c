@@ -26,35 +26,20 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MIGRATIONS_MAX = 64, STOP_SECONDS = 2, BODY_MAX = 64 * 1024, BODY_MS = 5000 };
+enum { STOP_SECONDS = 2, BODY_MAX = 64 * 1024, BODY_MS = 5000 };
 
 static atomic_bool ended; /* by service_end() */
 
 /* --- Starting */
-
-/* schema.sql is the team's version 1, schema.2.sql what brings it to version 2, and so on. */
-static size_t migrations_collect(struct migration m[MIGRATIONS_MAX]) {
-    size_t n = 0;
-    m[n++] = (struct migration){"chassis", 1, asset_find("tables.sql")->bytes};
-    m[n++] = (struct migration){"chassis", 2, asset_find("tables.2.sql")->bytes};
-    m[n++] = (struct migration){"chassis", 3, asset_find("tables.3.sql")->bytes};
-    m[n++] = (struct migration){"chassis", 4, asset_find("tables.4.sql")->bytes};
-    for (int version = 1; n < MIGRATIONS_MAX; version++) {
-        char name[32] = "schema.sql";
-        if (version > 1) snprintf(name, sizeof name, "schema.%d.sql", version);
-        const struct asset *file = asset_find(name);
-        if (!file) break;
-        m[n++] = (struct migration){"team", version, file->bytes};
-    }
-    return n;
-}
 
 static verdict start_store(struct runtime *rt, struct failure *why) {
     struct migration migrations[MIGRATIONS_MAX];
     char name[400], path[4096];
     settings_scoped(rt->settings, rt->settings->service, name, sizeof name);
     snprintf(path, sizeof path, "%s/%s.db", rt->settings->data_dir, name);
-    verdict v = store_open(&rt->store, path, migrations, migrations_collect(migrations), why);
+    size_t n = assets_migrations("chassis", "tables", migrations, 0);
+    n = assets_migrations("team", "schema", migrations, n);
+    verdict v = store_open(&rt->store, path, migrations, n, why);
     if (v == OK) health_set(rt->health, "store", HEALTH_OK, "writes");
     return v;
 }

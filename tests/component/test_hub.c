@@ -63,17 +63,15 @@ static int start(int life_ms) {
 static int setup(void **state) {
     char path[128];
     struct failure why;
-    const struct migration tables[] = {
-        {"chassis", 1, asset_find("tables.sql")->bytes},
-        {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes}};
+    struct migration tables[MIGRATIONS_MAX];
+    size_t n = assets_migrations("chassis", "tables", tables, 0);
     *state = NULL;
     rows = 0;
     strcpy(folder, "/tmp/hub-XXXXXX");
     if (!mkdtemp(folder)) return 1;
     snprintf(path, sizeof path, "%s/x.db", folder);
     runtime = (struct runtime){.service = &service, .settings = &settings, .health = health_new()};
-    if (store_open(&runtime.store, path, tables, 3, &why) != OK) return 1;
+    if (store_open(&runtime.store, path, tables, n, &why) != OK) return 1;
     return start(0);
 }
 

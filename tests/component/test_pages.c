@@ -50,11 +50,8 @@ static int setup(void **state) {
     (void)state;
     char path[64];
     struct failure why;
-    const struct migration tables[] = {
-        {"chassis", 1, asset_find("tables.sql")->bytes},
-        {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes},
-        {"chassis", 4, asset_find("tables.4.sql")->bytes}};
+    struct migration tables[MIGRATIONS_MAX];
+    size_t n = assets_migrations("chassis", "tables", tables, 0);
     const struct resource *resources[] = {status_resources};
     struct http_options o = {
         .host = "127.0.0.1",
@@ -69,7 +66,7 @@ static int setup(void **state) {
     snprintf(path, sizeof path, "%s/x.db", folder);
     runtime.health = health_new();
     runtime.started_at = clock_ms();
-    if (store_open(&runtime.store, path, tables, 4, &why) != OK) return 1;
+    if (store_open(&runtime.store, path, tables, n, &why) != OK) return 1;
     for (int i = 0; i < 60; i++) append(i % 10 ? "handled" : "declined", i ? "plain" : "<b>заказ שלום 📦</b>", i);
     return http_start(&runtime.http, &o, &why) != OK;
 }

@@ -43,16 +43,13 @@ static struct runtime *runtime(void) {
     static struct runtime rt;
     if (rt.store) return &rt;
     char path[100];
-    const struct migration tables[] = {
-        {"chassis", 1, asset_find("tables.sql")->bytes},
-        {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes},
-        {"chassis", 4, asset_find("tables.4.sql")->bytes}};
+    struct migration tables[MIGRATIONS_MAX];
+    size_t n = assets_migrations("chassis", "tables", tables, 0);
     struct failure why;
     must(mkdtemp(folder), "there is a folder");
     atexit(folder_remove);
     snprintf(path, sizeof path, "%s/store.db", folder);
-    must(store_open(&rt.store, path, tables, 4, &why) == OK, "the store opens");
+    must(store_open(&rt.store, path, tables, n, &why) == OK, "the store opens");
     store_fill(rt.store);
     return &rt;
 }

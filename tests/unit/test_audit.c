@@ -72,12 +72,9 @@ static int setup(void **state) {
     if (!mkdtemp(f->folder)) return -1;
     snprintf(f->path, sizeof f->path, "%s/test.db", f->folder);
     snprintf(f->lines, sizeof f->lines, "%s/test.jsonl", f->folder);
-    const struct migration migrations[] = {
-        {"chassis", 1, asset_find("tables.sql")->bytes},
-        {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes},
-        {"chassis", 4, asset_find("tables.4.sql")->bytes}};
-    if (store_open(&f->store, f->path, migrations, 4, &why) != OK) return -1;
+    struct migration migrations[MIGRATIONS_MAX];
+    size_t n = assets_migrations("chassis", "tables", migrations, 0);
+    if (store_open(&f->store, f->path, migrations, n, &why) != OK) return -1;
     change(f, "INSERT INTO consumer_offset (topic, partition, next_offset, log) VALUES ('support.events', 1, 0, 2)");
     for (int i = 1; i <= ROWS; i++) append(f, i);
     return 0;

@@ -59,14 +59,11 @@ static void append(int i) {
 static int setup(void **state) {
     (void)state;
     struct failure why;
-    const struct migration migrations[] = {
-        {"chassis", 1, asset_find("tables.sql")->bytes},
-        {"chassis", 2, asset_find("tables.2.sql")->bytes},
-        {"chassis", 3, asset_find("tables.3.sql")->bytes},
-        {"chassis", 4, asset_find("tables.4.sql")->bytes}};
+    struct migration migrations[MIGRATIONS_MAX];
+    size_t n = assets_migrations("chassis", "tables", migrations, 0);
     if (!mkdtemp(folder)) return -1;
     snprintf(path, sizeof path, "%s/x.db", folder);
-    if (store_open(&store, path, migrations, 4, &why) != OK) return -1;
+    if (store_open(&store, path, migrations, n, &why) != OK) return -1;
     for (int i = 1; i <= ROWS; i++) append(i);
     /* A clock that was set back in between: moments do not rise with the rows. */
     change("UPDATE audit SET at = id * 10 - CASE WHEN id BETWEEN 400 AND 600 THEN 3000 ELSE 0 END");

@@ -21,22 +21,12 @@ struct fixture {
     struct store *store;
 };
 
-static const char *chassis_tables(const char *name) {
-    for (size_t i = 0; i < chassis_assets_n; i++)
-        if (!strcmp(chassis_assets[i].name, name)) return chassis_assets[i].bytes;
-    fail_msg("%s is not among the chassis's assets", name);
-    return NULL;
-}
-
 static verdict open_store(struct fixture *f, struct failure *why) {
-    const struct migration migrations[] = {
-        {"chassis", 1, chassis_tables("tables.sql")},
-        {"chassis", 2, chassis_tables("tables.2.sql")},
-        {"chassis", 3, chassis_tables("tables.3.sql")},
-        {"chassis", 4, chassis_tables("tables.4.sql")},
-        {"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"},
-    };
-    return store_open(&f->store, f->path, migrations, 5, why);
+    struct migration migrations[MIGRATIONS_MAX];
+    size_t n = assets_migrations("chassis", "tables", migrations, 0);
+    migrations[n++] =
+        (struct migration){"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"};
+    return store_open(&f->store, f->path, migrations, n, why);
 }
 
 static int setup(void **state) {
