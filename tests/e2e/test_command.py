@@ -94,16 +94,16 @@ def test_a_port_in_use_names_its_holder_and_the_setting(second):
 
 
 def interrupt_up(second, after):
-    """After so many seconds, or once so many processes run."""
+    """After so many seconds, or once so many processes run. As a terminal does it, which interrupts the whole group."""
     up = subprocess.Popen(
         [ROOT / "returns", "up"], env=second.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )
     if after is None:
         wait(lambda: second.pid_of("sales"), 30, "sales is started")
     else:
         time.sleep(after)
-    up.send_signal(signal.SIGINT)
+    os.killpg(up.pid, signal.SIGINT)
     said, _ = up.communicate(timeout=60)
     assert up.returncode in (130, -signal.SIGINT), said  # the latter before it has begun
     assert up.returncode < 0 or "again" in said, said
