@@ -127,7 +127,9 @@ bool time_parse(const char *text, int64_t *ms) {
 }
 
 const char *duration_text(int64_t ms, char out[DURATION_TEXT]) {
-    if (ms < 10000)
+    if (ms < 1000)
+        snprintf(out, DURATION_TEXT, "%lld ms", (long long)ms);
+    else if (ms < 10000)
         snprintf(out, DURATION_TEXT, "%.1f s", (double)ms / 1000);
     else if (ms < 120000)
         snprintf(out, DURATION_TEXT, "%lld s", (long long)ms / 1000);
