@@ -89,9 +89,10 @@ verdict outbox_add(
         trace_child(e->trace_parent, trace);
         (void)store_run(
             c,
-            "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, received_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             value_blob(event_id.bytes, 16), value_text(schema_name(schema)), value_text(e->return_id),
-            value_blob(body.data, body.length), value_text(trace), value_int(now));
+            value_blob(body.data, body.length), value_text(trace), value_int(now),
+            e->received_at ? value_int(e->received_at) : value_text(NULL));
         if (id) *id = event_id;
     }
     buffer_free(&body);

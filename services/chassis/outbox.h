@@ -29,7 +29,8 @@ struct outgoing {
     int64_t version;              /* of the return, that this event made or reacted to */
     const struct uuid *caused_by; /* event id, or NULL */
     const char *trace_parent;     /* of what caused it, or NULL for a new trace */
-    json_t *fields; /* the type's own fields; this call takes the reference; NULL counts as out of memory */
+    json_t *fields;      /* the type's own fields; this call takes the reference; NULL counts as out of memory */
+    int64_t received_at; /* ms: when the record that it reacts to was taken up; 0: it reacts to none */
 };
 /* Adds event_id, return_id, version, occurred_at and caused_by to the fields, encodes, and stores. REJECT: a
  * programming error: an unknown type, or fields that do not fit its schema. RETRY: out of memory. *id (may be NULL)

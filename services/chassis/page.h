@@ -17,6 +17,7 @@ json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms); /* no
 /* The functions behind status_resources. */
 void audit_get(struct exchange *x);
 void audit_one_get(struct exchange *x);
+void audit_event_get(struct exchange *x);
 void audit_jsonl_get(struct exchange *x);
 void audit_csv_get(struct exchange *x);
 void audit_verify_get(struct exchange *x);

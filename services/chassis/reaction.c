@@ -126,13 +126,36 @@ static verdict read_value(const struct runtime *rt, struct record *r) {
 }
 
 verdict record_decode(const struct runtime *rt, const struct raw *raw, struct record *out, struct failure *why) {
-    *out = (struct record){.raw = *raw};
+    *out = (struct record){.raw = *raw, .event.received_at = clock_ms()};
     read_place(rt, out);
     read_headers(out);
     out->state = read_value(rt, out);
     if (out->state != RETRY) return OK;
     record_free(out);
     return fail(why, RETRY, "%s", out->why.text);
+}
+
+/* Waits for news of the registry; false once the deadline has passed. The wiring's lock is held. */
+static bool news_await(struct runtime *rt, int64_t deadline) {
+    int64_t left = deadline - steady_ms();
+    if (left <= 0) return false;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += left / 1000;
+    until.tv_nsec += left % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    pthread_cond_timedwait(&rt->news, &rt->wiring, &until);
+    return true;
+}
+
+verdict record_decode_wait(
+    struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *out, struct failure *why) {
+    pthread_mutex_lock(&rt->wiring);
+    verdict v;
+    do v = record_decode(rt, raw, out, why);
+    while (v == RETRY && news_await(rt, deadline));
+    pthread_mutex_unlock(&rt->wiring);
+    return v;
 }
 
 void record_free(struct record *record) {
@@ -170,6 +193,7 @@ void reaction_emit(struct reaction *r, const char *type, json_t *fields) {
         .caused_by = &r->event->id,
         .trace_parent = r->event->trace_parent,
         .fields = fields,
+        .received_at = r->event->received_at,
     };
     struct failure why;
     if (outbox_add(p->rt->outbox, r->store, &e, NULL, &why) != OK && p->failure.kind == OK) p->failure = why;

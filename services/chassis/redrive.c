@@ -6,20 +6,6 @@
 #include "chassis/utf8.h"
 
 #include <string.h>
-#include <time.h>
-
-/* Waits for news of the registry; false once the deadline has passed. The wiring's lock is held. */
-static bool news_await(struct runtime *rt, int64_t deadline) {
-    int64_t left = deadline - steady_ms();
-    if (left <= 0) return false;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += left / 1000;
-    until.tv_nsec += left % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-    pthread_cond_timedwait(&rt->news, &rt->wiring, &until);
-    return true;
-}
 
 /* What the registry said of an id before counts no more: it may have been registered since. */
 static void schema_ask_again(struct runtime *rt, const struct raw *raw) {
@@ -31,14 +17,9 @@ static void schema_ask_again(struct runtime *rt, const struct raw *raw) {
 }
 
 static verdict
-decode(struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
+decode_anew(struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
     schema_ask_again(rt, raw);
-    pthread_mutex_lock(&rt->wiring);
-    verdict v;
-    do v = record_decode(rt, raw, record, why);
-    while (v == RETRY && news_await(rt, deadline));
-    pthread_mutex_unlock(&rt->wiring);
-    return v;
+    return record_decode_wait(rt, raw, deadline, record, why);
 }
 
 static json_t *result_json(int64_t id, const char *state, const char *outcome, const char *reason) {
@@ -85,7 +66,7 @@ redrive_one(struct runtime *rt, int64_t id, const char *actor, int64_t deadline,
     verdict v = dead_letter_read(store_reader(rt->store), id, &letter, why);
     if (v == OK && !letter.open) {
         *result = result_json(id, "redriven", NULL, "it was redriven before; nothing was done again");
-    } else if (v == OK && (v = decode(rt, &letter.raw, deadline, &record, why)) == OK) {
+    } else if (v == OK && (v = decode_anew(rt, &letter.raw, deadline, &record, why)) == OK) {
         record.redriven_by = actor;
         v = apply(rt, id, &record, result, why);
         record_free(&record);

@@ -179,14 +179,15 @@ static const struct own_type *type_of(const struct relay *r, const char *name) {
     return NULL;
 }
 
-/* CloudEvents 1.0, Kafka binding, binary mode; W3C Trace Context. */
+/* CloudEvents 1.0, Kafka binding, binary mode; W3C Trace Context. ce_receivedtime is an extension: when the service
+ * took up what the event reacts to, as ce_time is when it was done with it. */
 static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *row) {
     char id[UUID_TEXT], time[TIME_TEXT];
     struct uuid event_id = {{0}};
     size_t n;
     const void *bytes = rows_blob(row, 1, &n);
     if (n == sizeof event_id.bytes) memcpy(event_id.bytes, bytes, n);
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(7);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(8);
     const char *const pairs[][2] = {
         {"ce_specversion", "1.0"},
         {"ce_id", uuid_text(event_id, id)},
@@ -198,6 +199,7 @@ static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
+    if (!rows_null(row, 8)) rd_kafka_header_add(headers, "ce_receivedtime", -1, time_text(rows_int(row, 8), time), -1);
     return headers;
 }
 
@@ -275,7 +277,7 @@ static void send_waiting(struct relay *r) {
     struct connection *c = store_reader(r->o.store);
     struct rows row = store_rows(
         c,
-        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
+        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter, received_at FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
         value_int(r->last_row), value_int(WINDOW - r->in_flight));
     while (rows_next(&row)) {
         bool sent =

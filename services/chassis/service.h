@@ -30,6 +30,7 @@ struct event {
     const char *return_id;
     int64_t version;
     int64_t occurred_at; /* ms */
+    int64_t received_at; /* ms: when this service took it up */
     const char *trace_parent;
     const char *topic;
     int32_t partition;

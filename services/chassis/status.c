@@ -301,6 +301,7 @@ const struct resource status_resources[] = {
     {.api_path = "/api/log/accept", .post = log_accept_post},
     {.path = "/audit/verify", .page = "verify.html", .get = audit_verify_get},
     {.path = "/audit/{id}", .page = "audit_row.html", .get = audit_one_get},
+    {.path = "/audit/{id}/event", .page = "audit_event.html", .get = audit_event_get},
     {.api_path = "/api/audit.jsonl", .get = audit_jsonl_get},
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
     {.path = "/drill", .page = "drill_page.html", .get = drill_get, .post = drill_post},

@@ -32,14 +32,28 @@ step_add(json_t *steps, const char *step, const char *team, const char *type, in
                    (json_int_t)(from && at > from ? at - from : 0), "seen", seen));
 }
 
+/* 0: its publisher does not tell when it took up what the event reacts to. */
+static int64_t received_of(const json_t *event) {
+    json_t *pair;
+    size_t i;
+    int64_t ms;
+    json_array_foreach(json_object_get(event, "headers"), i, pair) {
+        const char *name = json_string_value(json_array_get(pair, 0)),
+                   *value = json_string_value(json_array_get(pair, 1));
+        if (name && value && !strcmp(name, "ce_receivedtime") && time_parse(value, &ms)) return ms;
+    }
+    return 0;
+}
+
 static void reactions_add(json_t *steps, const json_t *history, int64_t published) {
     json_t *event;
     size_t i;
     json_array_foreach((json_t *)history, i, event) {
         const char *team = text_of(event, "team"), *type = text_of(event, "type");
-        int64_t at = moment_of(event, "at");
+        int64_t at = moment_of(event, "at"), received = received_of(event);
         if (!strcmp(team, "support")) continue;
-        step_add(steps, "handled", team, type, at, published, false);
+        step_add(steps, "received", team, NULL, received, published, false);
+        step_add(steps, "handled", team, type, at, received ? received : published, false);
         step_add(steps, "reacted", team, type, moment_of(event, "recorded_at"), at, false);
     }
 }
@@ -92,12 +106,9 @@ json_t *timeline_read(const json_t *one, const json_t *history) {
 /* --- The page */
 
 static const char *words_of(const json_t *step) {
-    static const char *const words[][2] = {
-        {"submitted", "submitted"},
-        {"stored", "stored"},
-        {"published", "published"},
-        {"handled", "received and handled"},
-        {"reacted", "published"}};
+    static const char *const words[][2] = {{"submitted", "submitted"}, {"stored", "stored"},
+                                           {"published", "published"}, {"received", "received"},
+                                           {"handled", "handled"},     {"reacted", "published"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!strcmp(words[i][0], text_of(step, "step"))) return words[i][1];
     return "";

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from datetime import datetime
 
 import pytest
 from confluent_kafka import Consumer
@@ -173,6 +174,31 @@ def test_the_history_holds_each_record_as_it_is_in_the_topic(stack, handled):
         assert event["headers"] == [[name, value.decode()] for name, value in record.headers()]
 
 
+def test_a_teams_audit_row_shows_the_event_that_it_is_about(stack, handled):
+    (asked,) = [e for e in stack.events(handled) if e["team"] == "support"]
+    (row,) = stack.audit("sales", return_id=handled)
+    path = f"/audit/{row['id']}/event"
+    wait(lambda: stack.get("sales", "/api" + path)["schema_version"], 10, "the schema's version is known")
+    shown = stack.get("sales", "/api" + path)
+    assert shown["reason"] is None and shown["key"] == handled
+    same = ("topic", "partition", "offset", "recorded_at", "type", "data", "headers", "schema_id", "schema_version", "record")
+    assert {name: shown[name] for name in same} == {name: asked[name] for name in same}
+    assert asked["record"] in http.get(stack.url("sales") + path).text
+    assert path in http.get(f"{stack.url('sales')}/audit/{row['id']}").text
+    refused = http.get(f"{stack.url('sales')}/api/audit/999999999/event")
+    assert refused.status_code == 404 and "999999999" in refused.json()["detail"]
+
+
+def test_the_event_of_a_row_that_could_not_be_read_is_shown_by_its_bytes(stack):
+    topic = stack.topic("support.events")
+    place = publish(stack.kafka, topic, "R-STRANGE", b"\x07strange", partition=3)
+    find = lambda: [r for r in stack.audit("sales") if (r["topic"], r["partition"], r["offset"]) == (topic, *place)]  # noqa: E731
+    (row,) = wait(find, 10, "sales has put it aside")
+    shown = stack.get("sales", f"/api/audit/{row['id']}/event")
+    assert shown["data"] is None and shown["record"] == b"\x07strange".hex() and shown["key"] == "R-STRANGE"
+    assert shown["reason"] in row["summary"]
+
+
 def test_the_timeline_is_that_of_the_topics(stack, handled):
     one = stack.get("support", f"/api/returns/{handled}")
     steps = one["timeline"]
@@ -181,7 +207,7 @@ def test_the_timeline_is_that_of_the_topics(stack, handled):
     (accepted,) = [row for row in stack.audit("support", return_id=handled) if row["outcome"] == "accepted"]
     assert steps[0]["at"] <= steps[1]["at"] <= accepted["at"]
     found = {(s["step"], s["team"]): s for s in steps}
-    assert len(found) == len(steps) == 3 + 2 * len(TEAMS)
+    assert len(found) == len(steps) == 3 + 3 * len(TEAMS)
     for event in stack.events(handled):
         record = record_of(stack, event)
         team, published = event["team"], moment(record.timestamp()[1])
@@ -190,13 +216,20 @@ def test_the_timeline_is_that_of_the_topics(stack, handled):
             continue
         assert found["reacted", team]["at"] == published
         assert found["handled", team]["at"] == dict(record.headers())["ce_time"].decode()
-        assert found["handled", team]["lasted_ms"] == max(0, event["data"]["occurred_at"] - record_ms(stack, handled))
+        received = dict(record.headers())["ce_receivedtime"].decode()
+        assert found["received", team]["at"] == received and received <= found["handled", team]["at"]
+        assert found["received", team]["lasted_ms"] == max(0, ms_of(received) - record_ms(stack, handled))
+        assert found["handled", team]["lasted_ms"] == event["data"]["occurred_at"] - ms_of(received)
         assert not found["handled", team]["seen"]
     page = http.get(f"{stack.url('support')}/returns/{handled}").text
     for step in steps:
         assert f">{step['after_ms']} ms<" in page and step["at"][11:23] in page
     ends = [int(x) + int(w) for x, w in re.findall(r'<rect class="\w+" x="(\d+)" y="1" width="(\d+)"', page)]
     assert len(ends) == len(steps) and max(ends) == 1000
+
+
+def ms_of(moment):
+    return round(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 def record_ms(stack, return_id):
