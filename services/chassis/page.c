@@ -168,6 +168,7 @@ void status_decorate(struct exchange *x, json_t *data) {
     nav_add(nav, rt->service->resources, x->path);
     nav_add(nav, status_resources, x->path);
     json_object_set_new(data, "nav", nav);
+    json_object_set_new(data, "page_path", json_string(x->path));
     services_add(rt, data);
     json_object_set_new(data, "assets", linked_urls());
     json_object_set_new(data, "stream_url", json_string("/api/stream?light=1"));

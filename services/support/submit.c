@@ -82,7 +82,7 @@ static verdict accept_new(struct exchange *x, struct connection *c, struct submi
     if (s->holder) return fail(why, REJECT, "item %.100s is in an open return already", q->serial_number);
     returns_add(c, s->return_id, q);
     if (*s->token) returns_remember(c, s->token, s->return_id);
-    struct outgoing e = {"RefundRequest", s->return_id, 1, NULL, x->trace_parent, event_fields(q)};
+    struct outgoing e = {"RefundRequest", s->return_id, 1, NULL, x->trace_parent, event_fields(q), 0};
     verdict v = outbox_add(rt->outbox, c, &e, &event_id, why);
     if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
     return v;
