@@ -94,10 +94,12 @@ def test_a_port_in_use_names_its_holder_and_the_setting(second):
 
 
 def interrupt_up(second, after):
-    """After so many seconds, or once so many processes run. As a terminal does it, which interrupts the whole group."""
+    """After so many seconds, or once so many processes run. As a terminal does it, which interrupts the whole group, and
+    also where these tests run in the background, with interrupts ignored."""
     up = subprocess.Popen(
         [ROOT / "returns", "up"], env=second.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     if after is None:
         wait(lambda: second.pid_of("sales"), 30, "sales is started")

@@ -45,15 +45,21 @@ def make_varied(database):
     db.commit()
 
 
+def take_back_blocks(db):
+    """To the version before there were blocks, so that the next start makes them of all rows."""
+    db.execute("DROP TABLE audit_block")
+    db.execute("ALTER TABLE outbox DROP COLUMN received_at")
+    db.execute("UPDATE schema_version SET version = 3 WHERE owner = 'chassis'")
+
+
 @pytest.fixture(scope="module")
 def varied(tmp_path_factory):
     """A service without Kafka whose log has many kinds of rows, and all of them as it exports them."""
     with ByHand(["sales"], tmp_path_factory.mktemp("varied"), **NOWHERE) as hand:
         hand.services["sales"].stop()
         make_varied(database_of(hand))
-        with sqlite3.connect(database_of(hand)) as db:  # so that the next start has them to read by blocks
-            db.execute("DROP TABLE audit_block")
-            db.execute("UPDATE schema_version SET version = 3 WHERE owner = 'chassis'")
+        with sqlite3.connect(database_of(hand)) as db:
+            take_back_blocks(db)
         hand.services["sales"].start()
         lines = http.get(hand.url("sales") + "/api/audit.jsonl").text.splitlines()
         hand.rows = [json.loads(line) for line in lines][::-1]
@@ -137,8 +143,7 @@ def million(tmp_path_factory):
                   printf('R-%013d', i), randomblob(16), CASE i WHEN 2 THEN 'returns.support.Rare' ELSE 'returns.support.RefundRequest' END,
                   'support.events', i % 6, i / 6, 'order ORD-123456, item SN-ABCDEFG: refunded', printf('%032x', i), zeroblob(32), 0 FROM n
                 """, [MILLION, START])
-            db.execute("DROP TABLE audit_block")
-            db.execute("UPDATE schema_version SET version = 3 WHERE owner = 'chassis'")
+            take_back_blocks(db)
         hand.services["sales"].spawn()
         wait(hand.services["sales"].is_ready, 60, "the log was migrated")
         yield hand
