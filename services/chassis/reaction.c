@@ -222,9 +222,10 @@ static void
 audit_record(struct connection *c, struct record *r, const char *outcome, const char *action, const char *summary) {
     bool from_topic = !r->redriven_by && !r->reply;
     char trace[TRACE_ID], redriven[SUMMARY_MAX + 500];
-    snprintf(
-        redriven, sizeof redriven, "redriven from %s[%d]@%lld: %s", r->raw.topic, r->raw.partition,
-        (long long)r->raw.offset, summary);
+    if (r->redriven_by)
+        snprintf(
+            redriven, sizeof redriven, "redriven from %s[%d]@%lld: %s", r->raw.topic, r->raw.partition,
+            (long long)r->raw.offset, summary);
     r->outcome = outcome;
     if (r->reply) reply_note(r->reply, outcome, action, summary);
     audit_append(
