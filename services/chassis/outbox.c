@@ -65,7 +65,7 @@ static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id,
     json_t *caused_by = e->caused_by ? json_string(uuid_text(*e->caused_by, cause)) : json_null();
     return !json_object_set_new(fields, "caused_by", caused_by) && /* first: it is made already */
            !json_object_set_new(fields, "event_id", json_string(uuid_text(id, text))) &&
-           !json_object_set_new(fields, "return_id", json_string(e->return_id)) &&
+           (!e->return_id || !json_object_set_new(fields, "return_id", json_string(e->return_id))) &&
            !json_object_set_new(fields, "version", json_integer(e->version)) &&
            !json_object_set_new(fields, "occurred_at", json_integer(now));
 }
@@ -73,7 +73,7 @@ static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id,
 verdict outbox_add(
     const struct outbox *o, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why) {
     struct uuid event_id = uuid_make();
-    int64_t now = clock_ms();
+    int64_t now = e->at ? e->at : clock_ms();
     char trace[TRACE_PARENT];
     struct buffer body = BUFFER(EVENT_BYTES_MAX);
     struct failure reason = {0};
@@ -90,7 +90,7 @@ verdict outbox_add(
         (void)store_run(
             c,
             "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, received_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            value_blob(event_id.bytes, 16), value_text(schema_name(schema)), value_text(e->return_id),
+            value_blob(event_id.bytes, 16), value_text(schema_name(schema)), value_text(e->key ? e->key : e->return_id),
             value_blob(body.data, body.length), value_text(trace), value_int(now),
             e->received_at ? value_int(e->received_at) : value_text(NULL));
         if (id) *id = event_id;

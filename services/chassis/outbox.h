@@ -25,14 +25,16 @@ const char *outbox_type(const struct outbox *o, const char *short_name);
 
 struct outgoing {
     const char *type;             /* short name, "OrderRefunded" */
-    const char *return_id;        /* the record's key */
-    int64_t version;              /* of the return, that this event made or reacted to */
+    const char *return_id;        /* which it is about; NULL: it is about none, and its schema has no such field */
+    const char *key;              /* the record's key; NULL: the return's id */
+    int64_t version;              /* of what it is about, that this event made or reacted to */
     const struct uuid *caused_by; /* event id, or NULL */
     const char *trace_parent;     /* of what caused it, or NULL for a new trace */
     json_t *fields;      /* the type's own fields; this call takes the reference; NULL counts as out of memory */
     int64_t received_at; /* ms: when the record that it reacts to was taken up; 0: it reacts to none */
+    int64_t at;          /* ms: when it was decided; 0: now */
 };
-/* Adds event_id, return_id, version, occurred_at and caused_by to the fields, encodes, and stores. REJECT: a
+/* Adds event_id, return_id (if any), version, occurred_at and caused_by to the fields, encodes, and stores. REJECT: a
  * programming error: an unknown type, or fields that do not fit its schema. RETRY: out of memory. *id (may be NULL)
  * gets its id. */
 MUST_CHECK verdict outbox_add(

@@ -9,6 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+const char *page_text(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
 /* "2026-11-21 09:28:51.123" of the RFC 3339 text at `from`. */
 void page_add_moment(json_t *object, const char *from, const char *name) {
     const char *rfc = json_string_value(json_object_get(object, from));

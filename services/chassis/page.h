@@ -4,6 +4,7 @@
 
 #include "chassis/service.h"
 
+const char *page_text(const json_t *object, const char *name); /* "" when it has no such text */
 void page_add_moment(
     json_t *object, const char *from, const char *name);            /* "2026-11-21 09:28:51" of an RFC 3339 member */
 void page_add_tone(json_t *object, const char *from);               /* "tone": ok, wait or bad, by a state or outcome */

@@ -59,7 +59,7 @@ static void read_place(const struct runtime *rt, struct record *r) {
         memchr(raw->key, 0, raw->key_n))
         return;
     memcpy(r->key, raw->key, raw->key_n);
-    r->event.return_id = r->key;
+    r->event.return_id = r->event.key = r->key;
 }
 
 /* The header's text, or "" when it is absent or does not fit. */
@@ -95,7 +95,7 @@ static verdict read_common(struct record *r) {
     } common;
     static const struct field fields[] = {
         FIELD_TEXT(struct common, event_id),
-        FIELD_TEXT(struct common, return_id),
+        {"return_id", TYPE_TEXT, offsetof(struct common, return_id), ""},
         FIELD_INT(struct common, version),
         FIELD_INT(struct common, occurred_at),
     };
@@ -103,8 +103,9 @@ static verdict read_common(struct record *r) {
     if (!uuid_parse(common.event_id, &r->event.id))
         return fail(&r->why, REJECT, "event_id \"%.60s\" is not a UUID", common.event_id);
     r->has_id = true;
-    if (!*common.return_id) return fail(&r->why, REJECT, "return_id is empty");
-    r->event.return_id = common.return_id;
+    bool of_return = json_object_get(r->data, "return_id");
+    if (of_return && !*common.return_id) return fail(&r->why, REJECT, "return_id is empty");
+    r->event.return_id = of_return ? common.return_id : NULL;
     r->event.version = common.version;
     r->event.occurred_at = common.occurred_at;
     r->event.data = r->data;
@@ -181,6 +182,10 @@ static void reply_emit(struct reaction_private *p, const char *type, json_t *fie
 }
 
 void reaction_emit(struct reaction *r, const char *type, json_t *fields) {
+    reaction_emit_for(r, r->event->return_id, r->event->version, type, fields);
+}
+
+void reaction_emit_for(struct reaction *r, const char *return_id, int64_t version, const char *type, json_t *fields) {
     struct reaction_private *p = r->private;
     if (p->reply) {
         reply_emit(p, type, fields);
@@ -188,12 +193,14 @@ void reaction_emit(struct reaction *r, const char *type, json_t *fields) {
     }
     struct outgoing e = {
         .type = type,
-        .return_id = r->event->return_id,
-        .version = r->event->version,
+        .return_id = return_id,
+        .key = return_id ? NULL : r->event->key,
+        .version = version,
         .caused_by = &r->event->id,
         .trace_parent = r->event->trace_parent,
         .fields = fields,
         .received_at = r->event->received_at,
+        .at = r->now,
     };
     struct failure why;
     if (outbox_add(p->rt->outbox, r->store, &e, NULL, &why) != OK && p->failure.kind == OK) p->failure = why;
@@ -272,7 +279,7 @@ static bool first_time(struct connection *c, const struct uuid *id) {
 static verdict
 handle(const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
     struct reaction_private private = {.rt = rt, .reply = r->reply, .outcome = "handled", .action = "handle"};
-    struct reaction reaction = {&r->event, c, &private};
+    struct reaction reaction = {&r->event, c, r->now ? r->now : clock_ms(), &private};
     _Alignas(max_align_t) char fields[1024];
     if (h->size > sizeof fields)
         return fail(why, FATAL, "the projection of %s is larger than %zu bytes", h->type, sizeof fields);

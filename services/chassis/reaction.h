@@ -40,6 +40,7 @@ struct record {
     char source[256], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
+    int64_t now;             /* ms: reaction.now; 0: by the clock */
     const char *redriven_by; /* who asked for its redrive; NULL: it came from the topic */
     struct reply *reply;     /* NULL: nobody waits for it. Else it was called, and this is filled */
     const char *outcome;     /* what its audit row says */

@@ -180,14 +180,15 @@ static const struct own_type *type_of(const struct relay *r, const char *name) {
 }
 
 /* CloudEvents 1.0, Kafka binding, binary mode; W3C Trace Context. ce_receivedtime is an extension: when the service
- * took up what the event reacts to, as ce_time is when it was done with it. */
+ * took up what the event reacts to, as ce_time is when it was done with it; ce_sequence is CNCF's: in this order the
+ * service decided, over all partitions, which is what a rebuild follows. */
 static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *row) {
-    char id[UUID_TEXT], time[TIME_TEXT];
+    char id[UUID_TEXT], time[TIME_TEXT], sequence[24];
     struct uuid event_id = {{0}};
     size_t n;
     const void *bytes = rows_blob(row, 1, &n);
     if (n == sizeof event_id.bytes) memcpy(event_id.bytes, bytes, n);
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(8);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(9);
     const char *const pairs[][2] = {
         {"ce_specversion", "1.0"},
         {"ce_id", uuid_text(event_id, id)},
@@ -196,7 +197,9 @@ static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *
         {"ce_time", time_text(rows_int(row, 6), time)},
         {"content-type", "application/avro"},
         {"traceparent", rows_text(row, 5)},
+        {"ce_sequence", sequence},
     };
+    snprintf(sequence, sizeof sequence, "%019lld", (long long)rows_int(row, 0));
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
     if (!rows_null(row, 8)) rd_kafka_header_add(headers, "ce_receivedtime", -1, time_text(rows_int(row, 8), time), -1);

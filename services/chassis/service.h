@@ -27,7 +27,8 @@ struct event {
     const char *type;       /* full name: "returns.support.RefundRequest" */
     const char *source;     /* the service that owns the topic: "support" */
     const char *source_url; /* where that service says it is (ce_source); "" unless it is an http or https URL */
-    const char *return_id;
+    const char *key;        /* of the record, as far as it is text; else NULL */
+    const char *return_id;  /* NULL: it is about something else than a return */
     int64_t version;
     int64_t occurred_at; /* ms */
     int64_t received_at; /* ms: when this service took it up */
@@ -49,12 +50,16 @@ char *event_headers(const struct event *e);
 struct reaction {
     const struct event *event;
     struct connection *store;
+    int64_t now; /* ms: the moment of this reaction; its events' occurred_at. The same again when it is replayed, so a
+                    handler takes the time from here, never from the clock */
     struct reaction_private *private;
 };
 
 /* Publishes an event of this service in reaction, with the return's id and version, caused_by and trace filled in.
  * fields: json_pack("{s:s}", "order_id", …); the reference is taken. A failure is sticky: the record is quarantined. */
 void reaction_emit(struct reaction *r, const char *type, json_t *fields);
+/* The same about another return than the event's, which had waited for it. */
+void reaction_emit_for(struct reaction *r, const char *return_id, int64_t version, const char *type, json_t *fields);
 
 /* What the audit row of this event says; once a handler. outcome: "handled" or "declined". */
 void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...)
@@ -75,6 +80,9 @@ struct handler {
 struct view {
     const char *title, *sql;
     const char *money, *moments; /* headings, "Debit Credit": what is hundredths, or milliseconds since 1970; or NULL */
+    /* The same columns as they were at a moment, which each ? of it is, ms; NULL: not known of the past. May read much.
+     */
+    const char *as_of;
 };
 
 struct runtime;
@@ -96,6 +104,12 @@ struct service {
     struct call call;                 /* call.h; {0}: it cannot be called */
     bool calls_others;                /* runtime.caller is there */
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
+    /* What an event of this service's own, which a person caused, changes in its own tables. Called in the transaction
+     * that puts it into the outbox, by whoever decides; and by a rebuild, which knows it from the topic. May be NULL.
+     */
+    void (*decided)(struct connection *c, const struct event *own);
+    const char
+        *kept; /* "submission passed": its tables that no topic can give back, so a rebuild keeps them; or NULL */
     /* In the transaction that keeps it: that group was seen to have come there. May be NULL. */
     void (*subscriber_passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
 };

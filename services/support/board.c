@@ -15,13 +15,8 @@ enum { LATEST = 10 };
 /* The picture, in the units of its viewBox; a row for each team. */
 enum { ROW = 66, TOP = 8, ROWS_LEAST = 2, BELOW = 34, BACKLOG_RIGHT = 556, BACKLOG_MOST = 150, BACKLOG_DECADE = 34 };
 
-static const char *text_of(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
 static bool is_self(const struct runtime *rt, const json_t *one) {
-    return !strcmp(text_of(one, "name"), rt->settings->service);
+    return !strcmp(page_text(one, "name"), rt->settings->service);
 }
 
 /* --- Data */
@@ -31,7 +26,7 @@ static void oldest_add(struct connection *reader, json_t *one) {
     if (json_is_integer(json_object_get(one, "oldest_unhandled_ms")) ||
         !json_is_true(json_object_get(one, "subscribes")))
         return;
-    int64_t at = returns_oldest_waiting(reader, text_of(one, "name")), age = at ? clock_ms() - at : 0;
+    int64_t at = returns_oldest_waiting(reader, page_text(one, "name")), age = at ? clock_ms() - at : 0;
     json_object_set_new(one, "oldest_unhandled_ms", json_integer(age > 0 ? age : 0));
 }
 
@@ -41,7 +36,7 @@ static json_t *services_read(struct runtime *rt, struct connection *reader) {
     json_decref(known);
     json_array_foreach(list, i, one) {
         oldest_add(reader, one);
-        json_object_set_new(one, "last_event", returns_last_event(reader, text_of(one, "name")));
+        json_object_set_new(one, "last_event", returns_last_event(reader, page_text(one, "name")));
     }
     return list;
 }
@@ -70,11 +65,11 @@ static void words_add(json_t *one) {
     json_object_set_new(one, "behind_text", number_text(json_object_get(one, "behind")));
     json_object_set_new(one, "oldest_text", duration_json(json_object_get(one, "oldest_unhandled_ms"), "–"));
     json_object_set_new(one, "to_go_text", duration_json(json_object_get(one, "to_go_ms"), "–"));
-    json_object_set_new(one, text_of(one, "tone"), json_true());
+    json_object_set_new(one, page_text(one, "tone"), json_true());
     if (!json_is_object(last)) return;
     page_add_moment(last, "at", "moment");
-    json_object_set_new(last, "clock", json_stringn(text_of(last, "at") + 11, 8));
-    json_object_set_new(last, "url", view_url("/returns/", text_of(last, "return_id")));
+    json_object_set_new(last, "clock", json_stringn(page_text(last, "at") + 11, 8));
+    json_object_set_new(last, "url", view_url("/returns/", page_text(last, "return_id")));
 }
 
 static int tens(int64_t n) {
@@ -101,7 +96,7 @@ static void place_add(json_t *one, size_t row) {
     int middle = TOP + ROW / 2 + (int)row * ROW;
     int64_t behind = json_integer_value(json_object_get(one, "behind"));
     int width = backlog_width(behind);
-    const char *state = text_of(one, "state");
+    const char *state = page_text(one, "state");
     bool cut = !strcmp(state, "stopped") || !strcmp(state, "does not answer");
     flow_add(one, "flow", json_object_get(one, "handled_per_second"), cut);
     json_object_update_new(
@@ -120,8 +115,8 @@ static json_t *picture_text(const json_t *teams) {
     size_t i;
     buffer_format(&text, "Support publishes to one topic, which %zu services read", json_array_size(teams));
     json_array_foreach((json_t *)teams, i, one) buffer_format(
-        &text, "%s %s: %s, %s waiting", i ? ";" : ":", text_of(one, "title"), text_of(one, "state"),
-        text_of(one, "behind_text"));
+        &text, "%s %s: %s, %s waiting", i ? ";" : ":", page_text(one, "title"), page_text(one, "state"),
+        page_text(one, "behind_text"));
     json_t *json = json_string(text.data ? text.data : "");
     buffer_free(&text);
     return json;
@@ -163,7 +158,7 @@ static void view_board(const struct runtime *rt, json_t *board) {
     json_t *one, *services = json_object_get(board, "services");
     size_t i;
     json_array_foreach(services, i, one) words_add(one);
-    json_object_set_new(board, "picture", picture(rt, services, text_of(board, "topic")));
+    json_object_set_new(board, "picture", picture(rt, services, page_text(board, "topic")));
     json_object_set(board, "observed", services); /* `services` is the head's */
     view_returns(board, LATEST);
     json_object_set_new(board, "heading", json_string("Who reacts to a return"));

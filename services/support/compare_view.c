@@ -62,8 +62,9 @@ static json_t *late_json(struct connection *reader, const struct run *run) {
              reader,
              "SELECT s.team, COUNT(*), MIN(r.requested_at) FROM "
              "(SELECT DISTINCT team FROM subscriber_offset WHERE team <> 'support') s CROSS JOIN return_request r "
+             "JOIN return_private p ON p.return_id = r.return_id "
              "LEFT JOIN subscriber_offset o ON o.team = s.team AND o.partition = r.partition "
-             "WHERE r.requested_at >= ? AND r.customer_id = ? AND (r.record_offset IS NULL OR o.next_offset IS NULL "
+             "WHERE r.requested_at >= ? AND p.customer_id = ? AND (r.record_offset IS NULL OR o.next_offset IS NULL "
              "OR o.next_offset <= r.record_offset) AND NOT EXISTS (SELECT 1 FROM history h WHERE h.return_id = "
              "r.return_id AND h.team = s.team) GROUP BY s.team ORDER BY s.team",
              value_int(run->begun_at), value_text(run->customer));
@@ -78,7 +79,8 @@ static json_t *late_json(struct connection *reader, const struct run *run) {
 /* Accepted and not held here, so that nobody would ever handle it. */
 static json_int_t lost_count(struct connection *reader, const struct run *run) {
     json_int_t held = store_int(
-        reader, 0, "SELECT COUNT(*) FROM return_request WHERE requested_at >= ? AND customer_id = ?",
+        reader, 0,
+        "SELECT COUNT(*) FROM return_request JOIN return_private USING (return_id) WHERE requested_at >= ? AND customer_id = ?",
         value_int(run->begun_at), value_text(run->customer));
     json_int_t lost = run->ways[WAY_EVENT].accepted - held;
     return lost > 0 ? lost : 0;

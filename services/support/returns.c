@@ -1,126 +1,31 @@
 #include "returns.h"
 
+#include "fold.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char self[] = "support";
 
-/* --- The fold */
-
-struct request_event { /* what every RefundRequest says, whoever published it */
-    const char *order_id, *model, *shipment_id, *serial_number, *location;
-    struct money cost;
-};
-static const struct field request_event_fields[] = {
-    FIELD_TEXT(struct request_event, order_id),    FIELD_TEXT(struct request_event, model),
-    FIELD_TEXT(struct request_event, shipment_id), FIELD_TEXT(struct request_event, serial_number),
-    FIELD_TEXT(struct request_event, location),    FIELD_MONEY(struct request_event, cost),
-};
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), end_n = strlen(end);
-    return n >= end_n && !strcmp(text + n - end_n, end);
-}
-
-static struct value moment_value(int64_t ms) {
-    return ms > 0 ? value_int(ms) : value_text(NULL);
-}
-
-static verdict note(struct reaction *r, const void *fields, struct failure *why) {
-    (void)fields;
-    const struct event *e = r->event;
-    const char *dot = strrchr(e->type, '.');
-    char trace[TRACE_ID], *data = json_dumps(e->data, JSON_COMPACT), *headers = event_headers(e);
-    if (!data || !headers) {
-        free(data), free(headers);
-        return fail(why, RETRY, "out of memory");
-    }
-    (void)store_run(
-        r->store,
-        "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data, "
-        "recorded_at, headers, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        value_text(e->return_id), value_blob(e->id.bytes, sizeof e->id.bytes), value_text(e->source),
-        value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
-        value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)), value_text(data),
-        moment_value(e->recorded_at), value_text(headers), value_blob(e->bytes, e->bytes_n));
-    free(data), free(headers);
-    if (*e->source_url)
-        (void)store_run(
-            r->store,
-            "INSERT INTO team (team, url, last_type, last_return, last_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (team) "
-            "DO UPDATE SET url = excluded.url, last_type = excluded.last_type, last_return = excluded.last_return, "
-            "last_at = excluded.last_at",
-            value_text(e->source), value_text(e->source_url), value_text(dot ? dot + 1 : e->type),
-            value_text(e->return_id), value_int(e->occurred_at));
-    if (ends_with(e->type, "Declined"))
-        (void)store_run(
-            r->store, "INSERT INTO attention (return_id) VALUES (?) ON CONFLICT DO NOTHING", value_text(e->return_id));
-    reaction_audit(r, "handled", "note", "%s: %s", e->source, dot ? dot + 1 : e->type);
-    return OK;
-}
-
-/* Either this service's own, come back from the topic, or one that another client published: then it is a fact as well,
- * also when its item is in an open return already, and what only the form asks for is not known. */
-static verdict note_request(struct reaction *r, const void *fields, struct failure *why) {
-    const struct request_event *q = fields;
-    const struct event *e = r->event;
-    if (strcmp(e->source, self) != 0) return note(r, NULL, why); /* not in the topic that the teams read */
-    (void)store_run(
-        r->store,
-        "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
-        "cost_minor, cost_currency, partition, record_offset, published_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (return_id) DO UPDATE SET partition = excluded.partition, record_offset = excluded.record_offset, "
-        "published_at = excluded.published_at "
-        "WHERE return_request.record_offset IS NULL",
-        value_text(e->return_id), value_int(e->version), value_int(e->occurred_at), value_text(q->order_id),
-        value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location),
-        value_int(q->cost.minor), value_text(q->cost.currency), value_int(e->partition), value_int(e->offset),
-        moment_value(e->recorded_at));
-    json_decref(returns_claim(r->store, q->serial_number, e->return_id));
-    return note(r, NULL, why);
-}
-
-const struct handler returns_handlers[] = {
-    {"returns.support.RefundRequest", FIELDS(request_event_fields, struct request_event), note_request},
-    {"*", NULL, 0, 0, note},
-    {0}};
-
-/* --- Accepting */
+/* --- What only support knows */
 
 json_t *returns_holder(struct connection *c, const char *serial_number) {
     json_t *holder = NULL;
-    for (struct rows r =
-             store_rows(c, "SELECT return_id FROM open_item WHERE serial_number = ?", value_text(serial_number));
+    for (struct rows r = store_rows(
+             c,
+             "SELECT return_id FROM return_request WHERE serial_number = ? AND state = 'open' "
+             "ORDER BY requested_at, return_id LIMIT 1",
+             value_text(serial_number));
          rows_next(&r);)
         if (!(holder = json_string(rows_text(&r, 0)))) store_spoil(c, RETRY, "out of memory");
     return holder;
 }
 
-json_t *returns_claim(struct connection *c, const char *serial_number, const char *return_id) {
-    if (store_run(
-            c, "INSERT INTO open_item (serial_number, return_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            value_text(serial_number), value_text(return_id)) == 1)
-        return NULL;
-    return returns_holder(c, serial_number);
-}
-
-void returns_add(struct connection *c, const char *return_id, const struct request *q) {
+void returns_keep(struct connection *c, const char *return_id, const struct request *q) {
     (void)store_run(
-        c,
-        "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
-        "cost_minor, cost_currency, customer_id, reason, submitted_at) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        value_text(return_id), value_int(clock_ms()), value_text(q->order_id), value_text(q->model),
-        value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location), value_int(q->cost_minor),
-        value_text(q->cost_currency), value_text(q->customer_id), value_text(q->reason), value_int(q->read_at));
-}
-
-/* Of one that publishes, its events tell more. */
-void returns_passed(struct connection *c, const char *team, int64_t partition, int64_t next_offset) {
-    if (store_int(c, 0, "SELECT COUNT(*) FROM team WHERE team = ?", value_text(team))) return;
-    (void)store_run(
-        c, "INSERT INTO passed (team, partition, next_offset, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        value_text(team), value_int(partition), value_int(next_offset), value_int(clock_ms()));
+        c, "INSERT INTO return_private (return_id, customer_id, reason, submitted_at) VALUES (?, ?, ?, ?)",
+        value_text(return_id), value_text(q->customer_id), value_text(q->reason), value_int(q->read_at));
 }
 
 void returns_remember(struct connection *c, const char *token, const char *return_id) {
@@ -134,8 +39,9 @@ json_t *returns_sent(struct connection *c, const char *token, const struct reque
         struct rows r = store_rows(
             c,
             "SELECT r.return_id, CASE WHEN r.order_id = ? AND r.model = ? AND r.shipment_id = ? AND r.serial_number = ? "
-            "AND r.location = ? AND r.cost_minor = ? AND r.cost_currency = ? AND r.customer_id = ? AND r.reason = ? "
-            "THEN 1 ELSE 0 END FROM submission s JOIN return_request r ON r.return_id = s.return_id WHERE s.token = ?",
+            "AND r.location = ? AND r.cost_minor = ? AND r.cost_currency = ? AND p.customer_id = ? AND p.reason = ? "
+            "THEN 1 ELSE 0 END FROM submission s JOIN return_request r ON r.return_id = s.return_id "
+            "LEFT JOIN return_private p ON p.return_id = s.return_id WHERE s.token = ?",
             value_text(q->order_id), value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number),
             value_text(q->location), value_int(q->cost_minor), value_text(q->cost_currency), value_text(q->customer_id),
             value_text(q->reason), value_text(token));
@@ -183,14 +89,15 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
         json_object_set_new(team, "handled", json_true());
         json_object_set_new(team, "event_type", json_string(rows_text(&r, 1)));
         json_object_set_new(team, "at", moment_json(rows_int(&r, 2)));
-        declined |= ends_with(rows_text(&r, 1), "Declined");
+        declined |= fold_is_declined(rows_text(&r, 1));
     }
     return declined;
 }
 
-#define RETURN_COLUMNS                                                                                                     \
-    "return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, cost_minor, cost_currency, " \
-    "customer_id, reason, partition, record_offset, submitted_at, published_at"
+#define RETURN_COLUMNS                                                                                                 \
+    "r.return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, cost_minor, "          \
+    "cost_currency, customer_id, reason, partition, record_offset, submitted_at, published_at"
+#define RETURN_TABLES "return_request r LEFT JOIN return_private p ON p.return_id = r.return_id"
 
 static json_t *text_or_null(const struct rows *r, int column) {
     return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
@@ -244,7 +151,7 @@ json_t *returns_one(struct connection *reader, const char *return_id) {
     json_t *found = NULL;
     (void)store_run(reader, "BEGIN");
     for (struct rows r = store_rows(
-             reader, "SELECT " RETURN_COLUMNS " FROM return_request WHERE return_id = ?", value_text(return_id));
+             reader, "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " WHERE r.return_id = ?", value_text(return_id));
          rows_next(&r);)
         seen_add(reader, json_object_get(found = return_json(reader, &r), "teams"), rows_int(&r, 12), rows_int(&r, 13));
     (void)store_run(reader, "COMMIT");
@@ -253,10 +160,10 @@ json_t *returns_one(struct connection *reader, const char *return_id) {
 
 json_t *returns_page(struct connection *reader, const char *before, int limit) {
     static const char all[] =
-        "SELECT " RETURN_COLUMNS " FROM return_request ORDER BY requested_at DESC, return_id DESC LIMIT ?";
-    static const char older[] = "SELECT " RETURN_COLUMNS " FROM return_request WHERE (requested_at, return_id) < "
+        "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " ORDER BY requested_at DESC, r.return_id DESC LIMIT ?";
+    static const char older[] = "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " WHERE (requested_at, r.return_id) < "
                                 "(SELECT requested_at, return_id FROM return_request WHERE return_id = ?) "
-                                "ORDER BY requested_at DESC, return_id DESC LIMIT ?";
+                                "ORDER BY requested_at DESC, r.return_id DESC LIMIT ?";
     static const char known[] = "SELECT COUNT(*) FROM return_request WHERE return_id = ?";
     if (before && !store_int(reader, 0, known, value_text(before))) return NULL;
     json_t *list = json_array(), *next = json_null();

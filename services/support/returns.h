@@ -1,4 +1,4 @@
-/* returns: support's read model: what is known of each return, folded from the events of every service.
+/* returns: support's read model: what is known of each return, folded (fold.h) from the events of every service.
  *
  * A return is `requested` until every subscriber has passed its RefundRequest, then `handled`. How far subscribers are
  * is read from the chassis's table subscriber_offset, so no list of teams is kept here. `attention` is true beside
@@ -9,22 +9,16 @@
 
 #include "chassis/service.h"
 
-extern const struct handler returns_handlers[]; /* for every event there is */
-
-/* Takes the item's place for the return in the caller's transaction. NULL when done (or the transaction has failed),
- * else the id of the open return that has it; the caller's. */
-MUST_CHECK json_t *returns_claim(struct connection *c, const char *serial_number, const char *return_id);
-/* The id of the open return that has the item; NULL: none. The caller's. */
+/* The id of the open return that has the item, which can be in one at a time; NULL: none. The caller's. */
 MUST_CHECK json_t *returns_holder(struct connection *c, const char *serial_number);
-void returns_add(struct connection *c, const char *return_id, const struct request *q);
+/* What no event carries: the customer, and the reason in their words. */
+void returns_keep(struct connection *c, const char *return_id, const struct request *q);
 
 /* A form's token is remembered in the transaction of the return that it became. */
 void returns_remember(struct connection *c, const char *token, const char *return_id);
 /* {"return_id","same"}: the return that the form became, and whether it asked for the same; NULL: it was not sent yet.
  */
 MUST_CHECK json_t *returns_sent(struct connection *c, const char *token, const struct request *q);
-/* service.subscriber_passed */
-void returns_passed(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
 
 /* --- Queries, each from one moment. The JSON is the caller's. */
 

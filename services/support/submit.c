@@ -4,6 +4,7 @@
 #include "returns.h"
 #include "view.h"
 
+#include "chassis/decision.h"
 #include "chassis/relay.h"
 
 #include <stdio.h>
@@ -78,12 +79,17 @@ static verdict accept_new(struct exchange *x, struct connection *c, struct submi
     const struct request *q = &s->request;
     struct uuid event_id;
     return_id_make(s->return_id);
-    s->holder = returns_claim(c, q->serial_number, s->return_id);
+    s->holder = returns_holder(c, q->serial_number);
     if (s->holder) return fail(why, REJECT, "item %.100s is in an open return already", q->serial_number);
-    returns_add(c, s->return_id, q);
+    returns_keep(c, s->return_id, q);
     if (*s->token) returns_remember(c, s->token, s->return_id);
-    struct outgoing e = {"RefundRequest", s->return_id, 1, NULL, x->trace_parent, event_fields(q), 0};
-    verdict v = outbox_add(rt->outbox, c, &e, &event_id, why);
+    struct outgoing e = {
+        .type = "RefundRequest",
+        .return_id = s->return_id,
+        .version = 1,
+        .trace_parent = x->trace_parent,
+        .fields = event_fields(q)};
+    verdict v = decide(rt, c, &e, &event_id, why);
     if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
     return v;
 }

@@ -2,6 +2,7 @@
 #include "board.h"
 #include "compare.h"
 #include "examples.h"
+#include "fold.h"
 #include "returns.h"
 #include "simulate.h"
 #include "submit.h"
@@ -131,11 +132,13 @@ const struct service service = {
     .title = "Support",
     .duty = "Takes in returns, and tells every team at once.",
     .subscribes = "*",
-    .handlers = returns_handlers,
+    .handlers = fold_handlers,
+    .decided = fold_decided,
+    .kept = "return_private submission passed traditional_return traditional_step",
     .resources = resources,
     .peers = "SELECT team, url FROM team",
     .calls_others = true,
     .watch_subscribers = true,
     .stop = support_stop,
-    .subscriber_passed = returns_passed,
+    .subscriber_passed = fold_passed,
 };

@@ -7,15 +7,10 @@
 
 enum { BAR_WIDTH = 1000, BAR_LEAST = 6 };
 
-static const char *text_of(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
 /* 0: not known. */
 static int64_t moment_of(const json_t *object, const char *name) {
     int64_t ms;
-    return time_parse(text_of(object, name), &ms) ? ms : 0;
+    return time_parse(page_text(object, name), &ms) ? ms : 0;
 }
 
 /* --- Data */
@@ -49,7 +44,7 @@ static void reactions_add(json_t *steps, const json_t *history, int64_t publishe
     json_t *event;
     size_t i;
     json_array_foreach((json_t *)history, i, event) {
-        const char *team = text_of(event, "team"), *type = text_of(event, "type");
+        const char *team = page_text(event, "team"), *type = page_text(event, "type");
         int64_t at = moment_of(event, "at"), received = received_of(event);
         if (!strcmp(team, "support")) continue;
         step_add(steps, "received", team, NULL, received, published, false);
@@ -99,7 +94,7 @@ json_t *timeline_read(const json_t *one, const json_t *history) {
     step_add(steps, "published", "support", "RefundRequest", published, stored, false);
     reactions_add(steps, history, published);
     json_array_foreach(json_object_get(one, "teams"), i, team)
-        step_add(steps, "handled", text_of(team, "team"), NULL, moment_of(team, "seen_at"), published, true);
+        step_add(steps, "handled", page_text(team, "team"), NULL, moment_of(team, "seen_at"), published, true);
     return sorted(steps);
 }
 
@@ -110,7 +105,7 @@ static const char *words_of(const json_t *step) {
                                            {"published", "published"}, {"received", "received"},
                                            {"handled", "handled"},     {"reacted", "published"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(words[i][0], text_of(step, "step"))) return words[i][1];
+        if (!strcmp(words[i][0], page_text(step, "step"))) return words[i][1];
     return "";
 }
 
@@ -125,8 +120,8 @@ void timeline_view(json_t *timeline) {
         json_int_t width = lasted * BAR_WIDTH / all, right = end * BAR_WIDTH / all;
         if (width < BAR_LEAST) width = BAR_LEAST;
         json_int_t x = right - width < 0 ? 0 : right - width;
-        json_object_set_new(step, "clock", json_stringn(text_of(step, "at") + 11, 12));
-        if (!strcmp(text_of(step, "step"), "handled"))
+        json_object_set_new(step, "clock", json_stringn(page_text(step, "at") + 11, 12));
+        if (!strcmp(page_text(step, "step"), "handled"))
             json_object_del(step, "event"); /* it comes with its publication */
         json_object_set_new(step, "words", json_string(words_of(step)));
         json_object_set_new(step, "x", json_integer(x));

@@ -9,14 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *text_of(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
 /* "OrderRefunded" of "returns.sales.OrderRefunded". */
 static void event_name_add(json_t *object, const char *from) {
-    const char *type = text_of(object, from), *dot = strrchr(type, '.');
+    const char *type = page_text(object, from), *dot = strrchr(type, '.');
     json_object_set_new(object, "event_name", json_string(dot ? dot + 1 : type));
 }
 
@@ -36,19 +31,19 @@ json_t *view_url(const char *path, const char *return_id) {
 
 void view_return(json_t *one, const json_t *urls) {
     json_t *team, *teams = json_object_get(one, "teams");
-    const char *id = text_of(one, "return_id");
+    const char *id = page_text(one, "return_id");
     size_t i, done = 0;
     json_array_foreach(teams, i, team) {
         done += json_is_true(json_object_get(team, "handled"));
         event_name_add(team, "event_type");
         page_add_moment(team, "at", "moment");
-        const char *site = text_of(urls, text_of(team, "team"));
+        const char *site = page_text(urls, page_text(team, "team"));
         if (*site) json_object_set_new(team, "audit_url", url_of(site, "/audit?return_id=", id));
     }
     json_object_set_new(one, "url", url_of("", "/returns/", id));
     json_object_set_new(one, "audit_url", url_of("", "/audit?return_id=", id));
     json_object_set_new(one, "api_url", url_of("", "/api/returns/", id));
-    json_object_set_new(one, "waiting", json_boolean(strcmp(text_of(one, "status"), "handled") != 0));
+    json_object_set_new(one, "waiting", json_boolean(strcmp(page_text(one, "status"), "handled") != 0));
     if (json_array_size(teams))
         json_object_set_new(one, "progress", json_sprintf("%zu of %zu", done, json_array_size(teams)));
     page_add_moment(one, "requested_at", "moment");
@@ -61,7 +56,7 @@ void view_returns(json_t *page, int limit) {
     json_array_foreach(json_object_get(page, "returns"), i, one) view_return(one, NULL);
     snprintf(before, sizeof before, "/returns?limit=%d&before=", limit);
     if (json_is_string(json_object_get(page, "next")))
-        json_object_set_new(page, "older", url_of("", before, text_of(page, "next")));
+        json_object_set_new(page, "older", url_of("", before, page_text(page, "next")));
 }
 
 /* --- A return's events */
@@ -70,7 +65,7 @@ static void kcat_add(json_t *event, const char *brokers) {
     json_object_set_new(
         event, "kcat",
         json_sprintf(
-            "kcat -C -q -e -c 1 -D '' -b %s -t %s -p %lld -o %lld | od -An -v -tx1", brokers, text_of(event, "topic"),
+            "kcat -C -q -e -c 1 -D '' -b %s -t %s -p %lld -o %lld | od -An -v -tx1", brokers, page_text(event, "topic"),
             (long long)json_integer_value(json_object_get(event, "partition")),
             (long long)json_integer_value(json_object_get(event, "offset"))));
 }
@@ -81,8 +76,8 @@ static void headers_add(json_t *event) {
     size_t i;
     json_array_foreach(json_object_get(event, "headers"), i, pair) {
         const json_t *name = json_array_get(pair, 0), *value = json_array_get(pair, 1);
-        const char *key = json_is_string(name) ? json_string_value(name) : text_of(name, "hex");
-        const char *text = json_is_string(value) ? json_string_value(value) : text_of(value, "hex");
+        const char *key = json_is_string(name) ? json_string_value(name) : page_text(name, "hex");
+        const char *text = json_is_string(value) ? json_string_value(value) : page_text(value, "hex");
         json_array_append_new(lines, json_pack("{s:s, s:s}", "name", key, "value", text ? text : ""));
     }
     json_object_set_new(event, "header_lines", lines);
@@ -90,7 +85,7 @@ static void headers_add(json_t *event) {
 
 /* "00 00 00 00 07 …", as od and kcat's readers have it. */
 static void record_add(json_t *event) {
-    const char *hex = text_of(event, "record");
+    const char *hex = page_text(event, "record");
     struct buffer spaced = BUFFER(4 << 20);
     for (const char *p = hex; p[0] && p[1]; p += 2) buffer_format(&spaced, "%s%.2s", p > hex ? " " : "", p);
     json_object_set_new(event, "record_bytes", json_integer((json_int_t)strlen(hex) / 2));
@@ -112,7 +107,7 @@ void view_history(json_t *list, const struct settings *settings, const char *ret
     json_t *event;
     size_t i;
     json_array_foreach(list, i, event) {
-        const char *site = text_of(urls, text_of(event, "team"));
+        const char *site = page_text(urls, page_text(event, "team"));
         event_name_add(event, "type");
         page_add_moment(event, "at", "moment");
         page_add_moment(event, "recorded_at", "recorded_text");
@@ -137,8 +132,8 @@ static void next_add(json_t *next, json_t *text, json_t *url) {
 static void next_team(json_t *next, const char *team, const json_t *peers) {
     json_t *one, *peer = NULL;
     size_t i;
-    json_array_foreach((json_t *)peers, i, one) if (!strcmp(text_of(one, "name"), team)) peer = one;
-    const char *state = peer ? text_of(peer, "state") : "not known", *url = text_of(peer, "url");
+    json_array_foreach((json_t *)peers, i, one) if (!strcmp(page_text(one, "name"), team)) peer = one;
+    const char *state = peer ? page_text(peer, "state") : "not known", *url = page_text(peer, "url");
     if (!strcmp(state, "stopped"))
         next_add(next, json_sprintf("Start %s, which is stopped: ./returns start %s", team, team), NULL);
     else if (!strcmp(state, "quarantining"))
@@ -155,13 +150,13 @@ void view_next(json_t *one, const json_t *peers) {
         next_add(next, json_string("See what support waits for"), json_string("/status"));
     else
         json_array_foreach(json_object_get(one, "teams"), i, team) if (!json_is_true(json_object_get(team, "handled")))
-            next_team(next, text_of(team, "team"), peers);
+            next_team(next, page_text(team, "team"), peers);
     json_array_foreach(json_object_get(one, "teams"), i, team) {
-        const char *name = text_of(team, "event_name");
+        const char *name = page_text(team, "event_name");
         size_t n = strlen(name), declined = strlen("Declined");
         if (n > declined && !strcmp(name + n - declined, "Declined"))
             next_add(
-                next, json_sprintf("See why %s declined (%s)", text_of(team, "team"), name),
+                next, json_sprintf("See why %s declined (%s)", page_text(team, "team"), name),
                 json_incref(json_object_get(team, "audit_url")));
     }
     next_add(next, json_string("Support's audit log of this return"), json_incref(json_object_get(one, "audit_url")));
@@ -183,9 +178,9 @@ static json_t *form_errors(const json_t *errors) {
     json_t *list = json_array(), *error;
     size_t i;
     json_array_foreach((json_t *)errors, i, error) {
-        const char *label = label_of(text_of(error, "field"));
+        const char *label = label_of(page_text(error, "field"));
         json_t *item = json_copy(error);
-        json_object_set_new(item, "label", json_string(label ? label : text_of(error, "field")));
+        json_object_set_new(item, "label", json_string(label ? label : page_text(error, "field")));
         json_object_set_new(item, "on_form", json_boolean(label));
         json_array_append_new(list, item);
     }
@@ -197,8 +192,8 @@ static json_t *form_fields(const json_t *typed, const json_t *errors) {
     size_t i;
     for (const struct request_field *f = request_fields; f->name; f++) {
         const char *value = request_text(typed, f), *wrong = NULL;
-        json_array_foreach((json_t *)errors, i, error) if (!strcmp(text_of(error, "field"), f->name)) wrong =
-            text_of(error, "detail");
+        json_array_foreach((json_t *)errors, i, error) if (!strcmp(page_text(error, "field"), f->name)) wrong =
+            page_text(error, "detail");
         json_array_append_new(
             list, json_pack(
                       "{s:s, s:s, s:s, s:s, s:s?, s:b, s:s?}", "name", f->name, "label", f->label, "hint", f->hint,

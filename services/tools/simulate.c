@@ -4,6 +4,7 @@
 
 #include "chassis/ids.h"
 #include "chassis/load.h"
+#include "chassis/page.h"
 
 #include <errno.h>
 #include <math.h>
@@ -203,19 +204,14 @@ static int by_id(const void *a, const void *b) {
     return strcmp(((const struct accepted *)a)->id, ((const struct accepted *)b)->id);
 }
 
-static const char *text_of(const json_t *row, const char *name) {
-    const char *text = json_string_value(json_object_get(row, name));
-    return text ? text : "";
-}
-
 static void row_note(const struct simulation *s, struct team *t, const json_t *row) {
     struct accepted wanted;
-    const char *outcome = text_of(row, "outcome");
+    const char *outcome = page_text(row, "outcome");
     int64_t at;
-    snprintf(wanted.id, sizeof wanted.id, "%s", text_of(row, "return_id"));
+    snprintf(wanted.id, sizeof wanted.id, "%s", page_text(row, "return_id"));
     const struct accepted *found =
         *wanted.id ? bsearch(&wanted, s->accepted, s->accepted_n, sizeof wanted, by_id) : NULL;
-    if (!found || !time_parse(text_of(row, "at"), &at)) return;
+    if (!found || !time_parse(page_text(row, "at"), &at)) return;
     double *delay = &t->delays[found - s->accepted];
     if (!strcmp(outcome, "quarantined")) t->quarantined++;
     if (!isnan(*delay) || (strcmp(outcome, "handled") != 0 && strcmp(outcome, "declined") != 0)) return;
@@ -240,7 +236,7 @@ static void team_look(const struct simulation *s, struct team *t) {
             row_note(s, t, row);
         }
         bool more = json_is_integer(json_object_get(said, "next"));
-        bool older = row && time_parse(text_of(row, "at"), &at) && at < s->began_at - 1000;
+        bool older = row && time_parse(page_text(row, "at"), &at) && at < s->began_at - 1000;
         json_decref(said);
         if (!more || older || last <= t->seen) break;
     }

@@ -73,13 +73,13 @@ static int64_t count(struct world *w, const char *before, const char *serial, co
 
 static bool stored_at_all(struct world *w, const char *serial) {
     return count(w, "return_request WHERE serial_number = '", serial, "'") ||
-           count(w, "open_item WHERE serial_number = '", serial, "'") ||
+           count(w, "return_private JOIN return_request USING (return_id) WHERE serial_number = '", serial, "'") ||
            count(w, "audit WHERE summary LIKE '%item ", serial, ":%'");
 }
 
 static bool stored_whole(struct world *w, const char *serial) {
     return count(w, "return_request WHERE serial_number = '", serial, "'") == 1 &&
-           count(w, "open_item WHERE serial_number = '", serial, "'") == 1 &&
+           count(w, "return_private JOIN return_request USING (return_id) WHERE serial_number = '", serial, "'") == 1 &&
            count(w, "outbox JOIN return_request USING (return_id) WHERE serial_number = '", serial, "'") == 1 &&
            count(w, "audit WHERE outcome = 'accepted' AND summary LIKE '%item ", serial, ": broken'") == 1;
 }

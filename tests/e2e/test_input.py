@@ -27,7 +27,7 @@ class Support:
         self.store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
 
     def holds(self):
-        tables = ("return_request", "open_item", "history", "outbox", "audit", "event_seen", "dead_letter")
+        tables = ("return_request", "return_private", "history", "outbox", "audit", "event_seen", "dead_letter")
         return {t: self.store.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0] for t in tables}
 
     def raw(self, data, half_close=False, seconds=10):

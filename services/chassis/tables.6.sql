@@ -1,0 +1,1 @@
+-- The chassis's tables, from version 5 to version 6.

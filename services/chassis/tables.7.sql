@@ -1,0 +1,1 @@
+-- The chassis's tables, from version 6 to version 7.

@@ -1,0 +1,1 @@
+-- The chassis's tables, from version 7 to version 8.

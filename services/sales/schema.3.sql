@@ -1,0 +1,1 @@
+-- Sales' tables, from version 2 to version 3.

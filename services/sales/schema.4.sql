@@ -1,0 +1,1 @@
+-- Sales' tables, from version 3 to version 4.

@@ -1,0 +1,131 @@
+#include "fold.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char self[] = "support";
+
+struct request_event { /* what every RefundRequest says, whoever published it */
+    const char *order_id, *model, *shipment_id, *serial_number, *location;
+    struct money cost;
+};
+static const struct field request_event_fields[] = {
+    FIELD_TEXT(struct request_event, order_id),    FIELD_TEXT(struct request_event, model),
+    FIELD_TEXT(struct request_event, shipment_id), FIELD_TEXT(struct request_event, serial_number),
+    FIELD_TEXT(struct request_event, location),    FIELD_MONEY(struct request_event, cost),
+};
+
+bool fold_is_declined(const char *type) {
+    static const char end[] = "Declined";
+    size_t n = strlen(type), end_n = strlen(end);
+    return n >= end_n && !strcmp(type + n - end_n, end);
+}
+
+static const char *short_name(const char *type) {
+    const char *dot = strrchr(type, '.');
+    return dot ? dot + 1 : type;
+}
+
+static struct value moment_value(int64_t ms) {
+    return ms > 0 ? value_int(ms) : value_text(NULL);
+}
+
+/* --- History */
+
+static verdict history_add(struct reaction *r, struct failure *why) {
+    const struct event *e = r->event;
+    char trace[TRACE_ID], *data = json_dumps(e->data, JSON_COMPACT), *headers = event_headers(e);
+    bool whole = data && headers;
+    if (whole)
+        (void)store_run(
+            r->store,
+            "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data, "
+            "recorded_at, headers, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            value_text(e->return_id), value_blob(e->id.bytes, sizeof e->id.bytes), value_text(e->source),
+            value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
+            value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)),
+            value_text(data), moment_value(e->recorded_at), value_text(headers), value_blob(e->bytes, e->bytes_n));
+    free(data), free(headers);
+    return whole ? OK : fail(why, RETRY, "out of memory");
+}
+
+/* The newest by what the events say, not by when they came. */
+static void team_note(struct reaction *r) {
+    const struct event *e = r->event;
+    if (!*e->source_url) return;
+    (void)store_run(
+        r->store,
+        "INSERT INTO team (team, url, last_type, last_return, last_at, last_event) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (team) DO UPDATE SET url = excluded.url, last_type = excluded.last_type, "
+        "last_return = excluded.last_return, last_at = excluded.last_at, last_event = excluded.last_event "
+        "WHERE team.last_at IS NULL OR team.last_event IS NULL OR "
+        "(team.last_at, team.last_event) < (excluded.last_at, excluded.last_event)",
+        value_text(e->source), value_text(e->source_url), value_text(short_name(e->type)), value_text(e->return_id),
+        value_int(e->occurred_at), value_blob(e->id.bytes, sizeof e->id.bytes));
+}
+
+static verdict note(struct reaction *r, const void *fields, struct failure *why) {
+    (void)fields;
+    const struct event *e = r->event;
+    verdict v = e->return_id ? history_add(r, why) : OK;
+    if (v != OK) return v;
+    team_note(r);
+    if (e->return_id && fold_is_declined(e->type))
+        (void)store_run(
+            r->store, "INSERT INTO attention (return_id) VALUES (?) ON CONFLICT DO NOTHING", value_text(e->return_id));
+    reaction_audit(r, "handled", "note", "%s: %s", e->source, short_name(e->type));
+    return OK;
+}
+
+/* --- Support's own events */
+
+/* Where it is in the topic is known only once it comes back from there. */
+static void request_add(struct connection *c, const struct event *e, const struct request_event *q) {
+    bool in_topic = e->topic && *e->topic;
+    (void)store_run(
+        c,
+        "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
+        "cost_minor, cost_currency, state, partition, record_offset, published_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?) "
+        "ON CONFLICT (return_id) DO UPDATE SET partition = excluded.partition, record_offset = excluded.record_offset, "
+        "published_at = excluded.published_at WHERE return_request.record_offset IS NULL",
+        value_text(e->return_id), value_int(e->version), value_int(e->occurred_at), value_text(q->order_id),
+        value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location),
+        value_int(q->cost.minor), value_text(q->cost.currency), in_topic ? value_int(e->partition) : value_text(NULL),
+        in_topic ? value_int(e->offset) : value_text(NULL), moment_value(e->recorded_at));
+}
+
+void fold_decided(struct connection *c, const struct event *own) {
+    struct request_event q;
+    struct failure why;
+    if (strcmp(own->type, "returns.support.RefundRequest") != 0) return;
+    if (project(
+            own->data, request_event_fields, sizeof request_event_fields / sizeof *request_event_fields, &q, &why) ==
+        OK)
+        request_add(c, own, &q);
+    else
+        store_spoil(c, REJECT, why.text);
+}
+
+/* Either this service's own, come back from the topic, or one that another client published: then it is a fact as well,
+ * also when its item is in an open return already, and what only the form asks for is not known. */
+static verdict note_request(struct reaction *r, const void *fields, struct failure *why) {
+    /* Of another topic than the one that the teams read, it is no request. */
+    if (!strcmp(r->event->source, self)) request_add(r->store, r->event, fields);
+    return note(r, NULL, why);
+}
+
+const struct handler fold_handlers[] = {
+    {"returns.support.RefundRequest", FIELDS(request_event_fields, struct request_event), note_request},
+    {"*", NULL, 0, 0, note},
+    {0}};
+
+/* --- Subscribers */
+
+/* Of one that publishes, its events tell more. */
+void fold_passed(struct connection *c, const char *team, int64_t partition, int64_t next_offset) {
+    if (store_int(c, 0, "SELECT COUNT(*) FROM team WHERE team = ?", value_text(team))) return;
+    (void)store_run(
+        c, "INSERT INTO passed (team, partition, next_offset, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        value_text(team), value_int(partition), value_int(next_offset), value_int(clock_ms()));
+}

@@ -1,0 +1,1 @@
+-- Support's tables, from version 5 to version 6.

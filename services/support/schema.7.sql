@@ -1,0 +1,1 @@
+-- Support's tables, from version 6 to version 7.

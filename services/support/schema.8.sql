@@ -1,0 +1,1 @@
+-- Support's tables, from version 7 to version 8.

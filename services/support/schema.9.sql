@@ -1,0 +1,1 @@
+-- Support's tables, from version 8 to version 9.
