@@ -2,10 +2,10 @@
 
 #include "chassis/audit.h"
 #include "chassis/log.h"
+#include "chassis/wait.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { CHUNK_ROWS = 1000, FIRST_MS = 1000, CHUNK_MS = 10, IDLE_MS = 2000, PASS_MS = 3600000, BROKEN_MS = 60000 };
 
@@ -73,13 +73,9 @@ static int check_step(struct audit_check *c) {
 
 /* False: time to stop. */
 static bool rest(struct audit_check *c, int ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) until.tv_sec++, until.tv_nsec -= 1000000000L;
+    int64_t until = steady_ms() + ms;
     pthread_mutex_lock(&c->lock);
-    while (!c->stopping && !pthread_cond_timedwait(&c->stop, &c->lock, &until)) continue;
+    while (!c->stopping && wait_until(&c->stop, &c->lock, until)) continue;
     bool going = !c->stopping;
     pthread_mutex_unlock(&c->lock);
     return going;
@@ -94,14 +90,10 @@ static void *check_run(void *check) {
 
 verdict audit_check_start(struct audit_check **out, struct store *store, struct failure *why) {
     struct audit_check *c = *out = calloc(1, sizeof *c);
-    pthread_condattr_t steady;
     if (!c) return fail(why, FATAL, "out of memory");
     c->store = store;
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&steady);
-    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->stop, &steady);
-    pthread_condattr_destroy(&steady);
+    wait_init(&c->stop);
     c->running = !pthread_create(&c->thread, NULL, check_run, c);
     return c->running ? OK : fail(why, FATAL, "could not start the thread that checks the audit log");
 }

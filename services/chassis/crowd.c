@@ -2,12 +2,11 @@
 
 #include "chassis/ids.h"
 #include "chassis/sockets.h"
+#include "chassis/wait.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { TICK_MS = 20, HEAD_MS = 200, BODY_MS = 300, ANSWER_MS = 500, CLIENTS_MAX = 2048 };
 
@@ -148,12 +147,8 @@ static void *guard(void *crowd) {
         pthread_mutex_unlock(&c->lock);
         clients_look(c, port);
         pthread_mutex_lock(&c->lock);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_MS * 1000000;
-        if (until.tv_nsec >= 1000000000) until.tv_nsec -= 1000000000, until.tv_sec++;
-        while (!c->stopping && pthread_cond_timedwait(&c->news, &c->lock, &until) != ETIMEDOUT) {
-        }
+        int64_t until = steady_ms() + TICK_MS;
+        while (!c->stopping && wait_until(&c->news, &c->lock, until)) continue;
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;
@@ -163,14 +158,10 @@ static void *guard(void *crowd) {
 
 verdict crowd_start(struct crowd **out, int workers, struct failure *why) {
     struct crowd *c = calloc(1, sizeof *c);
-    pthread_condattr_t monotonic;
     if (!c) return fail(why, RETRY, "out of memory");
     c->workers = workers;
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->news, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&c->news);
     if (pthread_create(&c->thread, NULL, guard, c)) {
         pthread_cond_destroy(&c->news);
         pthread_mutex_destroy(&c->lock);

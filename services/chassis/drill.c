@@ -4,12 +4,12 @@
 #include "chassis/consumer.h"
 #include "chassis/log.h"
 #include "chassis/page.h"
+#include "chassis/wait.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct drill {
     pthread_mutex_t change; /* one at a time, so that the audit log has them in the order in which they held */
@@ -22,13 +22,9 @@ struct drill {
 struct drill *drill_new(void) {
     struct drill *d = calloc(1, sizeof *d);
     if (!d) return NULL;
-    pthread_condattr_t steady;
     pthread_mutex_init(&d->change, NULL);
     pthread_mutex_init(&d->lock, NULL);
-    pthread_condattr_init(&steady);
-    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
-    pthread_cond_init(&d->news, &steady);
-    pthread_condattr_destroy(&steady);
+    wait_init(&d->news);
     return d;
 }
 
@@ -68,12 +64,6 @@ json_t *drill_json(struct drill *d) {
 
 /* --- Waiting */
 
-/* Until then, or until there is news. The lock is held. */
-static void wait_until(struct drill *d, int64_t steady) {
-    struct timespec until = {steady / 1000, steady % 1000 * 1000000};
-    pthread_cond_timedwait(&d->news, &d->lock, &until);
-}
-
 bool drill_delay(struct drill *d, int64_t most_ms) {
     int64_t began = steady_ms(), now = began;
     if (!d) return true;
@@ -81,7 +71,7 @@ bool drill_delay(struct drill *d, int64_t most_ms) {
     for (; !d->ended && d->state.mode != DRILL_NONE; now = steady_ms()) {
         int64_t until = began + (d->state.mode == DRILL_SLOW ? d->state.ms : most_ms);
         if (now >= until) break;
-        wait_until(d, until);
+        (void)wait_until(&d->news, &d->lock, until);
     }
     bool go_on = !d->ended && d->state.mode != DRILL_PAUSED;
     pthread_mutex_unlock(&d->lock);

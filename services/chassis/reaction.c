@@ -7,6 +7,7 @@
 #include "chassis/peers.h"
 #include "chassis/registry.h"
 #include "chassis/utf8.h"
+#include "chassis/wait.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -136,25 +137,12 @@ verdict record_decode(const struct runtime *rt, const struct raw *raw, struct re
     return fail(why, RETRY, "%s", out->why.text);
 }
 
-/* Waits for news of the registry; false once the deadline has passed. The wiring's lock is held. */
-static bool news_await(struct runtime *rt, int64_t deadline) {
-    int64_t left = deadline - steady_ms();
-    if (left <= 0) return false;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += left / 1000;
-    until.tv_nsec += left % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-    pthread_cond_timedwait(&rt->news, &rt->wiring, &until);
-    return true;
-}
-
 verdict record_decode_wait(
     struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *out, struct failure *why) {
     pthread_mutex_lock(&rt->wiring);
     verdict v;
     do v = record_decode(rt, raw, out, why);
-    while (v == RETRY && news_await(rt, deadline));
+    while (v == RETRY && wait_until(&rt->news, &rt->wiring, deadline));
     pthread_mutex_unlock(&rt->wiring);
     return v;
 }

@@ -16,6 +16,7 @@
 #include "chassis/relay.h"
 #include "chassis/status.h"
 #include "chassis/subscribers.h"
+#include "chassis/wait.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -114,7 +115,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
         .health = health_new(),
         .drill = drill_new()};
     pthread_mutex_init(&rt->wiring, NULL);
-    pthread_cond_init(&rt->news, NULL);
+    wait_init(&rt->news);
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);

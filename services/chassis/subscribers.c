@@ -2,12 +2,12 @@
 
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/wait.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { EVERY_MS = 400, ANSWER_MS = 2000, PARTITIONS = 6, NAME_SIZE = 400 };
 
@@ -124,12 +124,9 @@ static void teams_store(struct subscribers *s, json_t *teams, json_t *known) {
 
 /* False when it is time to stop. */
 static bool subscribers_sleep(struct subscribers *s) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += EVERY_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) until.tv_sec++, until.tv_nsec -= 1000000000L;
+    int64_t until = steady_ms() + EVERY_MS;
     pthread_mutex_lock(&s->lock);
-    if (!s->stopping) pthread_cond_timedwait(&s->stop, &s->lock, &until);
+    while (!s->stopping && wait_until(&s->stop, &s->lock, until)) continue;
     bool go_on = !s->stopping;
     pthread_mutex_unlock(&s->lock);
     return go_on;
@@ -158,11 +155,7 @@ verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct f
     if (!s) return fail(why, FATAL, "out of memory");
     s->rt = rt;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_t steady;
-    pthread_condattr_init(&steady);
-    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->stop, &steady);
-    pthread_condattr_destroy(&steady);
+    wait_init(&s->stop);
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "%s.events", rt->settings->service);
     settings_scoped(rt->settings, name, s->topic, sizeof s->topic);
