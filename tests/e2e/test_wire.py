@@ -92,7 +92,7 @@ def test_kcat_reads_support_events_with_headers(stack):
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(return_id + "|")]
     _, headers, size = line.split("|")
     assert {pair.partition("=")[0] for pair in headers.split(",")} == {
-        "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type", "traceparent",
+        "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type", "traceparent", "ce_sequence",
     }
     assert int(size) > 5
 
