@@ -7,12 +7,12 @@
 #include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/registry.h"
+#include "chassis/scan.h"
 #include "chassis/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { NAME_SIZE = 400, HEADS_BYTES_MAX = 1 << 18, TOPIC_MS = 500 };
 
@@ -161,101 +161,34 @@ void heads_forget(struct heads *h) {
 
 /* --- Reading them back */
 
-struct reading {
-    const struct settings *settings;
-    rd_kafka_t *consumer;
-    struct registry *registry;
-    char topic[NAME_SIZE];
-};
-
-/* The registry's own thread asks it; this one may wait. */
-static verdict schema_wait(struct reading *r, int32_t id, const struct schema **out, struct failure *why) {
-    verdict v;
-    int64_t until = steady_ms() + 3 * r->settings->registry_timeout_ms;
-    while ((v = registry_schema(r->registry, id, out, why)) == RETRY && steady_ms() < until) usleep(5000);
-    return v == RETRY ? fail(why, RETRY, "the registry at %s did not give schema %d", r->settings->registry, id) : v;
-}
-
-static verdict record_read(struct reading *r, const rd_kafka_message_t *m, json_t **out, struct failure *why) {
-    const struct schema *schema;
-    const void *body;
-    size_t n;
-    int32_t id;
+static verdict record_read(struct scan *scan, const rd_kafka_message_t *m, json_t **out, struct failure *why) {
     struct failure reason;
     char moment[TIME_TEXT];
-    verdict v = frame_read(m->payload, m->len, &id, &body, &n, &reason);
-    if (v == OK) v = schema_wait(r, id, &schema, &reason);
-    if (v == OK) v = codec_decode(schema, body, n, out, &reason);
-    if (v != OK) return fail(why, v, "could not read %s[0]@%lld: %s", r->topic, (long long)m->offset, reason.text);
+    verdict v = scan_decode(scan, m, NULL, out, &reason);
+    if (v != OK)
+        return fail(
+            why, v, "could not read %s[0]@%lld: %s", rd_kafka_topic_name(m->rkt), (long long)m->offset, reason.text);
     int64_t at = json_integer_value(json_object_get(*out, "at"));
     json_object_set_new(*out, "at", json_string(time_text(at, moment)));
     json_object_set_new(*out, "offset", json_integer(m->offset));
     return OK;
 }
 
-static verdict read_all(
-    struct reading *r, int64_t end, void (*each)(void *context, const json_t *heads), void *context,
-    struct failure *why) {
-    verdict v = OK;
-    int64_t next = 0, until = steady_ms() + 10000;
-    while (v == OK && next < end) {
-        rd_kafka_message_t *m = rd_kafka_consumer_poll(r->consumer, 200);
-        json_t *heads = NULL;
-        if (m && !m->err) {
-            v = record_read(r, m, &heads, why);
-            if (v == OK) each(context, heads);
-            next = m->offset + 1;
-            until = steady_ms() + 10000;
-            json_decref(heads);
-        }
-        if (m) rd_kafka_message_destroy(m);
-        if (steady_ms() > until)
-            v = fail(
-                why, RETRY, "Kafka at %s stopped answering at %s[0]@%lld", r->settings->kafka, r->topic,
-                (long long)next);
-    }
-    return v;
-}
-
-/* A consumer from the beginning, and where the topic ends now. */
-static verdict read_open(struct reading *r, int64_t *end, struct failure *why) {
-    static const struct property properties[] = {{"enable.auto.commit", "false"}, {"group.id", "none"}, {0}};
-    int64_t begin;
-    verdict v = kafka_open(&r->consumer, RD_KAFKA_CONSUMER, r->settings, NULL, NULL, properties, why);
-    if (v != OK) return v;
-    rd_kafka_poll_set_consumer(r->consumer);
-    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(r->consumer, r->topic, 0, &begin, end, 10000);
-    if (error)
-        return fail(
-            why, RETRY, "could not read the topic %s from Kafka at %s: %s", r->topic, r->settings->kafka,
-            rd_kafka_err2str(error));
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, r->topic, 0)->offset = begin;
-    error = rd_kafka_assign(r->consumer, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (*end == begin) *end = 0; /* empty */
-    return error ? fail(why, RETRY, "could not read %s: %s", r->topic, rd_kafka_err2str(error)) : OK;
-}
-
 verdict heads_read(
     const struct settings *s, void (*each)(void *context, const json_t *heads), void *context, struct failure *why) {
-    struct reading r = {.settings = s};
-    struct registry_options o = {
-        .url = s->registry,
-        .user = *s->registry_user ? s->registry_user : NULL,
-        .password = *s->registry_password ? s->registry_password : NULL,
-        .timeout_ms = (int)s->registry_timeout_ms,
-        .health = health_new()};
-    int64_t end = 0;
-    topic_name(s, r.topic);
-    verdict v = registry_start(&r.registry, &o, why);
-    if (v == OK) v = read_open(&r, &end, why);
-    if (v == OK) v = read_all(&r, end, each, context, why);
-    if (r.consumer) {
-        rd_kafka_consumer_close(r.consumer);
-        rd_kafka_destroy(r.consumer);
+    char topic[NAME_SIZE];
+    struct scan *scan;
+    rd_kafka_message_t *m = NULL;
+    verdict v = scan_open(&scan, s, NULL, why);
+    if (v == OK) v = scan_add(scan, topic_name(s, topic), why);
+    if (v == REJECT) v = why->kind = RETRY; /* nothing was published yet */
+    while (v == OK && (v = scan_next(scan, 0, &m, why)) == OK && m) {
+        json_t *heads = NULL;
+        v = record_read(scan, m, &heads, why);
+        if (v == OK) each(context, heads);
+        json_decref(heads);
+        rd_kafka_message_destroy(m);
     }
-    registry_stop(&r.registry);
-    health_free(&o.health);
+    scan_close(&scan);
     return v;
 }
