@@ -87,6 +87,10 @@ void scan_close(struct scan **out) {
     *out = NULL;
 }
 
+rd_kafka_t *scan_client(struct scan *s) {
+    return s->rk;
+}
+
 /* --- What is to be read */
 
 static verdict unanswered(const struct scan *s, const char *what, rd_kafka_resp_err_t error, struct failure *why) {

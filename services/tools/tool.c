@@ -1,5 +1,6 @@
 /* What ./returns cannot do in the shell: one program, a subcommand each. Exit status: 0; 1: it looked, and the answer
  * is no; 2: it could not look, or was asked wrongly. */
+#include "cli.h"
 #include "compare.h"
 #include "simulate.h"
 
@@ -100,9 +101,16 @@ int main(int argc, char *argv[]) {
         return audit_verify_run(argc - 3, argv + 3);
     if (argc > 1 && !strcmp(argv[1], "simulate")) return simulate_run(argc - 2, argv + 2);
     if (argc > 3 && !strcmp(argv[1], "audit") && !strcmp(argv[2], "heads")) return audit_heads_run(argc - 3, argv + 3);
+    static const struct {
+        const char *name;
+        int (*run)(int n, char *arguments[]);
+    } on_topics[] = {{"tail", tail_run}, {"publish", publish_run}, {"export", export_run}, {"import", import_run}};
+    for (size_t i = 0; argc > 1 && i < sizeof on_topics / sizeof *on_topics; i++)
+        if (!strcmp(argv[1], on_topics[i].name)) return on_topics[i].run(argc - 2, argv + 2);
     if (argc > 2 && !strcmp(argv[1], "compare")) return compare_run(argc - 2, argv + 2);
     return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]\n"
                   "       returns_tool audit heads SERVICE [SETTING…]\n"
                   "       returns_tool simulate --support URL [--team NAME=URL]… [--rate R] [--for T] …\n"
-                  "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]");
+                  "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]\n"
+                  "       returns_tool tail|publish|export|import …, as ./returns has them");
 }

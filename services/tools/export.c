@@ -1,0 +1,213 @@
+/* export: topics as lines of JSON, whole: the bytes of every record as they are, and decoded for people to read.
+ *
+ *     {"export":1,"at":…,"topics":[{"topic","partitions":[{"begin","end"}],"config":{…}}]}
+ *     {"schema":{"id","text","subjects":[{"subject","version"}]}}                before the first record of each
+ *     {"record":{"topic","partition","offset","timestamp","key","headers","value","data"}}
+ *     {"end":{"records":N}}                                                      without it, the file was cut
+ *
+ * Topics and subjects are named without the namespace. key, value and headers are base64, null where there is none. */
+#include "cli.h"
+
+#include "chassis/codec.h"
+#include "chassis/ids.h"
+#include "transfer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CONFIG_MS = 10000 };
+
+struct export {
+    struct cli cli;
+    const char *path;
+    FILE *out;
+    struct scan *scan;
+    json_t *known; /* schema ids that were written */
+    int64_t records;
+};
+
+static verdict line_write(struct export *e, json_t *line, struct failure *why) {
+    int error = line ? json_dumpf(line, e->out, JSON_COMPACT) : -1;
+    json_decref(line);
+    if (error || putc('\n', e->out) == EOF)
+        return fail(why, RETRY, "could not write: %s", line ? strerror(errno) : "out of memory");
+    return OK;
+}
+
+/* --- The head */
+
+static json_t *config_of(rd_kafka_event_t *event) {
+    static const char *const kept[] = {"cleanup.policy", "retention.ms", "max.message.bytes"};
+    json_t *config = json_object();
+    size_t resources_n, n;
+    const rd_kafka_ConfigResource_t **resources =
+        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &resources_n);
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < sizeof kept / sizeof *kept; k++)
+            if (!strcmp(kept[k], rd_kafka_ConfigEntry_name(entries[i])) && !rd_kafka_ConfigEntry_is_default(entries[i]))
+                json_object_set_new(config, kept[k], json_string(rd_kafka_ConfigEntry_value(entries[i])));
+    return config;
+}
+
+static verdict config_ask(struct export *e, const char *topic, json_t **out, struct failure *why) {
+    rd_kafka_t *rk = scan_client(e->scan);
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_DescribeConfigs(rk, &resource, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CONFIG_MS);
+    verdict v = OK;
+    if (!event || rd_kafka_event_error(event))
+        v = fail(
+            why, RETRY, "Kafka does not say how the topic \"%s\" is configured: %s", topic,
+            event ? rd_kafka_event_error_string(event) : "no answer");
+    else
+        *out = config_of(event);
+    if (event) rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy(resource);
+    return v;
+}
+
+static verdict head_write(struct export *e, struct failure *why) {
+    char moment[TIME_TEXT];
+    json_t *topics = json_array(), *partitions = NULL;
+    size_t n;
+    const struct scan_place *places = scan_places(e->scan, &n);
+    verdict v = OK;
+    for (size_t i = 0; v == OK && i < n; i++) {
+        if (!places[i].partition) {
+            json_t *config = NULL;
+            v = config_ask(e, places[i].topic, &config, why);
+            partitions = json_array();
+            json_array_append_new(
+                topics, json_pack(
+                            "{s:s, s:o, s:o*}", "topic", cli_unscoped(&e->cli.settings, places[i].topic), "partitions",
+                            partitions, "config", config));
+        }
+        json_array_append_new(
+            partitions,
+            json_pack("{s:I, s:I}", "begin", (json_int_t)places[i].begin, "end", (json_int_t)places[i].end));
+    }
+    json_t *head =
+        json_pack("{s:i, s:s, s:o}", "export", TRANSFER_VERSION, "at", time_text(clock_ms(), moment), "topics", topics);
+    if (v == OK) return line_write(e, head, why);
+    json_decref(head);
+    return v;
+}
+
+/* --- Schemas */
+
+static verdict schema_write(struct export *e, int32_t id, struct failure *why) {
+    char path[80], number[24];
+    json_t *schema = NULL, *subjects = NULL, *one;
+    size_t i;
+    snprintf(number, sizeof number, "%d", id);
+    if (json_object_get(e->known, number)) return OK;
+    json_object_set_new(e->known, number, json_true());
+    snprintf(path, sizeof path, "/schemas/ids/%d", id);
+    verdict v = cli_registry(&e->cli.settings, "GET", path, NULL, &schema, why);
+    if (v == REJECT) return OK; /* its records go as bytes, as undecodable as they were */
+    snprintf(path, sizeof path, "/schemas/ids/%d/versions", id);
+    if (v == OK) v = cli_registry(&e->cli.settings, "GET", path, NULL, &subjects, why);
+    json_array_foreach(subjects, i, one) json_object_set_new(
+        one, "subject",
+        json_string(cli_unscoped(&e->cli.settings, json_string_value(json_object_get(one, "subject")))));
+    if (v == OK)
+        v = line_write(
+            e,
+            json_pack(
+                "{s:{s:i, s:O, s:O}}", "schema", "id", id, "text", json_object_get(schema, "schema"), "subjects",
+                subjects),
+            why);
+    json_decref(schema);
+    json_decref(subjects);
+    return v;
+}
+
+/* --- Records */
+
+static json_t *headers_base64(const rd_kafka_message_t *m) {
+    json_t *all = json_array();
+    rd_kafka_headers_t *headers;
+    const char *name;
+    const void *value;
+    size_t n;
+    if (rd_kafka_message_headers(m, &headers)) return all;
+    for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &n); i++)
+        json_array_append_new(all, json_pack("[o, o]", base64_json(name, strlen(name)), base64_json(value, n)));
+    return all;
+}
+
+static verdict record_write(struct export *e, const rd_kafka_message_t *m, struct failure *why) {
+    const unsigned char *bytes = m->payload;
+    json_t *data = NULL;
+    struct failure reason;
+    verdict v = OK;
+    if (m->len >= FRAME_SIZE && !bytes[0])
+        v = schema_write(e, (int32_t)((uint32_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]), why);
+    if (v != OK) return v;
+    if (scan_decode(e->scan, m, NULL, &data, &reason) == RETRY) return fail(why, RETRY, "%s", reason.text);
+    e->records++;
+    return line_write(
+        e,
+        json_pack(
+            "{s:{s:s, s:i, s:I, s:I, s:o, s:o, s:o, s:o*}}", "record", "topic",
+            cli_unscoped(&e->cli.settings, rd_kafka_topic_name(m->rkt)), "partition", m->partition, "offset",
+            (json_int_t)m->offset, "timestamp", (json_int_t)rd_kafka_message_timestamp(m, NULL), "key",
+            base64_json(m->key, m->key_len), "headers", headers_base64(m), "value", base64_json(m->payload, m->len),
+            "data", data),
+        why);
+}
+
+static verdict records_write(struct export *e, struct failure *why) {
+    rd_kafka_message_t *m = NULL;
+    verdict v;
+    while ((v = scan_next(e->scan, 0, &m, why)) == OK && m) {
+        v = record_write(e, m, why);
+        rd_kafka_message_destroy(m);
+        if (v != OK) break;
+    }
+    return v == OK ? line_write(e, json_pack("{s:{s:I}}", "end", "records", (json_int_t)e->records), why) : v;
+}
+
+/* --- */
+
+static verdict export_all(struct export *e, struct failure *why) {
+    verdict v = e->cli.words_n ? scan_open(&e->scan, &e->cli.settings, NULL, why)
+                               : fail(why, REJECT, "export: name the topics, or '*.*' for all of every service");
+    for (int i = 0; v == OK && i < e->cli.words_n; i++) v = cli_topics(e->scan, &e->cli.settings, e->cli.words[i], why);
+    if (v == OK) v = head_write(e, why);
+    return v == OK ? records_write(e, why) : v;
+}
+
+/* A file appears only once it is whole. */
+static verdict export_to_file(struct export *e, struct failure *why) {
+    char part[4096];
+    snprintf(part, sizeof part, "%s.part", e->path);
+    e->out = fopen(part, "we");
+    if (!e->out) return fail(why, REJECT, "could not write \"%s\": %s", part, strerror(errno));
+    verdict v = export_all(e, why);
+    if ((fclose(e->out) || rename(part, e->path)) && v == OK)
+        v = fail(why, RETRY, "could not write \"%s\": %s", e->path, strerror(errno));
+    if (v != OK) unlink(part);
+    return v;
+}
+
+int export_run(int n, char *arguments[]) {
+    struct export e = {.out = stdout, .known = json_object()};
+    struct failure why;
+    const struct cli_option options[] = {{"--out", &e.path, NULL}, {0}};
+    verdict v = cli_open(&e.cli, n, arguments, options, &why);
+    if (v == OK) v = e.path ? export_to_file(&e, &why) : export_all(&e, &why);
+    if (v == OK && fflush(stdout)) v = fail(&why, RETRY, "could not write: %s", strerror(errno));
+    if (v == OK) fprintf(stderr, "%lld records exported\n", (long long)e.records);
+    json_decref(e.known);
+    scan_close(&e.scan);
+    cli_close(&e.cli);
+    if (v == OK) return CLI_YES;
+    fprintf(stderr, "%s\n", why.text);
+    return CLI_UNKNOWN;
+}

@@ -1,0 +1,310 @@
+/* publish: JSON as Avro, checked against its schema before anything is sent. */
+#include "cli.h"
+
+#include "chassis/codec.h"
+#include "chassis/ids.h"
+#include "chassis/kafka.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { INPUT_MAX = 64 << 20, DELIVER_MS = 30000, KEY_MAX = 400 };
+
+struct publish {
+    struct cli cli;
+    const char *key, *schema_file;
+    const char *path; /* of the input; "-": standard input */
+    struct scan *scan;
+    const char *topic; /* the scan's */
+    char subject[2 * CLI_NAME];
+    int32_t schema_id;
+    json_t *schema_json;
+    struct schema *schema;
+    struct message {
+        struct buffer record;
+        char key[KEY_MAX], id[UUID_TEXT], time[TIME_TEXT];
+        int line;
+        bool delivered;
+    } * messages;
+    size_t messages_n;
+    struct failure failed; /* of a delivery */
+};
+
+/* --- The input */
+
+static verdict input_read(const char *path, struct buffer *out, struct failure *why) {
+    FILE *file = !strcmp(path, "-") ? stdin : fopen(path, "re");
+    char chunk[1 << 16];
+    if (!file) return fail(why, REJECT, "could not open \"%s\": %s", path, strerror(errno));
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, file)) > 0;) buffer_bytes(out, chunk, n);
+    bool broken = ferror(file);
+    if (file != stdin) fclose(file);
+    if (broken) return fail(why, REJECT, "could not read \"%s\": %s", path, strerror(errno));
+    return out->failed ? fail(why, REJECT, "\"%s\" has more than %d bytes", path, INPUT_MAX) : OK;
+}
+
+/* --- The schema */
+
+static verdict topic_find(struct publish *p, const char *word, struct failure *why) {
+    size_t n;
+    verdict v = strpbrk(word, "*?[") ? fail(why, REJECT, "\"%s\": name one topic", word)
+                                     : cli_topics(p->scan, &p->cli.settings, word, why);
+    if (v == OK) p->topic = scan_places(p->scan, &n)->topic;
+    return v;
+}
+
+/* Its last part, "RefundRequest", or all of it. */
+static bool type_matches(const char *full, const char *asked) {
+    const char *dot = strrchr(full, '.');
+    return !strcmp(full, asked) || (dot && !strcmp(dot + 1, asked));
+}
+
+/* Which of the registry's subjects, TOPIC-TYPE, is meant. */
+static verdict subject_find(struct publish *p, const char *asked, struct failure *why) {
+    json_t *subjects, *one;
+    struct buffer types = BUFFER(400);
+    size_t i, n = strlen(p->topic), found = 0;
+    verdict v = cli_registry(&p->cli.settings, "GET", "/subjects", NULL, &subjects, why);
+    if (v != OK) return v;
+    json_array_foreach(subjects, i, one) {
+        const char *subject = json_string_value(one);
+        if (!subject || strncmp(subject, p->topic, n) != 0 || subject[n] != '-') continue;
+        buffer_format(&types, "%s%s", types.length ? ", " : "", subject + n + 1);
+        if (!type_matches(subject + n + 1, asked)) continue;
+        found++;
+        snprintf(p->subject, sizeof p->subject, "%s", subject);
+    }
+    json_decref(subjects);
+    const char *list = types.failed || !types.data ? "none, or too many to name" : types.data;
+    if (found != 1)
+        v = fail(
+            why, REJECT, "\"%.100s\": %s type of %s is named so. There are: %s", asked, found ? "more than one" : "no",
+            p->topic, list);
+    buffer_free(&types);
+    return v;
+}
+
+static verdict schema_take(struct publish *p, const char *text, size_t n, struct failure *why) {
+    p->schema_json = json_loadb(text, n, 0, NULL);
+    return schema_parse(text, n, &p->schema, why);
+}
+
+static verdict schema_latest(struct publish *p, const char *type, struct failure *why) {
+    struct buffer path = BUFFER(4096);
+    json_t *answer = NULL;
+    verdict v = subject_find(p, type, why);
+    cli_path(&path, "/subjects/", p->subject, "/versions/latest");
+    if (v == OK) v = cli_registry(&p->cli.settings, "GET", path.data, NULL, &answer, why);
+    buffer_free(&path);
+    const json_t *text = json_object_get(answer, "schema");
+    p->schema_id = (int32_t)json_integer_value(json_object_get(answer, "id"));
+    if (v == OK) v = schema_take(p, json_string_value(text), json_string_length(text), why);
+    json_decref(answer);
+    return v;
+}
+
+/* One that is not registered yet, by its file; it must be compatible with what is there. */
+static verdict schema_register(struct publish *p, const char *type, struct failure *why) {
+    struct buffer text = BUFFER(SCHEMA_BYTES_MAX), path = BUFFER(4096);
+    json_t *answer = NULL, *body = NULL;
+    verdict v = input_read(p->schema_file, &text, why);
+    if (v == OK) v = schema_take(p, text.data ? text.data : "", text.length, why);
+    if (v == OK && !type_matches(schema_name(p->schema), type))
+        v = fail(why, REJECT, "the schema in \"%s\" is of %s, not of %s", p->schema_file, schema_name(p->schema), type);
+    if (v == OK) {
+        snprintf(p->subject, sizeof p->subject, "%s-%s", p->topic, schema_name(p->schema));
+        cli_path(&path, "/subjects/", p->subject, "/versions");
+        body = json_pack("{s:s, s:s%}", "schemaType", "AVRO", "schema", text.data, text.length);
+        v = cli_registry(&p->cli.settings, "POST", path.data, body, &answer, why);
+    }
+    p->schema_id = (int32_t)json_integer_value(json_object_get(answer, "id"));
+    json_decref(answer);
+    json_decref(body);
+    buffer_free(&path);
+    buffer_free(&text);
+    return v;
+}
+
+/* --- Each event */
+
+static bool has_field(const struct publish *p, const char *name) {
+    json_t *field;
+    size_t i;
+    json_array_foreach(json_object_get(p->schema_json, "fields"), i, field) {
+        const char *is = json_string_value(json_object_get(field, "name"));
+        if (is && !strcmp(is, name)) return true;
+    }
+    return false;
+}
+
+/* What every event has, where the schema asks for it and the input has none. */
+static void fill(const struct publish *p, struct message *m, json_t *event) {
+    static const char *const names[] = {"event_id", "occurred_at", "version"};
+    int64_t now = clock_ms();
+    uuid_text(uuid_make(), m->id);
+    json_t *values[] = {json_string(m->id), json_integer(now), json_integer(1)};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (has_field(p, names[i]) && !json_object_get(event, names[i])) {
+            json_object_set(event, names[i], values[i]);
+            fprintf(stderr, "%s:%d: %s was filled in\n", p->path, m->line, names[i]);
+        }
+        json_decref(values[i]);
+    }
+    const char *id = json_string_value(json_object_get(event, "event_id"));
+    const json_t *at = json_object_get(event, "occurred_at");
+    if (id) snprintf(m->id, sizeof m->id, "%s", id);
+    time_text(json_is_integer(at) ? json_integer_value(at) : now, m->time);
+}
+
+static void key_find(const struct publish *p, struct message *m, const json_t *event) {
+    static const char *const names[] = {"return_id", "order_id", "customer_id"};
+    const char *key = p->key;
+    for (size_t i = 0; !key && i < sizeof names / sizeof *names; i++)
+        key = json_string_value(json_object_get(event, names[i]));
+    snprintf(m->key, sizeof m->key, "%s", key ? key : "");
+}
+
+static verdict event_add(struct publish *p, json_t *event, int line, struct failure *why) {
+    struct failure reason;
+    struct message *grown = realloc(p->messages, (p->messages_n + 1) * sizeof *grown);
+    if (!grown) return fail(why, RETRY, "out of memory");
+    p->messages = grown;
+    struct message *m = &grown[p->messages_n++];
+    *m = (struct message){.record = BUFFER(EVENT_BYTES_MAX), .line = line};
+    if (!json_is_object(event)) return fail(why, REJECT, "%s:%d: an event must be a JSON object", p->path, line);
+    fill(p, m, event);
+    key_find(p, m, event);
+    frame_write(&m->record, p->schema_id);
+    verdict v = codec_encode(p->schema, event, &m->record, &reason);
+    return v == OK ? OK : fail(why, v, "%s:%d: %s", p->path, line, reason.text);
+}
+
+static int lines_in(const char *text, size_t n) {
+    int lines = 0;
+    for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
+    return lines;
+}
+
+/* One object after another, each on one line or on many. */
+static verdict events_read(struct publish *p, struct failure *why) {
+    struct buffer text = BUFFER(INPUT_MAX);
+    verdict v = input_read(p->path, &text, why);
+    size_t at = 0;
+    int line = 1;
+    while (v == OK) {
+        json_error_t error;
+        size_t space = at;
+        while (space < text.length && strchr(" \t\r\n", text.data[space])) space++;
+        line += lines_in(text.data + at, space - at);
+        if ((at = space) == text.length) break;
+        json_t *event = json_loadb(
+            text.data + at, text.length - at, JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+        v = event ? event_add(p, event, line, why)
+                  : fail(
+                        why, REJECT, "%s:%d: is no JSON: %s", p->path, line + (error.line > 0 ? error.line - 1 : 0),
+                        error.text);
+        json_decref(event);
+        if (v != OK) break;
+        line += lines_in(text.data + at, (size_t)error.position);
+        at += (size_t)error.position;
+    }
+    buffer_free(&text);
+    if (v == OK && !p->messages_n) v = fail(why, REJECT, "\"%s\" holds no event", p->path);
+    return v;
+}
+
+/* --- Sending */
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *r, void *opaque) {
+    (void)rk;
+    struct publish *p = opaque;
+    struct message *m = r->_private;
+    if (r->err) {
+        (void)!fail(&p->failed, RETRY, "%s:%d: Kafka did not take it: %s", p->path, m->line, rd_kafka_err2str(r->err));
+        return;
+    }
+    m->delivered = true;
+    printf("%s[%d]@%lld\n", rd_kafka_topic_name(r->rkt), r->partition, (long long)r->offset);
+}
+
+static void prepare(rd_kafka_conf_t *conf, void *opaque) {
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_conf_set_opaque(conf, opaque);
+}
+
+static rd_kafka_headers_t *headers_make(const struct publish *p, const struct message *m) {
+    char trace[TRACE_PARENT];
+    trace_make(trace);
+    const char *const pairs[][2] = {
+        {"ce_specversion", "1.0"},        {"ce_id", m->id},     {"ce_type", schema_name(p->schema)},
+        {"ce_source", "returns-publish"}, {"ce_time", m->time}, {"content-type", "application/avro"},
+        {"traceparent", trace},
+    };
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(sizeof pairs / sizeof *pairs);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
+    return headers;
+}
+
+static rd_kafka_resp_err_t send_one(struct publish *p, rd_kafka_t *rk, struct message *m) {
+    rd_kafka_headers_t *headers = headers_make(p, m);
+    rd_kafka_resp_err_t error;
+    while ((error = rd_kafka_producev(
+                rk, RD_KAFKA_V_TOPIC(p->topic), RD_KAFKA_V_KEY(*m->key ? m->key : NULL, strlen(m->key)),
+                RD_KAFKA_V_VALUE(m->record.data, m->record.length), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(m),
+                RD_KAFKA_V_END)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        rd_kafka_poll(rk, 100);
+    if (error) rd_kafka_headers_destroy(headers);
+    return error;
+}
+
+/* The services' own partitioner is librdkafka's default; so is this one. */
+static verdict send_all(struct publish *p, struct failure *why) {
+    static const struct property properties[] = {
+        {"enable.idempotence", "true"}, {"acks", "all"}, {"message.timeout.ms", "20000"}, {0}};
+    rd_kafka_t *rk;
+    verdict v = kafka_open(&rk, RD_KAFKA_PRODUCER, &p->cli.settings, prepare, p, properties, why);
+    if (v != OK) return v;
+    for (size_t i = 0; v == OK && i < p->messages_n; i++) {
+        rd_kafka_resp_err_t error = send_one(p, rk, &p->messages[i]);
+        if (error) v = fail(why, RETRY, "%s:%d: %s", p->path, p->messages[i].line, rd_kafka_err2str(error));
+    }
+    rd_kafka_flush(rk, DELIVER_MS);
+    rd_kafka_destroy(rk);
+    for (size_t i = 0; v == OK && i < p->messages_n; i++)
+        if (!p->messages[i].delivered)
+            v = fail(why, RETRY, "%s", *p->failed.text ? p->failed.text : "Kafka did not answer; some may be sent");
+    return v;
+}
+
+/* --- */
+
+static verdict publish(struct publish *p, struct failure *why) {
+    if (p->cli.words_n != 3)
+        return fail(why, REJECT, "publish wants a topic, a type, and a file or - for standard input");
+    p->path = p->cli.words[2];
+    if (p->key && strlen(p->key) >= KEY_MAX) return fail(why, REJECT, "--key has more than %d bytes", KEY_MAX - 1);
+    verdict v = scan_open(&p->scan, &p->cli.settings, NULL, why);
+    if (v == OK) v = topic_find(p, p->cli.words[0], why);
+    if (v == OK) v = p->schema_file ? schema_register(p, p->cli.words[1], why) : schema_latest(p, p->cli.words[1], why);
+    if (v == OK) v = events_read(p, why);
+    return v == OK ? send_all(p, why) : v;
+}
+
+int publish_run(int n, char *arguments[]) {
+    struct publish p = {0};
+    struct failure why;
+    const struct cli_option options[] = {{"--key", &p.key, NULL}, {"--schema", &p.schema_file, NULL}, {0}};
+    verdict v = cli_open(&p.cli, n, arguments, options, &why);
+    if (v == OK) v = publish(&p, &why);
+    for (size_t i = 0; i < p.messages_n; i++) buffer_free(&p.messages[i].record);
+    free(p.messages);
+    schema_free(&p.schema);
+    json_decref(p.schema_json);
+    scan_close(&p.scan);
+    cli_close(&p.cli);
+    if (v == OK) return CLI_YES;
+    fprintf(stderr, "%s%s\n", why.text, v == REJECT ? "\nNothing was sent." : "");
+    return v == REJECT ? CLI_NO : CLI_UNKNOWN;
+}

@@ -1,0 +1,257 @@
+/* tail: records of any topic, decoded by their writers' schemas. Knows no service and no event. */
+#include "cli.h"
+
+#include "chassis/codec.h"
+#include "chassis/ids.h"
+#include "chassis/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { AT_HAND = 5000, SHOWN = 48, WAIT_MS = 200 };
+
+struct tail {
+    struct cli cli;
+    struct scan *scan;
+    const char *from, *only, *most;
+    bool json, ends, colours;
+    int64_t left; /* records to show; INT64_MAX: all */
+    struct line { /* at hand: they are put in the order of their times */
+        rd_kafka_message_t *m;
+        int64_t at; /* never before one that came before it in its partition */
+        int64_t came;
+    } lines[AT_HAND];
+    int lines_n;
+};
+
+/* --- What a record is, as JSON */
+
+static json_t *hex_json(const void *bytes, size_t n) {
+    struct buffer hex = BUFFER(2 * n + 1);
+    buffer_hex(&hex, bytes, n);
+    json_t *text = hex.failed ? json_null() : json_string(hex.data ? hex.data : "");
+    buffer_free(&hex);
+    return text;
+}
+
+/* Text, or {"hex":…} where it is none. */
+static json_t *bytes_json(const void *bytes, size_t n) {
+    if (!bytes) return json_null();
+    return utf8_valid(bytes, n) ? json_stringn(bytes, n) : json_pack("{s:o}", "hex", hex_json(bytes, n));
+}
+
+static json_t *headers_json(const rd_kafka_message_t *m) {
+    json_t *all = json_array();
+    rd_kafka_headers_t *headers;
+    const char *name;
+    const void *value;
+    size_t n;
+    if (rd_kafka_message_headers(m, &headers)) return all;
+    for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &n); i++)
+        json_array_append_new(all, json_pack("[o, o]", bytes_json(name, strlen(name)), bytes_json(value, n)));
+    return all;
+}
+
+/* {"topic","partition","offset","timestamp","key","headers","schema_id","type","data"}; with "reason" and "value" (hex)
+ * in place of data where it cannot be decoded. The caller's. */
+static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
+    struct failure why;
+    const char *type = NULL;
+    char moment[TIME_TEXT];
+    json_t *data = NULL, *id = json_null();
+    const unsigned char *bytes = m->payload;
+    verdict v = scan_decode(t->scan, m, &type, &data, &why);
+    if (m->len >= FRAME_SIZE && !bytes[0])
+        id = json_integer((json_int_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]);
+    json_t *record = json_pack(
+        "{s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:s?}", "topic", rd_kafka_topic_name(m->rkt), "partition", m->partition,
+        "offset", (json_int_t)m->offset, "timestamp", time_text(rd_kafka_message_timestamp(m, NULL), moment), "key",
+        bytes_json(m->key, m->key_len), "headers", headers_json(m), "schema_id", id, "type", type);
+    if (v == OK) {
+        json_object_set_new(record, "data", data);
+    } else {
+        json_object_set_new(record, "reason", json_string(why.text));
+        json_object_set_new(record, "value", m->payload ? hex_json(m->payload, m->len) : json_null());
+    }
+    return record;
+}
+
+/* --- For people: one line a record */
+
+static void colour(const struct tail *t, const char *code) {
+    if (t->colours) printf("\033[%sm", code);
+}
+
+/* Shortened, and on one line: nothing in it may move a terminal's cursor. */
+static void print_shortened(const char *text) {
+    int shown = 0;
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if ((*p & 0xc0) != 0x80 && ++shown > SHOWN) {
+            fputs("…", stdout);
+            return;
+        }
+        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+        if (c1) p++;
+        putchar(*p < ' ' || *p == 127 || c1 ? ' ' : *p);
+    }
+}
+
+static void print_fields(const json_t *data) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)data, name, value) {
+        /* In the line already, or of use to programs only. */
+        if (!strcmp(name, "event_id") || !strcmp(name, "caused_by") || !strcmp(name, "return_id") ||
+            json_is_null(value))
+            continue;
+        char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        printf(" %s=", name);
+        print_shortened(text ? text : json_is_string(value) ? json_string_value(value) : "");
+        free(text);
+    }
+}
+
+static void print_line(const struct tail *t, const json_t *record) {
+    const char *type = json_string_value(json_object_get(record, "type")), *dot = type ? strrchr(type, '.') : NULL;
+    const json_t *key = json_object_get(record, "key"), *data = json_object_get(record, "data");
+    char moment[24];
+    snprintf(moment, sizeof moment, "%s", json_string_value(json_object_get(record, "timestamp")));
+    if (moment[0]) moment[10] = ' ';
+    colour(t, "2");
+    printf(
+        "%s  %s[%d]@%lld  ", moment,
+        cli_unscoped(&t->cli.settings, json_string_value(json_object_get(record, "topic"))),
+        (int)json_integer_value(json_object_get(record, "partition")),
+        (long long)json_integer_value(json_object_get(record, "offset")));
+    colour(t, "0");
+    print_shortened(json_is_string(key) ? json_string_value(key) : json_is_null(key) ? "-" : "(key)");
+    colour(t, data ? "1" : "31");
+    printf("  %s", data ? dot ? dot + 1 : type : "NOT DECODED:");
+    colour(t, "0");
+    if (data)
+        print_fields(data);
+    else
+        printf(" %s", json_string_value(json_object_get(record, "reason")));
+    putchar('\n');
+}
+
+/* --- The order of what is shown */
+
+static bool is_wanted(const struct tail *t, const json_t *record) {
+    if (!t->only) return true;
+    const char *key = json_string_value(json_object_get(record, "key"));
+    const char *id = json_string_value(json_object_get(json_object_get(record, "data"), "return_id"));
+    return (key && !strcmp(key, t->only)) || (id && !strcmp(id, t->only));
+}
+
+static int by_time(const void *left, const void *right) {
+    const struct line *a = left, *b = right;
+    if (a->at != b->at) return a->at < b->at ? -1 : 1;
+    return a->came < b->came ? -1 : 1;
+}
+
+static void lines_show(struct tail *t) {
+    qsort(t->lines, (size_t)t->lines_n, sizeof *t->lines, by_time);
+    for (int i = 0; i < t->lines_n; i++) {
+        json_t *record = t->left ? record_json(t, t->lines[i].m) : NULL;
+        if (record && is_wanted(t, record)) {
+            t->left--;
+            if (t->json) json_dumpf(record, stdout, JSON_COMPACT);
+            if (t->json)
+                putchar('\n');
+            else
+                print_line(t, record);
+        }
+        json_decref(record);
+        rd_kafka_message_destroy(t->lines[i].m);
+    }
+    t->lines_n = 0;
+    fflush(stdout);
+}
+
+/* A clock that was set back must not put a record before its predecessor. */
+static void line_add(struct tail *t, rd_kafka_message_t *m) {
+    int64_t at = rd_kafka_message_timestamp(m, NULL);
+    for (int i = t->lines_n - 1; i >= 0; i--)
+        if (t->lines[i].m->partition == m->partition && t->lines[i].m->rkt == m->rkt) {
+            if (t->lines[i].at > at) at = t->lines[i].at;
+            break;
+        }
+    t->lines[t->lines_n] = (struct line){m, at, t->lines_n};
+    t->lines_n++;
+}
+
+static verdict follow(struct tail *t, struct failure *why) {
+    rd_kafka_message_t *m;
+    verdict v;
+    while ((v = scan_next(t->scan, t->lines_n ? 0 : WAIT_MS, &m, why)) == OK && t->left) {
+        if (m) line_add(t, m);
+        if (!m || t->lines_n == AT_HAND) lines_show(t);
+        if (ferror(stdout) || (!m && t->ends)) break;
+    }
+    lines_show(t);
+    return v;
+}
+
+/* --- From where */
+
+/* "10m" ago, or a moment. */
+static verdict moment_read(const char *text, int64_t *ms, struct failure *why) {
+    static const char units[] = "smhd";
+    static const int64_t each[] = {1000, 60000, 3600000, 86400000};
+    size_t n = strlen(text), digits = strspn(text, "0123456789");
+    const char *unit = n && digits && digits == n - 1 && n < 12 ? strchr(units, text[n - 1]) : NULL;
+    if (unit) *ms = clock_ms() - atoll(text) * each[unit - units];
+    if (unit || time_parse(text, ms)) return OK;
+    return fail(
+        why, REJECT,
+        "--from \"%s\": must be beginning, end, how long ago (30s, 10m, 2h, 1d) or a moment such as 2026-11-21T09:28:51Z",
+        text);
+}
+
+static verdict places_set(struct tail *t, struct failure *why) {
+    int64_t moment;
+    size_t n;
+    verdict v = OK;
+    struct scan_place *places = scan_places(t->scan, &n);
+    if (!strcmp(t->from, "end"))
+        for (size_t i = 0; i < n; i++) places[i].next = places[i].end;
+    else if (strcmp(t->from, "beginning") != 0 && (v = moment_read(t->from, &moment, why)) == OK)
+        v = scan_since(t->scan, moment, why);
+    for (size_t i = 0; !t->ends && i < n; i++) places[i].end = INT64_MAX;
+    return v;
+}
+
+static verdict tail(struct tail *t, struct failure *why) {
+    int64_t moment;
+    verdict v = OK;
+    if (t->most) v = cli_number(t->most, "--max", &t->left, why);
+    if (v == OK && strcmp(t->from, "end") != 0 && strcmp(t->from, "beginning") != 0)
+        v = moment_read(t->from, &moment, why);
+    if (v == OK) v = scan_open(&t->scan, &t->cli.settings, NULL, why);
+    if (v == OK && !t->cli.words_n) v = cli_topics(t->scan, &t->cli.settings, "*.events", why);
+    for (int i = 0; v == OK && i < t->cli.words_n; i++) v = cli_topics(t->scan, &t->cli.settings, t->cli.words[i], why);
+    if (v == OK) v = places_set(t, why);
+    return v == OK ? follow(t, why) : v;
+}
+
+int tail_run(int n, char *arguments[]) {
+    struct tail *t = calloc(1, sizeof *t);
+    struct failure why = {.text = "out of memory"};
+    if (!t) return CLI_UNKNOWN;
+    t->from = "end";
+    t->left = INT64_MAX;
+    const struct cli_option options[] = {{"--from", &t->from, NULL}, {"--return", &t->only, NULL},
+                                         {"--max", &t->most, NULL},  {"--json", NULL, &t->json},
+                                         {"--exit", NULL, &t->ends}, {0}};
+    t->colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+    verdict v = cli_open(&t->cli, n, arguments, options, &why);
+    if (v == OK) v = tail(t, &why);
+    scan_close(&t->scan);
+    cli_close(&t->cli);
+    free(t);
+    if (v == OK) return CLI_YES;
+    fprintf(stderr, "%s\n", why.text);
+    return CLI_UNKNOWN;
+}
