@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "chassis/codec.h"
+#include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "transfer.h"
 
@@ -174,6 +175,17 @@ static verdict topics_check(struct import *i, struct failure *why) {
     return v;
 }
 
+/* A topic that was just made is known a moment later. */
+static verdict
+topic_make(struct import *i, const char *topic, int partitions, const struct property *config, struct failure *why) {
+    int64_t until = steady_ms() + TOPIC_MS;
+    verdict v;
+    while ((v = kafka_ensure_topic(i->producer, topic, partitions, config, TOPIC_MS, why)) == RETRY &&
+           steady_ms() < until)
+        rd_kafka_poll(i->producer, 50);
+    return v;
+}
+
 static verdict topics_make(struct import *i, struct failure *why) {
     json_t *one, *value;
     size_t k;
@@ -186,9 +198,7 @@ static verdict topics_make(struct import *i, struct failure *why) {
         json_object_foreach(json_object_get(one, "config"), name, value) if (n < 7 && json_is_string(value))
             config[n++] = (struct property){name, json_string_value(value)};
         settings_scoped(&i->cli.settings, json_string_value(json_object_get(one, "topic")), scoped, sizeof scoped);
-        if (v == OK)
-            v = kafka_ensure_topic(
-                i->producer, scoped, (int)json_array_size(json_object_get(one, "partitions")), config, TOPIC_MS, why);
+        if (v == OK) v = topic_make(i, scoped, (int)json_array_size(json_object_get(one, "partitions")), config, why);
     }
     return v;
 }
