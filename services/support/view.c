@@ -29,12 +29,50 @@ json_t *view_url(const char *path, const char *return_id) {
     return url_of("", path, return_id);
 }
 
+static bool is_status(const json_t *one, const char *status) {
+    return !strcmp(page_text(one, "status"), status);
+}
+
+/* What a team has not done for the return yet: handled it, or, once it is cancelled, undone that. */
+static bool team_owes(const json_t *one, const json_t *team) {
+    const char *done = is_status(one, "cancelled") ? "compensated" : "handled";
+    return !is_status(one, "closed") && !json_is_true(json_object_get(team, done));
+}
+
+/* Whose turn it is: "sales", "sales and inventory", "sales and 2 more". */
+static json_t *owing_text(const json_t *one) {
+    const json_t *owing[2] = {NULL};
+    json_t *team;
+    size_t i, n = 0;
+    json_array_foreach(json_object_get(one, "teams"), i, team) {
+        if (!team_owes(one, team)) continue;
+        if (n < 2) owing[n] = team;
+        n++;
+    }
+    if (n > 2) return json_sprintf("%s and %zu more", page_text(owing[0], "team"), n - 1);
+    if (n == 2) return json_sprintf("%s and %s", page_text(owing[0], "team"), page_text(owing[1], "team"));
+    return json_string(n ? page_text(owing[0], "team") : "the teams");
+}
+
+static void state_add(json_t *one) {
+    bool is_cancelled = is_status(one, "cancelled"), is_closed = is_status(one, "closed");
+    bool undoing = is_cancelled && !json_is_true(json_object_get(one, "compensated"));
+    bool waiting = undoing || is_status(one, "requested");
+    const char *tone = is_cancelled || is_closed ? "" : "ok";
+    json_object_set_new(one, "waiting", json_boolean(waiting));
+    json_object_set_new(one, "tone", json_string(waiting ? "wait" : tone));
+    json_object_set_new(one, "undoing", undoing ? owing_text(one) : json_null());
+    json_object_set_new(one, "cancelled", json_boolean(is_cancelled));
+    json_object_set_new(one, "closed", json_boolean(is_closed));
+}
+
 void view_return(json_t *one, const json_t *urls) {
     json_t *team, *teams = json_object_get(one, "teams");
-    const char *id = page_text(one, "return_id");
+    const char *id = page_text(one, "return_id"), *did = is_status(one, "cancelled") ? "compensated" : "handled";
     size_t i, done = 0;
+    state_add(one);
     json_array_foreach(teams, i, team) {
-        done += json_is_true(json_object_get(team, "handled"));
+        done += json_is_true(json_object_get(team, did));
         event_name_add(team, "event_type");
         page_add_moment(team, "at", "moment");
         const char *site = page_text(urls, page_text(team, "team"));
@@ -43,9 +81,10 @@ void view_return(json_t *one, const json_t *urls) {
     json_object_set_new(one, "url", url_of("", "/returns/", id));
     json_object_set_new(one, "audit_url", url_of("", "/audit?return_id=", id));
     json_object_set_new(one, "api_url", url_of("", "/api/returns/", id));
-    json_object_set_new(one, "waiting", json_boolean(strcmp(page_text(one, "status"), "handled") != 0));
     if (json_array_size(teams))
-        json_object_set_new(one, "progress", json_sprintf("%zu of %zu", done, json_array_size(teams)));
+        json_object_set_new(
+            one, "progress",
+            json_sprintf("%zu of %zu%s", done, json_array_size(teams), is_status(one, "cancelled") ? " undone" : ""));
     page_add_moment(one, "requested_at", "moment");
 }
 
@@ -124,6 +163,27 @@ void view_history(json_t *list, const struct settings *settings, const char *ret
 
 /* --- What can be done now */
 
+/* Its key makes one command of however many presses. */
+static json_t *command_form(const json_t *one, const char *name) {
+    bool closes = !strcmp(name, "close");
+    char key[UUID_TEXT];
+    return json_pack(
+        "{s:s, s:s, s:s, s:o, s:s}", "name", name, "label", closes ? "Close this return" : "Cancel this return",
+        "effect",
+        closes ? "It is finished: nothing may change it any more."
+               : "Every team undoes what it did for it. This cannot be taken back.",
+        "action", json_sprintf("%s/%s", page_text(one, "url"), name), "key", uuid_text(uuid_make(), key));
+}
+
+static void commands_add(json_t *one) {
+    json_t *forms = json_array(), *names = json_object_get(one, "commands"), *name;
+    size_t i;
+    json_array_foreach(names, i, name) json_array_append_new(forms, command_form(one, json_string_value(name)));
+    json_object_set_new(one, "has_forms", json_boolean(json_array_size(forms)));
+    json_object_set_new(one, "closable", json_boolean(json_array_size(forms) > 1));
+    json_object_set_new(one, "forms", forms);
+}
+
 static void next_add(json_t *next, json_t *text, json_t *url) {
     json_array_append_new(next, json_pack("{s:o, s:o}", "text", text, "url", url ? url : json_null()));
 }
@@ -146,10 +206,11 @@ static void next_team(json_t *next, const char *team, const json_t *peers) {
 void view_next(json_t *one, const json_t *peers) {
     json_t *next = json_array(), *team;
     size_t i;
+    commands_add(one);
     if (!json_is_true(json_object_get(one, "published")))
         next_add(next, json_string("See what support waits for"), json_string("/status"));
     else
-        json_array_foreach(json_object_get(one, "teams"), i, team) if (!json_is_true(json_object_get(team, "handled")))
+        json_array_foreach(json_object_get(one, "teams"), i, team) if (team_owes(one, team))
             next_team(next, page_text(team, "team"), peers);
     json_array_foreach(json_object_get(one, "teams"), i, team) {
         const char *name = page_text(team, "event_name");

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import json
 import os
 import random
@@ -11,14 +12,14 @@ import sqlite3
 import threading
 import time
 import uuid
+from datetime import datetime, timezone
 
 import fastavro
-
 import pytest
 
-from stack import ROOT, TEAMS, ByHand, form, http, request, wait
+from stack import ROOT, TEAMS, ByHand, http, request, wait
 from test_input import NOWHERE, Support
-from wire import publish, read_avro, records, refund_request, write_avro
+from wire import publish, refund_request, write_avro
 
 RACERS = 200
 ROUNDS = int(os.environ.get("RETURNS_RACES", "100"))
@@ -265,7 +266,10 @@ def test_of_200_with_one_version_one_wins(support):
 
 
 def folded(hand, return_id):
-    return [(e["type"].rpartition(".")[2], e["version"]) for e in hand.events(return_id) if e["team"] == "support"]
+    """[(type, version)] of support's own events that it has read back."""
+    answer = http.get(f"{hand.url('support')}/api/returns/{return_id}/events")
+    events = answer.json()["events"] if answer.status_code == 200 else []
+    return [(e["type"].rpartition(".")[2], e["version"]) for e in events if e["team"] == "support"]
 
 
 def test_the_race_holds_a_hundred_times_with_kills(stack, tmp_path):
@@ -281,3 +285,125 @@ def test_the_race_holds_a_hundred_times_with_kills(stack, tmp_path):
         for return_id in ids:
             wait(lambda: len(folded(hand, return_id)) == read(url, return_id)["version"], 60, "its history is whole")
             assert_one_by_one(folded(hand, return_id))
+
+
+# --- With every team
+
+
+def status_of(stack, return_id):
+    return stack.get("support", f"/api/returns/{return_id}")["status"]
+
+
+def await_handled(stack, *ids):
+    wait(lambda: all(status_of(stack, i) == "handled" for i in ids), 15, "all teams have handled it")
+
+
+def page_of(stack, return_id):
+    return http.get(f"{stack.url('support')}/returns/{return_id}").text
+
+
+def done(stack, return_id):
+    one = stack.get("support", f"/api/returns/{return_id}")
+    return one["compensated"], {t["team"]: t["compensated"] for t in one["teams"] if t["team"] in TEAMS}
+
+
+def test_every_team_undoes_it_one_that_was_away_too(stack):
+    url, return_id = stack.url("support"), stack.submit()
+    await_handled(stack, return_id)
+    assert done(stack, return_id) == (None, dict.fromkeys(TEAMS))
+    stack.verb("stop", "inventory")
+    try:
+        waits = stack.get("support", "/api/board")["totals"]["waiting"]
+        assert command(url, return_id, "cancel", '"1"').status_code == 200
+        others = {team: team != "inventory" for team in TEAMS}
+        wait(lambda: done(stack, return_id) == (False, others), 10, "all but inventory have undone it")
+        totals = stack.get("support", "/api/board")["totals"]
+        assert totals["waiting"] == waits + 1 and totals["cancelled"] >= 1
+        assert "waiting for inventory to undo it" in page_of(stack, return_id)
+        assert "waiting for inventory to undo it" in http.get(url + "/returns").text
+        wait(lambda: "./returns start inventory" in page_of(stack, return_id), 5, "it says what to do")
+    finally:
+        stack.verb("start", "inventory")
+    wait(lambda: done(stack, return_id) == (True, dict.fromkeys(TEAMS, True)), 15, "inventory has undone it too")
+    assert status_of(stack, return_id) == "cancelled" and "Cancelled, and undone." in page_of(stack, return_id)
+    assert stack.get("support", "/api/board")["totals"]["waiting"] == waits
+
+
+def test_what_is_closed_stays_as_it_is(stack):
+    url, sent = stack.url("support"), request()
+    return_id = stack.submit(**sent)
+    await_handled(stack, return_id)
+    closed = stack.get("support", "/api/board")["totals"]["closed"]
+    assert read(url, return_id)["commands"] == ["cancel", "close"]
+    assert command(url, return_id, "close", '"1"', json={"by": "agent-7"}).json()["status"] == "closed"
+    assert stack.get("support", "/api/board")["totals"]["closed"] == closed + 1
+    for version, name in ((2, "cancel"), (3, "close")):
+        answer = command(url, return_id, name, f'"{version}"')
+        assert answer.status_code == 409 and "closed" in answer.json()["detail"]
+    assert stack.submit(**sent) != return_id, "its item is free"
+    wait(lambda: len(folded(stack, return_id)) == 4, 10, "the history is whole")
+    assert folded(stack, return_id) == [
+        ("RefundRequest", 1), ("ReturnClosed", 2), ("CommandRejected", 3), ("CommandRejected", 4)]
+    told = [e["data"] for e in stack.events(return_id) if e["team"] == "support"]
+    assert told[1]["by"] == "agent-7" and told[2]["by"] == "api"
+    assert (told[2]["command"], told[2]["expected_version"]) == ("CancelReturn", 2) and "closed" in told[2]["reason"]
+
+
+def test_the_timeline_tells_of_commands(stack):
+    return_id = stack.submit()
+    await_handled(stack, return_id)
+    assert command(stack.url("support"), return_id, "cancel", '"9"').status_code == 412
+    assert command(stack.url("support"), return_id, "cancel", "*").status_code == 200
+    wait(lambda: len(folded(stack, return_id)) == 3 and done(stack, return_id)[0], 10, "it is undone")
+    steps = stack.get("support", f"/api/returns/{return_id}")["timeline"]
+    assert [s["after_ms"] for s in steps] == sorted(s["after_ms"] for s in steps)
+    own = [(s["step"], s["event"]) for s in steps if s["team"] == "support"]
+    assert own[:3] == [("submitted", None), ("stored", None), ("published", "RefundRequest")]
+    assert sorted(own[3:]) == [
+        ("cancelled", "RefundCancelled"), ("published", "CommandRejected"), ("published", "RefundCancelled"),
+        ("refused", "CommandRejected")]
+    moment = {(s["step"], s["event"]): s["after_ms"] for s in steps if s["team"] == "support"}
+    assert moment["cancelled", "RefundCancelled"] <= moment["published", "RefundCancelled"]
+    undone = [s for s in steps if s["step"] == "undone"]
+    assert all(s["after_ms"] >= moment["cancelled", "RefundCancelled"] for s in undone)
+
+
+# --- Published by others, in any order
+
+
+def foreign(stack, name, return_id, version, partition, **fields):
+    schema = (ROOT / f"schemas/support/{name}.avsc").read_text()
+    event = {"event_id": str(uuid.uuid4()), "return_id": return_id, "version": version, "caused_by": None,
+             "occurred_at": datetime.now(timezone.utc), "by": "elsewhere"} | fields
+    topic = stack.topic("support.events")
+    return publish(stack.kafka, topic, return_id, write_avro(stack.registry, topic, event, schema), partition)
+
+
+def foreign_request(stack, return_id, partition):
+    topic = stack.topic("support.events")
+    value = write_avro(stack.registry, topic, refund_request(return_id))
+    return publish(stack.kafka, topic, return_id, value, partition)
+
+
+def fold_of(stack, return_id):
+    """What support's table says of it; where no such place is, None."""
+    with sqlite3.connect(f"file:{stack.home}/data/{stack.namespace}.support.db?mode=ro", uri=True) as db:
+        return db.execute(
+            "SELECT state, version, cancelled_version, cancelled_at, cancelled_partition, cancelled_offset "
+            "FROM return_request WHERE return_id = ?", (return_id,)).fetchone()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("RCXD")), ids="".join)
+def test_the_order_of_what_others_publish_does_not_count(stack, order):
+    """R: the request; C: it is cancelled, and D: once more, by a later version; X: it is closed. Each in a partition of
+    its own, so that a reader may find them in any order."""
+    return_id, places = f"R-{uuid.uuid4().hex[:10]}", {}
+    for n, what in enumerate(order, 1):
+        if what == "R":
+            foreign_request(stack, return_id, 0)
+        else:
+            name, version = {"C": ("RefundCancelled", 2), "X": ("ReturnClosed", 3), "D": ("RefundCancelled", 4)}[what]
+            places[what] = foreign(stack, name, return_id, version, version)
+        wait(lambda: len(folded(stack, return_id)) == n, 10, "support has read it")
+    state, version, cancelled_version, at, partition, offset = fold_of(stack, return_id)
+    assert (state, version, cancelled_version) == ("cancelled", 4, 2) and (partition, offset) == places["C"] and at
