@@ -201,32 +201,36 @@ static void order_audit(struct exchange *x, struct connection *c, const struct o
 
 /* --- Answering */
 
+static void answer_refused(struct exchange *x, const struct order *o, int status, json_t *page) {
+    json_int_t version = version_of(o) + 1;
+    exchange_problem_member(x, "return_id", json_string(o->return_id));
+    exchange_problem_member(x, "version", json_integer(version));
+    exchange_problem_member(x, "return_status", json_incref(json_object_get(o->one, "status")));
+    if (x->api) exchange_problem_member(x, "page", json_incref(page));
+    exchange_problem(
+        x, status,
+        "The return was not %s: %s. Its status is %s; with this refusal, which is kept in its history, it is at "
+        "version %lld.",
+        o->command->to, o->refusal, page_text(o->one, "status"), (long long)version);
+}
+
 static void answer(struct exchange *x, const struct order *o, int status) {
     struct runtime *rt = x->context;
     char tag[32];
     json_int_t version = version_of(o) + 1;
-    json_t *path = view_url("/returns/", o->return_id), *page = path;
-    if (x->api) page = json_sprintf("%s%s", rt->settings->public_url, json_string_value(path));
+    json_t *path = view_url("/returns/", o->return_id);
+    json_t *page = json_sprintf("%s%s", rt->settings->public_url, json_string_value(path));
     snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
     exchange_set_header(x, "ETag", tag);
-    if (*o->refusal) {
-        exchange_problem_member(x, "return_id", json_string(o->return_id));
-        exchange_problem_member(x, "version", json_integer(version));
-        exchange_problem_member(x, "return_status", json_incref(json_object_get(o->one, "status")));
-        exchange_problem_member(x, "page", json_incref(page));
-        exchange_problem(
-            x, status,
-            "The return was not %s: %s. Its status is %s; with this refusal, which is kept in its history, it is at "
-            "version %lld.",
-            o->command->to, o->refusal, page_text(o->one, "status"), (long long)version);
-    } else if (!x->api) {
+    if (*o->refusal)
+        answer_refused(x, o, status, page);
+    else if (!x->api)
         exchange_redirect(x, json_string_value(path));
-    } else {
+    else
         x->data = json_pack(
             "{s:s, s:I, s:s, s:s, s:O}", "return_id", o->return_id, "version", version, "status", o->command->to, "by",
             o->by, "page", page);
-    }
-    if (x->api) json_decref(page);
+    json_decref(page);
     json_decref(path);
 }
 
@@ -291,9 +295,18 @@ static bool is_there(struct exchange *x, const struct order *o) {
     return there;
 }
 
+/* For people, a refusal has a heading, and leads back. */
+static void page_prepare(struct exchange *x, const struct order *o) {
+    if (x->api) return;
+    exchange_problem_member(x, "heading", json_sprintf("The return was not %s", o->command->to));
+    exchange_problem_member(x, "page", view_url("/returns/", o->return_id));
+}
+
 static void command_post(struct exchange *x, const struct command *k) {
     struct order o = {.command = k, .return_id = exchange_parameter(x, "id"), .if_match = BUFFER(8192)};
-    if (is_there(x, &o) && order_read(x, &o)) order_run(x, &o);
+    bool there = is_there(x, &o);
+    if (there) page_prepare(x, &o);
+    if (there && order_read(x, &o)) order_run(x, &o);
     json_decref(o.one);
     buffer_free(&o.if_match);
 }

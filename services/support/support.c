@@ -63,6 +63,7 @@ static void return_view(struct runtime *rt, struct connection *reader, const cha
     json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
     view_return(one, urls);
     view_next(one, json_object_get(peers, "peers"));
+    view_shorten(one, history);
     view_history(history, rt->settings, id, urls);
     timeline_view(json_object_get(one, "timeline"));
     json_object_set(one, "history", history);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { REFUSALS = 20 }; /* so many are on a page: whoever asks again and again must not make it too large to read */
+
 /* "OrderRefunded" of "returns.sales.OrderRefunded". */
 static void event_name_add(json_t *object, const char *from) {
     const char *type = page_text(object, from), *dot = strrchr(type, '.');
@@ -100,6 +102,25 @@ void view_returns(json_t *page, int limit) {
 
 /* --- A return's events */
 
+/* Of those whose member is a refused command, all but the newest. Returns how many went. */
+static size_t refusals_drop(json_t *list, const char *member) {
+    size_t kept = 0, dropped = 0;
+    for (size_t i = json_array_size(list); i-- > 0;) {
+        const char *name = page_text(json_array_get(list, i), member), *dot = strrchr(name, '.');
+        if (strcmp(dot ? dot + 1 : name, "CommandRejected") != 0 || kept++ < REFUSALS) continue;
+        json_array_remove(list, i);
+        dropped++;
+    }
+    return dropped;
+}
+
+void view_shorten(json_t *one, json_t *history) {
+    size_t dropped = refusals_drop(history, "type");
+    (void)refusals_drop(json_object_get(one, "timeline"), "event");
+    json_object_set_new(one, "left_out", json_integer((json_int_t)dropped));
+    json_object_set_new(one, "events_url", json_sprintf("%s/events", page_text(one, "api_url")));
+}
+
 static void kcat_add(json_t *event, const char *brokers) {
     json_object_set_new(
         event, "kcat",
@@ -163,25 +184,24 @@ void view_history(json_t *list, const struct settings *settings, const char *ret
 
 /* --- What can be done now */
 
-/* Its key makes one command of however many presses. */
-static json_t *command_form(const json_t *one, const char *name) {
-    bool closes = !strcmp(name, "close");
-    char key[UUID_TEXT];
-    return json_pack(
-        "{s:s, s:s, s:s, s:o, s:s}", "name", name, "label", closes ? "Close this return" : "Cancel this return",
-        "effect",
-        closes ? "It is finished: nothing may change it any more."
-               : "Every team undoes what it did for it. This cannot be taken back.",
-        "action", json_sprintf("%s/%s", page_text(one, "url"), name), "key", uuid_text(uuid_make(), key));
-}
-
+/* A button for each command; the form's key makes one command of however many presses. */
 static void commands_add(json_t *one) {
-    json_t *forms = json_array(), *names = json_object_get(one, "commands"), *name;
+    json_t *buttons = json_array(), *names = json_object_get(one, "commands"), *name;
+    char key[UUID_TEXT];
     size_t i;
-    json_array_foreach(names, i, name) json_array_append_new(forms, command_form(one, json_string_value(name)));
-    json_object_set_new(one, "has_forms", json_boolean(json_array_size(forms)));
-    json_object_set_new(one, "closable", json_boolean(json_array_size(forms) > 1));
-    json_object_set_new(one, "forms", forms);
+    json_array_foreach(names, i, name) {
+        bool closes = !strcmp(json_string_value(name), "close");
+        const char *effect = closes ? "It is finished: nothing may change it any more."
+                                    : "Every team undoes what it did for it. This cannot be taken back.";
+        json_array_append_new(
+            buttons,
+            json_pack(
+                "{s:o, s:s, s:s, s:b}", "action", json_sprintf("%s/%s", page_text(one, "url"), json_string_value(name)),
+                "label", closes ? "Close this return" : "Cancel this return", "effect", effect, "plain", closes));
+    }
+    json_object_set_new(one, "key", json_array_size(buttons) ? json_string(uuid_text(uuid_make(), key)) : json_null());
+    json_object_set_new(one, "closable", json_boolean(json_array_size(buttons) > 1));
+    json_object_set_new(one, "buttons", buttons);
 }
 
 static void next_add(json_t *next, json_t *text, json_t *url) {
