@@ -57,6 +57,18 @@ const char *exchange_header(struct exchange *x, const char *name) {
     return mg_get_header(x->private->connection, name);
 }
 
+bool exchange_header_list(struct exchange *x, const char *name, struct buffer *out) {
+    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
+    bool found = false;
+    for (int i = 0; i < info->num_headers; i++) {
+        if (strcasecmp(info->http_headers[i].name, name) != 0) continue;
+        buffer_text(out, found ? ", " : "");
+        buffer_text(out, info->http_headers[i].value);
+        found = true;
+    }
+    return found;
+}
+
 int exchange_port(struct exchange *x) {
     return mg_get_request_info(x->private->connection)->server_port;
 }

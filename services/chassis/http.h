@@ -49,6 +49,8 @@ struct exchange {
 const char *exchange_parameter(struct exchange *x, const char *name); /* {id} of the path */
 const char *exchange_query(struct exchange *x, const char *name);
 const char *exchange_header(struct exchange *x, const char *name);
+/* Of a header that is a list, and may be there several times: all of it, joined by commas. False: it is not there. */
+bool exchange_header_list(struct exchange *x, const char *name, struct buffer *out);
 
 int exchange_port(struct exchange *x); /* which the request came to */
 

@@ -64,12 +64,72 @@ static void team_note(struct reaction *r) {
         value_int(e->occurred_at), value_blob(e->id.bytes, sizeof e->id.bytes));
 }
 
+/* --- What commands change */
+
+static const char cancelled[] = "returns.support.RefundCancelled", closed[] = "returns.support.ReturnClosed",
+                  rejected[] = "returns.support.CommandRejected";
+
+/* An event of support's own as far as it changes the state of its return; topic NULL: it was only decided yet. */
+struct change {
+    const char *return_id, *type, *topic;
+    int64_t version, at, partition, offset;
+};
+
+/* Teams undo what they did for every RefundCancelled, so it counts before a ReturnClosed, whichever came first; and of
+ * several the one with the lowest version, then the lowest place. */
+static void cancelled_apply(struct connection *c, const struct change *e) {
+    (void)store_run(
+        c,
+        "UPDATE return_request SET state = 'cancelled', cancelled_version = ?, cancelled_at = ?, "
+        "cancelled_partition = ?, cancelled_offset = ? WHERE return_id = ? AND (state <> 'cancelled' OR "
+        "cancelled_version > ? OR cancelled_version = ? AND (cancelled_offset IS NULL OR "
+        "(cancelled_partition, cancelled_offset) > (?, ?)))",
+        value_int(e->version), value_int(e->at), e->topic ? value_int(e->partition) : value_text(NULL),
+        e->topic ? value_int(e->offset) : value_text(NULL), value_text(e->return_id), value_int(e->version),
+        value_int(e->version), value_int(e->topic ? e->partition : INT64_MAX),
+        value_int(e->topic ? e->offset : INT64_MAX));
+}
+
+/* Does nothing while the return is not known; its request makes up for that. */
+static void change_apply(struct connection *c, const struct change *e) {
+    bool is_cancelled = !strcmp(e->type, cancelled), is_closed = !strcmp(e->type, closed);
+    if (!is_cancelled && !is_closed && strcmp(e->type, rejected) != 0) return;
+    (void)store_run(
+        c, "UPDATE return_request SET version = ? WHERE return_id = ? AND version < ?", value_int(e->version),
+        value_text(e->return_id), value_int(e->version));
+    if (is_cancelled) cancelled_apply(c, e);
+    if (is_closed)
+        (void)store_run(
+            c, "UPDATE return_request SET state = 'closed' WHERE return_id = ? AND state = 'open'",
+            value_text(e->return_id));
+}
+
+static struct change change_of(const struct event *e) {
+    return (struct change){e->return_id, e->type,  e->topic && *e->topic ? e->topic : NULL, e->version, e->occurred_at,
+                           e->partition, e->offset};
+}
+
+/* What was there before its request: that one was put aside, or comes from elsewhere. */
+static void changes_before(struct connection *c, const char *return_id) {
+    for (struct rows r = store_rows(
+             c,
+             "SELECT type, topic, version, at, partition, record_offset FROM history WHERE return_id = ? AND team = ?",
+             value_text(return_id), value_text(self));
+         rows_next(&r);)
+        change_apply(
+            c, &(struct change){
+                   return_id, rows_text(&r, 0), rows_text(&r, 1), rows_int(&r, 2), rows_int(&r, 3), rows_int(&r, 4),
+                   rows_int(&r, 5)});
+}
+
 static verdict note(struct reaction *r, const void *fields, struct failure *why) {
     (void)fields;
     const struct event *e = r->event;
     verdict v = e->return_id ? history_add(r, why) : OK;
     if (v != OK) return v;
     team_note(r);
+    struct change own = change_of(e);
+    if (e->return_id && !strcmp(e->source, self)) change_apply(r->store, &own);
     if (e->return_id && fold_is_declined(e->type))
         (void)store_run(
             r->store, "INSERT INTO attention (return_id) VALUES (?) ON CONFLICT DO NOTHING", value_text(e->return_id));
@@ -93,11 +153,14 @@ static void request_add(struct connection *c, const struct event *e, const struc
         value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location),
         value_int(q->cost.minor), value_text(q->cost.currency), in_topic ? value_int(e->partition) : value_text(NULL),
         in_topic ? value_int(e->offset) : value_text(NULL), moment_value(e->recorded_at));
+    changes_before(c, e->return_id);
 }
 
 void fold_decided(struct connection *c, const struct event *own) {
     struct request_event q;
     struct failure why;
+    struct change change = change_of(own);
+    change_apply(c, &change);
     if (strcmp(own->type, "returns.support.RefundRequest") != 0) return;
     if (project(
             own->data, request_event_fields, sizeof request_event_fields / sizeof *request_event_fields, &q, &why) ==

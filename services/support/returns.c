@@ -59,7 +59,7 @@ static json_t *moment_json(int64_t ms) {
 }
 
 static json_t *team_new(const char *team, bool handled) {
-    return json_pack("{s:s, s:b, s:n, s:n}", "team", team, "handled", handled, "event_type", "at");
+    return json_pack("{s:s, s:b, s:n, s:n, s:n}", "team", team, "handled", handled, "event_type", "at", "compensated");
 }
 
 /* Each subscriber by its name, and whether it has passed the record; none has while the record is not in the topic. */
@@ -96,7 +96,8 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
 
 #define RETURN_COLUMNS                                                                                                 \
     "r.return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, cost_minor, "          \
-    "cost_currency, customer_id, reason, partition, record_offset, submitted_at, published_at"
+    "cost_currency, customer_id, reason, partition, record_offset, submitted_at, published_at, state, "                \
+    "cancelled_partition, cancelled_offset, cancelled_version"
 #define RETURN_TABLES "return_request r LEFT JOIN return_private p ON p.return_id = r.return_id"
 
 static json_t *text_or_null(const struct rows *r, int column) {
@@ -116,44 +117,81 @@ static json_t *request_json(const struct rows *r) {
         text_or_null(r, 11));
 }
 
+/* Of a cancelled return, for each team: whether it has passed the RefundCancelled, or published its reaction to it,
+ * which its version tells unless the RefundRequest has the same. Returns whether all have. */
+static bool compensations_add(struct connection *reader, const struct rows *r, json_t *teams) {
+    const char *name;
+    json_t *team;
+    bool all = json_object_size(teams);
+    json_object_foreach(teams, name, team) {
+        bool done = !rows_null(r, 18) &&
+                    store_int(
+                        reader, 0,
+                        "SELECT COUNT(*) FROM subscriber_offset WHERE team = ? AND partition = ? AND next_offset > ?",
+                        value_text(name), value_int(rows_int(r, 17)), value_int(rows_int(r, 18)));
+        if (!done && rows_int(r, 19) > 1)
+            done = store_int(
+                reader, 0, "SELECT COUNT(*) FROM history WHERE return_id = ? AND team = ? AND version = ?",
+                value_text(rows_text(r, 0)), value_text(name), value_int(rows_int(r, 19)));
+        json_object_set_new(team, "compensated", json_boolean(done));
+        all = all && done;
+    }
+    return all;
+}
+
 static json_t *return_json(struct connection *reader, const struct rows *r) {
     const char *id = rows_text(r, 0), *name;
     bool published = !rows_null(r, 13);
     json_t *teams = subscribers_of(reader, published, rows_int(r, 12), rows_int(r, 13)), *list = json_array(), *team;
     bool attention = reactions_add(reader, id, teams), handled = published && json_object_size(teams);
+    bool is_open = !strcmp(rows_text(r, 16), "open"), is_cancelled = !strcmp(rows_text(r, 16), "cancelled");
+    bool compensated = is_cancelled && compensations_add(reader, r, teams);
     json_object_foreach(teams, name, team) {
         handled = handled && json_is_true(json_object_get(team, "handled"));
         json_array_append(list, team);
     }
     json_decref(teams);
     return json_pack(
-        "{s:s, s:I, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o}", "return_id", id, "version", (json_int_t)rows_int(r, 1),
-        "status", handled ? "handled" : "requested", "attention", attention, "requested_at",
+        "{s:s, s:I, s:s, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:o}", "return_id", id, "version",
+        (json_int_t)rows_int(r, 1), "status",
+        !is_open  ? rows_text(r, 16)
+        : handled ? "handled"
+                  : "requested",
+        "attention", attention, "compensated", is_cancelled ? json_boolean(compensated) : json_null(), "requested_at",
         moment_json(rows_int(r, 2)), "published", published, "request", request_json(r), "teams", list, "submitted_at",
         moment_or_null(r, 14), "published_at", moment_or_null(r, 15));
 }
 
-/* When a subscriber whose events do not tell was seen to have passed the record. */
-static void seen_add(struct connection *reader, json_t *teams, int64_t partition, int64_t offset) {
+/* When a subscriber whose events do not tell was seen to have passed a record, which it has `done`. */
+static void seen_add(
+    struct connection *reader, json_t *teams, const char *done, const char *name, int64_t partition, int64_t offset) {
     json_t *team;
     size_t i;
     json_array_foreach(teams, i, team) {
-        if (json_is_string(json_object_get(team, "at")) || !json_is_true(json_object_get(team, "handled"))) continue;
+        if (json_is_string(json_object_get(team, "at")) || !json_is_true(json_object_get(team, done))) continue;
         int64_t at = store_int(
             reader, 0,
             "SELECT COALESCE(MIN(seen_at), 0) FROM passed WHERE team = ? AND partition = ? AND next_offset > ?",
             value_text(json_string_value(json_object_get(team, "team"))), value_int(partition), value_int(offset));
-        if (at) json_object_set_new(team, "seen_at", moment_json(at));
+        if (at) json_object_set_new(team, name, moment_json(at));
     }
 }
 
-json_t *returns_one(struct connection *reader, const char *return_id) {
+json_t *returns_now(struct connection *c, const char *return_id) {
     json_t *found = NULL;
-    (void)store_run(reader, "BEGIN");
     for (struct rows r = store_rows(
-             reader, "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " WHERE r.return_id = ?", value_text(return_id));
-         rows_next(&r);)
-        seen_add(reader, json_object_get(found = return_json(reader, &r), "teams"), rows_int(&r, 12), rows_int(&r, 13));
+             c, "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " WHERE r.return_id = ?", value_text(return_id));
+         rows_next(&r);) {
+        json_t *teams = json_object_get(found = return_json(c, &r), "teams");
+        seen_add(c, teams, "handled", "seen_at", rows_int(&r, 12), rows_int(&r, 13));
+        seen_add(c, teams, "compensated", "compensated_seen_at", rows_int(&r, 17), rows_int(&r, 18));
+    }
+    return found;
+}
+
+json_t *returns_one(struct connection *reader, const char *return_id) {
+    (void)store_run(reader, "BEGIN");
+    json_t *found = returns_now(reader, return_id);
     (void)store_run(reader, "COMMIT");
     return found;
 }
@@ -234,21 +272,37 @@ json_t *returns_urls(struct connection *reader) {
     "WHERE team <> ?) THEN 0 ELSE COALESCE(MIN(s.next_offset), 0) END FROM subscriber_offset s "                       \
     "WHERE s.partition = o.partition AND s.team <> ?) FROM consumer_offset o WHERE o.topic = ?"
 
+/* Cancelled returns whose RefundRequest every subscriber has passed, at `passed` of its partition, and whose
+ * RefundCancelled not. A return that waits for both is counted once. */
+#define NOT_UNDONE                                                                                                     \
+    "SELECT COUNT(*) FROM return_request WHERE state = 'cancelled' AND cancelled_partition = ? AND "                   \
+    "cancelled_offset >= ? AND (partition <> cancelled_partition OR record_offset < ?)"
+
 json_t *returns_totals(struct connection *reader, const char *topic) {
     (void)store_run(reader, "BEGIN");
     int64_t accepted = store_int(reader, 0, "SELECT COUNT(*) FROM return_request");
     int64_t unpublished = store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE partition IS NULL");
-    int64_t waiting = unpublished, attention = store_int(reader, 0, "SELECT COUNT(*) FROM attention");
+    int64_t cancelled = store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE state = 'cancelled'");
+    int64_t closed = store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE state = 'closed'");
+    int64_t attention = store_int(reader, 0, "SELECT COUNT(*) FROM attention"), unhandled = unpublished;
+    int64_t undoing = store_int(
+        reader, 0,
+        "SELECT COUNT(*) FROM return_request WHERE state = 'cancelled' AND cancelled_partition IS NULL "
+        "AND partition IS NOT NULL");
     for (struct rows r = store_rows(reader, NOT_PASSED, value_text(self), value_text(self), value_text(topic));
-         rows_next(&r);)
-        waiting += store_int(
-            reader, 0, "SELECT COUNT(*) FROM return_request WHERE partition = ? AND record_offset >= ?",
-            value_int(rows_int(&r, 0)), value_int(rows_int(&r, 1)));
+         rows_next(&r);) {
+        struct value partition = value_int(rows_int(&r, 0)), passed = value_int(rows_int(&r, 1));
+        unhandled += store_int(
+            reader, 0, "SELECT COUNT(*) FROM return_request WHERE partition = ? AND record_offset >= ?", partition,
+            passed);
+        undoing += store_int(reader, 0, NOT_UNDONE, partition, passed, passed);
+    }
     (void)store_run(reader, "COMMIT");
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I}", "accepted", (json_int_t)accepted, "published",
-        (json_int_t)(accepted - unpublished), "handled_by_all", (json_int_t)(accepted - waiting), "waiting",
-        (json_int_t)waiting, "attention", (json_int_t)attention);
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "accepted", (json_int_t)accepted, "published",
+        (json_int_t)(accepted - unpublished), "handled_by_all", (json_int_t)(accepted - unhandled), "cancelled",
+        (json_int_t)cancelled, "closed", (json_int_t)closed, "waiting", (json_int_t)(unhandled + undoing), "attention",
+        (json_int_t)attention);
 }
 
 json_t *returns_last_event(struct connection *reader, const char *team) {
@@ -271,6 +325,12 @@ int64_t returns_oldest_waiting(struct connection *reader, const char *team) {
         int64_t at = store_int(
             reader, 0,
             "SELECT published_at FROM return_request WHERE partition = ? AND record_offset >= ? ORDER BY record_offset LIMIT 1",
+            value_int(rows_int(&r, 0)), value_int(rows_int(&r, 1)));
+        if (at && (!oldest || at < oldest)) oldest = at;
+        at = store_int(
+            reader, 0,
+            "SELECT cancelled_at FROM return_request WHERE state = 'cancelled' AND cancelled_partition = ? "
+            "AND cancelled_offset >= ? ORDER BY cancelled_offset LIMIT 1",
             value_int(rows_int(&r, 0)), value_int(rows_int(&r, 1)));
         if (at && (!oldest || at < oldest)) oldest = at;
     }

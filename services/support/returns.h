@@ -1,8 +1,9 @@
 /* returns: support's read model: what is known of each return, folded (fold.h) from the events of every service.
  *
- * A return is `requested` until every subscriber has passed its RefundRequest, then `handled`. How far subscribers are
- * is read from the chassis's table subscriber_offset, so no list of teams is kept here. `attention` is true beside
- * either once a team published an event whose name ends in "Declined". */
+ * A return is `requested` until every subscriber has passed its RefundRequest, then `handled`; `cancelled` or `closed`
+ * by a command (command.h). How far subscribers are is read from the chassis's table subscriber_offset, so no list of
+ * teams is kept here. `attention` is true beside any of them once a team published an event whose name ends in
+ * "Declined". A cancelled return is `compensated` once every subscriber has passed its RefundCancelled. */
 #pragma once
 
 #include "request.h"
@@ -22,10 +23,13 @@ MUST_CHECK json_t *returns_sent(struct connection *c, const char *token, const s
 
 /* --- Queries, each from one moment. The JSON is the caller's. */
 
-/* {"return_id","version","status","attention","requested_at","published","request":{…},"teams":[{"team","handled",
- * "event_type","at"}],"submitted_at","published_at"}; a team that publishes nothing has "seen_at" as well, when its
- * group was seen to have passed it. NULL: no such return. */
+/* {"return_id","version","status","attention","compensated","requested_at","published","request":{…},
+ * "teams":[{"team","handled","event_type","at","compensated"}],"submitted_at","published_at"}; compensated: null unless
+ * the return is cancelled. A team that publishes nothing has "seen_at" as well, when its group was seen to have passed
+ * it, and "compensated_seen_at". NULL: no such return. */
 MUST_CHECK json_t *returns_one(struct connection *reader, const char *return_id);
+/* The same in the caller's transaction. */
+MUST_CHECK json_t *returns_now(struct connection *c, const char *return_id);
 
 /* {"returns":[…],"next":id or null}, newest first; before: only what is older than that return, or NULL.
  * NULL: there is no such return. */
@@ -41,8 +45,8 @@ MUST_CHECK json_t *returns_subscribers(struct connection *reader);
 /* {team: URL}: where the services' pages are, as far as their events have said. */
 MUST_CHECK json_t *returns_urls(struct connection *reader);
 
-/* {"accepted","published","handled_by_all","waiting","attention"}: how many returns; waiting: not handled by all yet.
- */
+/* {"accepted","published","handled_by_all","cancelled","closed","waiting","attention"}: how many returns; waiting: not
+ * handled by all yet, or cancelled and not compensated by all. */
 MUST_CHECK json_t *returns_totals(struct connection *reader, const char *topic);
 
 /* {"event","return_id","at"} that the service last published; null: none. */

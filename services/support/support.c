@@ -1,5 +1,6 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
 #include "board.h"
+#include "command.h"
 #include "compare.h"
 #include "examples.h"
 #include "fold.h"
@@ -14,6 +15,7 @@
 #include "chassis/peers.h"
 #include "chassis/registry.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +63,7 @@ static void return_view(struct runtime *rt, struct connection *reader, const cha
     json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
     view_return(one, urls);
     view_next(one, json_object_get(peers, "peers"));
+    view_shorten(one, history);
     view_history(history, rt->settings, id, urls);
     timeline_view(json_object_get(one, "timeline"));
     json_object_set(one, "history", history);
@@ -81,13 +84,24 @@ static json_t *history_read(struct runtime *rt, struct connection *reader, const
     return history;
 }
 
+/* What a command's If-Match must say. The page is another for each moment. */
+static void etag_set(struct exchange *x) {
+    char tag[32];
+    snprintf(tag, sizeof tag, "\"%lld\"", (long long)json_integer_value(json_object_get(x->data, "version")));
+    if (x->api) exchange_set_header(x, "ETag", tag);
+}
+
 static void return_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->store);
     const char *id = exchange_parameter(x, "id");
     json_t *history = history_read(rt, reader, id);
     x->data = returns_one(reader, id);
-    if (x->data) json_object_set_new(x->data, "timeline", timeline_read(x->data, history));
+    if (x->data) {
+        json_object_set_new(x->data, "timeline", timeline_read(x->data, history));
+        json_object_set_new(x->data, "commands", command_legal(page_text(x->data, "status")));
+        etag_set(x);
+    }
     if (page_reader_ok(x, reader)) {
         if (!x->data)
             exchange_problem(x, 404, "There is no return \"%.60s\".", id);
@@ -120,6 +134,8 @@ static const struct resource resources[] = {
     {.path = "/compare", .page = "compare.html", .get = compare_get, .post = compare_post, .nav = "Compare"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
+    {.path = "/returns/{id}/cancel", .post = command_cancel},
+    {.path = "/returns/{id}/close", .post = command_close},
     {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
 

@@ -40,6 +40,21 @@ static int64_t received_of(const json_t *event) {
     return 0;
 }
 
+static bool is_command(const json_t *event) {
+    return !strcmp(page_text(event, "team"), "support") &&
+           strcmp(page_text(event, "type"), "returns.support.RefundRequest") != 0;
+}
+
+/* The event of support's own that a team's reacts to, by its version; NULL: the request. */
+static const json_t *command_of(const json_t *history, const json_t *reaction) {
+    json_t *event;
+    size_t i;
+    json_array_foreach((json_t *)history, i, event) if (
+        is_command(event) &&
+        json_equal(json_object_get(event, "version"), json_object_get(reaction, "version"))) return event;
+    return NULL;
+}
+
 static void reactions_add(json_t *steps, const json_t *history, int64_t published) {
     json_t *event;
     size_t i;
@@ -47,10 +62,39 @@ static void reactions_add(json_t *steps, const json_t *history, int64_t publishe
         const char *team = page_text(event, "team"), *type = page_text(event, "type");
         int64_t at = moment_of(event, "at"), received = received_of(event);
         if (!strcmp(team, "support")) continue;
-        step_add(steps, "received", team, NULL, received, published, false);
-        step_add(steps, "handled", team, type, at, received ? received : published, false);
+        const json_t *command = command_of(history, event);
+        int64_t from = command ? moment_of(command, "recorded_at") : published;
+        step_add(steps, "received", team, NULL, received, from, false);
+        step_add(steps, command ? "undone" : "handled", team, type, at, received ? received : from, false);
         step_add(steps, "reacted", team, type, moment_of(event, "recorded_at"), at, false);
     }
+}
+
+static void commands_add(json_t *steps, const json_t *history) {
+    static const char *const names[][2] = {
+        {"returns.support.RefundCancelled", "cancelled"},
+        {"returns.support.ReturnClosed", "closed"},
+        {"returns.support.CommandRejected", "refused"}};
+    json_t *event;
+    size_t i;
+    json_array_foreach((json_t *)history, i, event) {
+        const char *type = page_text(event, "type");
+        int64_t at = moment_of(event, "at");
+        if (!is_command(event)) continue;
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+            if (!strcmp(names[k][0], type)) step_add(steps, names[k][1], "support", type, at, 0, false);
+        step_add(steps, "published", "support", type, moment_of(event, "recorded_at"), at, false);
+    }
+}
+
+static int64_t cancelled_at(const json_t *history) {
+    int64_t at = 0;
+    json_t *event;
+    size_t i;
+    json_array_foreach(
+        (json_t *)history, i, event) if (!at && !strcmp(page_text(event, "type"), "returns.support.RefundCancelled"))
+        at = moment_of(event, "recorded_at");
+    return at;
 }
 
 static int by_time(const void *a, const void *b) {
@@ -93,17 +137,22 @@ json_t *timeline_read(const json_t *one, const json_t *history) {
     step_add(steps, "stored", "support", NULL, stored, submitted, false);
     step_add(steps, "published", "support", "RefundRequest", published, stored, false);
     reactions_add(steps, history, published);
-    json_array_foreach(json_object_get(one, "teams"), i, team)
-        step_add(steps, "handled", page_text(team, "team"), NULL, moment_of(team, "seen_at"), published, true);
+    commands_add(steps, history);
+    json_array_foreach(json_object_get(one, "teams"), i, team) {
+        const char *name = page_text(team, "team");
+        step_add(steps, "handled", name, NULL, moment_of(team, "seen_at"), published, true);
+        step_add(steps, "undone", name, NULL, moment_of(team, "compensated_seen_at"), cancelled_at(history), true);
+    }
     return sorted(steps);
 }
 
 /* --- The page */
 
 static const char *words_of(const json_t *step) {
-    static const char *const words[][2] = {{"submitted", "submitted"}, {"stored", "stored"},
-                                           {"published", "published"}, {"received", "received"},
-                                           {"handled", "handled"},     {"reacted", "published"}};
+    static const char *const words[][2] = {
+        {"submitted", "submitted"}, {"stored", "stored"},     {"published", "published"}, {"received", "received"},
+        {"handled", "handled"},     {"reacted", "published"}, {"cancelled", "cancelled"}, {"closed", "closed"},
+        {"refused", "refused"},     {"undone", "undone"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!strcmp(words[i][0], page_text(step, "step"))) return words[i][1];
     return "";
@@ -120,10 +169,10 @@ void timeline_view(json_t *timeline) {
         json_int_t width = lasted * BAR_WIDTH / all, right = end * BAR_WIDTH / all;
         if (width < BAR_LEAST) width = BAR_LEAST;
         json_int_t x = right - width < 0 ? 0 : right - width;
-        json_object_set_new(step, "clock", json_stringn(page_text(step, "at") + 11, 12));
-        if (!strcmp(page_text(step, "step"), "handled"))
-            json_object_del(step, "event"); /* it comes with its publication */
         json_object_set_new(step, "words", json_string(words_of(step)));
+        json_object_set_new(step, "clock", json_stringn(page_text(step, "at") + 11, 12));
+        if (strcmp(page_text(step, "words"), "published") != 0)
+            json_object_del(step, "event"); /* it comes with its publication */
         json_object_set_new(step, "x", json_integer(x));
         json_object_set_new(step, "width", json_integer(width));
     }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { REFUSALS = 20 }; /* so many are on a page: whoever asks again and again must not make it too large to read */
+
 /* "OrderRefunded" of "returns.sales.OrderRefunded". */
 static void event_name_add(json_t *object, const char *from) {
     const char *type = page_text(object, from), *dot = strrchr(type, '.');
@@ -29,12 +31,50 @@ json_t *view_url(const char *path, const char *return_id) {
     return url_of("", path, return_id);
 }
 
+static bool is_status(const json_t *one, const char *status) {
+    return !strcmp(page_text(one, "status"), status);
+}
+
+/* What a team has not done for the return yet: handled it, or, once it is cancelled, undone that. */
+static bool team_owes(const json_t *one, const json_t *team) {
+    const char *done = is_status(one, "cancelled") ? "compensated" : "handled";
+    return !is_status(one, "closed") && !json_is_true(json_object_get(team, done));
+}
+
+/* Whose turn it is: "sales", "sales and inventory", "sales and 2 more". */
+static json_t *owing_text(const json_t *one) {
+    const json_t *owing[2] = {NULL};
+    json_t *team;
+    size_t i, n = 0;
+    json_array_foreach(json_object_get(one, "teams"), i, team) {
+        if (!team_owes(one, team)) continue;
+        if (n < 2) owing[n] = team;
+        n++;
+    }
+    if (n > 2) return json_sprintf("%s and %zu more", page_text(owing[0], "team"), n - 1);
+    if (n == 2) return json_sprintf("%s and %s", page_text(owing[0], "team"), page_text(owing[1], "team"));
+    return json_string(n ? page_text(owing[0], "team") : "the teams");
+}
+
+static void state_add(json_t *one) {
+    bool is_cancelled = is_status(one, "cancelled"), is_closed = is_status(one, "closed");
+    bool undoing = is_cancelled && !json_is_true(json_object_get(one, "compensated"));
+    bool waiting = undoing || is_status(one, "requested");
+    const char *tone = is_cancelled || is_closed ? "" : "ok";
+    json_object_set_new(one, "waiting", json_boolean(waiting));
+    json_object_set_new(one, "tone", json_string(waiting ? "wait" : tone));
+    json_object_set_new(one, "undoing", undoing ? owing_text(one) : json_null());
+    json_object_set_new(one, "cancelled", json_boolean(is_cancelled));
+    json_object_set_new(one, "closed", json_boolean(is_closed));
+}
+
 void view_return(json_t *one, const json_t *urls) {
     json_t *team, *teams = json_object_get(one, "teams");
-    const char *id = page_text(one, "return_id");
+    const char *id = page_text(one, "return_id"), *did = is_status(one, "cancelled") ? "compensated" : "handled";
     size_t i, done = 0;
+    state_add(one);
     json_array_foreach(teams, i, team) {
-        done += json_is_true(json_object_get(team, "handled"));
+        done += json_is_true(json_object_get(team, did));
         event_name_add(team, "event_type");
         page_add_moment(team, "at", "moment");
         const char *site = page_text(urls, page_text(team, "team"));
@@ -43,9 +83,10 @@ void view_return(json_t *one, const json_t *urls) {
     json_object_set_new(one, "url", url_of("", "/returns/", id));
     json_object_set_new(one, "audit_url", url_of("", "/audit?return_id=", id));
     json_object_set_new(one, "api_url", url_of("", "/api/returns/", id));
-    json_object_set_new(one, "waiting", json_boolean(strcmp(page_text(one, "status"), "handled") != 0));
     if (json_array_size(teams))
-        json_object_set_new(one, "progress", json_sprintf("%zu of %zu", done, json_array_size(teams)));
+        json_object_set_new(
+            one, "progress",
+            json_sprintf("%zu of %zu%s", done, json_array_size(teams), is_status(one, "cancelled") ? " undone" : ""));
     page_add_moment(one, "requested_at", "moment");
 }
 
@@ -60,6 +101,25 @@ void view_returns(json_t *page, int limit) {
 }
 
 /* --- A return's events */
+
+/* Of those whose member is a refused command, all but the newest. Returns how many went. */
+static size_t refusals_drop(json_t *list, const char *member) {
+    size_t kept = 0, dropped = 0;
+    for (size_t i = json_array_size(list); i-- > 0;) {
+        const char *name = page_text(json_array_get(list, i), member), *dot = strrchr(name, '.');
+        if (strcmp(dot ? dot + 1 : name, "CommandRejected") != 0 || kept++ < REFUSALS) continue;
+        json_array_remove(list, i);
+        dropped++;
+    }
+    return dropped;
+}
+
+void view_shorten(json_t *one, json_t *history) {
+    size_t dropped = refusals_drop(history, "type");
+    (void)refusals_drop(json_object_get(one, "timeline"), "event");
+    json_object_set_new(one, "left_out", json_integer((json_int_t)dropped));
+    json_object_set_new(one, "events_url", json_sprintf("%s/events", page_text(one, "api_url")));
+}
 
 static void kcat_add(json_t *event, const char *brokers) {
     json_object_set_new(
@@ -124,6 +184,26 @@ void view_history(json_t *list, const struct settings *settings, const char *ret
 
 /* --- What can be done now */
 
+/* A button for each command; the form's key makes one command of however many presses. */
+static void commands_add(json_t *one) {
+    json_t *buttons = json_array(), *names = json_object_get(one, "commands"), *name;
+    char key[UUID_TEXT];
+    size_t i;
+    json_array_foreach(names, i, name) {
+        bool closes = !strcmp(json_string_value(name), "close");
+        const char *effect = closes ? "It is finished: nothing may change it any more."
+                                    : "Every team undoes what it did for it. This cannot be taken back.";
+        json_array_append_new(
+            buttons,
+            json_pack(
+                "{s:o, s:s, s:s, s:b}", "action", json_sprintf("%s/%s", page_text(one, "url"), json_string_value(name)),
+                "label", closes ? "Close this return" : "Cancel this return", "effect", effect, "plain", closes));
+    }
+    json_object_set_new(one, "key", json_array_size(buttons) ? json_string(uuid_text(uuid_make(), key)) : json_null());
+    json_object_set_new(one, "closable", json_boolean(json_array_size(buttons) > 1));
+    json_object_set_new(one, "buttons", buttons);
+}
+
 static void next_add(json_t *next, json_t *text, json_t *url) {
     json_array_append_new(next, json_pack("{s:o, s:o}", "text", text, "url", url ? url : json_null()));
 }
@@ -146,10 +226,11 @@ static void next_team(json_t *next, const char *team, const json_t *peers) {
 void view_next(json_t *one, const json_t *peers) {
     json_t *next = json_array(), *team;
     size_t i;
+    commands_add(one);
     if (!json_is_true(json_object_get(one, "published")))
         next_add(next, json_string("See what support waits for"), json_string("/status"));
     else
-        json_array_foreach(json_object_get(one, "teams"), i, team) if (!json_is_true(json_object_get(team, "handled")))
+        json_array_foreach(json_object_get(one, "teams"), i, team) if (team_owes(one, team))
             next_team(next, page_text(team, "team"), peers);
     json_array_foreach(json_object_get(one, "teams"), i, team) {
         const char *name = page_text(team, "event_name");

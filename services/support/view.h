@@ -7,6 +7,8 @@
 
 void view_return(json_t *one, const json_t *urls); /* of returns_one(); links to the teams' pages by returns_urls() */
 void view_returns(json_t *page, int limit);        /* of returns_page() */
+/* After view_return(): leaves out older refused commands, of the history and of the timeline, and says how many. */
+void view_shorten(json_t *one, json_t *history);
 /* Of returns_history(): also how to see each with kcat, and links to who handled it and to its schema. */
 void view_history(json_t *list, const struct settings *settings, const char *return_id, const json_t *urls);
 void view_next(json_t *one, const json_t *peers); /* after view_return(); by the states of peers.h */

@@ -34,6 +34,19 @@ class World:
                 headers={LONG: LONG.encode()})
         wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
 
+    def away_return(self):
+        answer = http.post(self.url("away") + "/api/returns", json=request(model=LONG))
+        return answer.json()["return_id"]
+
+    def changed(self, command, member, wanted):
+        """A return that was handled, and then had the command, until it shows."""
+        return_id = self.stack.submit()
+        one = lambda: self.stack.get("support", f"/api/returns/{return_id}")  # noqa: E731
+        wait(lambda: one()["status"] == "handled", 10, "it is handled")
+        http.post(f"{self.url('support')}/api/returns/{return_id}/{command}", headers={"If-Match": "*"})
+        wait(lambda: one()[member] == wanted, 10, f"{member} is {wanted}")
+        return return_id
+
     def url(self, service):
         return self.others[service] if service in self.others else self.stack.url(service)
 
@@ -97,7 +110,43 @@ def accepted_without_kafka(page, world):
     visit(page, world.url("away") + answer.headers["Location"])
 
 
+def open_to_change(page, world):
+    visit(page, world.stack.url("support") + f"/returns/{world.handled}")
+    page.locator("#change summary").click()
+    page.get_by_role("button", name="Cancel this return").wait_for()
+
+
+def refused_command(page, world):
+    page.expected_statuses.append(422)
+    open_to_change(page, world)
+    page.get_by_label("Your staff id").fill("Zoë")
+    page.get_by_role("button", name="Cancel this return").click()
+    page.get_by_role("heading", name="The return was not cancelled").wait_for()
+
+
+def cancelled(page, world):
+    """After some tries, and with Kafka away."""
+    return_id = world.away_return()
+    cancel = f"{world.url('away')}/api/returns/{return_id}/cancel"
+    for if_match in ['"99"'] * 3 + ["*"]:
+        http.post(cancel, headers={"If-Match": if_match})
+    visit(page, f"{world.url('away')}/returns/{return_id}")
+
+
+def undone(page, world):
+    visit(page, f"{world.url('support')}/returns/{world.changed('cancel', 'compensated', True)}")
+
+
+def closed(page, world):
+    visit(page, f"{world.url('support')}/returns/{world.changed('close', 'status', 'closed')}")
+
+
 STATES = {
+    "return-change": open_to_change,
+    "return-refused": refused_command,
+    "return-cancelled": cancelled,
+    "return-undone": undone,
+    "return-closed": closed,
     "form-errors": form_with_errors,
     "form-held": form_of_a_held_item,
     "form-review": review,

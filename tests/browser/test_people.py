@@ -348,3 +348,62 @@ def test_from_the_form_to_an_audit_row_with_the_keyboard_alone(stack, open_page)
     page.wait_for_url(re.compile(r"/audit\?return_id="))
     assert page.locator("tbody tr", has_text=return_id).count() == 1
     press_to(page, "tbody tr a")
+
+
+# --- Cancelling and closing
+
+
+def change(page, stack, return_id, button, by=""):
+    page.goto(f"{stack.url('support')}/returns/{return_id}")
+    page.locator("#change summary").click()
+    page.get_by_label("Your staff id").fill(by)
+    press(page, button)
+    page.wait_for_load_state()
+
+
+@BOTH
+def test_a_return_is_cancelled_and_its_item_is_free(stack, open_page, javascript):
+    page, sent = open_page(javascript=javascript), request()
+    return_id = stack.submit(**sent)
+    await_handled(stack, return_id)
+    change(page, stack, return_id, "Cancel this return", by="agent-7")
+    assert return_of(page) == return_id and "Cancelled" in page.locator("#state").inner_text()
+    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["compensated"], 10, "all have undone it")
+    page.reload()
+    assert "Cancelled, and undone." in page.locator("#state").inner_text() and page.locator("#change").count() == 0
+    assert page.locator("#teams .pill", has_text="undone").count() >= len(TEAMS)
+    assert "agent-7" in stack.audit("support", return_id=return_id, action="cancel a return")[0]["summary"]
+    assert stack.submit(**sent) != return_id
+
+
+@BOTH
+def test_who_is_too_late_is_told_and_led_back(stack, open_page, javascript):
+    return_id = stack.submit()
+    await_handled(stack, return_id)
+    page, slower = open_page(javascript=javascript), open_page(javascript=False)
+    slower.goto(f"{stack.url('support')}/returns/{return_id}")
+    change(page, stack, return_id, "Close this return")
+    assert "Closed." in page.locator("#state").inner_text()
+    slower.expected_statuses.append(412)
+    slower.locator("#change summary").click()
+    press(slower, "Cancel this return")
+    slower.get_by_role("heading", name="The return was not cancelled").wait_for()
+    assert "meant for version 1" in slower.locator("main").inner_text()
+    slower.get_by_role("link", name="As it is now").click()
+    assert "Closed." in slower.locator("#state").inner_text() and "refused" in slower.locator("#timeline").inner_text()
+
+
+def test_what_is_being_typed_stays_while_the_page_lives(stack, open_page):
+    page, return_id = open_page(), stack.submit()
+    page.goto(f"{stack.url('support')}/returns/{return_id}")
+    page.locator("#change summary").click()
+    page.get_by_label("Your staff id").press_sequentially("agent-9")
+    page.get_by_role("button", name="Close this return").wait_for()  # once it is handled
+    assert page.get_by_label("Your staff id").input_value() == "agent-9"
+    assert page.evaluate("document.activeElement.id") == "by"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Close this return"
+    page.keyboard.press("Enter")
+    page.get_by_text("Closed.").wait_for()
+    assert "agent-9" in stack.audit("support", return_id=return_id, action="close a return")[0]["summary"]

@@ -1,0 +1,320 @@
+#include "command.h"
+
+#include "returns.h"
+#include "view.h"
+
+#include "chassis/decision.h"
+#include "chassis/idempotency.h"
+#include "chassis/page.h"
+#include "chassis/precondition.h"
+#include "chassis/relay.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BY_MAX = 64 };
+static const int64_t VERSION_MAX = INT64_C(1) << 53; /* what JSON's readers can count */
+
+struct command {
+    const char *name, *type, *event, *to, *action;
+};
+static const struct command cancel = {"cancel", "CancelReturn", "RefundCancelled", "cancelled", "cancel a return"};
+static const struct command closing = {"close", "CloseReturn", "ReturnClosed", "closed", "close a return"};
+
+/* Every move that a command may make; any other is refused. */
+static const struct move {
+    const char *from;
+    const struct command *by;
+} moves[] = {{"requested", &cancel}, {"handled", &cancel}, {"handled", &closing}};
+enum { MOVES = sizeof moves / sizeof *moves };
+
+static bool is_legal(const char *status, const struct command *k) {
+    for (size_t i = 0; i < MOVES; i++)
+        if (moves[i].by == k && !strcmp(moves[i].from, status)) return true;
+    return false;
+}
+
+json_t *command_legal(const char *status) {
+    json_t *names = json_array();
+    for (size_t i = 0; i < MOVES; i++)
+        if (!strcmp(moves[i].from, status)) json_array_append_new(names, json_string(moves[i].by->name));
+    return names;
+}
+
+/* Why a move that is not among them is refused. */
+static const char *refusal_of(const char *status) {
+    static const char *const words[][2] = {
+        {"requested", "not every subscriber has handled it yet"},
+        {"handled", "it is handled"},
+        {"cancelled", "it is cancelled, and nothing may change it any more"},
+        {"closed", "it is closed, and nothing may change it any more"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(words[i][0], status)) return words[i][1];
+    return "its state forbids it";
+}
+
+/* --- What is asked for */
+
+struct order {
+    const struct command *command;
+    const char *return_id;
+    char by[BY_MAX + 1];
+    struct buffer if_match; /* without it: what the header or the form's version says */
+    json_t *one;            /* of returns_now(), in the transaction */
+    char refusal[400];      /* "": it is accepted */
+    struct uuid event_id;
+};
+
+static bool by_read(struct exchange *x, struct order *o, const json_t *by) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const char *text = json_string_value(by);
+    snprintf(o->by, sizeof o->by, "%s", x->api ? "api" : "form");
+    if (!by || (!x->api && text && !*text)) return true;
+    size_t n = text ? json_string_length(by) : 0;
+    if (n >= 1 && n <= BY_MAX && strspn(text, allowed) == n) {
+        snprintf(o->by, sizeof o->by, "%s", text);
+        return true;
+    }
+    exchange_problem_field(
+        x, "by",
+        "\"%.80s\" is not 1 to %d of the characters A-Z a-z 0-9 . _ -; give the id of who asks for it, not a name.",
+        text ? text : "", BY_MAX);
+    return false;
+}
+
+static bool is_known(const struct exchange *x, const char *name) {
+    return !strcmp(name, "by") || (!x->api && (!strcmp(name, "version") || !strcmp(name, "idempotency_key")));
+}
+
+/* NULL: answered. */
+static json_t *body_of(struct exchange *x) {
+    const char *given = exchange_header(x, "Content-Type"), *type = "application/x-www-form-urlencoded";
+    json_t *sent = NULL;
+    struct failure why;
+    if (!x->body_n) return json_object();
+    if (x->api) return exchange_json_object(x);
+    if (!exchange_type_is(x, type)) {
+        exchange_problem(x, 415, "The content type \"%.60s\" is not read here; send %s.", given ? given : "", type);
+        return NULL;
+    }
+    verdict v = exchange_form(x, &sent, &why);
+    if (v != OK) exchange_problem(x, v == REJECT ? 400 : 503, "Nothing was changed: %s.", why.text);
+    return sent;
+}
+
+/* The form's version is what a program says by If-Match. False: it was answered. */
+static bool precondition_read(struct exchange *x, struct order *o, const json_t *version) {
+    struct failure why;
+    const char *text = json_string_value(version);
+    bool given = x->api ? exchange_header_list(x, "If-Match", &o->if_match) : text != NULL, fits;
+    if (!x->api && text) buffer_format(&o->if_match, "\"%.60s\"", text);
+    if (!given)
+        exchange_problem(
+            x, 428, "Nothing was changed: say by %s which version of the return this is meant for.",
+            x->api ? "If-Match, with the ETag that GET answers," : "the field version");
+    else if (o->if_match.failed)
+        exchange_problem(x, 400, "Nothing was changed: If-Match is too long.");
+    else if (precondition_fits(o->if_match.data, "\"\"", &fits, &why) != OK)
+        exchange_problem(x, 400, "Nothing was changed: %s.", why.text);
+    else
+        return true;
+    return false;
+}
+
+static bool order_read(struct exchange *x, struct order *o) {
+    json_t *body = body_of(x), *value;
+    const char *name;
+    if (!body) return false;
+    json_object_foreach(body, name, value) if (!is_known(x, name))
+        exchange_problem_field(x, name, "There is no such field; remove it.");
+    (void)by_read(x, o, json_object_get(body, "by"));
+    if (exchange_problem_fields(x)) exchange_problem(x, 422, "Nothing was changed: what was sent cannot be accepted.");
+    bool read = !exchange_problem_fields(x) && precondition_read(x, o, json_object_get(body, "version"));
+    json_decref(body);
+    return read;
+}
+
+/* The one version that it was meant for; 0: any, or none that can be counted. */
+static int64_t version_meant(const struct order *o) {
+    const char *p = o->if_match.data + strspn(o->if_match.data, " \t");
+    size_t n = *p == '"' ? strspn(p + 1, "0123456789") : 0;
+    bool alone = n >= 1 && n <= 15 && p[n + 1] == '"' && !p[n + 2 + strspn(p + n + 2, " \t")];
+    return alone ? atoll(p + 1) : 0;
+}
+
+/* --- Deciding, in the transaction */
+
+static int64_t version_of(const struct order *o) {
+    return json_integer_value(json_object_get(o->one, "version"));
+}
+
+/* Returns the status of the answer, and fills o->refusal. */
+static int judge(struct order *o) {
+    const char *status = page_text(o->one, "status");
+    int64_t version = version_of(o), meant = version_meant(o);
+    struct failure why;
+    char tag[32];
+    bool fits;
+    snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
+    if (precondition_fits(o->if_match.data, tag, &fits, &why) != OK || !fits) {
+        char said[60] = "another version";
+        if (meant) snprintf(said, sizeof said, "version %lld", (long long)meant);
+        snprintf(
+            o->refusal, sizeof o->refusal, "it was meant for %s of the return, which is at version %lld", said,
+            (long long)version);
+        return 412;
+    }
+    if (is_legal(status, o->command)) return 200;
+    snprintf(o->refusal, sizeof o->refusal, "%s", refusal_of(status));
+    return 409;
+}
+
+static json_t *event_fields(const struct order *o) {
+    if (!*o->refusal) return json_pack("{s:s}", "by", o->by);
+    int64_t meant = version_meant(o);
+    return json_pack(
+        "{s:s, s:s, s:o, s:s}", "by", o->by, "command", o->command->type, "expected_version",
+        meant ? json_integer(meant) : json_null(), "reason", o->refusal);
+}
+
+static void order_audit(struct exchange *x, struct connection *c, const struct order *o) {
+    char trace[TRACE_ID], summary[600], type[80];
+    snprintf(type, sizeof type, "returns.support.%s", *o->refusal ? "CommandRejected" : o->command->event);
+    if (*o->refusal)
+        snprintf(summary, sizeof summary, "by %s, refused: %s", o->by, o->refusal);
+    else
+        snprintf(
+            summary, sizeof summary, "by %s, at version %lld: %s, now %s", o->by, (long long)version_of(o),
+            page_text(o->one, "status"), o->command->to);
+    audit_append(
+        c, &(struct audit_row){
+               .action = o->command->action,
+               .outcome = *o->refusal ? "refused" : "accepted",
+               .actor = x->api ? "api" : "form",
+               .return_id = o->return_id,
+               .event_id = &o->event_id,
+               .event_type = type,
+               .summary = summary,
+               .trace_id = trace_id(x->trace_parent, trace)});
+}
+
+/* --- Answering */
+
+static void answer_refused(struct exchange *x, const struct order *o, int status, json_t *page) {
+    json_int_t version = version_of(o) + 1;
+    exchange_problem_member(x, "return_id", json_string(o->return_id));
+    exchange_problem_member(x, "version", json_integer(version));
+    exchange_problem_member(x, "return_status", json_incref(json_object_get(o->one, "status")));
+    if (x->api) exchange_problem_member(x, "page", json_incref(page));
+    exchange_problem(
+        x, status,
+        "The return was not %s: %s. Its status is %s; with this refusal, which is kept in its history, it is at "
+        "version %lld.",
+        o->command->to, o->refusal, page_text(o->one, "status"), (long long)version);
+}
+
+static void answer(struct exchange *x, const struct order *o, int status) {
+    struct runtime *rt = x->context;
+    char tag[32];
+    json_int_t version = version_of(o) + 1;
+    json_t *path = view_url("/returns/", o->return_id);
+    json_t *page = json_sprintf("%s%s", rt->settings->public_url, json_string_value(path));
+    snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
+    exchange_set_header(x, "ETag", tag);
+    if (*o->refusal)
+        answer_refused(x, o, status, page);
+    else if (!x->api)
+        exchange_redirect(x, json_string_value(path));
+    else
+        x->data = json_pack(
+            "{s:s, s:I, s:s, s:s, s:O}", "return_id", o->return_id, "version", version, "status", o->command->to, "by",
+            o->by, "page", page);
+    json_decref(page);
+    json_decref(path);
+}
+
+static void answer_unknown(struct exchange *x, const struct order *o) {
+    exchange_problem(x, 404, "There is no return \"%.60s\".", o->return_id);
+}
+
+static void answer_not_stored(struct exchange *x, const struct failure *why) {
+    json_decref(x->data);
+    x->data = NULL;
+    if (why->kind == RETRY) exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(
+        x, why->kind == RETRY ? 503 : 500, "Nothing was changed, since it could not be stored: %s. Send it again.",
+        why->text);
+}
+
+/* --- All of it */
+
+static verdict decide_order(struct exchange *x, struct connection *c, struct order *o, struct failure *why) {
+    struct runtime *rt = x->context;
+    int status = judge(o);
+    if (version_of(o) >= VERSION_MAX)
+        return fail(why, REJECT, "its version, %lld, cannot be counted any further", (long long)version_of(o));
+    struct outgoing e = {
+        .type = *o->refusal ? "CommandRejected" : o->command->event,
+        .return_id = o->return_id,
+        .version = version_of(o) + 1,
+        .trace_parent = x->trace_parent,
+        .fields = event_fields(o)};
+    verdict v = decide(rt, c, &e, &o->event_id, why);
+    if (v != OK) return v;
+    order_audit(x, c, o);
+    answer(x, o, status);
+    return OK;
+}
+
+static void order_run(struct exchange *x, struct order *o) {
+    struct runtime *rt = x->context;
+    struct failure why = {0};
+    struct connection *c = store_begin(rt->store);
+    o->one = returns_now(c, o->return_id);
+    verdict v = store_state(c) == OK ? OK : fail(&why, store_state(c), "%s", store_error(c));
+    if (v == OK && o->one) v = decide_order(x, c, o, &why);
+    if (v == OK && o->one)
+        v = exchange_commit(x, c, &why);
+    else
+        store_rollback(c);
+    if (v != OK)
+        answer_not_stored(x, &why);
+    else if (o->one)
+        relay_wake(rt->relay);
+    else
+        answer_unknown(x, o);
+}
+
+static bool is_there(struct exchange *x, const struct order *o) {
+    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    bool there =
+        store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE return_id = ?", value_text(o->return_id));
+    if (!page_reader_ok(x, reader)) return false;
+    if (!there) answer_unknown(x, o);
+    return there;
+}
+
+/* For people, a refusal has a heading, and leads back. */
+static void page_prepare(struct exchange *x, const struct order *o) {
+    if (x->api) return;
+    exchange_problem_member(x, "heading", json_sprintf("The return was not %s", o->command->to));
+    exchange_problem_member(x, "page", view_url("/returns/", o->return_id));
+}
+
+static void command_post(struct exchange *x, const struct command *k) {
+    struct order o = {.command = k, .return_id = exchange_parameter(x, "id"), .if_match = BUFFER(8192)};
+    bool there = is_there(x, &o);
+    if (there) page_prepare(x, &o);
+    if (there && order_read(x, &o)) order_run(x, &o);
+    json_decref(o.one);
+    buffer_free(&o.if_match);
+}
+
+void command_cancel(struct exchange *x) {
+    command_post(x, &cancel);
+}
+
+void command_close(struct exchange *x) {
+    command_post(x, &closing);
+}

@@ -1,0 +1,13 @@
+/* command: cancels or closes a return, for who has seen the state that it is in (If-Match; on the form, `version`). The
+ * state is looked at again under the writer's lock, in the transaction that stores the decision: of many at once one is
+ * accepted, the others are told. What is refused for its version or state is an event as well, CommandRejected; what
+ * cannot be read changes nothing. */
+#pragma once
+
+#include "chassis/http.h"
+
+void command_cancel(struct exchange *x);
+void command_close(struct exchange *x);
+
+/* ["cancel","close"]: what may be asked for while a return has that status. The caller's. */
+MUST_CHECK json_t *command_legal(const char *status);
