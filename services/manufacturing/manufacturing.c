@@ -127,14 +127,14 @@ static verdict cancel(struct reaction *r, const void *fields, struct failure *wh
     struct rows own = store_rows(
         r->store,
         "UPDATE disassembly_order SET state = 'withdrawn', ended_at = ? WHERE return_id = ? "
-        "RETURNING serial_number, location, site, queued_at IS NOT NULL",
+        "RETURNING serial_number, location, site, queued_at",
         value_int(r->now), value_text(r->event->return_id));
     while (rows_next(&own)) {
         const struct request q = {rows_text(&own, 0), rows_text(&own, 1)};
-        if (rows_int(&own, 3))
-            withdraw_order(r, &q, rows_text(&own, 2));
-        else
+        if (rows_null(&own, 3)) /* RETURNING queued_at IS NULL is wrong in SQLite 3.40 */
             withdraw_request(r, &q);
+        else
+            withdraw_order(r, &q, rows_text(&own, 2));
     }
     return OK;
 }
