@@ -61,7 +61,7 @@ void reaction_emit(struct reaction *r, const char *type, json_t *fields);
 /* The same about another return than the event's, which had waited for it. */
 void reaction_emit_for(struct reaction *r, const char *return_id, int64_t version, const char *type, json_t *fields);
 
-/* What the audit row of this event says; once a handler. outcome: "handled" or "declined". */
+/* What the audit row of this event says; the last call counts. outcome: "handled" or "declined". */
 void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...)
     __attribute__((format(printf, 4, 5)));
 

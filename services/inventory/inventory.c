@@ -1,5 +1,6 @@
-/* inventory ships a replacement from stock, or backorders it. */
-#include "chassis/service.h"
+/* inventory ships a replacement from stock, or backorders it; and recalls it when the return is cancelled. */
+#include "inventory.h"
+#include "chassis/cancelled.h"
 
 struct request {
     const char *model, *shipment_id;
@@ -9,64 +10,138 @@ static const struct field request_fields[] = {
     FIELD_TEXT(struct request, shipment_id),
 };
 
+static json_t *piece(const struct request *q) {
+    return json_pack("{s:s, s:s}", "model", q->model, "shipment_id", q->shipment_id);
+}
+
+static json_t *piece_and_stock(const struct request *q, int64_t on_hand) {
+    json_t *said = piece(q);
+    json_object_set_new(said, "on_hand", json_integer(on_hand));
+    return said;
+}
+
+/* --- Stock, and who waits for it */
+
 /* Takes one from stock. Returns what is left, or -1 when there was none; a model that we never had counts as none. */
-static int64_t take_one(struct connection *store, const char *model) {
+static int64_t stock_take(struct connection *store, const char *model) {
     return store_int(
         store, -1,
         "UPDATE stock SET on_hand = on_hand - 1, shipped = shipped + 1 WHERE model = ? AND on_hand > 0 RETURNING on_hand",
         value_text(model));
 }
 
-static void keep(struct reaction *r, const struct request *q, const char *state) {
-    (void)store_run(
-        r->store, "INSERT INTO replacement (return_id, model, shipment_id, state, decided_at) VALUES (?, ?, ?, ?, ?)",
-        value_text(r->event->return_id), value_text(q->model), value_text(q->shipment_id), value_text(state),
-        value_int(clock_ms()));
+/* Puts one back that was shipped. Returns how many there are then. */
+static int64_t stock_return(struct connection *store, const char *model) {
+    return store_int(
+        store, 0, "UPDATE stock SET on_hand = on_hand + 1, recalled = recalled + 1 WHERE model = ? RETURNING on_hand",
+        value_text(model));
 }
 
-static verdict ship(struct reaction *r, const void *fields, struct failure *why) {
+static void backorder_count(struct connection *store, const char *model, int more) {
+    (void)store_run(
+        store, "UPDATE backorder SET waiting = waiting + ? WHERE model = ?", value_int(more), value_text(model));
+}
+
+/* --- A request */
+
+static void ship(struct reaction *r, const struct request *q, int64_t on_hand) {
+    (void)store_run(
+        r->store,
+        "INSERT INTO replacement (return_id, version, model, shipment_id, state, asked_at, shipped_at) VALUES (?, ?, ?, ?, 'shipped', ?, ?)",
+        value_text(r->event->return_id), value_int(r->event->version), value_text(q->model), value_text(q->shipment_id),
+        value_int(r->now), value_int(r->now));
+    reaction_emit(r, "ReplacementShipped", piece_and_stock(q, on_hand));
+    reaction_audit(
+        r, "handled", "ship a replacement", "%s for shipment %s; %lld left", q->model, q->shipment_id,
+        (long long)on_hand);
+}
+
+static void backorder(struct reaction *r, const struct request *q) {
+    (void)store_run(
+        r->store,
+        "INSERT INTO replacement (return_id, version, model, shipment_id, state, place, asked_at) VALUES (?, ?, ?, ?, 'backordered', "
+        "(SELECT COALESCE(MAX(place), 0) + 1 FROM replacement WHERE model = ? AND state = 'backordered'), ?)",
+        value_text(r->event->return_id), value_int(r->event->version), value_text(q->model), value_text(q->shipment_id),
+        value_text(q->model), value_int(r->now));
+    (void)store_run(
+        r->store, "INSERT INTO backorder (model, waiting) VALUES (?, 0) ON CONFLICT DO NOTHING", value_text(q->model));
+    backorder_count(r->store, q->model, 1);
+    reaction_emit(r, "ReplacementBackordered", piece(q));
+    reaction_audit(
+        r, "handled", "backorder a replacement", "%s for shipment %s: none in stock", q->model, q->shipment_id);
+}
+
+static verdict replace(struct reaction *r, const void *fields, struct failure *why) {
     const struct request *q = fields;
+    if (cancelled_before(r)) return OK;
     if (store_int(r->store, 0, "SELECT 1 FROM replacement WHERE return_id = ?", value_text(r->event->return_id)))
-        return fail(
-            why, REJECT, "return \"%s\" was answered with a replacement before, by another event", r->event->return_id);
-    int64_t on_hand = take_one(r->store, q->model);
-    if (on_hand >= 0) {
-        keep(r, q, "shipped");
-        reaction_emit(
-            r, "ReplacementShipped",
-            json_pack(
-                "{s:s, s:s, s:I}", "model", q->model, "shipment_id", q->shipment_id, "on_hand", (json_int_t)on_hand));
+        return fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
+    int64_t on_hand = stock_take(r->store, q->model);
+    if (on_hand >= 0)
+        ship(r, q, on_hand);
+    else
+        backorder(r, q);
+    return OK;
+}
+
+/* --- Its cancellation */
+
+/* What is back in stock goes to the oldest backorder of its model. */
+static void ship_next(struct reaction *r, const struct request *recalled) {
+    struct rows next = store_rows(
+        r->store,
+        "UPDATE replacement SET state = 'shipped', shipped_at = ? WHERE return_id = (SELECT return_id FROM replacement "
+        "WHERE model = ? AND state = 'backordered' ORDER BY place LIMIT 1) RETURNING return_id, version, shipment_id",
+        value_int(r->now), value_text(recalled->model));
+    while (rows_next(&next)) {
+        const struct request q = {recalled->model, rows_text(&next, 2)};
+        backorder_count(r->store, q.model, -1);
+        reaction_emit_for(
+            r, rows_text(&next, 0), rows_int(&next, 1), "ReplacementShipped",
+            piece_and_stock(&q, stock_take(r->store, q.model)));
         reaction_audit(
-            r, "handled", "ship a replacement", "%s for shipment %s; %lld left", q->model, q->shipment_id,
-            (long long)on_hand);
-    } else {
-        keep(r, q, "backordered");
-        (void)store_run(
-            r->store,
-            "INSERT INTO backorder (model, waiting) VALUES (?, 1) ON CONFLICT (model) DO UPDATE SET waiting = backorder.waiting + 1",
-            value_text(q->model));
-        reaction_emit(
-            r, "ReplacementBackordered", json_pack("{s:s, s:s}", "model", q->model, "shipment_id", q->shipment_id));
-        reaction_audit(
-            r, "handled", "backorder a replacement", "%s for shipment %s: none in stock", q->model, q->shipment_id);
+            r, "handled", "recall the replacement", "%s for shipment %s; shipped for return %s, which waited for it",
+            q.model, recalled->shipment_id, rows_text(&next, 0));
+    }
+}
+
+static void recall(struct reaction *r, const struct request *q) {
+    int64_t on_hand = stock_return(r->store, q->model);
+    reaction_emit(r, "ShipmentRecalled", piece_and_stock(q, on_hand));
+    reaction_audit(
+        r, "handled", "recall the replacement", "%s for shipment %s; %lld in stock", q->model, q->shipment_id,
+        (long long)on_hand);
+    ship_next(r, q);
+}
+
+static void withdraw(struct reaction *r, const struct request *q) {
+    backorder_count(r->store, q->model, -1);
+    reaction_emit(r, "BackorderWithdrawn", piece(q));
+    reaction_audit(r, "handled", "withdraw the backorder", "%s for shipment %s", q->model, q->shipment_id);
+}
+
+static verdict cancel(struct reaction *r, const void *fields, struct failure *why) {
+    (void)fields, (void)why;
+    if (!cancelled_note(r)) return OK;
+    cancelled_audit(r);
+    struct rows own = store_rows(
+        r->store,
+        "UPDATE replacement SET state = CASE state WHEN 'shipped' THEN 'recalled' ELSE 'withdrawn' END, ended_at = ? "
+        "WHERE return_id = ? RETURNING model, shipment_id, state = 'recalled'",
+        value_int(r->now), value_text(r->event->return_id));
+    while (rows_next(&own)) {
+        const struct request q = {rows_text(&own, 0), rows_text(&own, 1)};
+        if (rows_int(&own, 2))
+            recall(r, &q);
+        else
+            withdraw(r, &q);
     }
     return OK;
 }
 
 static const struct handler handlers[] = {
-    {"returns.support.RefundRequest", FIELDS(request_fields, struct request), ship},
-    {0},
-};
-
-static const struct view views[] = {
-    {.title = "Stock",
-     .sql =
-         "SELECT model AS \"Model\", initial AS \"Initial\", shipped AS \"Shipped\", recalled AS \"Recalled\", on_hand AS \"On hand\" FROM stock ORDER BY model"},
-    {.title = "Backorders",
-     .sql = "SELECT model AS \"Model\", waiting AS \"Waiting\" FROM backorder ORDER BY waiting DESC LIMIT 10"},
-    {"Latest replacements",
-     "SELECT decided_at AS \"Decided\", model AS \"Model\", state AS \"State\", shipment_id AS \"Shipment\", return_id AS \"Return\" FROM replacement ORDER BY decided_at DESC LIMIT 10",
-     .moments = "Decided"},
+    {"returns.support.RefundRequest", FIELDS(request_fields, struct request), replace},
+    {.type = "returns.support.RefundCancelled", .handle = cancel},
     {0},
 };
 
@@ -76,5 +151,5 @@ const struct service service = {
     .subscribes = "support",
     .handlers = handlers,
     .call = {"/api/shipment-requests", "returns.support.RefundRequest"},
-    .views = views,
+    .views = inventory_views,
 };

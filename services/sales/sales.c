@@ -1,4 +1,5 @@
-/* sales refunds an order item, once. */
+/* sales refunds an order item, once at a time, and takes the refund back when the return is cancelled. */
+#include "chassis/cancelled.h"
 #include "chassis/service.h"
 
 struct request {
@@ -13,37 +14,110 @@ static json_t *item(const struct request *q) {
     return json_pack("{s:s, s:s}", "order_id", q->order_id, "serial_number", q->serial_number);
 }
 
+/* --- A request */
+
+/* False: the item is refunded already. */
+static bool refund_item(struct reaction *r, const struct request *q) {
+    return store_run(
+               r->store,
+               "INSERT INTO refund (return_id, version, order_id, serial_number, state, asked_at, refunded_at) "
+               "VALUES (?, ?, ?, ?, 'refunded', ?, ?) ON CONFLICT DO NOTHING",
+               value_text(r->event->return_id), value_int(r->event->version), value_text(q->order_id),
+               value_text(q->serial_number), value_int(r->now), value_int(r->now)) == 1;
+}
+
+/* Of who waits for the item: the next free place. */
+static struct value place_next(struct reaction *r, const struct request *q) {
+    return value_int(store_int(
+        r->store, 1,
+        "SELECT COALESCE(MAX(place), 0) + 1 FROM refund WHERE order_id = ? AND serial_number = ? AND state = 'waiting'",
+        value_text(q->order_id), value_text(q->serial_number)));
+}
+
+/* waits: it is refunded once nothing else holds the item; otherwise it is declined for good. */
+static void decline(struct reaction *r, const struct request *q, bool waits, const char *reason) {
+    (void)store_run(
+        r->store,
+        "INSERT INTO refund (return_id, version, order_id, serial_number, state, place, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        value_text(r->event->return_id), value_int(r->event->version), value_text(q->order_id),
+        value_text(q->serial_number), value_text(waits ? "waiting" : "declined"),
+        waits ? place_next(r, q) : value_text(NULL), value_int(r->now));
+    json_t *declined = item(q);
+    json_object_set_new(declined, "reason", json_string(reason));
+    reaction_emit(r, "RefundDeclined", declined);
+    reaction_audit(r, "declined", "decline the refund", "order %s, item %s: %s", q->order_id, q->serial_number, reason);
+}
+
 static verdict refund(struct reaction *r, const void *fields, struct failure *why) {
-    (void)why;
     const struct request *q = fields;
-    bool first =
-        store_run(
-            r->store,
-            "INSERT INTO refund (order_id, serial_number, return_id, refunded_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            value_text(q->order_id), value_text(q->serial_number), value_text(r->event->return_id),
-            value_int(clock_ms())) == 1;
-    if (first) {
+    if (cancelled_before(r)) return OK;
+    if (store_int(r->store, 0, "SELECT 1 FROM refund WHERE return_id = ?", value_text(r->event->return_id)))
+        return fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
+    if (refund_item(r, q)) {
         reaction_emit(r, "OrderRefunded", item(q));
         reaction_audit(r, "handled", "refund the order", "order %s, item %s", q->order_id, q->serial_number);
-        return OK;
+    } else {
+        decline(r, q, true, "this item of the order was refunded before");
     }
-    json_t *declined = item(q);
-    json_object_set_new(declined, "reason", json_string("this item of the order was refunded before"));
-    reaction_emit(r, "RefundDeclined", declined);
-    reaction_audit(
-        r, "declined", "decline the refund", "order %s, item %s: refunded before", q->order_id, q->serial_number);
+    return OK;
+}
+
+/* --- Its cancellation */
+
+/* The item goes to the return that has waited for it longest. */
+static void refund_next(struct reaction *r, const struct request *q) {
+    struct rows next = store_rows(
+        r->store,
+        "UPDATE refund SET state = 'refunded', refunded_at = ? WHERE return_id = (SELECT return_id FROM refund "
+        "WHERE order_id = ? AND serial_number = ? AND state = 'waiting' ORDER BY place LIMIT 1) RETURNING return_id, version",
+        value_int(r->now), value_text(q->order_id), value_text(q->serial_number));
+    while (rows_next(&next)) {
+        reaction_emit_for(r, rows_text(&next, 0), rows_int(&next, 1), "OrderRefunded", item(q));
+        reaction_audit(
+            r, "handled", "reverse the refund", "order %s, item %s; refunded to return %s instead, which was declined",
+            q->order_id, q->serial_number, rows_text(&next, 0));
+    }
+}
+
+static verdict cancel(struct reaction *r, const void *fields, struct failure *why) {
+    (void)fields, (void)why;
+    if (!cancelled_note(r)) return OK;
+    cancelled_audit(r);
+    struct rows own = store_rows(
+        r->store,
+        "UPDATE refund SET state = CASE state WHEN 'refunded' THEN 'reversed' ELSE 'withdrawn' END, ended_at = ? "
+        "WHERE return_id = ? RETURNING order_id, serial_number, state = 'reversed'",
+        value_int(r->now), value_text(r->event->return_id));
+    while (rows_next(&own)) {
+        const struct request q = {rows_text(&own, 0), rows_text(&own, 1)};
+        bool reversed = rows_int(&own, 2);
+        reaction_emit(r, reversed ? "RefundReversed" : "RefundRequestWithdrawn", item(&q));
+        reaction_audit(
+            r, "handled", reversed ? "reverse the refund" : "withdraw the request", "order %s, item %s", q.order_id,
+            q.serial_number);
+        if (reversed) refund_next(r, &q);
+    }
     return OK;
 }
 
 static const struct handler handlers[] = {
     {"returns.support.RefundRequest", FIELDS(request_fields, struct request), refund},
+    {.type = "returns.support.RefundCancelled", .handle = cancel},
     {0},
 };
 
 static const struct view views[] = {
-    {"Latest refunds",
-     "SELECT refunded_at AS \"Refunded\", order_id AS \"Order\", serial_number AS \"Item\", return_id AS \"Return\" FROM refund ORDER BY refunded_at DESC LIMIT 10",
-     .moments = "Refunded"},
+    {.title = "Latest refunds",
+     .sql =
+         "SELECT COALESCE(ended_at, refunded_at, asked_at) AS \"Decided\", state AS \"State\", order_id AS \"Order\", "
+         "serial_number AS \"Item\", return_id AS \"Return\" FROM refund "
+         "ORDER BY COALESCE(ended_at, refunded_at, asked_at) DESC, return_id DESC LIMIT 10",
+     .as_of =
+         "SELECT CASE WHEN ended_at <= ? THEN ended_at WHEN refunded_at <= ? THEN refunded_at ELSE asked_at END AS \"Decided\", "
+         "CASE WHEN ended_at <= ? THEN state WHEN refunded_at <= ? THEN 'refunded' WHEN place IS NULL THEN 'declined' "
+         "ELSE 'waiting' END AS \"State\", order_id AS \"Order\", serial_number AS \"Item\", return_id AS \"Return\" "
+         "FROM refund WHERE asked_at <= ? ORDER BY 1 DESC, 5 DESC LIMIT 10",
+     .moments = "Decided"},
     {0},
 };
 

@@ -65,8 +65,8 @@ class Outcome:
     def effects(self, team):
         """The return ids, one for each effect in the team's own tables."""
         tables = self.services[team]["tables"]
-        if team == "accounting":  # a disposal is two lines
-            return [row["return_id"] for row in tables["ledger"] if row["account"].startswith("6800")]
+        if team == "accounting":  # a disposal is two lines; that of a reversal is a credit
+            return [row["return_id"] for row in tables["ledger"] if row["account"].startswith("6800") and not row["credit"]]
         name = {"sales": "refund", "inventory": "replacement", "manufacturing": "disassembly_order"}[team]
         return [row["return_id"] for row in tables[name]]
 
@@ -364,26 +364,27 @@ def sales_rules(o):
 def inventory_rules(o):
     tables = o.services["inventory"]["tables"]
     by_state = Counter((row["model"], row["state"]) for row in tables["replacement"])
-    said = defaultdict(list)
-    for record in o.first["inventory"].values():
-        if record["type"] == "ReplacementShipped":
-            said[record["data"]["model"]].append(record["data"]["on_hand"])
+    stock = {row["model"]: row["initial"] for row in tables["stock"]}
+    for event_id, record in sorted(o.first["inventory"].items(), key=lambda one: o.place["inventory"].get(one[0], 0)):
+        step, event = {"ReplacementShipped": -1, "ShipmentRecalled": 1}.get(record["type"], 0), record["data"]
+        stock[event["model"]] = stock.get(event["model"], 0) + step
+        if step and event["on_hand"] != stock[event["model"]]:
+            text = f"{record['type']} says {event['on_hand']} {event['model']} are left, by those before it {stock[event['model']]} are"
+            yield Finding("invariant", "inventory", event["return_id"], text)
+            stock[event["model"]] = event["on_hand"]
     for row in tables["stock"]:
-        model, shipped = row["model"], by_state[row["model"], "shipped"]
+        model, recalled = row["model"], by_state[row["model"], "recalled"]
+        shipped = by_state[model, "shipped"] + recalled
         if row["on_hand"] < 0 or row["initial"] - row["shipped"] + row["recalled"] != row["on_hand"]:
             yield Finding("invariant", "inventory", None, f"stock of {model}: {row}")
-        if row["shipped"] != shipped:
-            yield Finding(
-                "invariant", "inventory", None, f"{model}: {row['shipped']} left the stock, {shipped} were shipped"
-            )
+        if (row["shipped"], row["recalled"]) != (shipped, recalled):
+            text = f"{model}: {row['shipped']} left the stock, {row['recalled']} came back; {shipped} were shipped, {recalled} recalled"
+            yield Finding("invariant", "inventory", None, text)
         if row["on_hand"] > 0 and by_state[model, "backordered"]:
             yield Finding("invariant", "inventory", None, f"{model}: backordered while {row['on_hand']} are on hand")
-        if sorted(said[model]) != list(range(row["on_hand"], row["on_hand"] + shipped)):
+        if stock[model] != row["on_hand"]:
             yield Finding(
-                "invariant",
-                "inventory",
-                None,
-                f"{model}: its events do not count down from {row['initial']} to {row['on_hand']}",
+                "invariant", "inventory", None, f"{model}: its events end at {stock[model]}, on hand are {row['on_hand']}"
             )
 
 
