@@ -311,6 +311,12 @@ static void command_post(struct exchange *x, const struct command *k) {
     buffer_free(&o.if_match);
 }
 
+void command_get(struct exchange *x) {
+    json_t *path = view_url("/returns/", exchange_parameter(x, "id"));
+    exchange_redirect(x, json_string_value(path));
+    json_decref(path);
+}
+
 void command_cancel(struct exchange *x) {
     command_post(x, &cancel);
 }

@@ -8,6 +8,8 @@
 
 void command_cancel(struct exchange *x);
 void command_close(struct exchange *x);
+/* Of the address where a refusal was shown: to the return's page, for who loads it again, as a live page does. */
+void command_get(struct exchange *x);
 
 /* ["cancel","close"]: what may be asked for while a return has that status. The caller's. */
 MUST_CHECK json_t *command_legal(const char *status);

@@ -134,8 +134,10 @@ static const struct resource resources[] = {
     {.path = "/compare", .page = "compare.html", .get = compare_get, .post = compare_post, .nav = "Compare"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
-    {.path = "/returns/{id}/cancel", .post = command_cancel},
-    {.path = "/returns/{id}/close", .post = command_close},
+    {.path = "/returns/{id}/cancel", .api_path = "", .get = command_get, .post = command_cancel},
+    {.path = "/returns/{id}/close", .api_path = "", .get = command_get, .post = command_close},
+    {.api_path = "/api/returns/{id}/cancel", .post = command_cancel},
+    {.api_path = "/api/returns/{id}/close", .post = command_close},
     {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
 

@@ -156,6 +156,8 @@ def test_a_return_that_there_is_not(support):
     assert http.post(support.url + "/returns/R-NONE/close", data={"version": "1"}).status_code == 404
     assert support.holds() == before
     assert http.get(f"{support.url}/api/returns/R-NONE/cancel").status_code == 405
+    again = http.get(f"{support.url}/returns/R-NONE/cancel")
+    assert again.status_code == 303 and again.headers["Location"] == "/returns/R-NONE"
 
 
 def test_an_item_is_free_again(support):
