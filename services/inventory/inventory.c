@@ -15,9 +15,8 @@ static json_t *piece(const struct request *q) {
 }
 
 static json_t *piece_and_stock(const struct request *q, int64_t on_hand) {
-    json_t *said = piece(q);
-    json_object_set_new(said, "on_hand", json_integer(on_hand));
-    return said;
+    return json_pack(
+        "{s:s, s:s, s:I}", "model", q->model, "shipment_id", q->shipment_id, "on_hand", (json_int_t)on_hand);
 }
 
 /* --- Stock, and who waits for it */

@@ -18,9 +18,7 @@ static json_t *item(const struct request *q) {
 }
 
 static json_t *item_at(const struct request *q, const char *site) {
-    json_t *said = item(q);
-    json_object_set_new(said, "site", json_string(site));
-    return said;
+    return json_pack("{s:s, s:s, s:s}", "serial_number", q->serial_number, "location", q->location, "site", site);
 }
 
 /* --- Sites */
@@ -65,9 +63,11 @@ static void decline(struct reaction *r, const struct request *q, const char *sit
         "WHERE serial_number = ? AND state = 'waiting'), ?)",
         value_text(r->event->return_id), value_int(r->event->version), value_text(q->serial_number),
         value_text(q->location), value_text(site), value_text(q->serial_number), value_int(r->now));
-    json_t *declined = item(q);
-    json_object_set_new(declined, "reason", json_string("this item is queued for disassembly already"));
-    reaction_emit(r, "DisassemblyDeclined", declined);
+    reaction_emit(
+        r, "DisassemblyDeclined",
+        json_pack(
+            "{s:s, s:s, s:s}", "serial_number", q->serial_number, "location", q->location, "reason",
+            "this item is queued for disassembly already"));
     reaction_audit(r, "declined", "leave the queue as it is", "item %s is queued already", q->serial_number);
 }
 

@@ -42,9 +42,9 @@ static void decline(struct reaction *r, const struct request *q, bool waits, con
         value_text(r->event->return_id), value_int(r->event->version), value_text(q->order_id),
         value_text(q->serial_number), value_text(waits ? "waiting" : "declined"),
         waits ? place_next(r, q) : value_text(NULL), value_int(r->now));
-    json_t *declined = item(q);
-    json_object_set_new(declined, "reason", json_string(reason));
-    reaction_emit(r, "RefundDeclined", declined);
+    reaction_emit(
+        r, "RefundDeclined",
+        json_pack("{s:s, s:s, s:s}", "order_id", q->order_id, "serial_number", q->serial_number, "reason", reason));
     reaction_audit(r, "declined", "decline the refund", "order %s, item %s: %s", q->order_id, q->serial_number, reason);
 }
 
