@@ -1,6 +1,7 @@
 /* What ./returns cannot do in the shell: one program, a subcommand each. Exit status: 0; 1: it looked, and the answer
  * is no; 2: it could not look, or was asked wrongly. */
 #include "compare.h"
+#include "reconcile.h"
 #include "simulate.h"
 
 #include "chassis/audit.h"
@@ -101,8 +102,10 @@ int main(int argc, char *argv[]) {
     if (argc > 1 && !strcmp(argv[1], "simulate")) return simulate_run(argc - 2, argv + 2);
     if (argc > 3 && !strcmp(argv[1], "audit") && !strcmp(argv[2], "heads")) return audit_heads_run(argc - 3, argv + 3);
     if (argc > 2 && !strcmp(argv[1], "compare")) return compare_run(argc - 2, argv + 2);
+    if (argc > 1 && !strcmp(argv[1], "reconcile")) return reconcile_main(argc - 2, argv + 2);
     return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]\n"
                   "       returns_tool audit heads SERVICE [SETTING…]\n"
                   "       returns_tool simulate --support URL [--team NAME=URL]… [--rate R] [--for T] …\n"
-                  "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]");
+                  "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]\n"
+                  "       returns_tool reconcile [--json] [SETTING…]");
 }

@@ -1,0 +1,6 @@
+/* reconcile: holds what support published against what each team did with it (services/support/reconcile.h), and prints
+ * it. */
+#pragma once
+
+/* [--json] [SETTING…]. Exit status: 0: all fits; 1: not, which was printed; 2: it could not look, which was said. */
+int reconcile_main(int n, char *arguments[]);
