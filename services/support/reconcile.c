@@ -245,9 +245,24 @@ void reconcile_letter(struct reconcile *r, int partition, int64_t offset) {
 
 /* --- The result */
 
+static int figures_order(const void *a, const void *b) {
+    const struct team *x = *(const struct team *const *)a, *y = *(const struct team *const *)b;
+    return strcmp(x->name, y->name);
+}
+
+static json_t *teams_json(const struct reconcile *r) {
+    const struct team *sorted[TEAMS_MOST];
+    json_t *teams = json_array();
+    for (size_t i = 0; i < r->teams_n; i++) sorted[i] = &r->teams[i];
+    qsort(sorted, r->teams_n, sizeof *sorted, figures_order);
+    for (size_t i = 0; i < r->teams_n; i++)
+        if (sorted[i]->figures) json_array_append(teams, sorted[i]->figures);
+    return teams;
+}
+
 json_t *reconcile_result(struct reconcile *r, int64_t now) {
     char moment[TIME_TEXT];
-    json_t *watermark = json_array(), *teams = json_array(), *types = json_object();
+    json_t *watermark = json_array(), *types = json_object();
     json_int_t records = 0;
     for (int i = 0; i < r->parts_n; i++) {
         records += (json_int_t)r->parts[i].n;
@@ -257,12 +272,10 @@ json_t *reconcile_result(struct reconcile *r, int64_t now) {
                            (json_int_t)r->parts[i].end));
     }
     for (int i = 0; i < r->types_n; i++) json_object_set_new(types, r->types[i], json_integer(r->types_count[i]));
-    for (size_t i = 0; i < r->teams_n; i++)
-        if (r->teams[i].figures) json_array_append(teams, r->teams[i].figures);
     json_t *result = json_pack(
         "{s:s, s:s, s:o, s:I, s:o, s:b, s:o, s:O, s:I}", "at", time_text(now, moment), "topic", r->topic, "watermark",
-        watermark, "records", records, "types", types, "fits", !r->findings_n, "teams", teams, "findings", r->findings,
-        "more", (json_int_t)(r->findings_n - (int64_t)json_array_size(r->findings)));
+        watermark, "records", records, "types", types, "fits", !r->findings_n, "teams", teams_json(r), "findings",
+        r->findings, "more", (json_int_t)(r->findings_n - (int64_t)json_array_size(r->findings)));
     if (!r->failed) return result;
     json_decref(result);
     return NULL;

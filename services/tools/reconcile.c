@@ -84,7 +84,8 @@ int reconcile_main(int n, char *arguments[]) {
     json_t *result = NULL;
     bool as_json = n && !strcmp(arguments[0], "--json");
     log_start("support", LOG_ERROR);
-    verdict v = settings_read(&settings, "support", 0, n - as_json, arguments + as_json, environ, &why);
+    char **given = as_json ? arguments : arguments - 1; /* after a word that is not theirs, as main() has it */
+    verdict v = settings_read(&settings, "support", 0, n + !as_json, given, environ, &why);
     if (v == OK) v = reconcile_run(&settings, &progress, &result, &why);
     settings_free(&settings);
     if (v != OK) {

@@ -2,5 +2,6 @@
  * it. */
 #pragma once
 
-/* [--json] [SETTING…]. Exit status: 0: all fits; 1: not, which was printed; 2: it could not look, which was said. */
+/* The program's arguments after the word reconcile: [--json] [SETTING…]. Exit status: 0: all fits; 1: not, which was
+ * printed; 2: it could not look, which was said. */
 int reconcile_main(int n, char *arguments[]);
