@@ -193,7 +193,7 @@ static void doubled_add(struct judged *j, const struct reaction *e, const char *
 /* What the relay sent again after a crash has the same id and the same place in the outbox. */
 static void pair_judge(struct judged *j, const struct reaction *before, const struct reaction *e) {
     if (same_id(before, e)) {
-        if (before->sequence != e->sequence)
+        if (before->sequence && e->sequence && before->sequence != e->sequence)
             doubled_add(j, e, "one event in reaction to it was published from two rows of the outbox");
     } else if (before->what == e->what) {
         doubled_add(j, e, "two events of one type were published in reaction to it");
