@@ -192,12 +192,13 @@ static void doubled_add(struct judged *j, const struct reaction *e, const char *
 
 /* What the relay sent again after a crash has the same id and the same place in the outbox. */
 static void pair_judge(struct judged *j, const struct reaction *before, const struct reaction *e) {
+    bool numbered = before->sequence && e->sequence; /* by a relay of ours */
     if (same_id(before, e)) {
-        if (before->sequence && e->sequence && before->sequence != e->sequence)
+        if (numbered && before->sequence != e->sequence)
             doubled_add(j, e, "one event in reaction to it was published from two rows of the outbox");
     } else if (before->what == e->what) {
         doubled_add(j, e, "two events of one type were published in reaction to it");
-    } else if (j->team->head && before->at != e->at) {
+    } else if (j->team->head && numbered && before->at != e->at) {
         doubled_add(j, e, "it was handled twice: the events in reaction to it have two moments");
     }
 }

@@ -161,7 +161,7 @@ def test_kills_duplicates_and_dead_letters_are_no_findings(own):
             again = chance.choice(records(own.kafka, own.topic("support.events")))
             publish(own.kafka, again.topic(), again.key(), again.value(), headers=dict(again.headers() or []))
             publish(own.kafka, again.topic(), f"R-NOISE{i}", b"\x07noise")
-        if i == 15:
+        if i == 25:
             own.verb("kill", "kafka")
     own.await_connected(seconds=60)
     own.await_audits(ids, SERVICES, 60)
