@@ -83,6 +83,12 @@ static void late_add(struct judged *j, const struct log_part *p, size_t from) {
     }
 }
 
+/* What people call it: the type's last word. */
+static const char *type_word(const struct reconcile *r, const struct record *record) {
+    const char *name = r->types[record->type], *dot = strrchr(name, '.');
+    return dot ? dot + 1 : name;
+}
+
 /* Names each record in the gaps, and returns how many there are. */
 static int64_t gaps_judge(struct judged *j, int partition, const json_t *counted) {
     const struct log_part *p = &j->r->parts[partition];
@@ -94,7 +100,7 @@ static int64_t gaps_judge(struct judged *j, int partition, const json_t *counted
         for (size_t k = part_find(p, head_number(gap, "from")); k < p->n && p->records[k].offset < to; k++, n++)
             finding_add(
                 j->r, j->team->name, "missing", partition, p->records[k].offset, &p->records[k],
-                "%s was passed, and the audit log has no row of it", j->r->types[p->records[k].type]);
+                "%s was passed, and the audit log has no row of it", type_word(j->r, &p->records[k]));
     }
     j->missing += n;
     return n;
@@ -371,9 +377,11 @@ static void broken_judge(struct judged *j) {
     const struct log_part *p = partition >= 0 && partition < j->r->parts_n ? &j->r->parts[partition] : NULL;
     size_t at = p && json_is_integer(offset) ? part_find(p, json_integer_value(offset)) : 0;
     bool known = p && at < p->n && p->records[at].offset == json_integer_value(offset) && json_is_integer(offset);
+    /* Of a row that is missing only the one behind it is known; which record it was about, the gaps say. */
     finding_add(
-        j->r, j->team->name, "changed", partition, known ? p->records[at].offset : -1, known ? &p->records[at] : NULL,
-        "its audit log was changed at row %lld: %s", (long long)head_number(broken, "id"), reason ? reason : "");
+        j->r, j->team->name, "changed", known ? partition : -1, known ? p->records[at].offset : -1,
+        known ? &p->records[at] : NULL, "its audit log was changed at row %lld: %s",
+        (long long)head_number(broken, "id"), reason ? reason : "");
 }
 
 static int64_t passed_offset(const struct team *team, int partition) {

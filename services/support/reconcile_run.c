@@ -40,7 +40,7 @@ static void each_published(void *context, const struct topic_record *m) {
                     .at = m->at,
                     .id = event_id && uuid_parse(event_id, &id) ? &id : NULL,
                     .return_id = return_id ? return_id : m->key,
-                    .type = *m->type ? m->type : "a record that cannot be decoded"});
+                    .type = *m->type ? m->type : "unreadable"});
 }
 
 static void each_event(void *context, const struct topic_record *m) {
