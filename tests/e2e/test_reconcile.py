@@ -49,7 +49,7 @@ def places(findings, *names):
     return sorted((tuple(f[n] for n in columns) for f in findings if not names or f["team"] in names), key=str)
 
 
-def until(stack, condition, what, seconds=30):
+def until(stack, condition, what, seconds=60):
     seen = []
 
     def looked():
@@ -64,7 +64,8 @@ def until(stack, condition, what, seconds=30):
 
 
 def none_late(result):
-    return not any(t["late"] or t["unsent"] for t in result["teams"]) and len(result["teams"]) >= len(TEAMS)
+    teams = result["teams"]
+    return len(teams) == len(TEAMS) and all(t["counted_at"] and not t["late"] and not t["unsent"] for t in teams)
 
 
 def settled(stack):
