@@ -104,8 +104,18 @@ void audit_append(struct connection *c, const struct audit_row *row) {
         "INSERT INTO audit_chain (chain, rows, head) VALUES (?, 1, ?) ON CONFLICT (chain) DO UPDATE SET rows = audit_chain.rows + 1, head = excluded.head",
         value_text(chain), value_blob(r.hash, CHAIN_HASH));
     (void)store_run(
-        c, "INSERT INTO tally (outcome, n) VALUES (?, 1) ON CONFLICT (outcome) DO UPDATE SET n = tally.n + 1",
-        text_value(&r, CHAIN_OUTCOME));
+        c,
+        "INSERT INTO chain_tally (chain, log, outcome, n) VALUES (?, ?, ?, 1) ON CONFLICT (chain, log, outcome) DO UPDATE SET n = chain_tally.n + 1",
+        value_text(chain), value_int(log), text_value(&r, CHAIN_OUTCOME));
     if (r.id % AUDIT_BLOCK == 0) blocks_fill(c, r.id);
     for (int i = 0; i < cleaned.n; i++) json_decref(cleaned.texts[i]);
+}
+
+void audit_emitted(struct connection *c, const char *topic, int32_t partition, int64_t offset) {
+    char chain[CHAIN_NAME];
+    snprintf(chain, sizeof chain, "%s/%d", topic, partition);
+    (void)store_run(
+        c,
+        "INSERT INTO chain_emitted (chain, first_offset, n) VALUES (?, 0, 1) ON CONFLICT (chain) DO UPDATE SET n = chain_emitted.n + 1 WHERE chain_emitted.first_offset <= ?",
+        value_text(chain), value_int(offset));
 }

@@ -31,6 +31,9 @@ struct audit_row {
 /* In the caller's transaction; a failure is sticky there. What is NULL is stored as absent. */
 void audit_append(struct connection *c, const struct audit_row *row);
 
+/* Counts an event that was put into the outbox in reaction to that record, in the caller's transaction (heads.h). */
+void audit_emitted(struct connection *c, const char *topic, int32_t partition, int64_t offset);
+
 /* A page of rows, newest first: {"rows":[…],"next":id or null}. Every filter may be NULL or 0. Whatever the filter, no
  * more is read than the blocks of rows (tables.4.sql) that hold what it asks for; with return_id, that return's rows.
  */

@@ -1,7 +1,9 @@
 #include "chassis/heads.h"
 
 #include "chassis/assets.h"
+#include "chassis/audit_check.h"
 #include "chassis/codec.h"
+#include "chassis/counts.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -14,15 +16,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, HEADS_BYTES_MAX = 1 << 18, TOPIC_MS = 500 };
+enum { NAME_SIZE = 400, HEADS_BYTES_MAX = 1 << 18, TOPIC_MS = 500, UNSENT_MS = 1000 };
 
 struct heads {
     struct heads_options o;
     char topic[NAME_SIZE], subject[2 * NAME_SIZE];
     struct schema *schema;
     bool topic_ready;
-    int64_t due;       /* by the clock that never steps */
-    int64_t last_rows; /* of the log, when its heads were last published by this process */
+    int64_t due; /* by the clock that never steps */
+    struct counts *counts;
+    json_t *last;      /* what this process published last, without its moment; NULL: nothing yet */
     json_t *in_flight; /* NULL: none */
 };
 
@@ -42,6 +45,7 @@ verdict heads_open(struct heads **out, const struct heads_options *o, struct fai
     if (!h) return fail(why, FATAL, "out of memory");
     h->o = *o;
     h->due = steady_ms() + o->settings->audit_heads_ms;
+    if (!(h->counts = counts_new())) return fail(why, FATAL, "out of memory");
     topic_name(o->settings, h->topic);
     if (schema_parse(file->bytes, file->n, &h->schema, why) != OK) return FATAL;
     snprintf(h->subject, sizeof h->subject, "%s-%s", h->topic, schema_name(h->schema));
@@ -53,6 +57,8 @@ void heads_close(struct heads **out) {
     struct heads *h = *out;
     if (!h) return;
     json_decref(h->in_flight);
+    json_decref(h->last);
+    counts_free(&h->counts);
     schema_free(&h->schema);
     free(h);
     *out = NULL;
@@ -60,22 +66,55 @@ void heads_close(struct heads **out) {
 
 /* --- Publishing */
 
-/* NULL: nothing that is not published yet, or it could not be read. The log and its heads are of one moment. */
-static json_t *heads_take(struct heads *h, int64_t *at) {
-    struct connection *c = store_reader(h->o.store);
-    json_t *chains = NULL;
-    (void)store_run(c, "BEGIN");
-    int64_t rows = store_int(c, 0, "SELECT COALESCE(MAX(id), 0) FROM audit");
-    if (rows > h->last_rows) chains = store_json(c, "SELECT chain, rows, lower(hex(head)) AS head FROM audit_chain");
-    (void)store_run(c, "COMMIT");
-    if (!chains || store_state(c) != OK) {
-        json_decref(chains);
-        return NULL;
+/* As the background's check of the log said it last. */
+static json_t *broken_json(struct heads *h, struct connection *c) {
+    json_t *said = audit_check_json(h->o.audit_check), *found = json_object_get(said, "broken"), *broken = json_null();
+    if (json_is_object(found)) {
+        json_int_t id = json_integer_value(json_object_get(found, "id"));
+        int64_t offset = store_int(c, -1, "SELECT COALESCE(record_offset, -1) FROM audit WHERE id = ?", value_int(id));
+        broken = json_pack(
+            "{s:O?, s:I, s:o, s:O}", "chain", json_object_get(found, "chain"), "id", id, "offset",
+            offset < 0 ? json_null() : json_integer(offset), "reason", json_object_get(found, "reason"));
     }
-    *at = clock_ms();
-    return json_pack(
-        "{s:s, s:I, s:I, s:o}", "service", h->o.settings->service, "at", (json_int_t)*at, "rows", (json_int_t)rows,
-        "chains", chains);
+    json_decref(said);
+    return broken;
+}
+
+static bool is_news(const struct heads *h, const json_t *heads) {
+    bool sent = !json_integer_value(json_object_get(heads, "unsent"));
+    if (!h->last) return json_integer_value(json_object_get(heads, "rows")) > 0;
+    return !json_equal(json_object_get(heads, "rows"), json_object_get(h->last, "rows")) ||
+           !json_equal(json_object_get(heads, "partitions"), json_object_get(h->last, "partitions")) ||
+           !json_equal(json_object_get(heads, "broken"), json_object_get(h->last, "broken")) ||
+           (sent && json_integer_value(json_object_get(h->last, "unsent")));
+}
+
+/* NULL: nothing that is not published yet, or it could not be read. All of it is of one moment. */
+static json_t *heads_take(struct heads *h) {
+    struct connection *c = store_reader(h->o.store);
+    (void)store_run(c, "BEGIN");
+    json_t *broken = broken_json(h, c);
+    bool afresh = h->last && !json_equal(broken, json_object_get(h->last, "broken"));
+    json_t *heads = json_pack(
+        "{s:s, s:I, s:I, s:o, s:o, s:I, s:o}", "service", h->o.settings->service, "at", (json_int_t)clock_ms(), "rows",
+        (json_int_t)store_int(c, 0, "SELECT COALESCE(MAX(id), 0) FROM audit"), "chains",
+        store_json(c, "SELECT chain, rows, lower(hex(head)) AS head FROM audit_chain"), "partitions",
+        counts_take(h->counts, c, afresh), "unsent",
+        (json_int_t)store_int(c, 0, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL"), "broken", broken);
+    (void)store_run(c, "COMMIT");
+    if (heads && store_state(c) == OK && is_news(h, heads)) return heads;
+    json_decref(heads);
+    return NULL;
+}
+
+/* While events wait to be sent there would be more to say a moment later; but not for ever. */
+static bool is_due(struct heads *h) {
+    int64_t late = steady_ms() - h->due, every = h->o.settings->audit_heads_ms;
+    if (late < 0) return false;
+    return late >= (every < UNSENT_MS ? every : UNSENT_MS) ||
+           !store_int(
+               store_reader(h->o.store), 0,
+               "SELECT COUNT(*) FROM (SELECT 1 FROM outbox WHERE sent_at IS NULL LIMIT 1)");
 }
 
 static verdict heads_ready(struct heads *h, rd_kafka_t *producer, int32_t *schema_id, struct failure *why) {
@@ -109,27 +148,33 @@ static verdict heads_send(struct heads *h, rd_kafka_t *producer, const json_t *h
 
 void heads_step(struct heads *h, rd_kafka_t *producer) {
     struct failure why;
-    int64_t at;
-    char moment[TIME_TEXT];
-    if (h->in_flight || steady_ms() < h->due) return;
+    if (h->in_flight || !is_due(h)) return;
     h->due = steady_ms() + h->o.settings->audit_heads_ms;
-    json_t *heads = heads_take(h, &at);
+    json_t *heads = heads_take(h);
     if (!heads) return;
     verdict v = heads_send(h, producer, heads, &why);
-    if (v == OK) {
-        h->in_flight = json_deep_copy(heads);
-        json_object_del(h->in_flight, "service");
-        json_object_set_new(h->in_flight, "at", json_string(time_text(at, moment)));
-    } else {
+    if (v == OK)
+        h->in_flight = json_incref(heads);
+    else
         health_set(h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", why.text);
-    }
     json_decref(heads);
+}
+
+/* What audit_verify() compares. */
+static char *kept_text(const json_t *heads) {
+    char moment[TIME_TEXT];
+    json_t *kept = json_pack(
+        "{s:s, s:O, s:O}", "at", time_text(json_integer_value(json_object_get(heads, "at")), moment), "rows",
+        json_object_get(heads, "rows"), "chains", json_object_get(heads, "chains"));
+    char *text = json_dumps(kept, JSON_COMPACT);
+    json_decref(kept);
+    return text;
 }
 
 /* Kept, so that the service's own /api/audit/verify compares with it. Kafka has the word: this copy may be lost. */
 static void heads_keep(struct heads *h, int64_t offset) {
     struct failure why;
-    char *text = json_dumps(h->in_flight, JSON_COMPACT);
+    char *text = kept_text(h->in_flight);
     struct connection *c = store_begin(h->o.store);
     (void)store_run(
         c, "INSERT INTO audit_published (heads, record_offset) VALUES (?, ?)", value_text(text), value_int(offset));
@@ -140,14 +185,14 @@ static void heads_keep(struct heads *h, int64_t offset) {
 
 void heads_delivered(struct heads *h, const rd_kafka_message_t *report) {
     if (!h->in_flight) return;
-    json_int_t rows = json_integer_value(json_object_get(h->in_flight, "rows"));
     if (report->err) {
         h->topic_ready = false;
         health_set(
             h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", rd_kafka_err2str(report->err));
     } else {
         heads_keep(h, report->offset);
-        h->last_rows = rows;
+        json_decref(h->last);
+        h->last = json_incref(h->in_flight);
         health_set(h->o.health, "audit heads", HEALTH_OK, "published to %s", h->topic);
     }
     heads_forget(h);

@@ -1,5 +1,6 @@
 /* heads: where the chains of the audit log stand, published to <service>.audit-heads at intervals, so that a log whose
- * tail was cut off, or that was written anew, contradicts what others can read.
+ * tail was cut off, or that was written anew, contradicts what others can read. With them goes what the service counted
+ * (counts.h), from the same moment of its database, so that others can reconcile it with the topics.
  *
  * They do not pass through the outbox: they are read from what is committed, so one that was lost is made up for by the
  * next, and the outbox stays what it is, the service's events. All functions but heads_read() belong to the relay's
@@ -13,6 +14,7 @@
 #include <librdkafka/rdkafka.h>
 
 struct heads;
+struct audit_check;
 struct store;
 struct registry;
 struct health;
@@ -21,7 +23,8 @@ struct heads_options {
     const struct settings *settings;
     struct store *store;
     struct registry *registry;
-    struct health *health; /* told as component "audit heads" when there is something to say */
+    struct health *health;           /* told as component "audit heads" when there is something to say */
+    struct audit_check *audit_check; /* what it found goes with them; may be NULL */
 };
 MUST_CHECK verdict heads_open(struct heads **out, const struct heads_options *o, struct failure *why);
 void heads_close(struct heads **h); /* accepts NULL */
@@ -30,7 +33,7 @@ void heads_step(struct heads *h, rd_kafka_t *producer); /* publishes when it is 
 void heads_delivered(struct heads *h, const rd_kafka_message_t *report);
 void heads_forget(struct heads *h); /* the producer was thrown away with what was in flight; accepts NULL */
 
-/* Every record of the service's topic, oldest first: {"at","rows","chains":[…],"offset"}. RETRY: Kafka or the registry
- * cannot be reached; the text says which. REJECT: a record cannot be decoded. */
+/* Every record of the service's topic, oldest first, as AuditHeads.avsc has it, and its "offset". RETRY: Kafka or the
+ * registry cannot be reached; the text says which. REJECT: a record cannot be decoded. */
 MUST_CHECK verdict heads_read(
     const struct settings *s, void (*each)(void *context, const json_t *heads), void *context, struct failure *why);

@@ -80,6 +80,18 @@ static void audit_decision(struct connection *c, const struct wish *w, const jso
         &(struct audit_row){.action = "accept another log", .outcome = "accepted", .actor = "api", .summary = summary});
 }
 
+/* What is counted (heads.h) begins anew with it. */
+static void log_change(struct connection *c, const char *topic, int64_t partition, int64_t next) {
+    (void)store_run(
+        c,
+        "UPDATE consumer_offset SET next_offset = ?, first_offset = ?, mark = NULL, cluster = NULL, log = log + 1 WHERE topic = ? AND partition = ?",
+        value_int(next), value_int(next), value_text(topic), value_int(partition));
+    (void)store_run(
+        c,
+        "INSERT INTO chain_emitted (chain, first_offset, n) SELECT topic || '/' || partition, next_offset, 0 FROM consumer_offset WHERE topic = ? AND partition = ? ON CONFLICT (chain) DO UPDATE SET first_offset = excluded.first_offset, n = 0",
+        value_text(topic), value_int(partition));
+}
+
 static verdict decide(struct runtime *rt, const struct wish *w, json_t *held, struct failure *why) {
     json_t *one;
     size_t i;
@@ -87,11 +99,9 @@ static verdict decide(struct runtime *rt, const struct wish *w, json_t *held, st
     if (v != OK) return v;
     struct connection *c = store_begin(rt->store);
     json_array_foreach(held, i, one) {
-        (void)store_run(
-            c,
-            "UPDATE consumer_offset SET next_offset = ?, mark = NULL, cluster = NULL, log = log + 1 WHERE topic = ? AND partition = ?",
-            value_int(json_integer_value(json_object_get(one, "next"))), value_text(w->topic),
-            value_int(json_integer_value(json_object_get(one, "partition"))));
+        log_change(
+            c, w->topic, json_integer_value(json_object_get(one, "partition")),
+            json_integer_value(json_object_get(one, "next")));
         audit_decision(c, w, one);
     }
     v = store_commit(c, why);

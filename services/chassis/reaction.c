@@ -191,7 +191,10 @@ void reaction_emit_for(struct reaction *r, const char *return_id, int64_t versio
         .at = r->now,
     };
     struct failure why;
-    if (outbox_add(p->rt->outbox, r->store, &e, NULL, &why) != OK && p->failure.kind == OK) p->failure = why;
+    if (outbox_add(p->rt->outbox, r->store, &e, NULL, &why) == OK)
+        audit_emitted(r->store, r->event->topic, r->event->partition, r->event->offset);
+    else if (p->failure.kind == OK)
+        p->failure = why;
 }
 
 void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...) {

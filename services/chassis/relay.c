@@ -360,7 +360,7 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     snprintf(name, sizeof name, "%s.dead-letters", o->settings->service);
     settings_scoped(o->settings, name, r->dead_letters, sizeof r->dead_letters);
     verdict v = producer_open(r, why); /* a wrong -X property is said at the start */
-    struct heads_options heads = {o->settings, o->store, o->registry, o->health};
+    struct heads_options heads = {o->settings, o->store, o->registry, o->health, o->audit_check};
     if (v == OK) v = heads_open(&r->heads, &heads, why);
     if (v != OK) return v;
     outbox_each(o->outbox, add_type, r);

@@ -11,6 +11,7 @@
 #include "chassis/settings.h"
 
 struct relay;
+struct audit_check;
 struct store;
 struct outbox;
 struct registry;
@@ -21,7 +22,8 @@ struct relay_options {
     struct store *store;
     const struct outbox *outbox;
     struct registry *registry;
-    struct health *health; /* told as components "kafka producer" and "schemas" */
+    struct health *health;           /* told as components "kafka producer" and "schemas" */
+    struct audit_check *audit_check; /* for the heads of the audit log; may be NULL */
 };
 MUST_CHECK verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why);
 void relay_wake(struct relay *r);  /* there may be new rows, or news from the registry; any thread; returns at once */

@@ -79,7 +79,7 @@ static verdict start_registry(struct runtime *rt, struct failure *why) {
 }
 
 static verdict start_relay(struct runtime *rt, struct failure *why) {
-    struct relay_options o = {rt->settings, rt->store, rt->outbox, rt->registry, rt->health};
+    struct relay_options o = {rt->settings, rt->store, rt->outbox, rt->registry, rt->health, rt->audit_check};
     return relay_start(&rt->relay, &o, why);
 }
 
@@ -122,12 +122,12 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     verdict v = rt->health && rt->drill ? start_store(rt, why) : fail(why, RETRY, "out of memory");
     if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
     if (v == OK) v = start_registry(rt, why);
+    if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why); /* the relay publishes what it finds */
     if (v == OK) v = start_relay(rt, why);
     if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
     if (v == OK) v = peers_open(&rt->peers, rt, why);
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
-    if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why);
     if (v == OK) v = peers_start(rt->peers, why);
     if (v == OK && service->calls_others) v = caller_start(&rt->caller, why);
     if (v == OK) v = start_hub(rt, why);
@@ -148,12 +148,12 @@ void service_stop(struct runtime *rt) {
     hub_stop(&rt->hub);
     caller_stop(&rt->caller);
     peers_stop(rt->peers);
-    audit_check_stop(&rt->audit_check);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
     peers_close(&rt->peers);
     pulse_free(&rt->pulse);
     relay_stop(&rt->relay);
+    audit_check_stop(&rt->audit_check);
     registry_stop(&rt->registry);
     outbox_close(&rt->outbox);
     store_close(&rt->store);

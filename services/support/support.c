@@ -4,6 +4,7 @@
 #include "compare.h"
 #include "examples.h"
 #include "fold.h"
+#include "reconcile_view.h"
 #include "returns.h"
 #include "simulate.h"
 #include "submit.h"
@@ -132,6 +133,11 @@ static const struct resource resources[] = {
     {.path = "/returns", .page = "returns.html", .get = returns_get, .post = submit_post, .nav = "Returns"},
     {.api_path = "/api/returns/traditional", .post = traditional_post},
     {.path = "/compare", .page = "compare.html", .get = compare_get, .post = compare_post, .nav = "Compare"},
+    {.path = "/reconciliation",
+     .page = "reconciliation.html",
+     .get = reconcile_get,
+     .post = reconcile_post,
+     .nav = "Reconciliation"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
     {.path = "/returns/{id}/cancel", .api_path = "", .get = command_get, .post = command_cancel},
@@ -144,6 +150,7 @@ static const struct resource resources[] = {
 static void support_stop(struct runtime *rt) {
     compare_stop(rt);
     simulate_stop(rt);
+    reconcile_stop(rt);
 }
 
 const struct service service = {

@@ -2,6 +2,7 @@
  * is no; 2: it could not look, or was asked wrongly. */
 #include "cli.h"
 #include "compare.h"
+#include "reconcile.h"
 #include "simulate.h"
 
 #include "chassis/audit.h"
@@ -108,9 +109,11 @@ int main(int argc, char *argv[]) {
     for (size_t i = 0; argc > 1 && i < sizeof on_topics / sizeof *on_topics; i++)
         if (!strcmp(argv[1], on_topics[i].name)) return on_topics[i].run(argc - 2, argv + 2);
     if (argc > 2 && !strcmp(argv[1], "compare")) return compare_run(argc - 2, argv + 2);
+    if (argc > 1 && !strcmp(argv[1], "reconcile")) return reconcile_main(argc - 2, argv + 2);
     return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]\n"
                   "       returns_tool audit heads SERVICE [SETTING…]\n"
                   "       returns_tool simulate --support URL [--team NAME=URL]… [--rate R] [--for T] …\n"
                   "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]\n"
+                  "       returns_tool reconcile [--json] [SETTING…]\n"
                   "       returns_tool tail|publish|export|import …, as ./returns has them");
 }

@@ -4,6 +4,7 @@ Pages are found by following the links from each service's first page. What no l
 
 import re
 import sqlite3
+from datetime import datetime, timezone
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
@@ -11,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 import audit_log
 from stack import SERVICES, TEAMS, ByHand, form, http, request, wait
-from wire import publish
+from wire import make_topic, publish, write_heads
 
 LONG = "Überraschungsverpackungsgrößenverordnung" * 2
 NOWHERE = {"kafka": "127.0.0.1:1", "registry": "http://127.0.0.1:1"}
@@ -141,6 +142,34 @@ def closed(page, world):
     visit(page, f"{world.url('support')}/returns/{world.changed('close', 'status', 'closed')}")
 
 
+def run_reconciliation(page, url):
+    visit(page, url + "/reconciliation")
+    page.get_by_role("button", name="Reconcile now").click()
+    wait(lambda: not http.get(url + "/api/reconciliation").json()["running"], 40, "the run has ended")
+    page.reload()
+
+
+def reconciled(page, world):
+    """With findings: a team of the test's own says that it passed the first records over."""
+    topic = world.stack.topic("ghost.audit-heads")
+    heads = {
+        "service": "ghost", "at": datetime.now(timezone.utc), "rows": 0, "chains": [], "unsent": 0,
+        "partitions": [{
+            "topic": world.stack.topic("support.events"), "partition": p, "log": 0, "first_offset": 0, "next_offset": 9,
+            "outcomes": [], "redriven": 0, "emitted": 0, "emitted_from": 0, "gaps": [{"from": 0, "to": 9}],
+        } for p in range(6)],
+    }
+    make_topic(world.stack.kafka, topic)
+    publish(world.stack.kafka, topic, "ghost", write_heads(world.stack.registry, topic, heads))
+    run_reconciliation(page, world.url("support"))
+    page.get_by_text("no row of it").first.wait_for()
+
+
+def reconciled_without_kafka(page, world):
+    run_reconciliation(page, world.url("away"))
+    page.get_by_text("came to nothing").wait_for()
+
+
 STATES = {
     "return-change": open_to_change,
     "return-refused": refused_command,
@@ -158,6 +187,8 @@ STATES = {
     "audit-held": at("sales", "/audit?seen=1&event_type=returns.support.RefundRequest"),
     "audit-row": at("sales", "/audit/1"),
     "tampered": at("tampered", "/audit/verify"),
+    "reconciled": reconciled,
+    "reconciled-not": reconciled_without_kafka,
     "away-board": at("away", "/"),
     "away-status": at("away team", "/"),
     "away-audit": at("away team", "/audit"),

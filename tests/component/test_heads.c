@@ -109,6 +109,78 @@ static void a_cut_tail_is_missed_by_the_service_itself(void **state) {
     json_decref(answer);
 }
 
+/* The newest, as soon as it says so. */
+static json_t *newest_that(struct world *w, bool (*says)(const json_t *heads)) {
+    int64_t until = steady_ms() + 20000;
+    size_t n;
+    json_t *heads = newest(w, &n);
+    while (!says(heads) && steady_ms() < until) {
+        json_decref(heads);
+        heads = newest(w, &n);
+    }
+    return heads;
+}
+
+static bool is_broken(const json_t *heads) {
+    return json_is_object(json_object_get(heads, "broken"));
+}
+
+static bool has_five_sent(const json_t *heads) {
+    return json_integer_value(json_object_get(heads, "rows")) == 5 &&
+           !json_integer_value(json_object_get(heads, "unsent"));
+}
+
+static json_t *partition_of(const json_t *heads, int partition) {
+    json_t *one;
+    size_t i;
+    json_array_foreach(
+        json_object_get(heads, "partitions"), i,
+        one) if (json_integer_value(json_object_get(one, "partition")) == partition) return one;
+    fail_msg("the heads have no partition %d", partition);
+    return NULL;
+}
+
+static void expect_partition(const json_t *heads, int partition, const char *expected) {
+    char *text = json_dumps(partition_of(heads, partition), JSON_COMPACT | JSON_SORT_KEYS);
+    if (strcmp(text, expected) != 0) fail_msg("%s\nis not\n%s", text, expected);
+    free(text);
+}
+
+static void with_them_goes_what_was_counted(void **state) {
+    struct world *w = *state;
+    start(w);
+    for (int i = 1; i <= 3; i++) ask(w, 1, "R-1", i);
+    ask(w, 1, "R-1", -1); /* refused */
+    ask(w, 0, "R-2", 7);
+    world_await(w, "SELECT MAX(heads LIKE '%\"rows\":5,\"chains%') FROM audit_published", 1);
+    json_t *heads = newest_that(w, has_five_sent);
+    assert_int_equal(json_integer_value(json_object_get(heads, "unsent")), 0);
+    assert_true(json_is_null(json_object_get(heads, "broken")));
+    expect_partition(
+        heads, 1,
+        "{\"emitted\":3,\"emitted_from\":0,\"first_offset\":0,\"gaps\":[],\"log\":0,\"next_offset\":4,\"outcomes\":"
+        "[{\"n\":3,\"outcome\":\"handled\"},{\"n\":1,\"outcome\":\"quarantined\"}],\"partition\":1,\"redriven\":0,"
+        "\"topic\":\"support.events\"}");
+    json_decref(heads);
+}
+
+/* Found when the service starts: the row, that it is missing, and which record it was about. */
+static void a_deleted_row_is_published_as_a_gap(void **state) {
+    struct world *w = *state;
+    start(w);
+    for (int i = 1; i <= 4; i++) ask(w, 2, "R-1", i);
+    world_await(w, "SELECT MAX(heads LIKE '%\"rows\":4,\"chains%') FROM audit_published", 1);
+    world_stop(w);
+    change(w, "DELETE FROM audit WHERE id = 2");
+    start(w);
+    json_t *heads = newest_that(w, is_broken),
+           *gap = json_array_get(json_object_get(partition_of(heads, 2), "gaps"), 0);
+    assert_int_equal(json_integer_value(json_object_get(gap, "from")), 1);
+    assert_int_equal(json_integer_value(json_object_get(gap, "to")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(heads, "broken"), "id")), 2);
+    json_decref(heads);
+}
+
 /* Without the registry neither events nor heads go out; both do when it is back. */
 static void an_outage_only_delays_them(void **state) {
     struct world *w = *state;
@@ -130,6 +202,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_is_published_is_where_the_log_stands, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(only_news_is_published, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_cut_tail_is_missed_by_the_service_itself, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(with_them_goes_what_was_counted, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_deleted_row_is_published_as_a_gap, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_outage_only_delays_them, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from stack import ROOT, SERVICES, Stack
 RETURNS_PER_SECOND = 150
 SECONDS_PER_KILL = 1.0
 QUIET_SECONDS = 180
+RECONCILE_SECONDS = 60
 RECORDED = Path(__file__).resolve().parent / "recorded.json"
 
 
@@ -112,6 +114,24 @@ def wait_until_quiet(stack, progress):
         time.sleep(0.5)
 
 
+def reconcile(stack, progress):
+    """What the product itself says, from the topics alone, once every team has counted all. Returns what is wrong."""
+    progress.begin("Reconciling")
+    end = time.monotonic() + RECONCILE_SECONDS
+    while True:
+        done = subprocess.run(
+            [ROOT / "returns", "reconcile", "--json"], env=stack.env, cwd=ROOT, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=RECONCILE_SECONDS,
+        )
+        result = json.loads(done.stdout) if done.returncode < 2 else {"teams": [], "findings": [done.stderr]}
+        late = [team["team"] for team in result["teams"] if team["late"] or team["unsent"]]
+        if done.returncode < 2 and not late or time.monotonic() > end:
+            progress.end("done" if not late else "given up")
+            return [f"reconcile: {team} is late" for team in late] + [f"reconcile: {f}" for f in result["findings"]]
+        progress.show(f"{', '.join(late)} counted not all yet")
+        time.sleep(1)
+
+
 def keep_evidence(stack, seed):
     """Databases, logs and Kafka's data of a run that did not hold."""
     kept = ROOT / f"var/prove-{seed}"
@@ -133,6 +153,7 @@ def prove(stack, options):
     left = wait_until_quiet(stack, progress)
     summary["quiet_s"] = round(time.monotonic() - progress.began, 1)
     failures += [f"not quiet after {QUIET_SECONDS} s: {text}" for text in left]
+    failures += reconcile(stack, progress)
     progress.begin("Comparing")
     seen = observe.observe(stack, accepted, outside)
     if options.record:

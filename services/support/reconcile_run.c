@@ -1,0 +1,158 @@
+#include "reconcile.h"
+
+#include "chassis/topics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_SIZE = 300, PLACE_SIZE = 24 };
+
+struct run {
+    struct reconcile *r;
+    struct topics *topics;
+    struct reconcile_progress *progress;
+    const char *team; /* whose heads are being read */
+    char own[NAME_SIZE];
+};
+
+static const char *text(const json_t *object, const char *name) {
+    return json_string_value(json_object_get(object, name));
+}
+
+/* --- Each record of a topic */
+
+static void each_head(void *context, const struct topic_record *m) {
+    struct run *run = context;
+    run->progress->records++;
+    if (m->data) reconcile_head(run->r, run->team, m->data);
+}
+
+static void each_published(void *context, const struct topic_record *m) {
+    struct run *run = context;
+    struct uuid id;
+    const char *event_id = text(m->data, "event_id"), *return_id = text(m->data, "return_id");
+    run->progress->records++;
+    reconcile_record(
+        run->r, &(struct reconcile_record){
+                    .partition = m->partition,
+                    .offset = m->offset,
+                    .at = m->at,
+                    .id = event_id && uuid_parse(event_id, &id) ? &id : NULL,
+                    .return_id = return_id ? return_id : m->key,
+                    .type = *m->type ? m->type : "unreadable"});
+}
+
+static void each_event(void *context, const struct topic_record *m) {
+    struct run *run = context;
+    struct uuid id, cause;
+    char sequence[PLACE_SIZE];
+    const char *event_id = text(m->data, "event_id"), *caused_by = text(m->data, "caused_by");
+    run->progress->records++;
+    if (!event_id || !uuid_parse(event_id, &id)) return;
+    reconcile_reaction(
+        run->r, &(struct reconcile_reaction){
+                    .id = &id,
+                    .caused_by = caused_by && uuid_parse(caused_by, &cause) ? &cause : NULL,
+                    .type = m->type,
+                    .key = m->key,
+                    .at = json_integer_value(json_object_get(m->data, "occurred_at")),
+                    .sequence = strtoll(topic_header(m, "ce_sequence", sequence, sizeof sequence), NULL, 10)});
+}
+
+/* Of another topic's records, too; theirs do not count here. */
+static void each_letter(void *context, const struct topic_record *m) {
+    struct run *run = context;
+    char topic[NAME_SIZE], partition[PLACE_SIZE], offset[PLACE_SIZE];
+    size_t n = strlen(run->own);
+    run->progress->records++;
+    topic_header(m, "dead-letter.topic", topic, sizeof topic);
+    topic_header(m, "dead-letter.partition", partition, sizeof partition);
+    topic_header(m, "dead-letter.offset", offset, sizeof offset);
+    if (!strncmp(topic, run->own, n + 1) && *partition && *offset)
+        reconcile_letter(run->r, atoi(partition), strtoll(offset, NULL, 10));
+}
+
+/* --- Topic by topic */
+
+static verdict topic_read(
+    struct run *run, const char *team, const char *ending, void (*each)(void *context, const struct topic_record *m),
+    struct failure *why) {
+    char name[2 * NAME_SIZE];
+    struct topic_ends ends;
+    snprintf(name, sizeof name, "%s%s", team, ending);
+    verdict v = topics_look(run->topics, name, &ends, why);
+    return v == OK && ends.n ? topics_read(run->topics, each, run, why) : v;
+}
+
+static verdict heads_read_all(struct run *run, struct failure *why) {
+    static const char ending[] = ".audit-heads";
+    char team[NAME_SIZE];
+    json_t *names = NULL, *name;
+    size_t i;
+    run->progress->doing = "reading what each team counted";
+    verdict v = topics_find(run->topics, ending, &names, why);
+    json_array_foreach(names, i, name) {
+        if (v != OK) break;
+        snprintf(team, sizeof team, "%.*s", (int)(json_string_length(name) - strlen(ending)), json_string_value(name));
+        run->team = team;
+        v = topic_read(run, team, ending, each_head, why);
+    }
+    json_decref(names);
+    return v;
+}
+
+static verdict groups_read(struct run *run, const char *topic, struct failure *why) {
+    json_t *groups = NULL, *offsets, *offset;
+    const char *team, *partition;
+    verdict v = topics_groups(run->topics, topic, &groups, why);
+    json_object_foreach(groups, team, offsets) json_object_foreach(offsets, partition, offset)
+        reconcile_group(run->r, team, atoi(partition), json_integer_value(offset));
+    json_decref(groups);
+    return v;
+}
+
+static verdict published_read(struct run *run, const char *topic, struct failure *why) {
+    struct topic_ends ends;
+    run->progress->doing = "reading what was published";
+    verdict v = topics_look(run->topics, topic, &ends, why);
+    if (v == OK && !ends.n) return fail(why, RETRY, "there is no topic %s", run->own);
+    for (int i = 0; v == OK && i < ends.n; i++) reconcile_bounds(run->r, i, ends.begin[i], ends.end[i]);
+    if (v == OK) v = topics_read(run->topics, each_published, run, why);
+    return v;
+}
+
+/* Heads first, so that all they count is in what is read after them. */
+static verdict read_all(struct run *run, const struct settings *s, int64_t *at, struct failure *why) {
+    char topic[NAME_SIZE];
+    const char *team;
+    snprintf(topic, sizeof topic, "%s.events", s->service);
+    verdict v = heads_read_all(run, why);
+    *at = clock_ms();
+    if (v == OK) v = published_read(run, topic, why);
+    if (v == OK) v = groups_read(run, topic, why);
+    run->progress->doing = "reading what each team published";
+    for (size_t i = 0; v == OK && (team = reconcile_team(run->r, i)); i++) {
+        v = topic_read(run, team, ".events", each_event, why);
+        if (v == OK) v = topic_read(run, team, ".dead-letters", each_letter, why);
+        if (v == OK) reconcile_judge(run->r, i, *at);
+    }
+    return v;
+}
+
+verdict reconcile_run(const struct settings *s, struct reconcile_progress *p, json_t **out, struct failure *why) {
+    struct run run = {.progress = p};
+    char name[NAME_SIZE];
+    int64_t at = 0, begun = steady_ms();
+    snprintf(name, sizeof name, "%s.events", s->service);
+    settings_scoped(s, name, run.own, sizeof run.own);
+    p->doing = "asking Kafka";
+    run.r = reconcile_new(run.own, s->service);
+    verdict v = run.r ? topics_open(&run.topics, s, &p->stop, why) : fail(why, RETRY, "out of memory");
+    if (v == OK) v = read_all(&run, s, &at, why);
+    if (v == OK && !(*out = reconcile_result(run.r, at))) v = fail(why, RETRY, "out of memory");
+    if (v == OK) json_object_set_new(*out, "took_ms", json_integer(steady_ms() - begun));
+    topics_close(&run.topics);
+    reconcile_free(&run.r);
+    return v;
+}

@@ -1,0 +1,99 @@
+#include "reconcile.h"
+
+#include "../support/reconcile.h"
+
+#include "chassis/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FITS = 0, FINDINGS = 1, UNKNOWN = 2 };
+
+static long long number(const json_t *object, const char *name) {
+    return json_integer_value(json_object_get(object, name));
+}
+
+static const char *text(const json_t *object, const char *name) {
+    const char *value = json_string_value(json_object_get(object, name));
+    return value ? value : "";
+}
+
+static void say_published(const json_t *result) {
+    const json_t *one;
+    size_t i;
+    printf(
+        "%s, up to %s: %lld records, up to offset", text(result, "topic"), text(result, "at"),
+        number(result, "records"));
+    json_array_foreach(json_object_get(result, "watermark"), i, one)
+        printf(" [%lld] %lld", number(one, "partition"), number(one, "end"));
+    printf("\n\n");
+}
+
+static void say_late(const json_t *team) {
+    char age[DURATION_TEXT];
+    if (number(team, "late"))
+        printf("  %lld late, the oldest for %s\n", number(team, "late"), duration_text(number(team, "oldest_ms"), age));
+    if (number(team, "unsent")) printf("  %lld decided and not published yet\n", number(team, "unsent"));
+    if (!*text(team, "counted_at"))
+        printf("  it publishes no counts; its consumer group passed %lld\n", number(team, "passed"));
+}
+
+static void say_teams(const json_t *result) {
+    const json_t *one;
+    size_t i;
+    printf(
+        "%-16s %9s %9s %12s %8s %9s %6s %8s %8s %8s\n", "team", "handled", "declined", "quarantined", "skipped",
+        "duplicate", "late", "missing", "doubled", "changed");
+    json_array_foreach(json_object_get(result, "teams"), i, one) {
+        printf(
+            "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", text(one, "team"), number(one, "handled"),
+            number(one, "declined"), number(one, "quarantined"), number(one, "skipped"), number(one, "duplicate"),
+            number(one, "late"), number(one, "missing"), number(one, "doubled"), number(one, "changed"));
+        say_late(one);
+    }
+    printf("\n");
+}
+
+static void say_finding(const json_t *one) {
+    printf("%s: %s", text(one, "kind"), text(one, "team"));
+    if (json_is_integer(json_object_get(one, "partition"))) printf(", partition %lld", number(one, "partition"));
+    if (json_is_integer(json_object_get(one, "offset"))) printf(", offset %lld", number(one, "offset"));
+    if (*text(one, "return_id")) printf(", return %s", text(one, "return_id"));
+    printf(": %s\n", text(one, "what"));
+}
+
+static int say(const json_t *result) {
+    const json_t *one;
+    size_t i;
+    bool fits = json_is_true(json_object_get(result, "fits"));
+    say_published(result);
+    say_teams(result);
+    json_array_foreach(json_object_get(result, "findings"), i, one) say_finding(one);
+    if (number(result, "more")) printf("and %lld more\n", number(result, "more"));
+    if (fits) printf("Nothing is missing or doubled.\n");
+    return fits ? FITS : FINDINGS;
+}
+
+int reconcile_main(int n, char *arguments[]) {
+    extern char **environ;
+    struct settings settings;
+    struct failure why;
+    struct reconcile_progress progress = {0};
+    json_t *result = NULL;
+    bool as_json = n && !strcmp(arguments[0], "--json");
+    log_start("support", LOG_ERROR);
+    char **given = as_json ? arguments : arguments - 1; /* after a word that is not theirs, as main() has it */
+    verdict v = settings_read(&settings, "support", 0, n + !as_json, given, environ, &why);
+    if (v == OK) v = reconcile_run(&settings, &progress, &result, &why);
+    settings_free(&settings);
+    if (v != OK) {
+        fprintf(stderr, "could not reconcile: %s\n", why.text);
+        return UNKNOWN;
+    }
+    int status = as_json ? json_is_true(json_object_get(result, "fits")) ? FITS : FINDINGS : say(result);
+    if (as_json && (json_dumpf(result, stdout, JSON_INDENT(2)) || printf("\n") < 0)) status = UNKNOWN;
+    json_decref(result);
+    return fflush(stdout) ? UNKNOWN : status;
+}

@@ -1,0 +1,130 @@
+/* What lies in Kafka, looked at from outside. */
+#include "helper_probe.h"
+
+#include "chassis/topics.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct gathered {
+    int n, unreadable;
+    int64_t sum, next[TOPIC_PARTITIONS];
+    char header[100], type[100], key[100];
+};
+
+static void gather(void *context, const struct topic_record *r) {
+    struct gathered *g = context;
+    g->n++;
+    assert_int_equal(r->offset, g->next[r->partition]++);
+    if (!r->data) {
+        g->unreadable++;
+        return;
+    }
+    g->sum += json_integer_value(json_object_get(r->data, "n"));
+    snprintf(g->type, sizeof g->type, "%s", r->type);
+    snprintf(g->key, sizeof g->key, "%s", r->key ? r->key : "");
+    topic_header(r, "ce_sequence", g->header, sizeof g->header);
+}
+
+static struct gathered read_all(struct world *w, const char *topic) {
+    struct gathered g = {0};
+    struct topics *t;
+    struct topic_ends ends;
+    struct failure why;
+    verdict v = topics_open(&t, &w->settings, NULL, &why);
+    if (v == OK) v = topics_look(t, topic, &ends, &why);
+    if (v == OK && ends.n) v = topics_read(t, gather, &g, &why);
+    if (v != OK) fail_msg("%s", why.text);
+    topics_close(&t);
+    return g;
+}
+
+static void every_record_is_read_once_and_decoded(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    for (int i = 1; i <= 12; i++) ask(w, i % 4, "R-1", i);
+    world_publish(w, 2, "R-2", "\7bad", 4);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 13);
+    struct gathered asked = read_all(w, "support.events"), answered = read_all(w, "probe.events");
+    assert_int_equal(asked.n, 13);
+    assert_int_equal(asked.unreadable, 1);
+    assert_int_equal(asked.sum, 78);
+    assert_int_equal(answered.n, 12);
+    assert_int_equal(answered.sum, 78);
+    assert_string_equal(answered.type, "returns.probe.Answered");
+    assert_string_equal(answered.key, "R-1");
+    assert_int_equal(strlen(answered.header), 19);
+    assert_int_equal(read_all(w, "probe.dead-letters").n, 1);
+}
+
+static void topics_are_found_by_their_ending(void **state) {
+    struct world *w = *state;
+    struct topics *t;
+    struct failure why;
+    json_t *names = NULL;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
+    assert_int_equal(topics_find(t, ".events", &names, &why), OK);
+    char *text = json_dumps(names, JSON_COMPACT);
+    assert_non_null(strstr(text, "\"support.events\""));
+    assert_non_null(strstr(text, "\"probe.events\""));
+    assert_null(strstr(text, "dead-letters"));
+    free(text);
+    json_decref(names);
+    topics_close(&t);
+}
+
+static void an_outage_is_said(void **state) {
+    struct world *w = *state;
+    struct topics *t;
+    struct topic_ends ends;
+    struct failure why;
+    struct gathered g = {0};
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
+    assert_int_equal(topics_look(t, "probe.events", &ends, &why), OK);
+    w->registry_down = true;
+    assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
+    assert_non_null(strstr(why.text, w->registry_url));
+    assert_int_equal(g.n, 0);
+    topics_close(&t);
+}
+
+static void a_reading_can_be_stopped(void **state) {
+    struct world *w = *state;
+    struct topics *t;
+    struct topic_ends ends;
+    struct failure why;
+    struct gathered g = {0};
+    atomic_bool stop = false;
+    world_start(w, &probe);
+    for (int i = 1; i <= 12; i++) ask(w, 0, "R-1", i);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 12);
+    assert_int_equal(topics_open(&t, &w->settings, &stop, &why), OK);
+    assert_int_equal(topics_look(t, "probe.events", &ends, &why), OK);
+    stop = true;
+    assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
+    assert_int_equal(g.n, 1);
+    assert_int_equal(topics_look(t, "probe.events", &ends, &why), RETRY);
+    topics_close(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(every_record_is_read_once_and_decoded, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(topics_are_found_by_their_ending, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(an_outage_is_said, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_reading_can_be_stopped, probe_setup, probe_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
