@@ -107,16 +107,16 @@ void desk_order_get(struct exchange *x) {
 /* --- What was sent */
 
 struct sent {
-    json_t *body;   /* nested, as the API takes it */
-    json_t *errors; /* what is wrong with its fields */
-    int64_t from;   /* of a form: the first line that it shows */
-    bool more;      /* of a form: give it more rows */
+    json_t *body; /* nested, as the API takes it */
+    struct findings found;
+    int64_t from; /* of a form: the first line that it shows */
+    bool more;    /* of a form: give it more rows */
     char version[24];
 };
 
 static void sent_free(struct sent *s) {
     json_decref(s->body);
-    json_decref(s->errors);
+    json_decref(s->found.errors);
 }
 
 /* Of a form, and away with it: what is not about the customer or the order. */
@@ -144,28 +144,28 @@ static bool form_read(struct exchange *x, struct sent *s) {
     form_take(form, "version", s->version, sizeof s->version);
     s->more = *more;
     s->from = atoll(from) > 0 ? atoll(from) : 1;
-    s->body = order_nest(form);
+    s->body = order_nest(form, &s->found);
     json_decref(form);
     return true;
 }
 
 /* Only a form has rows in which nothing was filled in. */
-static void nulls_refuse(const json_t *body, json_t *errors) {
+static void nulls_refuse(const json_t *body, struct findings *found) {
     json_t *item;
     size_t i;
     char field[40];
     json_array_foreach(json_object_get(body, "items"), i, item) {
         snprintf(field, sizeof field, "items.%zu", i);
-        if (json_is_null(item)) order_error(errors, field, "is null; write an object with its fields");
+        if (json_is_null(item)) findings_add(found, field, "is null; write an object with its fields");
     }
 }
 
 /* False: answered. */
 static bool sent_read(struct exchange *x, struct sent *s) {
-    *s = (struct sent){.errors = json_array(), .from = 1};
+    *s = (struct sent){.found.errors = json_array(), .from = 1};
     if (x->api) {
         s->body = x->body_n ? exchange_json_object(x) : json_object();
-        nulls_refuse(s->body, s->errors);
+        nulls_refuse(s->body, &s->found);
     }
     if (x->api ? s->body != NULL : form_read(x, s)) return true;
     sent_free(s);
@@ -225,9 +225,21 @@ static void answer_failed(struct exchange *x, verdict v, const struct failure *w
     exchange_problem(x, v == RETRY ? 503 : 500, "Nothing was stored: %s. Send it again.", why->text);
 }
 
+static void answer_no_memory(struct exchange *x) {
+    struct failure why = {.text = "out of memory"};
+    answer_failed(x, RETRY, &why);
+}
+
+/* What the connection met; else it was want of memory. */
+static verdict store_failed(struct connection *c, struct failure *why) {
+    if (store_state(c) != OK) return fail(why, store_state(c), "%s", store_error(c));
+    return fail(why, RETRY, "out of memory");
+}
+
 /* Commits what was decided, with the answer that is set; else takes all of it back. */
 static void finish(struct exchange *x, struct connection *c, verdict v, struct failure *why) {
     struct runtime *rt = x->context;
+    if (v == OK && x->api && !x->data) v = fail(why, RETRY, "out of memory for the answer");
     if (v != OK)
         store_rollback(c);
     else
@@ -258,13 +270,13 @@ static void form_page(struct exchange *x, int status, const char *page, json_t *
 
 static void customer_refuse(struct exchange *x, struct sent *s, int status, const char *detail, const char *existing) {
     if (x->api) {
-        errors_say(x, s->errors);
+        errors_say(x, s->found.errors);
         exchange_problem(x, status, "The customer was not registered: %s.", detail);
         return;
     }
     x->data = orders_customers(reader_of(x), NULL, LIMIT);
     if (existing) json_object_del(s->body, "customer_id"); /* the next one gets a new id */
-    view_customers(x->data, s->body, s->errors);
+    view_customers(x->data, s->body, s->found.errors);
     if (existing) view_notice(x->data, "There is a customer of that id already. Is this another one?", existing);
     form_page(x, status, "customers.html", json_incref(x->data));
 }
@@ -288,11 +300,14 @@ static void customer_register(struct exchange *x, struct sent *s, json_t *fields
     struct failure why = {0};
     char made[32], summary[500];
     view_id("C-", made);
-    if (!json_object_get(fields, "customer_id")) json_object_set_new(fields, "customer_id", json_string(made));
-    char *id = strdup(page_text(fields, "customer_id"));
+    if (!*page_text(fields, "customer_id")) findings_set(&s->found, fields, "customer_id", json_string(made));
+    char id[80];
+    snprintf(id, sizeof id, "%s", page_text(fields, "customer_id"));
     struct connection *c = store_begin(rt->store);
-    json_t *there = orders_customer(c, id ? id : "");
-    if (there) {
+    json_t *there = orders_customer(c, id);
+    if (store_state(c) != OK || s->found.out_of_memory) {
+        finish(x, c, store_failed(c, &why), &why);
+    } else if (there) {
         store_rollback(c);
         customer_exists(x, s, there, fields);
     } else {
@@ -303,14 +318,15 @@ static void customer_register(struct exchange *x, struct sent *s, json_t *fields
         finish(x, c, v, &why);
     }
     json_decref(there);
-    free(id);
 }
 
 void desk_customers_post(struct exchange *x) {
     struct sent s;
     if (!sent_read(x, &s)) return;
-    json_t *fields = order_customer(s.body, s.errors);
-    if (json_array_size(s.errors))
+    json_t *fields = order_customer(s.body, &s.found);
+    if (s.found.out_of_memory)
+        answer_no_memory(x);
+    else if (json_array_size(s.found.errors))
         customer_refuse(x, &s, 422, "some of its fields cannot be accepted", NULL);
     else
         customer_register(x, &s, fields);
@@ -327,12 +343,12 @@ static int rows_needed(const struct sent *s) {
 
 static void order_refuse(struct exchange *x, struct sent *s, int status, const char *detail, const char *existing) {
     if (x->api) {
-        errors_say(x, s->errors);
+        errors_say(x, s->found.errors);
         exchange_problem(x, status, "The order was not placed: %s.", detail);
         return;
     }
     if (existing) json_object_del(s->body, "order_id");
-    json_t *data = view_order_new(s->body, rows_needed(s), s->errors);
+    json_t *data = view_order_new(s->body, rows_needed(s), s->found.errors);
     if (existing) view_notice(data, "There is an order of that id already. Is this another one?", existing);
     form_page(x, status, "order_new.html", data);
 }
@@ -354,7 +370,7 @@ static void order_exists(struct exchange *x, struct sent *s, const json_t *there
 
 /* A device is in one order only. rows: which item of what was sent each of these is; NULL: as they are. */
 static void holders_check(
-    struct connection *c, const char *order_id, const json_t *items, const json_t *sent_items, json_t *errors) {
+    struct connection *c, const char *order_id, const json_t *items, const json_t *sent_items, struct findings *found) {
     json_t *item, *sent;
     size_t i, k;
     json_array_foreach((json_t *)items, i, item) {
@@ -363,7 +379,7 @@ static void holders_check(
         if (!holder) continue;
         json_array_foreach((json_t *)sent_items, k, sent) if (!strcmp(page_text(sent, "serial_number"), serial)) break;
         snprintf(field, sizeof field, "items.%zu.serial_number", k);
-        order_error(errors, field, "\"%.60s\" is in the order %.60s already", serial, holder);
+        findings_add(found, field, "\"%.60s\" is in the order %.60s already", serial, holder);
         free(holder);
     }
 }
@@ -390,16 +406,17 @@ static void order_place(struct exchange *x, struct sent *s, json_t *fields) {
     const char *customer_id = page_text(fields, "customer_id");
     char id[80], made[32], summary[300];
     view_id("ORD-", made);
-    if (!json_object_get(fields, "order_id")) json_object_set_new(fields, "order_id", json_string(made));
+    if (!*page_text(fields, "order_id")) findings_set(&s->found, fields, "order_id", json_string(made));
     snprintf(id, sizeof id, "%s", page_text(fields, "order_id"));
     struct connection *c = store_begin(rt->store);
     json_t *there = orders_one(c, id), *customer = orders_customer(c, customer_id);
     if (!customer)
-        order_error(s->errors, "customer_id", "there is no customer \"%.60s\"; register it first", customer_id);
+        findings_add(&s->found, "customer_id", "there is no customer \"%.60s\"; register it first", customer_id);
     else if (!there)
-        holders_check(c, id, items, json_object_get(s->body, "items"), s->errors);
-    bool refused = json_array_size(s->errors) || there;
-    if (refused) {
+        holders_check(c, id, items, json_object_get(s->body, "items"), &s->found);
+    if (store_state(c) != OK || s->found.out_of_memory) {
+        finish(x, c, store_failed(c, &why), &why);
+    } else if (json_array_size(s->found.errors) || there) {
         store_rollback(c);
         if (there)
             order_exists(x, s, there, fields);
@@ -419,10 +436,12 @@ static void order_place(struct exchange *x, struct sent *s, json_t *fields) {
 void desk_orders_post(struct exchange *x) {
     struct sent s;
     if (!sent_read(x, &s)) return;
-    json_t *fields = s.more ? NULL : order_placed(s.body, s.errors);
+    json_t *fields = s.more ? NULL : order_placed(s.body, &s.found);
     if (s.more)
         order_refuse(x, &s, 200, "", NULL);
-    else if (json_array_size(s.errors))
+    else if (s.found.out_of_memory)
+        answer_no_memory(x);
+    else if (json_array_size(s.found.errors))
         order_refuse(x, &s, 422, "some of its fields cannot be accepted", NULL);
     else
         order_place(x, &s, fields);
@@ -434,7 +453,7 @@ void desk_orders_post(struct exchange *x) {
 
 static void order_not(struct exchange *x, struct sent *s, json_t *order, int status, const char *detail) {
     if (x->api) {
-        errors_say(x, s->errors);
+        errors_say(x, s->found.errors);
         if (order) etag_set(x, order);
         exchange_problem(x, status, "The order was not changed: %s.", detail);
         return;
@@ -444,7 +463,7 @@ static void order_not(struct exchange *x, struct sent *s, json_t *order, int sta
         return;
     }
     json_t *data = json_incref(order);
-    view_order(data, s->from, s->body, s->errors);
+    view_order(data, s->from, s->body, s->found.errors);
     if (status != 422) {
         char notice[300];
         snprintf(notice, sizeof notice, "The order was not changed: %s.", detail);
@@ -504,20 +523,21 @@ static void order_done(struct exchange *x, struct connection *c, const char *id)
 }
 
 static bool is_different(const json_t *fields) {
-    return json_array_size(json_object_get(fields, "items")) || json_object_get(fields, "shipment_id");
+    return json_array_size(json_object_get(fields, "items")) > 0 ||
+           json_is_string(json_object_get(fields, "shipment_id"));
 }
 
 /* What a command makes of an order: the event's fields, or errors. */
 typedef json_t *order_command(struct connection *c, struct sent *s, json_t *order, int *status);
 
 static json_t *change_make(struct connection *c, struct sent *s, json_t *order, int *status) {
-    json_t *fields = order_changed(s->body, order, s->errors);
+    json_t *fields = order_changed(s->body, order, &s->found);
     *status = 422;
-    if (json_array_size(s->errors)) return fields;
+    if (!findings_none(&s->found)) return fields;
     *status = 409;
     holders_check(
         c, page_text(order, "order_id"), json_object_get(fields, "items"), json_object_get(s->body, "items"),
-        s->errors);
+        &s->found);
     return fields;
 }
 
@@ -530,26 +550,28 @@ static json_t *complete_make(struct connection *c, struct sent *s, json_t *order
     (void)c;
     *status = 409;
     json_object_foreach(s->body, name, item) {
-        order_error(s->errors, name, "there is no such field; leave it out");
+        findings_add(&s->found, name, "there is no such field; leave it out");
         *status = 422;
     }
     if (!json_is_string(json_object_get(order, "shipment_id")))
-        order_error(s->errors, "shipment_id", "is not known yet; change the order first");
+        findings_add(&s->found, "shipment_id", "is not known yet; change the order first");
     json_array_foreach(json_object_get(order, "items"), i, item) {
         snprintf(field, sizeof field, "items.%zu.serial_number", i);
         if (json_is_string(json_object_get(item, "serial_number")))
-            json_array_append_new(
-                items, json_pack(
-                           "{s:O, s:O}", "line", json_object_get(item, "line"), "serial_number",
-                           json_object_get(item, "serial_number")));
+            findings_append(
+                &s->found, items,
+                json_pack(
+                    "{s:O, s:O}", "line", json_object_get(item, "line"), "serial_number",
+                    json_object_get(item, "serial_number")));
         else
-            order_error(
-                s->errors, field, "of line %lld is not known yet; change the order first",
+            findings_add(
+                &s->found, field, "of line %lld is not known yet; change the order first",
                 (long long)json_integer_value(json_object_get(item, "line")));
     }
-    return json_pack(
-        "{s:O, s:O, s:o}", "order_id", json_object_get(order, "order_id"), "shipment_id",
-        json_object_get(order, "shipment_id"), "items", items);
+    return findings_have(
+        &s->found, json_pack(
+                       "{s:O, s:O, s:o}", "order_id", json_object_get(order, "order_id"), "shipment_id",
+                       json_object_get(order, "shipment_id"), "items", items));
 }
 
 static void command_run(struct exchange *x, struct sent *s, order_command *make, const char *type, const char *action) {
@@ -559,12 +581,14 @@ static void command_run(struct exchange *x, struct sent *s, order_command *make,
     const char *id = exchange_parameter(x, "id");
     json_t *order = orders_one(c, id), *fields = NULL;
     int status = 0;
-    verdict v = store_state(c);
-    if (v != OK) {
-        finish(x, c, fail(&why, v, "%s", store_error(c)), &why);
+    verdict v;
+    if (store_state(c) != OK) {
+        finish(x, c, store_failed(c, &why), &why);
     } else if (!order_may(x, s, order)) {
         store_rollback(c);
-    } else if (fields = make(c, s, order, &status), json_array_size(s->errors)) {
+    } else if (fields = make(c, s, order, &status), store_state(c) != OK || s->found.out_of_memory) {
+        finish(x, c, store_failed(c, &why), &why);
+    } else if (json_array_size(s->found.errors)) {
         store_rollback(c);
         order_not(x, s, order, status, "see what is in the way of it");
     } else if (!strcmp(type, "OrderChanged") && !is_different(fields)) {

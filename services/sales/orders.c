@@ -147,7 +147,17 @@ bool orders_allow(
     return !*reason;
 }
 
-/* --- Queries */
+/* --- Queries. What there is no memory for is an error of the connection, so that nobody takes it for not being there.
+ */
+
+static json_t *whole(struct connection *c, json_t *value) {
+    if (!value) store_spoil(c, RETRY, "out of memory");
+    return value;
+}
+
+static void append(struct connection *c, json_t *list, json_t *value) {
+    if (json_array_append_new(list, value)) store_spoil(c, RETRY, "out of memory");
+}
 
 static json_t *moment_json(int64_t ms) {
     char text[TIME_TEXT];
@@ -168,7 +178,7 @@ static json_t *customer_json(const struct rows *r) {
 json_t *orders_customer(struct connection *c, const char *customer_id) {
     json_t *one = NULL;
     for (struct rows r = store_rows(c, CUSTOMER "WHERE customer_id = ?", value_text(customer_id)); rows_next(&r);)
-        one = customer_json(&r);
+        one = whole(c, customer_json(&r));
     return one;
 }
 
@@ -194,8 +204,8 @@ json_t *orders_customers(struct connection *reader, const char *before, int limi
              "WHERE (registered_at, customer_id) < (?, ?) ORDER BY registered_at DESC, customer_id DESC LIMIT ?",
              value_int(at), value_text(before ? before : ""), value_int(limit + 1));
          rows_next(&r);)
-        json_array_append_new(list, customer_json(&r));
-    return page_json("customers", list, "customer_id", limit);
+        append(reader, list, customer_json(&r));
+    return whole(reader, page_json("customers", list, "customer_id", limit));
 }
 
 static json_t *items_json(struct connection *c, const char *order_id) {
@@ -207,11 +217,12 @@ static json_t *items_json(struct connection *c, const char *order_id) {
             value_text(order_id));
         rows_next(&r);) {
         char amount[32];
-        json_array_append_new(
-            list, json_pack(
-                      "{s:I, s:s, s:{s:s, s:s}, s:o}", "line", (json_int_t)rows_int(&r, 0), "model", rows_text(&r, 1),
-                      "price", "amount", money_text(rows_int(&r, 2), amount), "currency", rows_text(&r, 3),
-                      "serial_number", text_or_null(&r, 4)));
+        append(
+            c, list,
+            json_pack(
+                "{s:I, s:s, s:{s:s, s:s}, s:o}", "line", (json_int_t)rows_int(&r, 0), "model", rows_text(&r, 1),
+                "price", "amount", money_text(rows_int(&r, 2), amount), "currency", rows_text(&r, 3), "serial_number",
+                text_or_null(&r, 4)));
     }
     return list;
 }
@@ -230,7 +241,7 @@ json_t *orders_one(struct connection *c, const char *order_id) {
     json_t *one = NULL, *items = items_json(c, order_id);
     for (struct rows r = store_rows(c, ORDER "0 FROM customer_order WHERE order_id = ?", value_text(order_id));
          rows_next(&r);)
-        one = order_json(&r, json_incref(items));
+        one = whole(c, order_json(&r, json_incref(items)));
     json_decref(items);
     return one;
 }
@@ -258,8 +269,8 @@ json_t *orders_page(struct connection *reader, const char *customer_id, const ch
     struct rows r =
         customer_id ? store_rows_values(reader, of_one, place, 4) : store_rows_values(reader, all, place + 1, 3);
     json_t *list = json_array();
-    while (rows_next(&r)) json_array_append_new(list, order_json(&r, json_integer(rows_int(&r, 8))));
-    return page_json("orders", list, "order_id", limit);
+    while (rows_next(&r)) append(reader, list, order_json(&r, json_integer(rows_int(&r, 8))));
+    return whole(reader, page_json("orders", list, "order_id", limit));
 }
 
 char *orders_holder(struct connection *c, const char *serial_number, const char *but_order_id) {
@@ -268,6 +279,6 @@ char *orders_holder(struct connection *c, const char *serial_number, const char 
              c, "SELECT order_id FROM order_item WHERE serial_number = ? AND order_id <> ? LIMIT 1",
              value_text(serial_number), value_text(but_order_id));
          rows_next(&r);)
-        holder = strdup(rows_text(&r, 0));
+        if (!(holder = strdup(rows_text(&r, 0)))) store_spoil(c, RETRY, "out of memory");
     return holder;
 }

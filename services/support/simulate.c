@@ -144,7 +144,8 @@ static json_t *run_json(void) {
         "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}", "running", run.running, "rate", (json_int_t)run.rate,
         "seconds", (json_int_t)run.seconds, "of", (json_int_t)(run.rate * run.seconds), "submitted",
         (json_int_t)run.sent, "accepted", (json_int_t)run.accepted, "duplicates_refused", (json_int_t)run.held,
-        "bad_refused", (json_int_t)run.invalid, "errors", (json_int_t)run.errors);
+        "bad_refused", (json_int_t)run.invalid, "errors", (json_int_t)run.errors, "orders_made_up",
+        *run.without ? run.without : NULL);
 }
 
 static int64_t number_of(struct exchange *x, const json_t *sent, const char *name, int64_t most) {
