@@ -104,6 +104,14 @@ void desk_order_get(struct exchange *x) {
         view_order(x->data, from, NULL, NULL);
 }
 
+void desk_back_get(struct exchange *x) {
+    struct buffer path = BUFFER(400);
+    buffer_text(&path, "/orders/");
+    buffer_percent(&path, exchange_parameter(x, "id"));
+    exchange_redirect(x, path.data ? path.data : "/orders");
+    buffer_free(&path);
+}
+
 /* --- What was sent */
 
 struct sent {

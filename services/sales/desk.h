@@ -10,6 +10,7 @@ void desk_customer_get(struct exchange *x);
 void desk_orders_get(struct exchange *x);
 void desk_orders_post(struct exchange *x); /* 409 as well when a device is in another order */
 void desk_order_new_get(struct exchange *x);
+void desk_back_get(struct exchange *x);  /* to the order, from an address that only a form goes to */
 void desk_order_get(struct exchange *x); /* its version is its ETag */
 
 /* If-Match names the version, or the form's field: 428 without, 412 when it is another by now, 409 when the order is

@@ -62,8 +62,18 @@ static const struct resource resources[] = {
     {.path = "/orders", .page = "orders.html", .get = desk_orders_get, .post = desk_orders_post, .nav = "Orders"},
     {.path = "/orders/new", .api_path = "", .page = "order_new.html", .get = desk_order_new_get},
     {.path = "/orders/{id}", .page = "order.html", .get = desk_order_get},
-    {.path = "/orders/{id}/change", .page = "order.html", .post = desk_change_post},
-    {.path = "/orders/{id}/complete", .page = "order.html", .post = desk_complete_post},
+    {.path = "/orders/{id}/change",
+     .api_path = "",
+     .page = "order.html",
+     .get = desk_back_get,
+     .post = desk_change_post},
+    {.path = "/orders/{id}/complete",
+     .api_path = "",
+     .page = "order.html",
+     .get = desk_back_get,
+     .post = desk_complete_post},
+    {.api_path = "/api/orders/{id}/change", .post = desk_change_post},
+    {.api_path = "/api/orders/{id}/complete", .post = desk_complete_post},
     {0}};
 
 static const struct view views[] = {
