@@ -17,6 +17,8 @@ TEAMS = ["sales", "inventory", "manufacturing", "accounting"]
 SERVICES = ["support", *TEAMS]
 BIN = Path(os.environ.get("RETURNS_BIN", ROOT / "build/release/bin"))
 
+POLICY = "unknown-orders=refund"  # most tests make up the orders of their returns
+
 http = httpx.Client(trust_env=False, timeout=10)
 
 
@@ -150,6 +152,8 @@ class Stack(Pages):
             "RETURNS_HOME": str(self.home),
             "RETURNS_NAMESPACE": self.namespace,
             "RETURNS_UNKNOWN_ID_MS": "3000",
+            "RETURNS_POLICY": POLICY,
+            "RETURNS_EXAMPLES": "0",
         }
 
     def url(self, service):
@@ -255,7 +259,7 @@ class ByHand(Pages):
 
     def __init__(self, names, folder, **settings):
         self.namespace = "hand" + uuid.uuid4().hex[:6]
-        settings.setdefault("namespace", self.namespace)
+        settings = {"namespace": self.namespace, "policy": POLICY} | settings
         self.services = {name: Service(name, folder, **settings) for name in names}
 
     def url(self, service):

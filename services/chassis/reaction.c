@@ -207,6 +207,14 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
     va_end(arguments);
 }
 
+bool reaction_policy_is(const struct reaction *r, const char *name, const char *value) {
+    const struct runtime *rt = r->private->rt;
+    char usual[100] = "", now[100];
+    for (const struct policy *p = rt->service->policies; p && p->name; p++)
+        if (!strcmp(p->name, name)) snprintf(usual, sizeof usual, "%.*s", (int)strcspn(p->values, " "), p->values);
+    return !strcmp(settings_policy(rt->settings, name, usual, now, sizeof now), value);
+}
+
 /* --- Applying */
 
 static void reply_note(struct reply *a, const char *outcome, const char *action, const char *summary) {

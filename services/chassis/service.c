@@ -205,6 +205,8 @@ int service_main(const struct service *service, const char *name, int port, int 
     log_start(name, LOG_INFO);
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
+    for (const struct policy *p = service->policies; v == OK && p && p->name; p++)
+        v = settings_check_policy(&settings, p->name, p->values, &why);
     if (v != OK) {
         fprintf(stderr, "%s: %s\n", name, why.text);
         settings_free(&settings);

@@ -65,6 +65,9 @@ void reaction_emit_for(struct reaction *r, const char *return_id, int64_t versio
 void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Whether the policy of that name is `value`; the service's declaration says what it is when nothing is set. */
+bool reaction_policy_is(const struct reaction *r, const char *name, const char *value);
+
 struct handler {
     const char *type;           /* full name of the event; "*": every other one, and then fields are NULL */
     const struct field *fields; /* the projection: what the handler gets to see */
@@ -85,6 +88,11 @@ struct view {
     const char *as_of;
 };
 
+/* A rule that the setting `policy` may change: "unknown-orders", "decline refund"; the first value is the usual one. */
+struct policy {
+    const char *name, *values;
+};
+
 struct runtime;
 /* What the service does when it is called, the traditional way: the handler of that event, for the caller alone. */
 struct call {
@@ -97,6 +105,7 @@ struct service {
     const char *subscribes;         /* the service whose events it reads; "*": every *.events topic of the namespace */
     const struct handler *handlers; /* ends with {0} */
     const struct view *views;       /* ends with {0}; or NULL */
+    const struct policy *policies;  /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
     /* SQL: name and URL of each service that is known, for peers.h; NULL: another service keeps that list. */
     const char *peers;

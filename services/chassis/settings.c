@@ -50,6 +50,8 @@ static const struct setting {
      "the least important entries that are logged"},
     {"call-urls", SETTING_TEXT, AT(call_urls), "", 0, 2000, "name=URL,…",
      "where this service calls others; those that are not named, where their events say that they are"},
+    {"policy", SETTING_TEXT, AT(policy), "", 0, 2000, "name=value,…",
+     "rules that are to be other than usual: unknown-orders=refund also refunds orders that were never placed"},
     {"drills", SETTING_SWITCH, AT(drills), "0", 0, 1, "0 or 1",
      "allow drills: pausing, slowing down and crashing this service from its page, and simulated load"},
 #undef AT
@@ -78,10 +80,10 @@ static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
     snprintf(out, SETTING_NAME, "--%s%s", row->name, row->type == SETTING_SECRET ? "-file" : "");
 }
 
-const char *
-settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size) {
+/* The value of that name in "name=value,…". */
+static const char *pair_value(const char *pairs, const char *name, const char *otherwise, char *out, size_t size) {
     size_t name_n = strlen(name);
-    for (const char *p = s->call_urls ? s->call_urls : ""; *p; p += *p == ',') {
+    for (const char *p = pairs ? pairs : ""; *p; p += *p == ',') {
         size_t n = strcspn(p, ",");
         if (n > name_n && !strncmp(p, name, name_n) && p[name_n] == '=') {
             snprintf(out, size, "%.*s", (int)(n - name_n - 1), p + name_n + 1);
@@ -91,6 +93,15 @@ settings_call_url(const struct settings *s, const char *name, const char *otherw
     }
     snprintf(out, size, "%s", otherwise);
     return out;
+}
+
+const char *
+settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size) {
+    return pair_value(s->call_urls, name, otherwise, out, size);
+}
+
+const char *settings_policy(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size) {
+    return pair_value(s->policy, name, otherwise, out, size);
 }
 
 /* In place of the text before it. */
@@ -220,6 +231,26 @@ static verdict check_namespace(const struct settings *s, struct failure *why) {
     return OK;
 }
 
+static verdict check_policy(const struct settings *s, struct failure *why) {
+    for (const char *p = s->policy; *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        const char *equals = memchr(p, '=', n);
+        if (!equals || equals == p || equals == p + n - 1)
+            return fail(
+                why, REJECT, "policy=\"%.200s\": \"%.*s\" must be name=value, such as unknown-orders=refund", s->policy,
+                n < 100 ? (int)n : 100, p);
+        p += n;
+    }
+    return OK;
+}
+
+verdict settings_check_policy(const struct settings *s, const char *name, const char *values, struct failure *why) {
+    char value[100];
+    settings_policy(s, name, "", value, sizeof value);
+    if (!*value || word_in(value, values)) return OK;
+    return fail(why, REJECT, "policy=\"%.200s\": %s=%s must be one of: %s", s->policy, name, value, values);
+}
+
 verdict settings_read(
     struct settings *out, const char *service, int default_port, int argc, char *const argv[], char *const environ_[],
     struct failure *why) {
@@ -233,6 +264,7 @@ verdict settings_read(
     if (v == OK) v = read_environment(out, environ_, why);
     for (int i = 1; v == OK && i < argc;) v = read_flag(out, argv, argc, &i, why);
     if (v == OK) v = check_namespace(out, why);
+    if (v == OK) v = check_policy(out, why);
     out->properties_given = out->properties_n;
     if (v == OK) v = read_properties(out, why);
     if (v != OK) return v;

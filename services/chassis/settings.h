@@ -31,6 +31,7 @@ struct settings {
     const char *registry_password;
     const char *log_level;
     const char *call_urls;
+    const char *policy; /* "name=value,…", for all services; each reads its own names */
     const char *instance;
     int64_t batch;
     int64_t audit_heads_ms;
@@ -61,6 +62,12 @@ void settings_table(void); /* Markdown, to stdout */
 /* Where that service is called: by call_urls, or as its own events say (otherwise). Returns out. */
 const char *
 settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size);
+
+/* What the policy of that name is. Returns out. */
+const char *settings_policy(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size);
+/* REJECT: it is set, and is none of the words in `values`; the text quotes it. */
+MUST_CHECK verdict
+settings_check_policy(const struct settings *s, const char *name, const char *values, struct failure *why);
 
 /* "support.events", or "demo2.support.events" in namespace demo2. Returns out. */
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size);

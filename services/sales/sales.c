@@ -1,13 +1,19 @@
-/* sales refunds an order item, once at a time, and takes the refund back when the return is cancelled. */
+/* sales refunds an order item, once at a time, and takes the refund back when the return is cancelled. The orders and
+ * customers themselves, which it owns, are in orders.c and desk.c. */
+#include "desk.h"
+#include "orders.h"
+
 #include "chassis/cancelled.h"
 #include "chassis/service.h"
 
 struct request {
     const char *order_id, *serial_number;
+    struct money cost;
 };
 static const struct field request_fields[] = {
     FIELD_TEXT(struct request, order_id),
     FIELD_TEXT(struct request, serial_number),
+    FIELD_MONEY(struct request, cost),
 };
 
 static json_t *item(const struct request *q) {
@@ -50,10 +56,13 @@ static void decline(struct reaction *r, const struct request *q, bool waits, con
 
 static verdict refund(struct reaction *r, const void *fields, struct failure *why) {
     const struct request *q = fields;
+    char reason[ORDERS_REASON];
     if (cancelled_before(r)) return OK;
     if (store_int(r->store, 0, "SELECT 1 FROM refund WHERE return_id = ?", value_text(r->event->return_id)))
         return fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
-    if (refund_item(r, q)) {
+    if (!orders_allow(r, q->order_id, q->serial_number, &q->cost, reason)) {
+        decline(r, q, false, reason);
+    } else if (refund_item(r, q)) {
         reaction_emit(r, "OrderRefunded", item(q));
         reaction_audit(r, "handled", "refund the order", "order %s, item %s", q->order_id, q->serial_number);
     } else {
@@ -106,6 +115,32 @@ static const struct handler handlers[] = {
     {0},
 };
 
+static const struct policy policies[] = {{"unknown-orders", "decline refund"}, {0}};
+
+static const struct resource resources[] = {
+    {.path = "/customers",
+     .page = "customers.html",
+     .get = desk_customers_get,
+     .post = desk_customers_post,
+     .nav = "Customers"},
+    {.path = "/customers/{id}", .page = "customer.html", .get = desk_customer_get},
+    {.path = "/orders", .page = "orders.html", .get = desk_orders_get, .post = desk_orders_post, .nav = "Orders"},
+    {.path = "/orders/new", .api_path = "", .page = "order_new.html", .get = desk_order_new_get},
+    {.path = "/orders/{id}", .page = "order.html", .get = desk_order_get},
+    {.path = "/orders/{id}/change",
+     .api_path = "",
+     .page = "order.html",
+     .get = desk_back_get,
+     .post = desk_change_post},
+    {.path = "/orders/{id}/complete",
+     .api_path = "",
+     .page = "order.html",
+     .get = desk_back_get,
+     .post = desk_complete_post},
+    {.api_path = "/api/orders/{id}/change", .post = desk_change_post},
+    {.api_path = "/api/orders/{id}/complete", .post = desk_complete_post},
+    {0}};
+
 static const struct view views[] = {
     {.title = "Latest refunds",
      .sql =
@@ -123,9 +158,12 @@ static const struct view views[] = {
 
 const struct service service = {
     .title = "Sales",
-    .duty = "Refunds the order item of a returned device, once.",
+    .duty = "Takes orders, and refunds the item of a returned device, once.",
     .subscribes = "support",
     .handlers = handlers,
     .call = {"/api/order-refund-requests", "returns.support.RefundRequest"},
     .views = views,
+    .policies = policies,
+    .resources = resources,
+    .decided = orders_decided,
 };

@@ -2,6 +2,7 @@
 
 #include "compare_private.h"
 #include "traditional.h"
+#include "upstream.h"
 
 #include "chassis/caller.h"
 #include "chassis/drill.h"
@@ -12,7 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { PATIENCE_MS = 10000, WARM_MS = 3000, CLIENTS_MAX = 256 };
+enum { PATIENCE_MS = 10000, WARM_MS = 3000, CLIENTS_MAX = 256, BLOCK = 200, WARM_UP = -1 };
+/* BLOCK: so many customers of each way have the devices of one order */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all of this */
 static pthread_cond_t stop = PTHREAD_COND_INITIALIZER;
@@ -49,22 +51,65 @@ static int customer_next(struct way *w, int64_t *due) {
     return k;
 }
 
-/* A return like any other; by its customer the run's are told from the rest. */
+/* --- Their returns: customer k's device is one of an order of the run's */
+
+static const char *const models[] = {"Aurora 14 laptop", "Comet router", "Dune headset"};
+static const char *const places[] = {"Berlin", "Lyon", "Kraków"};
+
+static int kind_of(int k) {
+    return k < 0 ? 0 : k % 3;
+}
+
+static json_t *name_of(const char *prefix, int k) {
+    return json_sprintf("%s-%s-%d", prefix, run.id + 2, k < 0 ? 0 : k / BLOCK);
+}
+
+static json_t *serial_of(int way, int k) {
+    return json_sprintf("SN-%s-%c%d", run.id + 2, way == WAY_EVENT ? 'E' : 'T', k);
+}
+
+static json_t *price_of(int k) {
+    return json_pack("{s:o, s:s}", "amount", json_sprintf("%d.90", 50 + k % 200), "currency", "EUR");
+}
+
+/* By its customer the run's are told from the rest. */
 static char *body_make(const struct way *w, int k, const char *customer) {
-    static const char *const models[] = {"Aurora 14 laptop", "Comet router", "Dune headset"};
-    static const char *const places[] = {"Berlin", "Lyon", "Kraków"};
-    char id[RETURN_ID];
-    return_id_make(id);
     json_t *body = json_pack(
-        "{s:o, s:s, s:o, s:o, s:s, s:{s:o, s:s}, s:s, s:s}", "order_id", json_sprintf("ORD-%s", id + 2), "model",
-        models[k % 3], "shipment_id", json_sprintf("SHP-%s", id + 2), "serial_number",
-        json_sprintf("SN-%s-%s", id + 2, w == &run.ways[WAY_EVENT] ? "E" : "T"), "location", places[k % 3], "cost",
-        "amount", json_sprintf("%d.90", 49 + k % 200), "currency", "EUR", "customer_id", customer, "reason",
-        "The screen stays dark.");
+        "{s:o, s:s, s:o, s:o, s:s, s:o, s:s, s:s}", "order_id", name_of("ORD", k), "model", models[kind_of(k)],
+        "shipment_id", name_of("SHP", k), "serial_number", serial_of((int)(w - run.ways), k), "location",
+        places[kind_of(k)], "cost", price_of(k), "customer_id", customer, "reason", "The screen stays dark.");
     char *text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     return text;
 }
+
+static verdict block_place(const char *sales_url, int from, int until, struct failure *why) {
+    json_t *items = json_array(), *id = name_of("ORD", from), *shipment = name_of("SHP", from);
+    for (int k = from ? from : WARM_UP; k < until; k++)
+        for (int way = 0; way < WAYS; way++)
+            json_array_append_new(items, upstream_item(models[kind_of(k)], price_of(k), serial_of(way, k)));
+    verdict v = upstream_order(sales_url, json_string_value(id), run.customer, json_string_value(shipment), items, why);
+    json_decref(items);
+    json_decref(id);
+    json_decref(shipment);
+    return v;
+}
+
+/* Has sales take the run's orders, or it would decline every refund. False: it did not; run.without says why. */
+static bool orders_place(void) {
+    char url[600];
+    struct failure why = {0};
+    int all = run.rate * run.seconds;
+    upstream_url(run.rt, url, sizeof url);
+    verdict v = upstream_customer(url, run.customer, "Comparison of both ways", places[0], &why);
+    for (int k = 0; v == OK && k < all; k += BLOCK) v = block_place(url, k, k + BLOCK < all ? k + BLOCK : all, &why);
+    pthread_mutex_lock(&lock);
+    snprintf(run.without, sizeof run.without, "%.290s", v == OK ? "" : why.text);
+    pthread_mutex_unlock(&lock);
+    return v == OK;
+}
+
+/* --- What became of them */
 
 static void failure_note(const struct heard *heard) {
     const char *detail = json_string_value(json_object_get(heard->said, "detail"));
@@ -124,7 +169,7 @@ static bool stopping_within(int ms) {
 
 static void warm_up_way(const struct way *w) {
     struct heard heard;
-    char *body = body_make(w, 0, "warm-up");
+    char *body = body_make(w, WARM_UP, "warm-up");
     struct outcall o = {.url = w->url, .body = body, .connect_ms = WARM_MS, .total_ms = WARM_MS};
     if (body) {
         caller_ask(run.rt->caller, &o, &heard);
@@ -137,8 +182,10 @@ static void warm_up_way(const struct way *w) {
  * submitted a return yet. */
 static void warm_up(void) {
     int64_t until = steady_ms() + PATIENCE_MS;
+    bool placed = orders_place();
     warm_up_way(&run.ways[WAY_EVENT]);
     while (!traditional_ready(run.rt) && steady_ms() < until && !stopping_within(50)) continue;
+    if (!placed) (void)orders_place(); /* where sales is is known by now */
     warm_up_way(&run.ways[WAY_CALLS]);
     pthread_mutex_lock(&lock);
     run.begun_at = clock_ms();
@@ -177,7 +224,6 @@ static bool way_begin(struct way *w, int port, const char *path, int good, int c
  * beside the pages. */
 static bool run_begin(struct exchange *x, int rate, int seconds) {
     struct runtime *rt = x->context;
-    char id[RETURN_ID];
     int threads = (int)rt->settings->http_threads;
     if (joinable) pthread_join(thread, NULL);
     joinable = run.stopping = run.warm = false;
@@ -186,8 +232,8 @@ static bool run_begin(struct exchange *x, int rate, int seconds) {
     run.seconds = seconds;
     json_decref(run.failures);
     run.failures = json_object();
-    return_id_make(id);
-    snprintf(run.customer, sizeof run.customer, "compare-%s", id);
+    return_id_make(run.id);
+    snprintf(run.customer, sizeof run.customer, "compare-%s", run.id);
     if (!way_begin(&run.ways[WAY_CALLS], exchange_port(x), "/api/returns/traditional", 201, (threads + 1) / 2) ||
         !way_begin(&run.ways[WAY_EVENT], exchange_port(x), "/api/returns", 202, threads > 4 ? threads / 4 : 1))
         return false;

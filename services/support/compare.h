@@ -15,7 +15,8 @@
 /* /compare, /api/compare:
  * {"running","rate","seconds","started_at","elapsed_ms","drills","ways":[{"way","sent","waiting",
  * "accepted","failed","gave_up","half_done","late","wait_us":{"p50","p99","max"},"clients"}],"half_done":[{"words",
- * "n"}],"late":[{"team","n","oldest_ms"}],"failures":[{"reason","n"}],"teams":[…]}. Before the first run: no ways. */
+ * "n"}],"late":[{"team","n","oldest_ms"}],"failures":[{"reason","n"}],"teams":[…],"orders_made_up": why sales may
+ * decline the refunds, if it did not take the run's orders}. Before the first run: no ways. */
 void compare_get(struct exchange *x);
 
 /* Starts a run: {"rate":1 to 100,"seconds":1 to 60}; 202, or from the form 303. 409 while one runs. */

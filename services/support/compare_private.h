@@ -10,8 +10,9 @@ struct run {
     bool running, stopping;
     bool warm; /* the clock has started */
     int rate, seconds;
-    char customer[40]; /* of all its returns */
-    int64_t begun_at;  /* 0: there was none yet */
+    char id[RETURN_ID], customer[40]; /* the latter of all its returns */
+    char without[300];                /* why their orders are made up; "": they are sales' */
+    int64_t begun_at;                 /* 0: there was none yet */
     int64_t begun_us, ended_us;
     json_t *failures; /* {reason: how many} */
     struct way {

@@ -208,6 +208,7 @@ void compare_get(struct exchange *x) {
         "{s:b, s:b, s:o}", "running", any && seen.running, "drills", rt->settings->drills != 0, "teams",
         teams_json(reader));
     if (any) run_json(x->data, reader, &seen);
+    if (any && *seen.without) json_object_set_new(x->data, "orders_made_up", json_string(seen.without));
     for (int i = 0; i < WAYS; i++) free(seen.ways[i].waits);
     json_decref(seen.failures);
     if (page_reader_ok(x, reader) && !x->api) view_compare(x->data);

@@ -1,9 +1,14 @@
 #include "examples.h"
 
+#include "returns.h"
+
 #include "chassis/ids.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { ITEMS = 60 }; /* of each one's order, as compose/local/examples.sh places them */
 
 const struct example examples[] = {
     {"en", "English", "ORD-20481", "Aurora 14 laptop", "SHP-7730", "Berlin", "149.90", "EUR", "C-1029",
@@ -21,11 +26,24 @@ const struct example examples[] = {
 };
 const int examples_n = sizeof examples / sizeof *examples;
 
-json_t *example_body(int number) {
-    const struct example *e = &examples[number - 1];
-    char id[RETURN_ID], serial[RETURN_ID + 8];
+/* One after another, so that two people at the form get two devices. Once all are in returns, one is made up. */
+static void serial_choose(struct connection *reader, const struct example *e, char out[40]) {
+    static atomic_uint next;
+    char id[RETURN_ID];
+    for (int tries = 0; tries < ITEMS; tries++) {
+        snprintf(out, 40, "SN-%s-%02u", e->order_id + strlen("ORD-"), atomic_fetch_add(&next, 1) % ITEMS + 1);
+        json_t *holder = returns_holder(reader, out);
+        json_decref(holder);
+        if (!holder) return;
+    }
     return_id_make(id);
-    snprintf(serial, sizeof serial, "SN-%s", id + strlen("R-"));
+    snprintf(out, 40, "SN-%s", id + strlen("R-"));
+}
+
+json_t *example_body(struct connection *reader, int number) {
+    const struct example *e = &examples[number - 1];
+    char serial[40];
+    serial_choose(reader, e, serial);
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s}", "order_id", e->order_id, "model", e->model, "shipment_id",
         e->shipment_id, "serial_number", serial, "location", e->location, "cost", "amount", e->amount, "currency",

@@ -3,6 +3,8 @@
 
 #include "request.h"
 
+#include "chassis/store.h"
+
 struct example { /* what each field of request_fields[] holds, but for the serial number */
     const char *lang, *language;
     const char *order_id, *model, *shipment_id, *location, *amount, *currency, *customer_id, *reason;
@@ -10,5 +12,5 @@ struct example { /* what each field of request_fields[] holds, but for the seria
 extern const struct example examples[];
 extern const int examples_n;
 
-/* A body of example 1, 2, …, with a serial number that was never used. The caller's. */
-MUST_CHECK json_t *example_body(int number);
+/* A body of example 1, 2, …, with a device of its order that is in no open return. The caller's. */
+MUST_CHECK json_t *example_body(struct connection *reader, int number);

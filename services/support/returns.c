@@ -312,8 +312,8 @@ json_t *returns_last_event(struct connection *reader, const char *team) {
              value_text(team));
          rows_next(&r);)
         last = json_pack(
-            "{s:s, s:s, s:o}", "event", rows_text(&r, 0), "return_id", rows_text(&r, 1), "at",
-            moment_json(rows_int(&r, 2)));
+            "{s:s, s:s?, s:o}", "event", rows_text(&r, 0), "return_id", rows_null(&r, 1) ? NULL : rows_text(&r, 1),
+            "at", moment_json(rows_int(&r, 2)));
     return last ? last : json_null();
 }
 

@@ -49,7 +49,7 @@ MUST_CHECK json_t *returns_urls(struct connection *reader);
  * handled by all yet, or cancelled and not compensated by all. */
 MUST_CHECK json_t *returns_totals(struct connection *reader, const char *topic);
 
-/* {"event","return_id","at"} that the service last published; null: none. */
+/* {"event","return_id","at"} that the service last published, return_id null when it is about none; null: none. */
 MUST_CHECK json_t *returns_last_event(struct connection *reader, const char *team);
 
 /* ms: when the oldest return that the subscriber has not passed was published, by its committed offsets; 0: none. */

@@ -1,10 +1,12 @@
 #include "sample.h"
 
+#include "upstream.h"
+
 #include "chassis/ids.h"
 
 #include <stdio.h>
 
-enum { BACK_MOST = 50 };
+enum { BACK_MOST = 50, BLOCK = 2000 }; /* BLOCK: so many returns are of one order of each company */
 
 /* --- Chance: the k-th number of request n */
 
@@ -21,82 +23,97 @@ static uint64_t chance(const struct sample *s, int64_t n, uint64_t k) {
 
 enum { TEXTS = 4 };
 static const struct place {
+    const char *company;
     const char *cities[3], *currency;
     int rate;     /* roughly what one euro is in it */
     int decimals; /* 0: prices have none */
     const char *reasons[TEXTS];
 } places[] = {
-    {{"Berlin", "Hamburg", "München"},
+    {"Spreewerk GmbH",
+     {"Berlin", "Hamburg", "München"},
      "EUR",
      1,
      2,
      {"Der Lüfter läuft ständig, auch im Leerlauf.", "Das Display bleibt schwarz, obwohl die Lampe leuchtet.",
       "Lädt nicht mehr. Ein anderes Netzteil hilft auch nicht.", "Geht nach zehn Minuten von selbst aus."}},
-    {{"Zürich", "Bern", "Basel"},
+    {"Helvetia Rollmaterial AG",
+     {"Zürich", "Bern", "Basel"},
      "CHF",
      1,
      2,
      {"Die Taste «Enter» klemmt.", "Nach dem letzten Update startet das Gerät nicht mehr.",
       "Das Gehäuse war beim Auspacken schon gesprungen.", "Rauscht auf dem linken Kanal."}},
-    {{"Lyon", "Lille", "Marseille"},
+    {"Ateliers du Rhône",
+     {"Lyon", "Lille", "Marseille"},
      "EUR",
      1,
      2,
      {"L’écran clignote, puis s’éteint.", "Ne s’allume plus depuis hier soir.",
       "La batterie se vide en une heure, même en veille.", "Livré avec un câble coupé ; le reste n’a pas été ouvert."}},
-    {{"Warsaw", "Kraków", "Łódź"},
+    {"Wisła Handel",
+     {"Warsaw", "Kraków", "Łódź"},
      "PLN",
      4,
      2,
      {"Ekran gaśnie po kilku minutach.", "Nie łączy się z siecią, choć inne urządzenia działają.",
       "Głośno pracuje i się przegrzewa.", "Klawiatura nie reaguje na połowę klawiszy."}},
-    {{"大阪", "東京", "札幌"},
+    {"浪速商会",
+     {"大阪", "東京", "札幌"},
      "JPY",
      160,
      0,
      {"電源が入りません。", "画面に縦線が出ます。", "充電できません。ケーブルを替えても同じです。",
       "音が途切れます。"}},
-    {{"القاهرة", "الإسكندرية", "الجيزة"},
+    {"شركة النيل للتجارة",
+     {"القاهرة", "الإسكندرية", "الجيزة"},
      "EGP",
      55,
      2,
      {"لا يعمل الجهاز بعد التحديث.", "الشاشة سوداء والصوت يعمل.", "البطارية لا تشحن.", "يسخن كثيرًا ثم ينطفئ."}},
-    {{"Porto", "Lisboa", "Braga"},
+    {"Lusitânia Navegação",
+     {"Porto", "Lisboa", "Braga"},
      "EUR",
      1,
      2,
      {"O ecrã não liga.", "Desliga-se sozinho ao fim de meia hora.", "A bateria não carrega.",
       "Faz um ruído estranho quando aquece."}},
-    {{"São Paulo", "Recife", "Curitiba"},
+    {"Comércio Tietê",
+     {"São Paulo", "Recife", "Curitiba"},
      "BRL",
      6,
      2,
      {"A tela pisca e depois apaga.", "Não conecta mais ao Wi-Fi.", "Chegou com o vidro trincado.",
       "O botão de ligar afundou."}},
-    {{"København", "Aarhus", "Odense"},
+    {"Øresund Udstyr",
+     {"København", "Aarhus", "Odense"},
      "DKK",
      7,
      2,
      {"Skærmen er sort.", "Den går ud af sig selv.", "Batteriet holder kun en time.",
       "Der mangler en skrue i bunden."}},
-    {{"Αθήνα", "Πάτρα", "Θεσσαλονίκη"},
+    {"Αιγαίο Εμπορική",
+     {"Αθήνα", "Πάτρα", "Θεσσαλονίκη"},
      "EUR",
      1,
      2,
      {"Η οθόνη μένει μαύρη.", "Δεν φορτίζει.", "Κάνει θόρυβο όταν ζεσταίνεται.", "Σβήνει μόνο του."}},
-    {{"Mumbai", "दिल्ली", "Chennai"},
+    {"Ganga Traders",
+     {"Mumbai", "दिल्ली", "Chennai"},
      "INR",
      95,
      2,
      {"का बटन अटक गया है।", "स्क्रीन काली रहती है।", "The \"Enter\" key & <Tab> stick 😖",
       "Battery swells; please advise."}},
-    {{"Leeds", "Glasgow", "Cardiff"},
+    {"Northern Mills Ltd",
+     {"Leeds", "Glasgow", "Cardiff"},
      "GBP",
      1,
      2,
      {"The screen stays dark.", "It restarts whenever I plug in headphones.",
       "Arrived with somebody else’s name on it.", "Smells of burning after ten minutes. I have unplugged it."}},
 };
+
+enum { PLACES = sizeof places / sizeof *places };
 
 /* Models that there is stock of, by what a customer pays for one, in euros; the last is one that nobody keeps. */
 static const struct model {
@@ -106,15 +123,33 @@ static const struct model {
               {"Borealis 27 monitor", 329}, {"Comet router", 89},      {"Comet router", 79},
               {"Dune headset", 149},        {"Ember tablet", 429},     {"Фонарь 3", 24}};
 
-static json_t *cost_of(const struct sample *s, int64_t n, const struct place *p, int euros) {
-    char amount[32];
-    long long units = (long long)euros * p->rate, cents = (long long)(chance(s, n, 7) % 100);
-    units -= units * (long long)(chance(s, n, 8) % 40) / 100; /* it has lost worth since */
-    if (p->decimals)
-        snprintf(amount, sizeof amount, "%lld.%02lld", units, cents);
-    else
-        snprintf(amount, sizeof amount, "%lld", units);
-    return json_pack("{s:s, s:s}", "amount", amount, "currency", p->currency);
+static json_t *money_json(const struct place *p, long long units, int cents) {
+    json_t *amount = p->decimals ? json_sprintf("%lld.%02d", units, cents) : json_sprintf("%lld", units);
+    return json_pack("{s:o, s:s}", "amount", amount, "currency", p->currency);
+}
+
+static json_t *price_of(const struct place *p, const struct model *m) {
+    return money_json(p, (long long)m->euros * p->rate, 99);
+}
+
+/* It has lost worth since. */
+static json_t *cost_of(const struct sample *s, int64_t n, const struct place *p, const struct model *m) {
+    long long units = (long long)m->euros * p->rate;
+    units -= units * (long long)(chance(s, n, 8) % 40) / 100;
+    return money_json(p, units, (int)(chance(s, n, 7) % 100));
+}
+
+/* The order that item n is of: each company has one for every so many returns. */
+static json_t *order_name(const struct sample *s, const char *prefix, const struct place *p, int64_t n) {
+    return json_sprintf("%s-%s-%d-%lld", prefix, s->run, (int)(p - places), (long long)(n / BLOCK));
+}
+
+static json_t *serial_name(const struct sample *s, int64_t n) {
+    return json_sprintf("SN-%s-%lld-%06lld", s->run, (long long)s->seed, (long long)n);
+}
+
+static json_t *customer_name(const struct place *p) {
+    return json_sprintf("C-70%02d", (int)(p - places));
 }
 
 static enum sample_kind kind_wanted(const struct sample *s, int64_t n) {
@@ -160,18 +195,69 @@ enum sample_kind sample_kind(const struct sample *s, int64_t n) {
 
 json_t *sample_body(const struct sample *s, int64_t n) {
     enum sample_kind kind = sample_kind(s, n);
-    const struct place *p = &PICK(s, n, 3, places);
-    const struct model *m = &PICK(s, n, 4, models);
-    long long item = (long long)(kind == SAMPLE_DUPLICATE ? original_of(s, n) : n), seed = (long long)s->seed;
+    int64_t item = kind == SAMPLE_DUPLICATE ? original_of(s, n) : n;
+    const struct place *p = &PICK(s, item, 3, places);
+    const struct model *m = &PICK(s, item, 4, models);
     json_t *body = json_object();
-    json_object_set_new(body, "order_id", json_sprintf("ORD-%lld-%06lld", seed, item));
+    json_object_set_new(body, "order_id", order_name(s, "ORD", p, item));
     json_object_set_new(body, "model", json_string(m->name));
-    json_object_set_new(body, "shipment_id", json_sprintf("SHP-%lld-%06lld", seed, item));
-    json_object_set_new(body, "serial_number", json_sprintf("SN-%s-%lld-%06lld", s->run, seed, item));
+    json_object_set_new(body, "shipment_id", order_name(s, "SHP", p, item));
+    json_object_set_new(body, "serial_number", serial_name(s, item));
     json_object_set_new(body, "location", json_string(PICK(s, n, 5, p->cities)));
-    json_object_set_new(body, "cost", cost_of(s, n, p, m->euros));
-    json_object_set_new(body, "customer_id", json_sprintf("CUS-%llu", (unsigned long long)(chance(s, n, 10) % 5000)));
+    json_object_set_new(body, "cost", cost_of(s, item, p, m));
+    json_object_set_new(body, "customer_id", customer_name(p));
     json_object_set_new(body, "reason", json_string(PICK(s, n, 6, p->reasons)));
     if (kind == SAMPLE_BAD && body) body_spoil(s, n, body);
     return body;
+}
+
+/* --- Their orders */
+
+static verdict companies_register(const char *sales_url, struct failure *why) {
+    verdict v = OK;
+    for (size_t i = 0; v == OK && i < PLACES; i++) {
+        json_t *id = customer_name(&places[i]);
+        v = upstream_customer(sales_url, json_string_value(id), places[i].company, places[i].cities[0], why);
+        json_decref(id);
+    }
+    return v;
+}
+
+static verdict order_place(
+    const struct sample *s, const char *sales_url, const struct place *p, int64_t n, json_t *items,
+    struct failure *why) {
+    json_t *id = order_name(s, "ORD", p, n), *shipment = order_name(s, "SHP", p, n), *customer = customer_name(p);
+    verdict v = upstream_order(
+        sales_url, json_string_value(id), json_string_value(customer), json_string_value(shipment), items, why);
+    json_decref(id);
+    json_decref(shipment);
+    json_decref(customer);
+    return v;
+}
+
+static verdict
+block_place(const struct sample *s, const char *sales_url, int64_t from, int64_t until, struct failure *why) {
+    json_t *items[PLACES];
+    verdict v = OK;
+    for (size_t i = 0; i < PLACES; i++) items[i] = json_array();
+    for (int64_t n = from; n < until; n++) {
+        const struct place *p = &PICK(s, n, 3, places);
+        if (sample_kind(s, n) != SAMPLE_DUPLICATE)
+            json_array_append_new(
+                items[p - places],
+                upstream_item(PICK(s, n, 4, models).name, price_of(p, &PICK(s, n, 4, models)), serial_name(s, n)));
+    }
+    for (size_t i = 0; v == OK && i < PLACES; i++)
+        if (json_array_size(items[i])) v = order_place(s, sales_url, &places[i], from, items[i], why);
+    for (size_t i = 0; i < PLACES; i++) json_decref(items[i]);
+    return v;
+}
+
+verdict sample_place(
+    const struct sample *s, const char *sales_url, int64_t count, bool (*turn)(void *context, int64_t done),
+    void *context, struct failure *why) {
+    verdict v = companies_register(sales_url, why);
+    for (int64_t n = 0; v == OK && n < count && (!turn || turn(context, n)); n += BLOCK)
+        v = block_place(s, sales_url, n, n + BLOCK < count ? n + BLOCK : count, why);
+    return v;
 }

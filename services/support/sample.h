@@ -1,9 +1,15 @@
 /* sample: returns as customers around the world make them, for simulated load. Number n of a seed is always the same
- * return; only its serial number begins with the run's name, since an item can be in one open return at a time, and a
- * second run of the same seed would be refused whole. Any thread. */
+ * return; only its order, shipment and serial number begin with the run's name, since an item can be in one open return
+ * at a time, and a second run of the same seed would be refused whole. Any thread.
+ *
+ * Each is of an item that a company ordered, and costs no more than was paid for it: sample_place() has sales take
+ * those orders first, some hundred items each. */
 #pragma once
 
+#include "chassis/failure.h"
+
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum sample_kind {
@@ -21,3 +27,9 @@ struct sample {
 void sample_run_name(char run[16]); /* by the clock: another one each millisecond */
 enum sample_kind sample_kind(const struct sample *s, int64_t n);
 json_t *sample_body(const struct sample *s, int64_t n); /* as /api/returns takes it; the caller's. NULL: no memory */
+
+/* Has sales register the companies and take the orders that returns 0 to count - 1 are of. turn(context, done) tells
+ * how many returns are seen to; false from it: enough. It may be NULL. RETRY: sales is away, or did not take one. */
+MUST_CHECK verdict sample_place(
+    const struct sample *s, const char *sales_url, int64_t count, bool (*turn)(void *context, int64_t done),
+    void *context, struct failure *why);

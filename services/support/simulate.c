@@ -1,6 +1,7 @@
 #include "simulate.h"
 
 #include "sample.h"
+#include "upstream.h"
 
 #include "chassis/audit.h"
 #include "chassis/drill.h"
@@ -19,7 +20,8 @@ static struct {
     pthread_t thread;
     bool started, running, stopping; /* started: the thread has not been joined yet */
     struct sample sample;
-    char url[64];
+    char url[64], sales_url[600];
+    char without[300]; /* why its orders are made up; "": they are sales' */
     int64_t rate, seconds, sent, accepted, held, invalid, errors;
 } run = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -52,9 +54,24 @@ static bool turn(void *unused) {
     return go_on;
 }
 
+static bool place_turn(void *unused, int64_t done) {
+    (void)done;
+    return turn(unused);
+}
+
+/* Without its orders sales would decline the refunds, so a run says so. */
+static void orders_place(void) {
+    struct failure why;
+    if (sample_place(&run.sample, run.sales_url, run.rate * run.seconds, place_turn, NULL, &why) == OK) return;
+    pthread_mutex_lock(&run.lock);
+    snprintf(run.without, sizeof run.without, "%.290s", why.text);
+    pthread_mutex_unlock(&run.lock);
+}
+
 static void *simulate(void *unused) {
     (void)unused;
     struct failure why;
+    orders_place();
     struct load load = {
         .url = run.url,
         .rate = (double)run.rate,
@@ -89,6 +106,8 @@ static void run_prepare(const struct runtime *rt, int64_t rate, int64_t seconds)
     run.sent = run.accepted = run.held = run.invalid = run.errors = 0;
     run.sample = (struct sample){.seed = (uint64_t)clock_ms() % 1000000, .duplicates = 5, .bad = 3};
     sample_run_name(run.sample.run);
+    *run.without = '\0';
+    upstream_url(rt, run.sales_url, sizeof run.sales_url);
     snprintf(
         run.url, sizeof run.url, "http://%.20s:%d/api/returns", anywhere ? "127.0.0.1" : rt->settings->host,
         http_port(rt->http));
@@ -122,10 +141,11 @@ void simulate_stop(struct runtime *rt) {
 
 static json_t *run_json(void) {
     return json_pack(
-        "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "running", run.running, "rate", (json_int_t)run.rate,
+        "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}", "running", run.running, "rate", (json_int_t)run.rate,
         "seconds", (json_int_t)run.seconds, "of", (json_int_t)(run.rate * run.seconds), "submitted",
         (json_int_t)run.sent, "accepted", (json_int_t)run.accepted, "duplicates_refused", (json_int_t)run.held,
-        "bad_refused", (json_int_t)run.invalid, "errors", (json_int_t)run.errors);
+        "bad_refused", (json_int_t)run.invalid, "errors", (json_int_t)run.errors, "orders_made_up",
+        *run.without ? run.without : NULL);
 }
 
 static int64_t number_of(struct exchange *x, const json_t *sent, const char *name, int64_t most) {

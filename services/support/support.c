@@ -29,7 +29,7 @@ static void form_get(struct exchange *x) {
         exchange_problem(x, 404, "There is no example \"%.60s\": they are numbered from 1 to %d.", example, examples_n);
         return;
     }
-    json_t *typed = number ? example_body(number) : NULL;
+    json_t *typed = number ? example_body(store_reader(((struct runtime *)x->context)->store), number) : NULL;
     x->data = view_form(typed, NULL, "");
     json_decref(typed);
 }

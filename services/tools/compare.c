@@ -79,6 +79,8 @@ static void print_list(const json_t *run, const char *list, const char *verb, co
 
 static void print_run(const json_t *run) {
     const json_t *ways = json_object_get(run, "ways");
+    const char *made_up = json_string_value(json_object_get(run, "orders_made_up"));
+    if (made_up) printf("The orders are made up, and sales may decline refunds of them: %s\n\n", made_up);
     printf(
         "%lld returns a second by each way, for %lld s\n\n%-34s%15s%15s\n", number(run, "rate"), number(run, "seconds"),
         "", "four calls", "one event");

@@ -22,7 +22,7 @@ struct team {
     bool running;   /* it answered when it was last asked */
     int64_t seen;   /* its newest audit row that was looked at */
     double *delays; /* of each accepted return, in ms; NAN: not handled yet */
-    size_t handled, quarantined;
+    size_t handled, declined, quarantined;
 };
 
 struct accepted {
@@ -35,13 +35,14 @@ struct simulation {
     double rate, seconds;
     int limit;
     bool as_json, on_terminal;
-    const char *support;
+    const char *support, *sales;
     struct team teams[TEAMS_MAX];
     int teams_n;
 
     int64_t count, began_at, answered;
     int64_t held, invalid, otherwise, errors; /* refused by 409, by 422, by another 4xx; no answer, or a 5xx */
     char first_error[300];
+    char without[300]; /* why the orders are made up; "": they are sales' */
     struct accepted *accepted;
     size_t accepted_n;
     double *took;
@@ -84,9 +85,9 @@ static int option_read(struct simulation *s, const char *option, const char *val
                    ? 0
                    : refuse(option, value, "a time such as 30s or 2m, of a day at most");
     if (!strcmp(option, "--team")) return team_add(s, value);
-    if (!strcmp(option, "--support")) {
-        s->support = value;
-        return value ? 0 : refuse(option, value, "support's URL");
+    if (!strcmp(option, "--support") || !strcmp(option, "--sales")) {
+        *(!strcmp(option, "--sales") ? &s->sales : &s->support) = value;
+        return value ? 0 : refuse(option, value, "a URL");
     }
     bool is_seed = !strcmp(option, "--seed"), is_limit = !strcmp(option, "--limit");
     double most = is_seed ? 1e15 : is_limit ? 3600 : 45;
@@ -106,7 +107,7 @@ static int option_read(struct simulation *s, const char *option, const char *val
 }
 
 static int options_read(struct simulation *s, int n, char *arguments[]) {
-    static const char known[] = " --rate --for --seed --limit --duplicates --bad --support --team ";
+    static const char known[] = " --rate --for --seed --limit --duplicates --bad --support --sales --team ";
     for (int i = 0; i < n; i++) {
         char padded[40];
         int length = snprintf(padded, sizeof padded, " %s ", arguments[i]);
@@ -217,6 +218,7 @@ static void row_note(const struct simulation *s, struct team *t, const json_t *r
     if (!isnan(*delay) || (strcmp(outcome, "handled") != 0 && strcmp(outcome, "declined") != 0)) return;
     *delay = (double)(at - found->due_at);
     t->handled++;
+    t->declined += !strcmp(outcome, "declined");
 }
 
 /* The rows since the last look, newest first. */
@@ -290,17 +292,17 @@ static json_t *result_json(struct simulation *s, double *room) {
         json_t *delay = figures_json(room, team_delays(s, t, room));
         json_array_append_new(
             teams, json_pack(
-                       "{s:s, s:b, s:I, s:I, s:I, s:o}", "team", t->name, "running", t->running, "handled",
+                       "{s:s, s:b, s:I, s:I, s:I, s:I, s:o}", "team", t->name, "running", t->running, "handled",
                        (json_int_t)t->handled, "not_handled", (json_int_t)(s->accepted_n - t->handled), "quarantined",
-                       (json_int_t)t->quarantined, "submit_to_handled", delay));
+                       (json_int_t)t->quarantined, "declined", (json_int_t)t->declined, "submit_to_handled", delay));
     }
     return json_pack(
-        "{s:I, s:s, s:f, s:f, s:I, s:{s:I, s:I, s:I}, s:I, s:{s:I, s:I, s:I}, s:I, s:o, s:o}", "seed",
+        "{s:I, s:s, s:f, s:f, s:I, s:{s:I, s:I, s:I}, s:I, s:{s:I, s:I, s:I}, s:I, s:o, s:o, s:s?}", "seed",
         (json_int_t)s->sample.seed, "run", s->sample.run, "rate", s->rate, "seconds", s->seconds, "submitted",
         (json_int_t)s->answered, "planned", "good", planned[SAMPLE_GOOD], "duplicates", planned[SAMPLE_DUPLICATE],
         "bad", planned[SAMPLE_BAD], "accepted", (json_int_t)s->accepted_n, "refused", "409", (json_int_t)s->held, "422",
         (json_int_t)s->invalid, "other", (json_int_t)s->otherwise, "errors", (json_int_t)s->errors, "submit",
-        figures_json(s->took, s->took_n), "teams", teams);
+        figures_json(s->took, s->took_n), "teams", teams, "orders_made_up", *s->without ? s->without : NULL);
 }
 
 static void figures_say(const json_t *figures) {
@@ -334,6 +336,7 @@ static void result_say(const struct simulation *s, const json_t *result) {
         if (t->handled < s->accepted_n)
             printf("   %zu %s", s->accepted_n - t->handled, t->running ? "NOT HANDLED" : "wait: it does not run");
         if (t->quarantined) printf("   %zu quarantined", t->quarantined);
+        if (t->declined) printf("   %zu declined", t->declined);
         printf("\n");
     }
     printf("\nSubmit: from the moment a return was due to its answer. Teams: from that moment to the one in the audit\n"
@@ -364,6 +367,21 @@ static void room_free(struct simulation *s) {
     }
 }
 
+static bool place_turn(void *simulation, int64_t done) {
+    const struct simulation *s = simulation;
+    bar_draw(s, "ordered", (size_t)done, (size_t)s->count);
+    return true;
+}
+
+static void orders_place(struct simulation *s) {
+    struct failure why;
+    if (sample_place(&s->sample, s->sales ? s->sales : "", s->count, place_turn, s, &why) == OK) return;
+    snprintf(s->without, sizeof s->without, "%.290s", why.text);
+    fprintf(
+        stderr, "%ssimulate: the orders are made up, and sales may decline refunds of them: %s\n",
+        s->on_terminal ? "\r\033[K" : "", why.text);
+}
+
 static verdict submit_all(struct simulation *s, struct failure *why) {
     char url[400];
     snprintf(url, sizeof url, "%.300s/api/returns", s->support);
@@ -383,6 +401,7 @@ static verdict submit_all(struct simulation *s, struct failure *why) {
 
 static int simulate(struct simulation *s) {
     struct failure why;
+    orders_place(s);
     for (int i = 0; i < s->teams_n; i++) team_begin(&s->teams[i]);
     verdict v = submit_all(s, &why);
     if (v != OK) fprintf(stderr, "simulate: stopped early: %s\n", why.text);

@@ -34,6 +34,20 @@ class World:
         publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20,
                 headers={LONG: LONG.encode()})
         wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
+        self.order_things()
+
+    def order_things(self):
+        """An order with names that are hard to break and more items than a page shows, and one that is completed."""
+        desk, price = self.stack.url("sales") + "/api", {"amount": "9999999999999.99", "currency": "EUR"}
+        items = [{"model": LONG, "price": price, "serial_number": f"{LONG[:80]}-{n}"} for n in range(30)]
+        self.customer = http.post(f"{desk}/customers", json={"name": LONG, "location": "القاهرة"}).json()["customer_id"]
+        for name, count in (("ORD-" + "x" * 56, 30), ("ORD-DONE", 1)):
+            body = {"order_id": name, "customer_id": self.customer, "shipment_id": LONG, "items": items[:count]}
+            items = items[count:] or [{"model": "M", "price": price, "serial_number": "SN-DONE"}]
+            assert http.post(f"{desk}/orders", json=body).status_code == 201
+        answer = http.post(f"{desk}/orders/ORD-DONE/complete", json={}, headers={"If-Match": '"1"'})
+        assert answer.status_code == 200, answer.text
+        self.order = "ORD-" + "x" * 56
 
     def away_return(self):
         answer = http.post(self.url("away") + "/api/returns", json=request(model=LONG))
@@ -170,12 +184,58 @@ def reconciled_without_kafka(page, world):
     page.get_by_text("came to nothing").wait_for()
 
 
+def customer_with_errors(page, world):
+    page.expected_statuses.append(422)
+    visit(page, world.url("sales") + "/customers")
+    page.locator('[name="name"]').fill(" ")
+    page.get_by_role("button", name="Register").click()
+    page.locator(".errors").wait_for()
+
+
+def order_with_errors(page, world):
+    page.expected_statuses.append(422)
+    visit(page, world.url("sales") + "/orders/new")
+    page.locator('[name="items.1.price.amount"]').fill("12,5")
+    page.get_by_role("button", name="Place the order").click()
+    page.locator(".errors").wait_for()
+
+
+def order_with_more_rows(page, world):
+    visit(page, world.url("sales") + f"/orders/new?customer={world.customer}")
+    page.locator('[name="items.0.model"]').fill(LONG)
+    page.get_by_role("button", name="More rows").click()
+    page.locator('[name="items.7.model"]').wait_for()
+    assert page.locator('[name="items.0.model"]').input_value() == LONG
+
+
+def order_changed_meanwhile(page, world):
+    page.expected_statuses.append(412)
+    visit(page, world.url("sales") + f"/orders/{world.order}")
+    page.locator("details summary").click()
+    page.locator('[name="items.0.serial_number"]').fill("SN-MINE")
+    url = f"{world.url('sales')}/api/orders/{world.order}"
+    tag = http.get(url).headers["ETag"]
+    answer = http.post(f"{url}/change", json={"shipment_id": f"SHP-{tag}"}, headers={"If-Match": tag})
+    assert answer.status_code == 200, answer.text
+    page.get_by_role("button", name="Change the order").click()
+    page.locator(".errors").wait_for()
+    assert page.locator('[name="items.0.serial_number"]').input_value() == "SN-MINE"
+
+
 STATES = {
     "return-change": open_to_change,
     "return-refused": refused_command,
     "return-cancelled": cancelled,
     "return-undone": undone,
     "return-closed": closed,
+    "customer-errors": customer_with_errors,
+    "order-errors": order_with_errors,
+    "order-more-rows": order_with_more_rows,
+    "order-meanwhile": order_changed_meanwhile,
+    "order-long": at("sales", "/orders/{w.order}"),
+    "order-further": at("sales", "/orders/{w.order}?from=26"),
+    "order-completed": at("sales", "/orders/ORD-DONE"),
+    "customer": at("sales", "/customers/{w.customer}"),
     "form-errors": form_with_errors,
     "form-held": form_of_a_held_item,
     "form-review": review,

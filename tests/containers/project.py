@@ -6,7 +6,7 @@ import time
 import uuid
 
 import engine
-from stack import ROOT, SERVICES, Pages, free_ports, wait
+from stack import POLICY, ROOT, SERVICES, Pages, free_ports, wait
 
 NAMES = ["kafka", "registry", *SERVICES]
 
@@ -22,7 +22,7 @@ class Containers(Pages):
         self.registry = f"http://127.0.0.1:{self.ports['registry']}/apis/ccompat/v7"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RETURNS_", "COMPOSE_"))}
         self.env = kept | {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
-        self.env["RETURNS_NAMESPACE"] = self.namespace
+        self.env |= {"RETURNS_NAMESPACE": self.namespace, "RETURNS_POLICY": POLICY}
         self.command = [*engine.compose_command(), "-p", self.project]
 
     def url(self, service):

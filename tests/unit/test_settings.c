@@ -144,6 +144,8 @@ static void wrong_settings_are_quoted(void **state) {
         {{(char *)"--kafka"}, {"--kafka", "needs a value", ""}},
         {{(char *)"-X"}, {"-X", "name=value", ""}},
         {{(char *)"-X", (char *)"novalue"}, {"-X", "\"novalue\"", "name=value"}},
+        {{(char *)"--policy=unknown-orders"}, {"policy", "\"unknown-orders\"", "name=value"}},
+        {{(char *)"--policy=a=b,,c="}, {"policy", "\"a=b,,c=\"", "\"\""}},
         {{(char *)"--kafka-config=/does/not/exist"}, {"kafka-config", "/does/not/exist", "No such file"}},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -154,6 +156,21 @@ static void wrong_settings_are_quoted(void **state) {
             if (!strstr(why.text, wrong[i].says[k])) fail_msg("\"%s\" does not say %s", why.text, wrong[i].says[k]);
         settings_free(&s);
     }
+}
+
+static void a_policy_is_found_by_its_whole_name(void **state) {
+    (void)state;
+    struct settings s;
+    struct failure why;
+    char out[20];
+    assert_int_equal(read_settings(&s, LIST((char *)"--policy=ab=1,a=2,x-a=3"), NULL, &why), OK);
+    assert_string_equal(settings_policy(&s, "a", "", out, sizeof out), "2");
+    assert_string_equal(settings_policy(&s, "b", "usual", out, sizeof out), "usual");
+    assert_int_equal(settings_check_policy(&s, "a", "1 2", &why), OK);
+    assert_int_equal(settings_check_policy(&s, "b", "1 2", &why), OK); /* nothing is set */
+    assert_int_equal(settings_check_policy(&s, "x-a", "1 2", &why), REJECT);
+    assert_non_null(strstr(why.text, "x-a=3 must be one of: 1 2"));
+    settings_free(&s);
 }
 
 static void the_namespace_is_put_before(void **state) {
@@ -229,6 +246,7 @@ int main(void) {
         cmocka_unit_test(a_properties_file_is_read),
         cmocka_unit_test(a_secret_comes_from_its_file),
         cmocka_unit_test(wrong_settings_are_quoted),
+        cmocka_unit_test(a_policy_is_found_by_its_whole_name),
         cmocka_unit_test(the_namespace_is_put_before),
         cmocka_unit_test(what_is_in_force_is_told_without_secrets),
     };
