@@ -1,8 +1,10 @@
 /* support takes in returns, tells everybody by one event, and shows what each team made of it. */
 #include "board.h"
 #include "compare.h"
+#include "customers.h"
 #include "examples.h"
 #include "fold.h"
+#include "picker.h"
 #include "returns.h"
 #include "simulate.h"
 #include "submit.h"
@@ -26,8 +28,11 @@ static void form_get(struct exchange *x) {
         exchange_problem(x, 404, "There is no example \"%.60s\": they are numbered from 1 to %d.", example, examples_n);
         return;
     }
-    json_t *typed = number ? example_body(number) : NULL;
+    json_t *typed, *picker = picker_read(x, &typed);
+    if (!picker) return;
+    if (!typed && number) typed = example_body(number);
     x->data = view_form(typed, NULL, "");
+    json_object_set_new(x->data, "picker", picker);
     json_decref(typed);
 }
 
@@ -60,6 +65,7 @@ static void returns_get(struct exchange *x) {
 static void return_view(struct runtime *rt, struct connection *reader, const char *id, json_t *one, json_t *history) {
     json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
     view_return(one, urls);
+    customers_view_request(reader, json_object_get(one, "request"));
     view_next(one, json_object_get(peers, "peers"));
     view_history(history, rt->settings, id, urls);
     timeline_view(json_object_get(one, "timeline"));
@@ -120,6 +126,9 @@ static const struct resource resources[] = {
     {.path = "/compare", .page = "compare.html", .get = compare_get, .post = compare_post, .nav = "Compare"},
     {.path = "/returns/{id}", .page = "return.html", .get = return_get},
     {.api_path = "/api/returns/{id}/events", .get = events_get},
+    {.path = "/customers", .page = "customers.html", .get = customers_get, .nav = "Customers"},
+    {.path = "/customers/{id}", .page = "customer.html", .get = customer_get},
+    {.path = "/orders/{id}", .page = "order.html", .get = order_get},
     {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
 
