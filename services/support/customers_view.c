@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CUSTOMERS = 50, ORDERS = 20, RETURNS = 20, LIMIT_MAX = 1000, QUERY_MAX = 200 };
+enum { CUSTOMERS = 50, ORDERS = 10, RETURNS = 20, LIMIT_MAX = 1000, QUERY_MAX = 200 };
 
 /* --- What every one of these pages says */
 

@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 import audit_log
+from orders import Sales, item, unique
 from stack import SERVICES, TEAMS, ByHand, form, http, request, wait
 from wire import publish
 
@@ -33,6 +34,19 @@ class World:
         publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20,
                 headers={LONG: LONG.encode()})
         wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
+        self.tell_orders(Sales(stack))
+
+    def tell_orders(self, sales):
+        """More customers than the form's page shows, one of them with more orders than theirs; and a return of one item."""
+        for _ in range(12):
+            sales.register(unique("C"))
+        self.customer, self.order, self.items = unique("C"), unique("ORD"), [unique("SN") for _ in range(5)]
+        sales.register(self.customer, f"{LONG} شركة", "x" * 100)
+        for order in [*(unique("ORD") for _ in range(21)), self.order]:
+            serials = self.items if order == self.order else [unique("SN") for _ in range(5)]
+            sales.place(order, self.customer, [item(i, s, LONG if i == 1 else "Dune headset") for i, s in enumerate(serials)])
+        wait(lambda: http.get(self.url("support") + f"/orders/{self.order}").status_code == 200, 10, "support knows the order")
+        self.stack.submit(order_id=self.order, serial_number=self.items[0], customer_id=self.customer)
 
     def url(self, service):
         return self.others[service] if service in self.others else self.stack.url(service)
@@ -97,6 +111,11 @@ def accepted_without_kafka(page, world):
     visit(page, world.url("away") + answer.headers["Location"])
 
 
+def doubtful_review(page, world):
+    filled(page, world, request(order_id=world.order, serial_number="SN-" + LONG))
+    page.locator("#doubts").wait_for()
+
+
 STATES = {
     "form-errors": form_with_errors,
     "form-held": form_of_a_held_item,
@@ -104,6 +123,15 @@ STATES = {
     "example": at("support", "/returns/new?example=5"),
     "return-long": at("support", "/returns/{w.long}"),
     "return-waiting": accepted_without_kafka,
+    "form-doubtful": doubtful_review,
+    "form-orders": at("support", "/returns/new?customer={w.customer}"),
+    "form-items": at("support", "/returns/new?customer={w.customer}&order={w.order}"),
+    "form-item": at("support", "/returns/new?customer={w.customer}&order={w.order}&item={w.items[1]}"),
+    "form-nobody": at("support", "/returns/new?q=" + LONG),
+    "customer-long": at("support", "/customers/{w.customer}"),
+    "customers-nobody": at("support", "/customers?q=" + LONG),
+    "away-customers": at("away", "/customers"),
+    "order-long": at("support", "/orders/{w.order}"),
     "missing": at("support", "/returns/R-NONE", 404),
     "bad-filter": at("sales", "/audit?limit=many", 400),
     "audit-held": at("sales", "/audit?seen=1&event_type=returns.support.RefundRequest"),
