@@ -75,21 +75,24 @@ json_t *customers_form_url(const char *customer_id, const char *order_id, const 
     return text;
 }
 
+/* The form starts from a customer who is registered, and from an item that is in no open return. */
 static void item_view(const json_t *order, json_t *item) {
     const char *holder = page_text(item, "open_return"), *serial = page_text(item, "serial_number");
+    const char *customer = page_text(order, "customer_id");
+    bool can_start = *serial && !*holder && *customer && !json_is_null(json_object_get(order, "customer"));
+    bool listed = !*holder;
     json_t *one;
     size_t i;
     json_array_foreach(json_object_get(item, "returns"), i, one) {
         bool open = !strcmp(page_text(one, "state"), "open");
+        listed = listed || !strcmp(page_text(one, "return_id"), holder);
         json_object_set_new(one, "url", view_url("/returns/", page_text(one, "return_id")));
         json_object_set_new(one, "tone", json_string(open ? "wait" : ""));
     }
     json_object_set_new(item, "holder_url", *holder ? view_url("/returns/", holder) : json_null());
+    json_object_set_new(item, "held_elsewhere", json_boolean(!listed));
     json_object_set_new(
-        item, "form_url",
-        *holder || !*serial
-            ? json_null()
-            : customers_form_url(page_text(order, "customer_id"), page_text(order, "order_id"), serial));
+        item, "form_url", can_start ? customers_form_url(customer, page_text(order, "order_id"), serial) : json_null());
 }
 
 void customers_view_order(json_t *order) {

@@ -124,6 +124,21 @@ def test_a_page_and_its_api_say_the_same(stack, known):
         assert get(stack, "/api" + path).status_code == 200
 
 
+def test_an_order_may_be_known_before_its_customer(stack, sales):
+    customer, order, serial = unique("C"), unique("ORD"), unique("SN")
+    sales.place(order, customer, [item(1, serial)])
+    assert await_version(stack, order, 1)["customer"] is None
+    page = get(stack, f"/orders/{order}")
+    assert customer in words(page) and "Return it" not in words(page)
+    assert get(stack, f"/customers/{customer}").status_code == 404
+    sales.register(customer)
+    wait(lambda: "Return it" in words(get(stack, f"/orders/{order}")), 10, "the form can start from it")
+    held = stack.submit(serial_number=serial)
+    assert api(stack, f"/orders/{order}")["items"][0]["open_return"] == held
+    page = words(get(stack, f"/orders/{order}"))
+    assert "open, of another order" in page and held in page and "Return it" not in page
+
+
 @pytest.mark.parametrize("look", ["ölmühle", "ÖLMÜHLE", "lmühle c-", "the id"])
 def test_a_customer_is_found_by_name_or_id_in_whatever_letters(stack, known, look):
     q = known["customer"].lower() if look == "the id" else look
@@ -152,6 +167,7 @@ def test_lists_are_paged(stack, sales, known):
             break
         after = {"after": said["next"]}
     assert found == sorted(ids)
+    assert words(get(stack, "/customers?q=c-paged")).count("Berlin 0 0") == 5, "numbers of orders and open returns"
     first = api(stack, f"/customers/{known['customer']}?limit=1")
     second = api(stack, f"/customers/{known['customer']}?limit=1&before={first['next']}")
     assert {first["orders"][0]["order_id"], second["orders"][0]["order_id"]} == {known["first"], known["second"]}
