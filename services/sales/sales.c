@@ -98,7 +98,7 @@ static verdict cancel(struct reaction *r, const void *fields, struct failure *wh
         "WHERE return_id = ? RETURNING order_id, serial_number, state = 'reversed'",
         value_int(r->now), value_text(r->event->return_id));
     while (rows_next(&own)) {
-        const struct request q = {rows_text(&own, 0), rows_text(&own, 1)};
+        const struct request q = {.order_id = rows_text(&own, 0), .serial_number = rows_text(&own, 1)};
         bool reversed = rows_int(&own, 2);
         reaction_emit(r, reversed ? "RefundReversed" : "RefundRequestWithdrawn", item(&q));
         reaction_audit(

@@ -69,8 +69,8 @@ static void words_add(json_t *one) {
     if (!json_is_object(last)) return;
     page_add_moment(last, "at", "moment");
     json_object_set_new(last, "clock", json_stringn(page_text(last, "at") + 11, 8));
-    const char *about = page_text(last, "return_id");
-    json_object_set_new(last, "url", *about ? view_url("/returns/", about) : json_null());
+    const char *id = page_text(last, "return_id"); /* "": it is about an order, say */
+    json_object_set_new(last, "url", *id ? view_url("/returns/", id) : json_null());
 }
 
 static int tens(int64_t n) {

@@ -1,5 +1,7 @@
 #include "fold.h"
 
+#include "orders.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,8 +180,17 @@ static verdict note_request(struct reaction *r, const void *fields, struct failu
     return note(r, NULL, why);
 }
 
+static verdict note_order(struct reaction *r, const void *fields, struct failure *why) {
+    verdict v = orders_fold(r, why);
+    return v == OK ? note(r, fields, why) : v;
+}
+
 const struct handler fold_handlers[] = {
     {"returns.support.RefundRequest", FIELDS(request_event_fields, struct request_event), note_request},
+    {"returns.sales.CustomerRegistered", NULL, 0, 0, note_order},
+    {"returns.sales.OrderPlaced", NULL, 0, 0, note_order},
+    {"returns.sales.OrderChanged", NULL, 0, 0, note_order},
+    {"returns.sales.OrderCompleted", NULL, 0, 0, note_order},
     {"*", NULL, 0, 0, note},
     {0}};
 

@@ -1,5 +1,6 @@
 #include "submit.h"
 
+#include "orders.h"
 #include "request.h"
 #include "returns.h"
 #include "view.h"
@@ -202,7 +203,7 @@ static void review(struct exchange *x, struct submission *s) {
     struct connection *reader = store_reader(rt->store);
     bool sent = sent_before(s, reader), same = sent && json_is_true(json_object_get(s->sent, "same"));
     s->holder = same ? NULL : returns_holder(reader, s->request.serial_number);
-    json_t *subscribers = returns_subscribers(reader);
+    json_t *subscribers = returns_subscribers(reader), *doubts = orders_doubts(reader, &s->request);
     if (store_state(reader) != OK) {
         struct failure why;
         answer_not_stored(x, s, fail(&why, RETRY, "%s", store_error(reader)), &why);
@@ -214,8 +215,11 @@ static void review(struct exchange *x, struct submission *s) {
         if (sent || !*s->token) uuid_text(uuid_make(), s->token);
         x->page = "review.html";
         x->data = view_review(s->body, s->token, json_incref(subscribers));
+        json_object_set(x->data, "doubts", doubts);
+        json_object_set_new(x->data, "doubtful", json_boolean(json_array_size(doubts)));
         keep_for_back(x);
     }
+    json_decref(doubts);
     json_decref(subscribers);
 }
 

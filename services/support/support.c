@@ -2,8 +2,10 @@
 #include "board.h"
 #include "command.h"
 #include "compare.h"
+#include "customers.h"
 #include "examples.h"
 #include "fold.h"
+#include "picker.h"
 #include "reconcile_view.h"
 #include "returns.h"
 #include "simulate.h"
@@ -29,8 +31,11 @@ static void form_get(struct exchange *x) {
         exchange_problem(x, 404, "There is no example \"%.60s\": they are numbered from 1 to %d.", example, examples_n);
         return;
     }
-    json_t *typed = number ? example_body(store_reader(((struct runtime *)x->context)->store), number) : NULL;
+    json_t *typed, *picker = picker_read(x, &typed);
+    if (!picker) return;
+    if (!typed && number) typed = example_body(store_reader(((struct runtime *)x->context)->store), number);
     x->data = view_form(typed, NULL, "");
+    json_object_set_new(x->data, "picker", picker);
     json_decref(typed);
 }
 
@@ -63,6 +68,7 @@ static void returns_get(struct exchange *x) {
 static void return_view(struct runtime *rt, struct connection *reader, const char *id, json_t *one, json_t *history) {
     json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
     view_return(one, urls);
+    customers_view_request(reader, json_object_get(one, "request"));
     view_next(one, json_object_get(peers, "peers"));
     view_shorten(one, history);
     view_history(history, rt->settings, id, urls);
@@ -144,6 +150,9 @@ static const struct resource resources[] = {
     {.path = "/returns/{id}/close", .api_path = "", .get = command_get, .post = command_close},
     {.api_path = "/api/returns/{id}/cancel", .post = command_cancel},
     {.api_path = "/api/returns/{id}/close", .post = command_close},
+    {.path = "/customers", .page = "customers.html", .get = customers_get, .nav = "Customers"},
+    {.path = "/customers/{id}", .page = "customer.html", .get = customer_get},
+    {.path = "/orders/{id}", .page = "order.html", .get = order_get},
     {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};
 

@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 import audit_log
+from orders import Sales, item, unique
 from stack import SERVICES, TEAMS, ByHand, form, http, request, wait
 from wire import make_topic, publish, write_heads
 
@@ -35,6 +36,7 @@ class World:
                 headers={LONG: LONG.encode()})
         wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
         self.order_things()
+        self.tell_orders(Sales(stack))
 
     def order_things(self):
         """An order with names that are hard to break and more items than a page shows, and one that is completed."""
@@ -61,6 +63,18 @@ class World:
         http.post(f"{self.url('support')}/api/returns/{return_id}/{command}", headers={"If-Match": "*"})
         wait(lambda: one()[member] == wanted, 10, f"{member} is {wanted}")
         return return_id
+
+    def tell_orders(self, sales):
+        """More customers than the form's page shows, one of them with more orders than theirs; and a return of one item."""
+        for _ in range(12):
+            sales.register(unique("C"))
+        self.buyer, self.bought, self.items = unique("C"), unique("ORD"), [unique("SN") for _ in range(5)]
+        sales.register(self.buyer, f"{LONG} شركة", "x" * 100)
+        for order in [*(unique("ORD") for _ in range(21)), self.bought]:
+            serials = self.items if order == self.bought else [unique("SN") for _ in range(5)]
+            sales.place(order, self.buyer, [item(i, s, LONG if i == 1 else "Dune headset") for i, s in enumerate(serials)])
+        wait(lambda: http.get(self.url("support") + f"/orders/{self.bought}").status_code == 200, 10, "support knows the order")
+        self.stack.submit(order_id=self.bought, serial_number=self.items[0], customer_id=self.buyer)
 
     def url(self, service):
         return self.others[service] if service in self.others else self.stack.url(service)
@@ -222,6 +236,11 @@ def order_changed_meanwhile(page, world):
     assert page.locator('[name="items.0.serial_number"]').input_value() == "SN-MINE"
 
 
+def doubtful_review(page, world):
+    filled(page, world, request(order_id=world.bought, serial_number="SN-" + LONG))
+    page.locator("#doubts").wait_for()
+
+
 STATES = {
     "return-change": open_to_change,
     "return-refused": refused_command,
@@ -242,6 +261,11 @@ STATES = {
     "example": at("support", "/returns/new?example=5"),
     "return-long": at("support", "/returns/{w.long}"),
     "return-waiting": accepted_without_kafka,
+    "form-doubtful": doubtful_review,
+    "form-items": at("support", "/returns/new?customer={w.buyer}&order={w.bought}"),
+    "form-nobody": at("support", "/returns/new?q=" + LONG),
+    "customer-long": at("support", "/customers/{w.buyer}"),
+    "away-customers": at("away", "/customers"),
     "missing": at("support", "/returns/R-NONE", 404),
     "bad-filter": at("sales", "/audit?limit=many", 400),
     "audit-held": at("sales", "/audit?seen=1&event_type=returns.support.RefundRequest"),

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from orders import Sales, item, price, unique
 from stack import ROOT, TEAMS, Service, form, request, wait
 
 BOTH = pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
@@ -335,7 +336,7 @@ def test_from_the_form_to_an_audit_row_with_the_keyboard_alone(stack, open_page)
         press_to(page, f'[name="{name}"]')
         page.keyboard.insert_text(value)
         page.keyboard.press("Shift+Tab")  # press_to goes forwards from here
-    press_to(page, "main form button")
+    press_to(page, "main form[method=post] button")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Send it").wait_for()
     press_to(page, "main form button")
@@ -407,3 +408,38 @@ def test_what_is_being_typed_stays_while_the_page_lives(stack, open_page):
     page.keyboard.press("Enter")
     page.get_by_text("Closed.").wait_for()
     assert "agent-9" in stack.audit("support", return_id=return_id, action="close a return")[0]["summary"]
+
+
+@BOTH
+def test_from_a_customer_to_a_return_with_the_keyboard_alone(stack, open_page, javascript):
+    sales, customer, order, serial = Sales(stack), unique("C-KEYS"), unique("ORD"), unique("SN")
+    for _ in range(11):
+        sales.register(unique("C-OTHER"))
+    sales.register(customer, f"Keys {customer}", "Lyon")
+    sales.place(order, customer, [item(1, unique("SN")), item(2, serial, "Fan", price("12.00", "CHF"))], "SHP-1")
+    wait(lambda: stack.get("support", f"/api/customers?q={customer}")["total"], 10, "support knows the customer")
+    wait(lambda: stack.get("support", f"/api/customers/{customer}")["orders"], 10, "support knows the order")
+    page = open_page(javascript=javascript)
+    page.goto(stack.url("support") + "/returns/new")
+    press_to(page, "#q")
+    page.keyboard.insert_text(customer.lower())
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/returns/new?q=*")
+    for name, then in ((f"Keys {customer}", "Which order?"), (order, "Which item?"), (serial, "It is filled in below")):
+        press_to(page, f'main a:has-text("{name}")')
+        page.keyboard.press("Enter")
+        page.get_by_text(then).wait_for()
+    press_to(page, "#reason")
+    page.keyboard.insert_text("It hums.")
+    press_to(page, "main form[method=post] button")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Send it").wait_for()
+    assert not page.locator("#doubts").count()
+    press_to(page, "main form button")
+    page.keyboard.press("Enter")
+    made = stack.get("support", f"/api/returns/{return_of(page)}")["request"]
+    assert made == request(
+        order_id=order, model="Fan", shipment_id="SHP-1", serial_number=serial, location="Lyon", customer_id=customer,
+        cost={"amount": "12.00", "currency": "CHF"}, reason="It hums.")
+    links = {a.inner_text(): a.get_attribute("href") for a in page.locator("main dl a").all()}
+    assert links[order] == f"/orders/{order}" and links[customer] == f"/customers/{customer}"

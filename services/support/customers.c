@@ -1,0 +1,201 @@
+#include "customers.h"
+
+#include "orders.h"
+#include "returns.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A query's columns one after another, in the order in which they are taken. */
+
+static json_t *text_json(const struct rows *r, int column) {
+    return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
+}
+
+static json_t *moment_json(const struct rows *r, int column) {
+    char text[TIME_TEXT];
+    return rows_null(r, column) ? json_null() : json_string(time_text(rows_int(r, column), text));
+}
+
+/* --- Customers */
+
+/* Of all returns that name one of the customer's orders, or the customer; return_request is r. */
+#define RETURNS_OF(customer, columns, further)                                                                         \
+    "SELECT " columns " FROM customer_order o JOIN return_request r ON r.order_id = o.order_id "                       \
+    "WHERE o.customer_id = " customer further " UNION SELECT " columns " FROM return_private p "                       \
+    "JOIN return_request r ON r.return_id = p.return_id WHERE p.customer_id = " customer further
+
+#define CUSTOMER_COLUMNS                                                                                               \
+    "c.customer_id, c.name, c.location, c.registered_at, "                                                             \
+    "(SELECT COUNT(*) FROM customer_order o WHERE o.customer_id = c.customer_id), "                                    \
+    "(SELECT COUNT(*) FROM (" RETURNS_OF("c.customer_id", "r.return_id", " AND r.state = 'open'") ") u)"
+
+static json_t *customer_json(const struct rows *r) {
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:I, s:I}", "customer_id", text_json(r, 0), "name", text_json(r, 1), "location",
+        text_json(r, 2), "registered_at", moment_json(r, 3), "order_count", (json_int_t)rows_int(r, 4),
+        "open_return_count", (json_int_t)rows_int(r, 5));
+}
+
+/* A pattern for LIKE … ESCAPE '!' that finds the text anywhere, whatever characters it has. The caller's; NULL: no
+ * memory. */
+static char *pattern_of(const char *q) {
+    struct buffer pattern = BUFFER(100000);
+    char *text = orders_search_text(q ? q : "");
+    buffer_text(&pattern, "%");
+    for (const char *p = text; p && *p; p++) buffer_format(&pattern, "%s%c", strchr("%_!", *p) ? "!" : "", *p);
+    buffer_text(&pattern, "%");
+    free(text);
+    if (!text) buffer_free(&pattern);
+    return pattern.data;
+}
+
+static json_t *customers_read(struct connection *reader, const char *pattern, const char *behind, int limit) {
+    json_t *list = json_array(), *next = json_null();
+    struct rows r = store_rows(
+        reader,
+        "SELECT " CUSTOMER_COLUMNS " FROM customer c WHERE c.search > ? AND c.search LIKE ? ESCAPE '!' "
+        "ORDER BY c.search LIMIT ?",
+        value_text(behind), value_text(pattern), value_int(limit + 1)); /* one more tells that there are more */
+    while (rows_next(&r)) {
+        size_t n = json_array_size(list);
+        if (n < (size_t)limit)
+            json_array_append_new(list, customer_json(&r));
+        else
+            next = json_incref(json_object_get(json_array_get(list, n - 1), "customer_id"));
+    }
+    int64_t total =
+        store_int(reader, 0, "SELECT COUNT(*) FROM customer WHERE search LIKE ? ESCAPE '!'", value_text(pattern));
+    return json_pack("{s:o, s:I, s:o}", "customers", list, "total", (json_int_t)total, "next", next);
+}
+
+json_t *customers_page(struct connection *reader, const char *q, const char *after, int limit) {
+    char *pattern = pattern_of(q), *behind = after ? NULL : strdup("");
+    json_t *page = NULL;
+    if (after)
+        for (struct rows r = store_rows(reader, "SELECT search FROM customer WHERE customer_id = ?", value_text(after));
+             rows_next(&r);)
+            behind = strdup(rows_text(&r, 0));
+    if (!pattern || (!after && !behind))
+        store_spoil(reader, RETRY, "out of memory");
+    else if (behind)
+        page = customers_read(reader, pattern, behind, limit);
+    free(behind);
+    free(pattern);
+    return page;
+}
+
+json_t *customers_one(struct connection *reader, const char *customer_id) {
+    json_t *found = NULL;
+    for (struct rows r = store_rows(
+             reader, "SELECT " CUSTOMER_COLUMNS " FROM customer c WHERE c.customer_id = ?", value_text(customer_id));
+         rows_next(&r);)
+        found = customer_json(&r);
+    return found;
+}
+
+/* --- Orders */
+
+static json_t *item_returns(struct connection *reader, const char *order_id, const char *serial_number) {
+    return store_json(
+        reader,
+        "SELECT return_id, state FROM return_request WHERE order_id = ? AND serial_number = ? "
+        "ORDER BY requested_at DESC, return_id DESC",
+        value_text(order_id), value_text(serial_number));
+}
+
+static json_t *price_json(const struct rows *r, int column) {
+    char amount[32];
+    if (rows_null(r, column)) return json_null();
+    return json_pack(
+        "{s:s, s:s}", "amount", money_text(rows_int(r, column), amount), "currency", rows_text(r, column + 1));
+}
+
+static json_t *items_read(struct connection *reader, const char *order_id) {
+    json_t *list = json_array();
+    for (struct rows r = store_rows(
+             reader,
+             "SELECT line, model, price_minor, price_currency, serial_number FROM order_item "
+             "WHERE order_id = ? AND present = 1 ORDER BY line",
+             value_text(order_id));
+         rows_next(&r);) {
+        bool known = !rows_null(&r, 4);
+        json_t *holder = known ? returns_holder(reader, rows_text(&r, 4)) : NULL;
+        json_array_append_new(
+            list, json_pack(
+                      "{s:I, s:o, s:o, s:o, s:o, s:o}", "line", (json_int_t)rows_int(&r, 0), "model", text_json(&r, 1),
+                      "price", price_json(&r, 2), "serial_number", text_json(&r, 4), "open_return",
+                      holder ? holder : json_null(), "returns",
+                      known ? item_returns(reader, order_id, rows_text(&r, 4)) : json_array()));
+    }
+    return list;
+}
+
+#define ORDER_COLUMNS "order_id, customer_id, shipment_id, version, placed_at, changed_at, completed_at"
+
+static json_t *order_json(struct connection *reader, const struct rows *r) {
+    const char *status = !rows_null(r, 6) ? "completed" : !rows_null(r, 4) ? "placed" : "not known";
+    return json_pack(
+        "{s:o, s:o, s:o, s:s, s:I, s:o, s:o, s:o, s:o}", "order_id", text_json(r, 0), "customer_id", text_json(r, 1),
+        "shipment_id", text_json(r, 2), "status", status, "version", (json_int_t)rows_int(r, 3), "placed_at",
+        moment_json(r, 4), "changed_at", moment_json(r, 5), "completed_at", moment_json(r, 6), "items",
+        items_read(reader, rows_text(r, 0)));
+}
+
+json_t *customers_orders(struct connection *reader, const char *customer_id, const char *before, int limit) {
+    static const char newest[] = "SELECT " ORDER_COLUMNS " FROM customer_order WHERE customer_id = ? "
+                                 "ORDER BY placed_at DESC, order_id DESC LIMIT ?";
+    static const char older[] =
+        "SELECT " ORDER_COLUMNS " FROM customer_order WHERE customer_id = ? AND "
+        "(placed_at, order_id) < (SELECT placed_at, order_id FROM customer_order WHERE order_id = ?) "
+        "ORDER BY placed_at DESC, order_id DESC LIMIT ?";
+    static const char known[] = "SELECT COUNT(*) FROM customer_order WHERE order_id = ? AND customer_id = ?";
+    if (before && !store_int(reader, 0, known, value_text(before), value_text(customer_id))) return NULL;
+    json_t *list = json_array(), *next = json_null();
+    struct rows r = before
+                        ? store_rows(reader, older, value_text(customer_id), value_text(before), value_int(limit + 1))
+                        : store_rows(reader, newest, value_text(customer_id), value_int(limit + 1));
+    while (rows_next(&r)) {
+        size_t n = json_array_size(list);
+        if (n < (size_t)limit)
+            json_array_append_new(list, order_json(reader, &r));
+        else
+            next = json_incref(json_object_get(json_array_get(list, n - 1), "order_id"));
+    }
+    return json_pack("{s:o, s:o}", "orders", list, "next", next);
+}
+
+json_t *customers_order(struct connection *reader, const char *order_id) {
+    json_t *found = NULL;
+    for (struct rows r = store_rows(
+             reader, "SELECT " ORDER_COLUMNS " FROM customer_order WHERE order_id = ?", value_text(order_id));
+         rows_next(&r);)
+        found = order_json(reader, &r);
+    return found;
+}
+
+/* --- Their returns */
+
+/* Each is read from a moment of its own, so the ids are taken first. The reference to them is taken. */
+static json_t *returns_read(struct connection *reader, json_t *ids) {
+    json_t *list = json_array(), *id;
+    size_t i;
+    json_array_foreach(ids, i, id) {
+        json_t *one = returns_one(reader, json_string_value(json_object_get(id, "return_id")));
+        if (one) json_array_append_new(list, one);
+    }
+    json_decref(ids);
+    return list;
+}
+
+json_t *customers_returns(struct connection *reader, const char *customer_id, int limit) {
+    static const char sql[] = RETURNS_OF("?", "r.return_id, r.requested_at", "") " ORDER BY 2 DESC, 1 DESC LIMIT ?";
+    return returns_read(
+        reader, store_json(reader, sql, value_text(customer_id), value_text(customer_id), value_int(limit)));
+}
+
+json_t *customers_order_returns(struct connection *reader, const char *order_id, int limit) {
+    static const char sql[] = "SELECT return_id FROM return_request WHERE order_id = ? "
+                              "ORDER BY requested_at DESC, return_id DESC LIMIT ?";
+    return returns_read(reader, store_json(reader, sql, value_text(order_id), value_int(limit)));
+}

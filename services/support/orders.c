@@ -1,0 +1,223 @@
+#include "orders.h"
+
+#include <limits.h>
+#include <locale.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wchar.h>
+#include <wctype.h>
+
+enum { SEARCH_MAX = 4 << 20 };
+
+/* --- Text as it is looked for */
+
+static locale_t letters;
+
+static void letters_open(void) {
+    letters = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+}
+
+char *orders_search_text(const char *text) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct buffer out = BUFFER(SEARCH_MAX);
+    mbstate_t in = {0}, to = {0};
+    char bytes[MB_LEN_MAX];
+    wchar_t c;
+    pthread_once(&once, letters_open);
+    locale_t before = letters ? uselocale(letters) : (locale_t)0;
+    for (size_t n; (n = mbrtowc(&c, text, strlen(text), &in)) && n <= MB_LEN_MAX; text += n) {
+        size_t small = wcrtomb(bytes, (wchar_t)towlower((wint_t)c), &to);
+        buffer_bytes(&out, bytes, small <= MB_LEN_MAX ? small : 0);
+    }
+    if (letters) uselocale(before);
+    if (!out.data && !out.failed) return strdup("");
+    return out.data;
+}
+
+/* --- Folding */
+
+static verdict customer_fold(struct reaction *r, const json_t *data, struct failure *why) {
+    struct customer {
+        const char *customer_id, *name, *location;
+    } q;
+    static const struct field fields[] = {
+        FIELD_TEXT(struct customer, customer_id), FIELD_TEXT(struct customer, name),
+        FIELD_TEXT(struct customer, location)};
+    verdict v = project(data, fields, sizeof fields / sizeof *fields, &q, why);
+    if (v != OK) return v;
+    if (!*q.customer_id) return fail(why, REJECT, "customer_id is empty");
+    struct buffer both = BUFFER(SEARCH_MAX);
+    buffer_format(&both, "%s\n%s", q.name, q.customer_id);
+    char *search = both.data ? orders_search_text(both.data) : NULL;
+    if (search)
+        (void)store_run(
+            r->store,
+            "INSERT INTO customer (customer_id, version, registered_at, name, location, search) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (customer_id) DO UPDATE SET version = excluded.version, registered_at = excluded.registered_at, "
+            "name = excluded.name, location = excluded.location, search = excluded.search "
+            "WHERE excluded.version > customer.version",
+            value_text(q.customer_id), value_int(r->event->version), value_int(r->event->occurred_at),
+            value_text(q.name), value_text(q.location), value_text(search));
+    else
+        v = fail(why, RETRY, "out of memory");
+    free(search);
+    buffer_free(&both);
+    return v;
+}
+
+struct order {
+    const char *order_id, *customer_id, *shipment_id; /* "": this event says nothing of it */
+};
+
+static void order_set(struct reaction *r, const struct order *q, bool placed, bool completed) {
+    struct value id = value_text(q->order_id), version = value_int(r->event->version),
+                 at = value_int(r->event->occurred_at);
+    (void)store_run(
+        r->store,
+        "INSERT INTO customer_order (order_id, version, changed_at, placed_version, shipment_version, completed_version) "
+        "VALUES (?, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+        id);
+    (void)store_run(
+        r->store, "UPDATE customer_order SET changed_at = ?, version = ? WHERE order_id = ? AND version < ?", at,
+        version, id, version);
+    if (placed)
+        (void)store_run(
+            r->store,
+            "UPDATE customer_order SET customer_id = ?, placed_at = ?, placed_version = ? "
+            "WHERE order_id = ? AND placed_version < ?",
+            value_text(q->customer_id), at, version, id, version);
+    if (*q->shipment_id)
+        (void)store_run(
+            r->store,
+            "UPDATE customer_order SET shipment_id = ?, shipment_version = ? WHERE order_id = ? AND shipment_version < ?",
+            value_text(q->shipment_id), version, id, version);
+    if (completed)
+        (void)store_run(
+            r->store,
+            "UPDATE customer_order SET completed_at = ?, completed_version = ? "
+            "WHERE order_id = ? AND completed_version < ?",
+            at, version, id, version);
+}
+
+struct item {
+    int64_t line;
+    bool removed, has_price;
+    const char *model, *serial_number; /* "": as before */
+    struct money price;
+};
+
+static verdict item_read(const json_t *data, struct item *out, struct failure *why) {
+    static const struct field fields[] = {
+        FIELD_INT(struct item, line),
+        {"removed", TYPE_BOOL, offsetof(struct item, removed), "false"},
+        {"model", TYPE_TEXT, offsetof(struct item, model), ""},
+        {"price", TYPE_MONEY, offsetof(struct item, price), "0.00 XXX"},
+        {"serial_number", TYPE_TEXT, offsetof(struct item, serial_number), ""}};
+    out->has_price = json_is_object(json_object_get(data, "price"));
+    return project(data, fields, sizeof fields / sizeof *fields, out, why);
+}
+
+/* A line that is removed loses all that it held: should it come again, it is another one. */
+static void item_set(struct reaction *r, const char *order_id, const struct item *q) {
+    struct value id = value_text(order_id), line = value_int(q->line), version = value_int(r->event->version),
+                 none = value_text(NULL);
+    (void)store_run(
+        r->store,
+        "INSERT INTO order_item (order_id, line, present, line_version, model_version, price_version, serial_version) "
+        "VALUES (?, ?, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+        id, line);
+    (void)store_run(
+        r->store,
+        "UPDATE order_item SET present = ?, line_version = ? WHERE order_id = ? AND line = ? AND line_version < ?",
+        value_int(!q->removed), version, id, line, version);
+    if (q->removed || *q->model)
+        (void)store_run(
+            r->store,
+            "UPDATE order_item SET model = ?, model_version = ? WHERE order_id = ? AND line = ? AND model_version < ?",
+            q->removed ? none : value_text(q->model), version, id, line, version);
+    if (q->removed || q->has_price)
+        (void)store_run(
+            r->store,
+            "UPDATE order_item SET price_minor = ?, price_currency = ?, price_version = ? "
+            "WHERE order_id = ? AND line = ? AND price_version < ?",
+            q->removed ? none : value_int(q->price.minor), q->removed ? none : value_text(q->price.currency), version,
+            id, line, version);
+    if (q->removed || *q->serial_number)
+        (void)store_run(
+            r->store,
+            "UPDATE order_item SET serial_number = ?, serial_version = ? "
+            "WHERE order_id = ? AND line = ? AND serial_version < ?",
+            q->removed ? none : value_text(q->serial_number), version, id, line, version);
+}
+
+static verdict order_fold(struct reaction *r, const json_t *data, bool placed, bool completed, struct failure *why) {
+    static const struct field fields[] = {
+        FIELD_TEXT(struct order, order_id),
+        {"customer_id", TYPE_TEXT, offsetof(struct order, customer_id), ""},
+        {"shipment_id", TYPE_TEXT, offsetof(struct order, shipment_id), ""}};
+    const json_t *items = json_object_get(data, "items"), *one;
+    struct order q;
+    struct item item;
+    size_t i;
+    verdict v = project(data, fields, sizeof fields / sizeof *fields, &q, why);
+    if (v == OK && !*q.order_id) v = fail(why, REJECT, "order_id is empty");
+    if (v == OK && placed && !*q.customer_id) v = fail(why, REJECT, "customer_id is empty");
+    if (v == OK && items && !json_is_array(items)) v = fail(why, REJECT, "field \"items\" is no list");
+    if (v == OK) order_set(r, &q, placed, completed);
+    json_array_foreach((json_t *)items, i, one) {
+        if (v == OK) v = item_read(one, &item, why);
+        if (v == OK) item_set(r, q.order_id, &item);
+    }
+    return v;
+}
+
+verdict orders_fold(struct reaction *r, struct failure *why) {
+    const struct event *e = r->event;
+    const char *name = e->type + strlen("returns.sales.");
+    if (strcmp(e->source, "sales") != 0) return OK;
+    if (e->version < 1) return fail(why, REJECT, "version %lld is none: they count from 1", (long long)e->version);
+    if (!strcmp(name, "CustomerRegistered")) return customer_fold(r, e->data, why);
+    return order_fold(r, e->data, !strcmp(name, "OrderPlaced"), !strcmp(name, "OrderCompleted"), why);
+}
+
+/* --- Doubts */
+
+static void doubt(json_t *list, json_t *text) {
+    json_array_append_new(list, text);
+}
+
+static void price_doubt(json_t *list, const struct request *q, int64_t minor, const char *currency) {
+    char price[32], cost[32];
+    if (strcmp(currency, q->cost_currency) != 0)
+        doubt(list, json_sprintf("The item was sold in %s, and the cost is in %s.", currency, q->cost_currency));
+    else if (q->cost_minor > minor)
+        doubt(
+            list, json_sprintf(
+                      "The item was sold for %s %s, and the cost is %s %s.", money_text(minor, price), currency,
+                      money_text(q->cost_minor, cost), currency));
+}
+
+static void item_doubts(struct connection *reader, json_t *list, const struct request *q) {
+    bool found = false;
+    for (struct rows r = store_rows(
+             reader,
+             "SELECT price_minor, price_currency FROM order_item "
+             "WHERE order_id = ? AND serial_number = ? AND present = 1 ORDER BY line LIMIT 1",
+             value_text(q->order_id), value_text(q->serial_number));
+         rows_next(&r);) {
+        found = true;
+        if (!rows_null(&r, 0)) price_doubt(list, q, rows_int(&r, 0), rows_text(&r, 1));
+    }
+    if (!found)
+        doubt(list, json_sprintf("Order %s has no item with the serial number %s.", q->order_id, q->serial_number));
+}
+
+json_t *orders_doubts(struct connection *reader, const struct request *q) {
+    json_t *list = json_array();
+    if (store_int(reader, 0, "SELECT 1 FROM customer_order WHERE order_id = ?", value_text(q->order_id)))
+        item_doubts(reader, list, q);
+    else if (store_int(reader, 0, "SELECT 1 FROM customer_order LIMIT 1"))
+        doubt(list, json_sprintf("Sales has not told of an order %s.", q->order_id));
+    return list;
+}

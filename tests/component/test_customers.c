@@ -1,0 +1,231 @@
+/* Support's copy of sales' customers and orders: whatever the order in which their events come, it is the same. */
+#include "helper_client.h"
+#include "helper_world.h"
+
+#include "chassis/assets.h"
+#include "chassis/codec.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+extern const struct service service; /* support's declaration */
+extern const struct asset service_assets[];
+extern const size_t service_assets_n;
+
+enum { KINDS = 5 };
+static const char *const names[KINDS] = {
+    "CustomerRegistered", "OrderPlaced", "OrderChanged", "OrderChanged", "OrderCompleted"};
+/* One order's life; each # is the number of customer and order. Line 2 goes, line 3 comes, and line 4 goes and comes
+ * again as another item; version 2 says nothing of the shipment. */
+static const char *const life[KINDS] = {
+    "\"version\":1,\"occurred_at\":1000,\"customer_id\":\"C-#\",\"name\":\"ÅSA Möbel\",\"location\":\"Lyon\"",
+    "\"version\":1,\"occurred_at\":2000,\"order_id\":\"O-#\",\"customer_id\":\"C-#\",\"shipment_id\":\"S-1\",\"items\":["
+    "{\"line\":1,\"model\":\"M\",\"price\":{\"amount\":\"10.00\",\"currency\":\"EUR\"},\"serial_number\":null},"
+    "{\"line\":2,\"model\":\"N\",\"price\":{\"amount\":\"20.00\",\"currency\":\"EUR\"},\"serial_number\":\"SN-2\"},"
+    "{\"line\":4,\"model\":\"Q\",\"price\":{\"amount\":\"40.00\",\"currency\":\"EUR\"},\"serial_number\":\"SN-4\"}]",
+    "\"version\":2,\"occurred_at\":3000,\"order_id\":\"O-#\",\"items\":["
+    "{\"line\":1,\"price\":{\"amount\":\"9.50\",\"currency\":\"EUR\"}},{\"line\":2,\"removed\":true},"
+    "{\"line\":3,\"model\":\"P\",\"price\":{\"amount\":\"30.00\",\"currency\":\"CHF\"}},{\"line\":4,\"removed\":true}]",
+    "\"version\":3,\"occurred_at\":4000,\"order_id\":\"O-#\",\"shipment_id\":\"S-2\",\"items\":["
+    "{\"line\":1,\"model\":\"M2\"},{\"line\":4,\"model\":\"R\",\"price\":{\"amount\":\"41.00\",\"currency\":\"EUR\"}}]",
+    "\"version\":4,\"occurred_at\":5000,\"order_id\":\"O-#\",\"shipment_id\":\"S-3\",\"items\":["
+    "{\"line\":1,\"serial_number\":\"SN-1\"},{\"line\":3,\"serial_number\":\"SN-3\"}]"};
+
+static int events_made;
+
+static int setup(void **state) {
+    static const char *const topics[] = {"sales.events", "support.dead-letters"};
+    struct world *w = *state = malloc(sizeof *w);
+    assets_of_service(service_assets, service_assets_n);
+    world_open(w);
+    for (int i = 0; i < 2; i++) assert_int_equal(rd_kafka_mock_topic_create(w->cluster, topics[i], 6, 1), 0);
+    w->name = "support";
+    events_made = 0;
+    return 0;
+}
+
+static int teardown(void **state) {
+    world_close(*state);
+    free(*state);
+    return 0;
+}
+
+/* A schema as it is in the tree. */
+static const char *schema_text(const char *name) {
+    static char text[20000];
+    char path[500];
+    const char *tree = getenv("TESTS_SOURCE");
+    snprintf(path, sizeof path, "%s/schemas/sales/%s.avsc", tree ? tree : ".", name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    return text;
+}
+
+static void publish(struct world *w, const char *topic, int partition, const char *name, const char *json) {
+    struct failure why;
+    struct schema *schema;
+    struct buffer record = BUFFER(10000);
+    const char *text = schema_text(name);
+    json_t *value = json_loads(json, 0, NULL);
+    if (!value) fail_msg("no JSON: %s", json);
+    assert_int_equal(schema_parse(text, strlen(text), &schema, &why), OK);
+    frame_write(&record, world_schema(w, text));
+    if (codec_encode(schema, value, &record, &why) != OK) fail_msg("%s", why.text);
+    assert_int_equal(
+        rd_kafka_producev(
+            w->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_KEY("key", 3),
+            RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+        0);
+    buffer_free(&record);
+    json_decref(value);
+    schema_free(&schema);
+}
+
+/* An event of the given rest, with an id of its own. */
+static void tell(struct world *w, int partition, const char *name, const char *rest) {
+    char json[2000];
+    snprintf(json, sizeof json, "{\"event_id\":\"019a0000-0000-7000-8000-%012d\",%s}", ++events_made, rest);
+    publish(w, "sales.events", partition, name, json);
+}
+
+/* With the number wherever there is a #. */
+static void tell_life(struct world *w, int partition, int kind, const char *number) {
+    struct buffer rest = BUFFER(2000);
+    for (const char *p = life[kind]; *p; p++)
+        buffer_bytes(&rest, *p == '#' ? number : p, *p == '#' ? strlen(number) : 1);
+    assert_non_null(rest.data);
+    tell(w, partition, names[kind], rest.data);
+    buffer_free(&rest);
+}
+
+static void assert_life(struct world *w, int orders) {
+    char sql[700];
+    struct {
+        const char *what;
+        int times;
+    } is[] = {
+        {"customer WHERE name = 'ÅSA Möbel' AND location = 'Lyon' AND version = 1 AND registered_at = 1000 "
+         "AND search LIKE 'åsa möbel%c-%'",
+         1},
+        {"customer_order WHERE version = 4 AND changed_at = 5000 AND placed_at = 2000 AND completed_at = 5000 "
+         "AND shipment_id = 'S-3' AND SUBSTR(customer_id, 3) = SUBSTR(order_id, 3)",
+         1},
+        {"order_item WHERE line = 1 AND present = 1 AND model = 'M2' AND price_minor = 950 AND price_currency = 'EUR' "
+         "AND serial_number = 'SN-1'",
+         1},
+        {"order_item WHERE line = 2 AND present = 0 AND model IS NULL AND price_minor IS NULL AND serial_number IS NULL",
+         1},
+        {"order_item WHERE line = 3 AND present = 1 AND model = 'P' AND price_minor = 3000 AND price_currency = 'CHF' "
+         "AND serial_number = 'SN-3'",
+         1},
+        {"order_item WHERE line = 4 AND present = 1 AND model = 'R' AND price_minor = 4100 AND serial_number IS NULL",
+         1},
+        {"order_item", 4},
+        {"(SELECT DISTINCT line, present, line_version, model, model_version, price_minor, price_version, serial_number, "
+         "serial_version FROM order_item)",
+         0},
+    };
+    for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
+        snprintf(sql, sizeof sql, "SELECT COUNT(*) FROM %s", is[i].what);
+        world_await(w, sql, is[i].times ? is[i].times * orders : 4);
+    }
+}
+
+/* The nth permutation of the events. */
+static void order_of(int n, int kinds[KINDS]) {
+    bool used[KINDS] = {false};
+    for (int i = 0, left = 120; i < KINDS; i++) {
+        left /= KINDS - i;
+        int skip = n / left, kind = 0;
+        n %= left;
+        for (;; kind++)
+            if (!used[kind] && !skip--) break;
+        used[kinds[i] = kind] = true;
+    }
+}
+
+static void in_whatever_order_they_come(void **state) {
+    struct world *w = *state;
+    int kinds[KINDS];
+    char number[12];
+    world_start(w, &service);
+    for (int n = 0; n < 120; n++) {
+        order_of(n, kinds);
+        snprintf(number, sizeof number, "%d", n);
+        for (int i = 0; i < KINDS; i++) tell_life(w, n % 6, kinds[i], number);
+    }
+    assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
+    world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled' AND action = 'note'", 120 * KINDS);
+    assert_life(w, 120);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM history"), 0);
+}
+
+static void across_restarts_and_with_duplicates(void **state) {
+    struct world *w = *state;
+    char json[2000];
+    for (int i = 0; i < KINDS; i++) {
+        tell_life(w, i, i, "1");
+        assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
+        if (i % 3 != 1) continue; /* two, then three */
+        world_start(w, &service);
+        world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled'", i + 1);
+        world_stop(w);
+    }
+    /* Version 2 once more, as a relay that crashed sends it. */
+    snprintf(
+        json, sizeof json,
+        "{\"event_id\":\"019a0000-0000-7000-8000-%012d\",\"version\":2,\"occurred_at\":3000,\"order_id\":\"O-1\","
+        "\"items\":[{\"line\":1,\"removed\":true}]}",
+        3);
+    publish(w, "sales.events", 2, "OrderChanged", json);
+    assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
+    world_start(w, &service);
+    world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'duplicate'", 1);
+    assert_life(w, 1);
+}
+
+static void what_cannot_be_understood_is_put_aside_whole(void **state) {
+    struct world *w = *state;
+    world_start(w, &service);
+    tell(
+        w, 0, "CustomerRegistered",
+        "\"version\":0,\"occurred_at\":1,\"customer_id\":\"C-1\",\"name\":\"N\",\"location\":\"L\"");
+    tell(
+        w, 0, "CustomerRegistered",
+        "\"version\":1,\"occurred_at\":1,\"customer_id\":\"\",\"name\":\"N\",\"location\":\"L\"");
+    tell(
+        w, 0, "OrderPlaced",
+        "\"version\":1,\"occurred_at\":1,\"order_id\":\"O-1\",\"customer_id\":\"C-1\",\"items\":["
+        "{\"line\":1,\"model\":\"M\",\"price\":{\"amount\":\"1.00\",\"currency\":\"EUR\"}},"
+        "{\"line\":2,\"model\":\"M\",\"price\":{\"amount\":\"1.00\",\"currency\":\"euros\"}}]");
+    tell_life(w, 0, 0, "2");
+    /* What the teams' own topic does not say is no order. */
+    publish(
+        w, "support.events", 0, "CustomerRegistered",
+        "{\"event_id\":\"019a0000-0000-7000-8000-00000000ffff\",\"version\":1,\"occurred_at\":1,\"customer_id\":\"C-9\","
+        "\"name\":\"N\",\"location\":\"L\"}");
+    assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
+    world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled'", 2);
+    world_await(w, "SELECT COUNT(*) FROM dead_letter", 3);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM customer"), 1);
+    assert_int_equal(
+        world_int(w, "SELECT (SELECT COUNT(*) FROM customer_order) + (SELECT COUNT(*) FROM order_item)"), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(in_whatever_order_they_come, setup, teardown),
+        cmocka_unit_test_setup_teardown(across_restarts_and_with_duplicates, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_understood_is_put_aside_whole, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("orders", tests, NULL, NULL);
+}
