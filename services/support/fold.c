@@ -1,5 +1,7 @@
 #include "fold.h"
 
+#include "past.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +72,7 @@ static verdict note(struct reaction *r, const void *fields, struct failure *why)
     verdict v = e->return_id ? history_add(r, why) : OK;
     if (v != OK) return v;
     team_note(r);
+    if (e->return_id && !strcmp(e->source, self)) past_note(r->store, e);
     if (e->return_id && fold_is_declined(e->type))
         (void)store_run(
             r->store, "INSERT INTO attention (return_id) VALUES (?) ON CONFLICT DO NOTHING", value_text(e->return_id));
@@ -98,6 +101,7 @@ static void request_add(struct connection *c, const struct event *e, const struc
 void fold_decided(struct connection *c, const struct event *own) {
     struct request_event q;
     struct failure why;
+    past_note(c, own);
     if (strcmp(own->type, "returns.support.RefundRequest") != 0) return;
     if (project(
             own->data, request_event_fields, sizeof request_event_fields / sizeof *request_event_fields, &q, &why) ==
