@@ -284,6 +284,10 @@ static json_t *version_url(const char *url, json_t *version) {
                                     : json_null();
 }
 
+static json_t *version_text(const json_t *version) {
+    return json_sprintf("Version %lld", (long long)json_integer_value(version));
+}
+
 /* What the form has in it that asks for a moment; moment: 0: nothing yet. */
 static json_t *when_json(const char *url, int64_t moment) {
     char text[MOMENT_LOCAL] = "";
@@ -310,8 +314,9 @@ void past_view(json_t *one, const struct bound *b) {
     json_object_set_new(
         one, "past",
         json_pack(
-            "{s:o, s:s, s:O, s:O, s:o, s:o}", "title", title_json(one, b), "now_url", url, "previous", previous, "next",
-            next, "previous_url", version_url(url, previous), "next_url", version_url(url, next)));
+            "{s:o, s:s, s:o, s:o, s:o, s:o}", "title", title_json(one, b), "now_url", url, "previous_url",
+            version_url(url, previous), "next_url", version_url(url, next), "previous_text", version_text(previous),
+            "next_text", version_text(next)));
 }
 
 void past_view_list(json_t *page, const struct bound *b) {

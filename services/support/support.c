@@ -59,10 +59,13 @@ static void returns_get(struct exchange *x) {
     }
 }
 
-static void return_view(struct runtime *rt, struct connection *reader, const char *id, json_t *one, json_t *history) {
+static void
+return_view(struct runtime *rt, struct connection *reader, const struct bound *b, json_t *one, json_t *history) {
+    const char *id = json_string_value(json_object_get(one, "return_id"));
     json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
     view_return(one, urls);
-    view_next(one, json_object_get(peers, "peers"));
+    past_view(one, b);
+    if (past_is_now(b)) view_next(one, json_object_get(peers, "peers"));
     view_history(history, rt->settings, id, urls);
     timeline_view(json_object_get(one, "timeline"));
     json_object_set(one, "history", history);
@@ -95,8 +98,7 @@ static void return_get(struct exchange *x) {
         json_object_set_new(one, "timeline", timeline_read(one, history));
         past_cut_timeline(json_object_get(one, "timeline"), &b);
         x->data = json_incref(one);
-        if (!x->api) return_view(rt, reader, id, one, history);
-        if (!x->api) past_view(one, &b);
+        if (!x->api) return_view(rt, reader, &b, one, history);
     }
     json_decref(history);
     json_decref(one);
