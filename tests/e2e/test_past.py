@@ -3,6 +3,7 @@
 import os
 import random
 import sqlite3
+import time
 import uuid
 from collections import defaultdict
 from datetime import datetime, timezone
@@ -357,3 +358,81 @@ def test_the_list_refuses_what_is_no_moment(past):
     assert ask(past, "/api/returns", as_of="noon") == 400
     assert ask(past, "/api/returns", as_of="")["returns"] == ask(past, "/api/returns")["returns"]
     assert ask(past, "/api/returns/R-NONE", as_of="2026-01-01") == 404
+
+
+# --- What is not in a topic yet, or was there before versions were noted
+
+NOWHERE = {"kafka": "127.0.0.1:1", "registry": "http://127.0.0.1:1"}
+
+
+def test_a_return_that_no_topic_has_yet_has_its_versions(tmp_path):
+    with ByHand(["support"], tmp_path, **NOWHERE) as hand:
+        before = moment(milliseconds(hand.status("support")["started_at"]) - 1)
+        return_id = hand.submit()
+        support, now = hand.services["support"], ask(hand, f"/api/returns/{return_id}")
+        for again in (False, True):
+            one = ask(hand, f"/api/returns/{return_id}", version=1)
+            assert (one["status"], one["published"], one["versions"], one["previous"], one["next"]) == ("requested", False, 1, None, None)
+            assert one["request"] == now["request"] and [s["step"] for s in one["timeline"]] == ["submitted", "stored"]
+            assert ask(hand, f"/api/returns/{return_id}", as_of=now["requested_at"])["as_of"] == now["requested_at"]
+            assert ask(hand, f"/api/returns/{return_id}", as_of=before) == 404
+            assert ask(hand, "/api/returns", as_of=before)["returns"] == []
+            if not again:  # a database of the version before
+                support.stop()
+                with sqlite3.connect(next((tmp_path / "data").glob("*.db"))) as db:
+                    db.execute("DROP TABLE return_version")
+                    db.execute("UPDATE schema_version SET version = 8 WHERE owner = 'team'")
+                support.start()
+
+
+# --- A hundred thousand returns
+
+MANY, LIMIT_MS = 100_000, 50
+
+
+def make_many(path):
+    """Returns of five events each; the last quarter of them is not handled by the last team."""
+    with sqlite3.connect(path) as db:
+        requests, versions, history = [], [], []
+        for i in range(MANY):
+            return_id, at, partition = f"R-{i:06}", BEGIN + i * 10, i % 6
+            requests.append((return_id, at, partition, i))
+            versions.append((return_id, i.to_bytes(16, "big"), at))
+            for k, team in enumerate(["support", "sales", "inventory", "manufacturing", "accounting"]):
+                if team == "accounting" and i > MANY * 3 // 4:
+                    continue
+                kind = "returns.support.RefundRequest" if team == "support" else f"returns.{team}.Done"
+                history.append((return_id, (i * 8 + k).to_bytes(16, "big"), team, kind, at + k, partition, i, bytes(200)))
+        db.executemany(
+            "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
+            "cost_minor, cost_currency, state, partition, record_offset) VALUES (?, 1, ?, 'O', 'M', 'S', 'N', 'B', 1, 'EUR', 'open', ?, ?)",
+            requests)
+        db.executemany("INSERT INTO return_version VALUES (?, 1, ?, 'returns.support.RefundRequest', ?)", versions)
+        db.executemany(
+            "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data, "
+            "headers, record) VALUES (?, ?, ?, ?, 1, ?, 't', ?, ?, '', '{}', '[]', ?)", history)
+        db.executemany("INSERT INTO subscriber_offset VALUES (?, ?, ?)",
+                       [(team, p, MANY) for team in ["sales", "inventory", "manufacturing", "accounting"] for p in range(6)])
+        db.execute("DELETE FROM subscriber_offset WHERE team = 'legal'")
+
+
+def test_a_page_of_the_list_of_100000_is_there_within_50_ms(tmp_path):
+    with ByHand(["support"], tmp_path, **NOWHERE) as hand:
+        hand.services["support"].stop()
+        make_many(next((tmp_path / "data").glob("*.db")))
+        hand.services["support"].start()
+        for part in (0.001, 0.5, 0.999):
+            at, took = moment(BEGIN + int(MANY * part) * 10 + 2), []
+            for query in ({}, {"before": f"R-{int(MANY * part / 2):06}"}, {"before": f"R-{MANY - 1:06}"}):
+                for path in ("/api/returns", "/returns"):
+                    for _ in range(10):
+                        begin = time.perf_counter()
+                        answer = http.get(hand.url("support") + path, params={"as_of": at, "limit": 50} | query)
+                        took.append((time.perf_counter() - begin) * 1000)
+                        assert answer.status_code == 200
+                        if path == "/api/returns" and not query:
+                            statuses = [one["status"] for one in answer.json()["returns"]]
+                            assert statuses == ["requested"] * 1 + ["handled"] * 49, part
+                assert min(took) < LIMIT_MS, f"{path} with {query} as of {at} took {min(took):.0f} ms at best"
+                print(f"{part} {query}: {sorted(took)[len(took) // 2]:.1f} ms")
+                took = []
