@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/consumer.h"
+#include "chassis/moment.h"
 #include "chassis/peers.h"
 #include "chassis/status.h"
 
@@ -53,6 +54,16 @@ bool page_reader_ok(struct exchange *x, struct connection *reader) {
 json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms) {
     *oldest_unhandled_ms = 0;
     return rt->consumer ? consumer_partitions(rt->consumer, oldest_unhandled_ms) : json_array();
+}
+
+bool page_moment(struct exchange *x, const char *name, int64_t *ms) {
+    const char *text = exchange_query(x, name);
+    if (!text || !*text || moment_read(text, ms)) return true; /* a field that is left empty asks for none */
+    exchange_problem(
+        x, 400,
+        "%s \"%.60s\" is not a moment; write 2026-11-21T09:30:00Z, or 2026-11-21 for the end of that day (UTC).", name,
+        text);
+    return false;
 }
 
 /* --- Files that pages link to: scripts, styles, pictures. */

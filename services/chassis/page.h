@@ -13,6 +13,10 @@ bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it
 /* A whole number from 1 to max in the query; otherwise: it is not there. What is none becomes a field of the problem.
  */
 int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int64_t max);
+/* The moment in the query (moment.h); *ms stays when there is none. False: it is no moment, which was answered with
+ * 400.
+ */
+MUST_CHECK bool page_moment(struct exchange *x, const char *name, int64_t *ms);
 json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms); /* none where nothing is subscribed to */
 
 /* The functions behind status_resources. */

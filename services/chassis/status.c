@@ -10,11 +10,10 @@
 #include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/versions.h"
+#include "chassis/views.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { VIEW_ROWS = 50 };
 
 /* --- /api/status */
 
@@ -33,49 +32,6 @@ static json_t *outbox_json(struct connection *reader) {
         oldest = depth ? clock_ms() - rows_int(&r, 1) : 0;
     }
     return json_pack("{s:I, s:I}", "depth", depth, "oldest_ms", oldest < 0 ? (json_int_t)0 : oldest);
-}
-
-static bool is_among(const char *name, const char *names) {
-    size_t n = strlen(name);
-    for (const char *p = names; p && n && (p = strstr(p, name)); p += n)
-        if ((p == names || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
-    return false;
-}
-
-static json_t *cell_json(const struct view *view, const char *name, json_t *cell) {
-    char text[32], moment[TIME_TEXT];
-    if (json_is_integer(cell) && is_among(name, view->money))
-        return json_string(money_text(json_integer_value(cell), text));
-    if (json_is_integer(cell) && is_among(name, view->moments))
-        return json_string(time_text(json_integer_value(cell), moment));
-    return json_incref(cell);
-}
-
-/* The names come from the statement, so that an empty table has its headings too. */
-static json_t *view_json(struct connection *reader, const struct view *view) {
-    char sql[4096];
-    json_t *columns = json_array(), *lines = json_array(), *row, *cell;
-    const char *name;
-    size_t i;
-    struct rows r = store_rows_values(reader, view->sql, NULL, 0);
-    for (int c = 0; r.statement && c < rows_columns(&r); c++)
-        json_array_append_new(columns, json_string(rows_name(&r, c)));
-    rows_close(&r);
-    snprintf(sql, sizeof sql, "SELECT * FROM (%s) AS v LIMIT %d", view->sql, VIEW_ROWS);
-    json_t *rows = store_json_values(reader, sql, NULL, 0);
-    json_array_foreach(rows, i, row) {
-        json_t *line = json_array();
-        json_object_foreach(row, name, cell) json_array_append_new(line, cell_json(view, name, cell));
-        json_array_append_new(lines, line);
-    }
-    json_decref(rows);
-    return json_pack("{s:s, s:o, s:o}", "title", view->title, "columns", columns, "rows", lines);
-}
-
-static json_t *views_json(struct connection *reader, const struct view *views) {
-    json_t *all = json_array();
-    for (const struct view *v = views; v && v->title; v++) json_array_append_new(all, view_json(reader, v));
-    return all;
 }
 
 /* What whoever looks may do about it. */
@@ -146,44 +102,6 @@ static void status_decorate_partitions(json_t *data) {
     json_object_set_new(data, "lag", known && i ? json_integer(lag) : json_string("–"));
 }
 
-static json_t *cell_page(const json_t *cell) {
-    const char *text = json_string_value(cell);
-    char digit = text ? text[strspn(text, "-0123456789")] : '\0';
-    bool moment = text && strlen(text) == TIME_TEXT - 1 && text[10] == 'T' && text[TIME_TEXT - 2] == 'Z';
-    bool number = json_is_integer(cell) || (text && digit == '.' && !text[strspn(text, "-.0123456789")]);
-    json_t *page = json_pack("{s:b, s:O}", "is_number", number, "text", cell);
-    if (moment) page_add_moment(page, "text", "text");
-    return page;
-}
-
-/* A heading stands over its column as the cells below it do. */
-static json_t *heads_page(const json_t *columns, const json_t *first) {
-    json_t *heads = json_array(), *column;
-    size_t i;
-    json_array_foreach((json_t *)columns, i, column) {
-        bool is_number = json_is_true(json_object_get(json_array_get(first, i), "is_number"));
-        json_array_append_new(heads, json_pack("{s:O, s:b}", "text", column, "is_number", is_number));
-    }
-    return heads;
-}
-
-static void status_decorate_views(json_t *views) {
-    json_t *view, *line;
-    size_t i, k, m;
-    json_array_foreach(views, i, view) {
-        json_t *rows = json_array();
-        json_array_foreach(json_object_get(view, "rows"), k, line) {
-            json_t *cells = json_array(), *cell;
-            json_array_foreach(line, m, cell) json_array_append_new(cells, cell_page(cell));
-            json_array_append_new(rows, cells);
-        }
-        json_object_set_new(view, "heads", heads_page(json_object_get(view, "columns"), json_array_get(rows, 0)));
-        json_object_set_new(view, "number", json_integer((json_int_t)i + 1));
-        json_object_set_new(view, "width", json_integer((json_int_t)json_array_size(json_object_get(view, "columns"))));
-        json_object_set_new(view, "lines", rows);
-    }
-}
-
 /* Both kinds of samples side by side, newest first. */
 static json_t *samples_page(const json_t *rates, const json_t *delays) {
     json_t *all = json_array();
@@ -242,7 +160,7 @@ static void status_decorate_page(json_t *data) {
     status_decorate_partitions(data);
     json_object_foreach(json_object_get(data, "outcomes"), outcome, n) if (strcmp(outcome, "quarantined") != 0)
         json_array_append_new(cards, json_pack("{s:s, s:O}", "outcome", outcome, "n", n));
-    status_decorate_views(json_object_get(data, "views"));
+    views_decorate(data);
     status_decorate_charts(data);
     status_decorate_versions(data);
     json_object_set_new(outbox, "oldest_text", json_string(unsent ? duration_text(unsent, age) : "none"));
@@ -264,7 +182,7 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
         "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->settings->service, "title", rt->service->title,
         "duty", rt->service->duty, "started_at", time_text(rt->started_at, started), "partitions", partitions,
         "outcomes", outcomes_json(reader), "outbox", outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest,
-        "views", views_json(reader, rt->service->views));
+        "views", views_json(reader, rt->service->views, NULL));
     json_object_set_new(
         status, "dead_letters",
         json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
@@ -294,6 +212,7 @@ static void status_get(struct exchange *x) {
 const struct resource status_resources[] = {
     {.path = "/", .api_path = "/api/status", .page = "status.html", .get = status_get, .nav = "Status"},
     {.path = "/status", .api_path = "", .page = "status.html", .get = status_get, .nav = "Status"},
+    {.path = "/state", .page = "views_then.html", .get = views_get},
     {.path = "/audit", .page = "audit.html", .get = audit_get, .nav = "Audit log"},
     {.path = "/dead-letters", .page = "dead_letters.html", .get = dead_letters_get, .nav = "Dead letters"},
     {.api_path = "/api/dead-letters/{id}", .get = dead_letter_get},

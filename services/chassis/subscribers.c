@@ -37,6 +37,14 @@ static rd_kafka_AdminOptions_t *options_new(struct subscribers *s, rd_kafka_admi
     return options;
 }
 
+/* One that came too late is about another group, whose offsets must not be taken for this one's; and a group whose
+ * coordinator is away has not lost its offsets. What one may not see is as if it were not there. */
+static bool is_answer(const rd_kafka_group_result_t *result, const char *group) {
+    const rd_kafka_error_t *error = rd_kafka_group_result_error(result);
+    return !strcmp(rd_kafka_group_result_name(result), group) &&
+           (!error || rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+}
+
 /* {"team": {"0": next offset, …}} for one group, if it has read this service's topic. False: no answer. */
 static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *teams) {
     rd_kafka_topic_partition_list_t *wanted = rd_kafka_topic_partition_list_new(PARTITIONS);
@@ -49,7 +57,8 @@ static bool group_ask(struct subscribers *s, const char *group, const char *team
     const rd_kafka_group_result_t **groups = event ? rd_kafka_ListConsumerGroupOffsets_result_groups(
                                                          rd_kafka_event_ListConsumerGroupOffsets_result(event), &n)
                                                    : NULL;
-    const rd_kafka_topic_partition_list_t *found = n ? rd_kafka_group_result_partitions(groups[0]) : NULL;
+    bool answered = n && is_answer(groups[0], group);
+    const rd_kafka_topic_partition_list_t *found = answered ? rd_kafka_group_result_partitions(groups[0]) : NULL;
     json_t *offsets = json_object();
     for (int i = 0; found && i < found->cnt; i++) {
         char partition[24];
@@ -63,7 +72,7 @@ static bool group_ask(struct subscribers *s, const char *group, const char *team
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_ListConsumerGroupOffsets_destroy(question);
     rd_kafka_topic_partition_list_destroy(wanted);
-    return event != NULL;
+    return answered;
 }
 
 /* The team of a group of this namespace; NULL for other groups and for this service's own. */

@@ -1,6 +1,7 @@
 #include "fold.h"
 
 #include "orders.h"
+#include "past.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,7 @@ static verdict note(struct reaction *r, const void *fields, struct failure *why)
     verdict v = e->return_id ? history_add(r, why) : OK;
     if (v != OK) return v;
     team_note(r);
+    if (e->return_id && !strcmp(e->source, self)) past_note(r->store, e);
     struct change own = change_of(e);
     if (e->return_id && !strcmp(e->source, self)) change_apply(r->store, &own);
     if (e->return_id && fold_is_declined(e->type))
@@ -161,6 +163,7 @@ static void request_add(struct connection *c, const struct event *e, const struc
 void fold_decided(struct connection *c, const struct event *own) {
     struct request_event q;
     struct failure why;
+    past_note(c, own);
     struct change change = change_of(own);
     change_apply(c, &change);
     if (strcmp(own->type, "returns.support.RefundRequest") != 0) return;

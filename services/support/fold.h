@@ -1,6 +1,7 @@
 /* fold: what the events of all services, support's own among them, make of support's tables. Nothing else writes to
- * return_request, history, team and attention, so all four can be made anew from the topics. What an event changes does
- * not depend on which other topics and partitions were read before it: only records of one key have an order.
+ * return_request, return_version, history, team and attention, so all of them can be made anew from the topics. What an
+ * event changes does not depend on which other topics and partitions were read before it: only records of one key have
+ * an order.
  *
  *     a person decides ─decided─▶ return_request ◀─┐
  *     every *.events topic ─────▶ history, team, attention, and where support's own event is in its topic */

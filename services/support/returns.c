@@ -190,33 +190,53 @@ json_t *returns_now(struct connection *c, const char *return_id) {
 }
 
 json_t *returns_one(struct connection *reader, const char *return_id) {
+    return returns_one_then(reader, return_id, &bound_now);
+}
+
+json_t *returns_one_then(struct connection *reader, const char *return_id, const struct bound *b) {
     (void)store_run(reader, "BEGIN");
     json_t *found = returns_now(reader, return_id);
+    if (found && !past_cut(reader, found, b)) json_object_del(found, "status");
     (void)store_run(reader, "COMMIT");
     return found;
 }
 
 json_t *returns_page(struct connection *reader, const char *before, int limit) {
-    static const char all[] =
-        "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " ORDER BY requested_at DESC, r.return_id DESC LIMIT ?";
-    static const char older[] = "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " WHERE (requested_at, r.return_id) < "
-                                "(SELECT requested_at, return_id FROM return_request WHERE return_id = ?) "
-                                "ORDER BY requested_at DESC, r.return_id DESC LIMIT ?";
-    static const char known[] = "SELECT COUNT(*) FROM return_request WHERE return_id = ?";
-    if (before && !store_int(reader, 0, known, value_text(before))) return NULL;
-    json_t *list = json_array(), *next = json_null();
+    return returns_page_then(reader, before, limit, &bound_now);
+}
+
+/* From where on the page goes down: the return `before`, or the moment, whichever is earlier. False: no such return. */
+static bool page_top(struct connection *reader, const char *before, const struct bound *b, struct value top[2]) {
+    top[0] = value_int(b->at < INT64_MAX ? b->at + 1 : b->at), top[1] = value_text("");
+    if (!before) return true;
+    int64_t at =
+        store_int(reader, INT64_MAX, "SELECT requested_at FROM return_request WHERE return_id = ?", value_text(before));
+    if (at <= b->at) top[0] = value_int(at), top[1] = value_text(before);
+    return at != INT64_MAX;
+}
+
+json_t *returns_page_then(struct connection *reader, const char *before, int limit, const struct bound *b) {
+    static const char sql[] =
+        "SELECT " RETURN_COLUMNS " FROM " RETURN_TABLES " WHERE (requested_at, r.return_id) < (?, ?) "
+        "ORDER BY requested_at DESC, r.return_id DESC LIMIT ?";
+    struct value top[2];
+    if (!page_top(reader, before, b, top)) return NULL;
+    json_t *list = json_array(), *next = json_null(), *one;
     (void)store_run(reader, "BEGIN");
-    struct rows r = before ? store_rows(reader, older, value_text(before), value_int(limit + 1))
-                           : store_rows(reader, all, value_int(limit + 1)); /* one more tells that there are more */
-    while (rows_next(&r)) {
+    /* one more tells that there are more */
+    for (struct rows r = store_rows(reader, sql, top[0], top[1], value_int(limit + 1)); rows_next(&r);) {
         size_t n = json_array_size(list);
-        if (n < (size_t)limit)
-            json_array_append_new(list, return_json(reader, &r));
-        else
+        if (n == (size_t)limit)
             next = json_incref(json_object_get(json_array_get(list, n - 1), "return_id"));
+        else if (past_cut(reader, one = return_json(reader, &r), b))
+            json_array_append_new(list, one);
+        else
+            json_decref(one);
     }
     (void)store_run(reader, "COMMIT");
-    return json_pack("{s:o, s:o}", "returns", list, "next", next);
+    json_t *page = json_pack("{s:o, s:o}", "returns", list, "next", next);
+    if (b->at < INT64_MAX) json_object_set_new(page, "as_of", moment_json(b->at));
+    return page;
 }
 
 /* Adds what is known of the record; an event that was read before that was kept has none. */

@@ -6,6 +6,7 @@
  * "Declined". A cancelled return is `compensated` once every subscriber has passed its RefundCancelled. */
 #pragma once
 
+#include "past.h"
 #include "request.h"
 
 #include "chassis/service.h"
@@ -30,10 +31,14 @@ MUST_CHECK json_t *returns_sent(struct connection *c, const char *token, const s
 MUST_CHECK json_t *returns_one(struct connection *reader, const char *return_id);
 /* The same in the caller's transaction. */
 MUST_CHECK json_t *returns_now(struct connection *c, const char *return_id);
+/* The same as it stood at a bound (past.h). Without a "status": it was not there yet. */
+MUST_CHECK json_t *returns_one_then(struct connection *reader, const char *return_id, const struct bound *b);
 
 /* {"returns":[…],"next":id or null}, newest first; before: only what is older than that return, or NULL.
  * NULL: there is no such return. */
 MUST_CHECK json_t *returns_page(struct connection *reader, const char *before, int limit);
+/* The same as it stood at a moment, with "as_of". */
+MUST_CHECK json_t *returns_page_then(struct connection *reader, const char *before, int limit, const struct bound *b);
 
 /* [{"type","team","version","at","topic","partition","offset","trace_id","data","recorded_at",
  * "schema_id","headers":[[name, value],…],"record"}], as things happened; record: its bytes as hex, or null. */

@@ -52,9 +52,10 @@ static int limit_of(struct exchange *x) {
 static void returns_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->store);
     const char *before = exchange_query(x, "before");
+    struct bound b = bound_now;
     int limit = limit_of(x);
-    if (!limit) return;
-    x->data = returns_page(reader, before, limit);
+    if (!limit || !page_moment(x, "as_of", &b.at)) return;
+    x->data = returns_page_then(reader, before, limit, &b);
     if (!page_reader_ok(x, reader)) return;
     if (!x->data) {
         exchange_problem(x, 400, "before \"%.60s\" is not the id of a return.", before);
@@ -62,14 +63,18 @@ static void returns_get(struct exchange *x) {
         view_returns(x->data, limit);
         json_object_set_new(x->data, "heading", json_string("Returns"));
         json_object_set_new(x->data, "api_url", json_string("/api/returns"));
+        past_view_list(x->data, &b);
     }
 }
 
-static void return_view(struct runtime *rt, struct connection *reader, const char *id, json_t *one, json_t *history) {
+static void
+return_view(struct runtime *rt, struct connection *reader, const struct bound *b, json_t *one, json_t *history) {
+    const char *id = json_string_value(json_object_get(one, "return_id"));
     json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
     view_return(one, urls);
     customers_view_request(reader, json_object_get(one, "request"));
-    view_next(one, json_object_get(peers, "peers"));
+    past_view(one, b);
+    if (past_is_now(b)) view_next(one, json_object_get(peers, "peers"));
     view_shorten(one, history);
     view_history(history, rt->settings, id, urls);
     timeline_view(json_object_get(one, "timeline"));
@@ -102,35 +107,39 @@ static void return_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->store);
     const char *id = exchange_parameter(x, "id");
-    json_t *history = history_read(rt, reader, id);
-    x->data = returns_one(reader, id);
-    if (x->data) {
-        json_object_set_new(x->data, "timeline", timeline_read(x->data, history));
-        json_object_set_new(x->data, "commands", command_legal(page_text(x->data, "status")));
-        etag_set(x);
-    }
-    if (page_reader_ok(x, reader)) {
-        if (!x->data)
-            exchange_problem(x, 404, "There is no return \"%.60s\".", id);
-        else if (!x->api)
-            return_view(rt, reader, id, x->data, history);
+    struct bound b;
+    if (!past_asked(x, &b)) return;
+    json_t *history = history_read(rt, reader, id), *one = returns_one_then(reader, id, &b);
+    if (page_reader_ok(x, reader) && past_there(x, id, one, &b)) {
+        past_cut_history(history, &b);
+        json_object_set_new(one, "timeline", timeline_read(one, history));
+        past_cut_timeline(json_object_get(one, "timeline"), &b);
+        x->data = json_incref(one);
+        if (past_is_now(&b)) {
+            json_object_set_new(one, "commands", command_legal(page_text(one, "status")));
+            etag_set(x);
+        }
+        if (!x->api) return_view(rt, reader, &b, one, history);
     }
     json_decref(history);
+    json_decref(one);
 }
 
-/* A team's event may be here before the return itself is. */
+/* A team's event may be here before the return itself is; but nothing is known of the past of such a one. */
 static void events_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->store);
     const char *id = exchange_parameter(x, "id");
-    json_t *events = history_read(rt, reader, id), *known = json_array_size(events) ? NULL : returns_one(reader, id);
-    bool ok = page_reader_ok(x, reader);
-    if (ok && (json_array_size(events) || known))
+    struct bound b;
+    if (!past_asked(x, &b)) return;
+    json_t *events = history_read(rt, reader, id), *one = returns_one_then(reader, id, &b);
+    bool early = !one && json_array_size(events) && past_is_now(&b);
+    if (page_reader_ok(x, reader) && (early || past_there(x, id, one, &b))) {
+        past_cut_history(events, &b);
         x->data = json_pack("{s:s, s:O}", "return_id", id, "events", events);
-    else if (ok)
-        exchange_problem(x, 404, "There is no return \"%.60s\".", id);
+    }
     json_decref(events);
-    json_decref(known);
+    json_decref(one);
 }
 
 static const struct resource resources[] = {

@@ -266,6 +266,16 @@ STATES = {
     "form-nobody": at("support", "/returns/new?q=" + LONG),
     "customer-long": at("support", "/customers/{w.buyer}"),
     "away-customers": at("away", "/customers"),
+    "return-version": at("support", "/returns/{w.long}?version=1"),
+    "return-then": at("support", "/returns/{w.long}?as_of=2100-01-01T00:00"),
+    "return-version-none": at("support", "/returns/{w.handled}?version=7", 404),
+    "return-not-yet": at("support", "/returns/{w.handled}?as_of=2000-01-01", 404),
+    "return-no-moment": at("support", "/returns/{w.handled}?as_of=noon", 400),
+    "returns-then": at("support", "/returns?limit=1&as_of=2100-01-01"),
+    "returns-before-all": at("support", "/returns?as_of=2000-01-01"),
+    "state-then": at("accounting", "/state?as_of=2100-01-01"),
+    "state-before-all": at("sales", "/state?as_of=2000-01-01"),
+    "state-no-moment": at("sales", "/state?as_of=noon", 400),
     "missing": at("support", "/returns/R-NONE", 404),
     "bad-filter": at("sales", "/audit?limit=many", 400),
     "audit-held": at("sales", "/audit?seen=1&event_type=returns.support.RefundRequest"),
@@ -391,6 +401,18 @@ def test_every_page_is_light_on_its_first_view(found, open_page, service):
         visit(page, address)
         page.wait_for_load_state("load")
         assert 0 < sum(taken) <= WEIGHT, f"{address} takes {sum(taken)} bytes: {taken}"
+
+
+def test_a_moment_is_picked_with_the_forms_own_field(world, open_page):
+    for javascript in (True, False):
+        page = visit(open_page(javascript=javascript), f"{world.url('support')}/returns/{world.handled}")
+        page.get_by_label("As it was at").fill("2100-01-01T12:30:00.251")
+        page.get_by_role("button", name="Look").click()
+        page.get_by_text("As of 2100-01-01 12:30:00.251 (version 1 of 1)").wait_for()
+        assert page.get_by_label("As it was at").input_value() == "2100-01-01T12:30:00.251"
+        assert page.locator("main [data-live]").count() == 0 and page.locator("main form[method=post]").count() == 0
+        page.get_by_role("link", name="Now").click()
+        page.wait_for_url(f"**/returns/{world.handled}")
 
 
 def test_the_title_says_that_something_is_wrong(world, open_page):

@@ -17,7 +17,10 @@
 #include <unistd.h>
 
 static const struct view views[] = {
-    {.title = "Outcomes", .sql = "SELECT outcome AS \"Outcome\", id AS \"Number\" FROM audit ORDER BY id DESC"},
+    {.title = "Outcomes",
+     .sql = "SELECT outcome AS \"Outcome\", id AS \"Number\" FROM audit ORDER BY id DESC",
+     .as_of = "SELECT COUNT(*) AS \"Rows\", MAX(at) AS \"Last\" FROM audit WHERE at <= ? AND ? > 0",
+     .moments = "Last"},
     {.title = "Money",
      .sql = "SELECT 123456 AS \"Cost\", -5 AS \"Number\", 1795253331123 AS \"When\"",
      .money = "Cost",
@@ -295,6 +298,103 @@ static void test_assets_are_kept_by_their_content(void **state) {
     assert_int_equal(get("/assets/tables.sql")->status, 404);
 }
 
+/* --- The past */
+
+static json_t *state_at(const char *moment) {
+    char target[100];
+    snprintf(target, sizeof target, "/api/state?as_of=%s", moment);
+    return get_json(target, 200);
+}
+
+/* What the view of then should say: how many rows there were, and when the last came. */
+static json_t *rows_until(const char *moment) {
+    json_t *audit = get_json("/api/audit?limit=1000", 200), *row;
+    const char *last = NULL;
+    int n = 0;
+    size_t i;
+    json_array_foreach(json_object_get(audit, "rows"), i, row) {
+        const char *at = json_string_value(json_object_get(row, "at"));
+        if (strcmp(at, moment) > 0) continue;
+        if (!last || strcmp(at, last) > 0) last = at;
+        n++;
+    }
+    json_t *expected = json_pack("[[i, s?]]", n, last);
+    json_decref(audit);
+    return expected;
+}
+
+/* The newest or oldest moment, before or after this one, at which something changed; NULL: none. The caller's. */
+static char *neighbour(const char *moment, bool before) {
+    json_t *audit = get_json("/api/audit?limit=1000", 200), *row;
+    const char *found = NULL;
+    size_t i;
+    json_array_foreach(json_object_get(audit, "rows"), i, row) {
+        const char *at = json_string_value(json_object_get(row, "at"));
+        if (!strcmp(json_string_value(json_object_get(row, "outcome")), "skipped")) continue;
+        int side = before ? strcmp(moment, at) : strcmp(at, moment);
+        if (side > 0 && (!found || (before ? strcmp(at, found) : strcmp(found, at)) > 0)) found = at;
+    }
+    char *copy = found ? strdup(found) : NULL;
+    json_decref(audit);
+    return copy;
+}
+
+static void assert_neighbour(const json_t *state, const char *name, const char *moment, bool before) {
+    char *expected = neighbour(moment, before);
+    const char *said = json_string_value(json_object_get(state, name));
+    assert_int_equal(!said, !expected);
+    if (expected) assert_string_equal(said, expected);
+    free(expected);
+}
+
+/* From now back to the first change, by the links alone. */
+static void test_state_walks_through_the_changes(void **state) {
+    (void)state;
+    append("skipped", "no change", 60);
+    json_t *now = get_json("/api/state", 200);
+    assert_true(json_is_null(json_object_get(now, "as_of")) && json_is_null(json_object_get(now, "next")));
+    assert_int_equal(json_array_size(json_object_get(json_array_get(json_object_get(now, "views"), 0), "rows")), 50);
+    char *moment = strdup(json_string_value(json_object_get(now, "previous")));
+    int steps = 0;
+    for (; moment; steps++) {
+        json_t *then = state_at(moment), *expected = rows_until(moment);
+        json_t *view = json_array_get(json_object_get(then, "views"), 0);
+        assert_string_equal(json_string_value(json_object_get(then, "as_of")), moment);
+        assert_true(json_equal(json_object_get(view, "rows"), expected));
+        assert_neighbour(then, "previous", moment, true);
+        assert_neighbour(then, "next", moment, false);
+        free(moment);
+        moment = neighbour(json_string_value(json_object_get(then, "as_of")), true);
+        json_decref(then);
+        json_decref(expected);
+    }
+    assert_true(steps > 0);
+    json_decref(now);
+}
+
+static void test_state_tells_what_is_not_known_of_the_past(void **state) {
+    (void)state;
+    json_t *then = state_at("2000-01-01"), *tables = json_object_get(then, "views"), *none = json_pack("[[i, n]]", 0);
+    assert_true(json_is_null(json_object_get(then, "previous")));
+    assert_true(json_is_string(json_object_get(then, "next")));
+    assert_true(json_equal(json_object_get(json_array_get(tables, 0), "rows"), none));
+    assert_true(json_is_true(json_object_get(json_array_get(tables, 0), "known")));
+    assert_true(json_is_false(json_object_get(json_array_get(tables, 1), "known")));
+    assert_int_equal(json_array_size(json_object_get(json_array_get(tables, 1), "columns")), 0);
+    struct answer *a = get("/state?as_of=2000-01-01");
+    assert_non_null(strstr(a->body, "As of 2000-01-01 23:59:59.999"));
+    assert_non_null(strstr(a->body, "Not known of the past."));
+    assert_non_null(strstr(a->body, "rel=\"next\" href=\"/state?as_of="));
+    assert_null(strstr(a->body, "rel=\"prev\""));
+    assert_non_null(strstr(get("/state")->body, "1234.56"));
+    assert_non_null(strstr(get("/")->body, "href=\"/state\""));
+    json_t *problem = get_json("/api/state?as_of=soon", 400);
+    assert_non_null(strstr(json_string_value(json_object_get(problem, "detail")), "\"soon\""));
+    json_decref(problem);
+    json_decref(then);
+    json_decref(none);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_status),
@@ -305,6 +405,8 @@ int main(void) {
         cmocka_unit_test(test_audit_row),
         cmocka_unit_test(test_audit_refuses_bad_filters),
         cmocka_unit_test(test_probes),
-        cmocka_unit_test(test_assets_are_kept_by_their_content)};
+        cmocka_unit_test(test_assets_are_kept_by_their_content),
+        cmocka_unit_test(test_state_walks_through_the_changes),
+        cmocka_unit_test(test_state_tells_what_is_not_known_of_the_past)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
