@@ -286,7 +286,7 @@ def test_random_histories_leave_what_they_should(stack, tmp_path):
     admin.create_topics([NewTopic(topic, 6, 1)])[topic].result(20)
     h = Histories(stack.kafka, stack.registry, topic, chance)
     with hand:
-        hand.await_connected(TEAMS)  # and has registered its own schemas
+        hand.await_connected(TEAMS, 120)  # and they have registered their own schemas
         h.ahead = h.register_unlike() + 1
         steps = list(h.interleaved(range(HISTORIES)))
         for step in range(STEPS):
