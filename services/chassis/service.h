@@ -130,6 +130,7 @@ struct runtime {
     struct pulse *pulse;
     struct peers *peers;
     struct http *http;
+    struct idempotency *idempotency;
     struct caller *caller;    /* NULL unless calls_others */
     struct resource calls[2]; /* the service's own call, found after its resources */
     atomic_int calls_now;     /* how many are being answered */
