@@ -79,7 +79,8 @@ static verdict start_registry(struct runtime *rt, struct failure *why) {
 }
 
 static verdict start_relay(struct runtime *rt, struct failure *why) {
-    struct relay_options o = {rt->settings, rt->store, rt->outbox, rt->registry, rt->health};
+    struct relay_options o = {rt->settings, rt->store,  rt->outbox,
+                              rt->registry, rt->health, .snapshots = rt->service->snapshots};
     return relay_start(&rt->relay, &o, why);
 }
 

@@ -2,6 +2,7 @@
  * is no; 2: it could not look, or was asked wrongly. */
 #include "compare.h"
 #include "simulate.h"
+#include "snapshots.h"
 
 #include "chassis/audit.h"
 #include "chassis/heads.h"
@@ -101,8 +102,10 @@ int main(int argc, char *argv[]) {
     if (argc > 1 && !strcmp(argv[1], "simulate")) return simulate_run(argc - 2, argv + 2);
     if (argc > 3 && !strcmp(argv[1], "audit") && !strcmp(argv[2], "heads")) return audit_heads_run(argc - 3, argv + 3);
     if (argc > 2 && !strcmp(argv[1], "compare")) return compare_run(argc - 2, argv + 2);
+    if (argc > 1 && !strcmp(argv[1], "snapshots")) return snapshots_run(argc - 2, argv + 2);
     return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]\n"
                   "       returns_tool audit heads SERVICE [SETTING…]\n"
                   "       returns_tool simulate --support URL [--team NAME=URL]… [--rate R] [--for T] …\n"
+                  "       returns_tool snapshots [--json] [SETTING…]\n"
                   "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]");
 }
