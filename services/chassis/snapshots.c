@@ -145,7 +145,6 @@ send_one(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct
 /* What was delivered and has not changed since is due no more. */
 static void batch_end(struct snapshots *s) {
     struct failure why;
-    crash_point("after snapshots");
     struct connection *c = store_begin(s->o.store);
     for (int i = 0; i < s->batch_n; i++)
         if (s->batch[i].done)
@@ -167,14 +166,22 @@ void snapshots_step(struct snapshots *s, rd_kafka_t *producer) {
     batch_read(s, c);
     verdict v = store_state(c) == OK ? OK : fail(&why, RETRY, "%s", store_error(c));
     if (v == OK && s->batch_n) v = ready(s, producer, &why);
-    bool any = s->batch_n > 0;
-    for (int i = 0; v == OK && i < s->batch_n; i++) v = send_one(s, producer, c, &s->batch[i], &why);
+    bool any = s->batch_n > 0, may = v == OK, done = false;
+    for (int i = 0; may && v != RETRY && i < s->batch_n; i++) { /* one that cannot be written holds up no other */
+        verdict one = send_one(s, producer, c, &s->batch[i], &why);
+        if (one != OK) v = one;
+    }
     (void)store_run(c, "COMMIT");
     if (v != OK)
         health_set(s->o.health, "snapshots", HEALTH_WAITING, "not published for now: %s", why.text);
     else if (any)
         health_set(s->o.health, "snapshots", HEALTH_OK, "published to %s", s->topic);
-    if (!s->in_flight && any) batch_end(s);
+    for (int i = 0; i < s->batch_n; i++) done |= s->batch[i].done;
+    if (s->in_flight) return;
+    if (done)
+        batch_end(s); /* there was nothing of any */
+    else
+        batch_clear(s);
 }
 
 bool snapshots_delivered(struct snapshots *s, const rd_kafka_message_t *report) {
@@ -182,7 +189,9 @@ bool snapshots_delivered(struct snapshots *s, const rd_kafka_message_t *report) 
     if (!s || (uintptr_t)sent < (uintptr_t)s->batch || (uintptr_t)sent >= (uintptr_t)(s->batch + AT_ONCE)) return false;
     sent->done = !report->err;
     if (report->err) s->topic_ready = false;
-    if (!--s->in_flight) batch_end(s);
+    if (--s->in_flight) return true;
+    crash_point("after snapshots");
+    batch_end(s);
     return true;
 }
 

@@ -38,9 +38,10 @@ class Reader:
         state = self.returns.setdefault(return_id, {"version": 0, "status": "unknown", "attention": False, "request": None, "teams": {}})
         owner = record.topic().split(".")[-2]
         team = state["teams"].setdefault(owner, {"team": owner, "events": []})
-        if event["event_id"] in team["events"]:
+        event_id = str(event["event_id"])
+        if event_id in team["events"]:
             return
-        team |= {"last_type": type_name, "last_at": millis(event["occurred_at"]), "events": [*team["events"], event["event_id"]]}
+        team |= {"last_type": type_name, "last_at": millis(event["occurred_at"]), "events": [*team["events"], event_id]}
         name = type_name.rsplit(".", 1)[1]
         state["attention"] |= name.endswith("Declined")
         if owner == "support":
