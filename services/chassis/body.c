@@ -85,7 +85,9 @@ verdict form_read(const char *text, size_t n, json_t **out, struct failure *why)
 }
 
 verdict exchange_form(struct exchange *x, json_t **out, struct failure *why) {
-    return form_read(x->body, x->body_n, out, why);
+    verdict v = form_read(x->body, x->body_n, out, why);
+    if (v == OK) json_object_del(*out, IDEMPOTENCY_FIELD);
+    return v;
 }
 
 /* --- JSON */
@@ -135,7 +137,8 @@ bool exchange_type_is(struct exchange *x, const char *media_type) {
 
 enum { LARGE = 4096 };
 
-static int header_count(const struct mg_request_info *info, const char *name) {
+int exchange_header_count(struct exchange *x, const char *name) {
+    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
     int n = 0;
     for (int i = 0; i < info->num_headers; i++) n += !strcasecmp(info->http_headers[i].name, name);
     return n;
@@ -175,7 +178,7 @@ bool body_framed(struct exchange *x) {
     else if (coding)
         exchange_problem(
             x, 411, "Transfer-Encoding \"%.60s\" is not accepted; send the body with a Content-Length.", coding);
-    else if (header_count(info, "Content-Length") > 1)
+    else if (exchange_header_count(x, "Content-Length") > 1)
         exchange_problem(x, 400, "Content-Length is there more than once; send it once.");
     else if (length && (!*length || strlen(length) > 15 || length[strspn(length, "0123456789")]))
         exchange_problem(x, 400, "Content-Length \"%.60s\" is not a number of bytes.", length);

@@ -1,12 +1,13 @@
 #include "chassis/call.h"
 
 #include "chassis/drill.h"
+#include "chassis/idempotency.h"
 #include "chassis/reaction.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { RETURN_ID_MAX = 100, KEY_MAX = 200, PATIENCE_MS = 5000 };
+enum { RETURN_ID_MAX = 100, PATIENCE_MS = 5000 };
 
 static const struct handler *handler_find(const struct service *s) {
     for (const struct handler *h = s->handlers; h && h->type; h++)
@@ -36,14 +37,11 @@ static bool fields_ok(struct exchange *x, const json_t *body, const struct handl
 
 /* The id under which the call has its one effect. */
 static bool key_ok(struct exchange *x, const char *return_id, struct uuid *id) {
-    const char *key = exchange_header(x, "Idempotency-Key");
-    char name[KEY_MAX + 20];
-    if (key && strlen(key) > KEY_MAX)
-        exchange_problem(x, 400, "The Idempotency-Key has more than %d characters.", KEY_MAX);
-    else if (snprintf(name, sizeof name, "call %s", key && *key ? key : return_id), !uuid_named(name, id))
-        exchange_problem(x, 503, "Out of memory; send it again.");
-    else
-        return true;
+    const char *key = exchange_key(x);
+    char name[IDEMPOTENCY_KEY_MAX + 20];
+    snprintf(name, sizeof name, "call %s", key ? key : return_id);
+    if (uuid_named(name, id)) return true;
+    exchange_problem(x, 503, "Out of memory; send it again.");
     return false;
 }
 
@@ -97,17 +95,16 @@ static void perform(struct exchange *x, struct record *r) {
     verdict v = record_call(rt, c, r, &refusal);
     bool repeated = v == OK && r->reply->outcome && !strcmp(r->reply->outcome, "duplicate");
     bool same = !repeated || reply_recall(c, r, outcome);
-    verdict stored = store_commit(c, &why);
-    if (stored != OK) {
-        exchange_set_header(x, "Retry-After", "1");
-        exchange_problem(x, stored == RETRY ? 503 : 500, "Nothing was done: %s. Send it again.", why.text);
-    } else if (v != OK) {
+    if (v != OK)
         exchange_problem(x, 422, "Nothing was done: %s.", refusal.text);
-    } else if (!same) {
+    else if (!same)
         exchange_problem(x, 422, "Nothing was done: this Idempotency-Key was used for another return.");
-    } else {
+    else
         answer(x, r, repeated);
-    }
+    v = exchange_commit(x, c, &why);
+    if (v == OK) return;
+    exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(x, v == RETRY ? 503 : 500, "Nothing was done: %s. Send it again.", why.text);
 }
 
 static void call_run(struct exchange *x, const json_t *body, const struct handler *h) {

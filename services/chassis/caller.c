@@ -108,12 +108,14 @@ static void options_set(
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 }
 
-static void call_once(struct caller *c, const struct outcall *o, struct heard *out) {
+/* Returns whether to try again: also when an earlier try is still being answered (idempotency.h), which alone has a
+ * Retry-After with its 409. */
+static bool call_once(struct caller *c, const struct outcall *o, struct heard *out) {
     struct curl_slist *headers = NULL;
     struct buffer answer = BUFFER(ANSWER_MAX);
     char error[CURL_ERROR_SIZE] = "out of memory";
     CURLcode result = CURLE_OUT_OF_MEMORY;
-    curl_off_t connected = 0;
+    curl_off_t connected = 0, retry_after = 0;
     long status = 0;
     CURL *easy = handle_take(c);
     if (easy && headers_make(o, &headers)) {
@@ -121,6 +123,7 @@ static void call_once(struct caller *c, const struct outcall *o, struct heard *o
         result = curl_easy_perform(easy);
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
         curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
+        curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &retry_after);
     }
     out->status = result == CURLE_OK ? (int)status : 0;
     out->in_doubt |= result != CURLE_OK && result != CURLE_COULDNT_CONNECT && connected > 0;
@@ -134,14 +137,14 @@ static void call_once(struct caller *c, const struct outcall *o, struct heard *o
     handle_return(c, easy);
     curl_slist_free_all(headers);
     buffer_free(&answer);
+    return !out->status || out->status >= 500 || (out->status == 409 && retry_after > 0);
 }
 
 void caller_ask(struct caller *c, const struct outcall *o, struct heard *out) {
     *out = (struct heard){0};
     for (int pause_ms = o->backoff_ms;; pause_ms *= 2) {
-        call_once(c, o, out);
+        bool again = call_once(c, o, out);
         out->tries++;
-        bool again = !out->status || out->status >= 500;
         if (!again || out->tries > o->retries || atomic_load(&c->cut)) return;
         nanosleep(&(struct timespec){pause_ms / 1000, pause_ms % 1000 * 1000000L}, NULL);
     }

@@ -1,5 +1,6 @@
 /* caller: calls other services, the traditional way: sends JSON and waits for the answer. Connections are kept and used
- * again; a call that found no answer, or one of 5xx, is made again, under the same Idempotency-Key. */
+ * again; a call that found no answer, or one of 5xx, or a 409 with Retry-After, is made again, under the same
+ * Idempotency-Key. */
 #pragma once
 
 #include "chassis/failure.h"

@@ -78,7 +78,8 @@ target_link_libraries(chassis
 function(service name port)
   set(dir ${CHASSIS_DIR}/../${name})
   file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.c)
-  file(GLOB files CONFIGURE_DEPENDS ${dir}/pages/* ${dir}/schema*.sql ${CMAKE_SOURCE_DIR}/schemas/${name}/*.avsc)
+  file(GLOB files CONFIGURE_DEPENDS ${dir}/pages/* ${dir}/schema*.sql ${CMAKE_SOURCE_DIR}/schemas/${name}/*.avsc
+    ${CMAKE_SOURCE_DIR}/schemas/${name}/snapshots/*.avsc)
   add_library(${name}_service STATIC ${sources})
   target_link_libraries(${name}_service PUBLIC chassis)
   assets(${name}_service service_assets ${files})

@@ -5,8 +5,11 @@
  *
  *     before commit       everything of a batch is in the transaction, and nothing of it is durable
  *     after commit        it is durable; librdkafka, and so Kafka, knows nothing of the new offsets
+ *     before answer commit, after answer commit
+ *                         the same of what a POST did, and its answer (idempotency.h)
  *     after send          events are with the producer; whether they reach Kafka is open
  *     after delivery      Kafka has confirmed them; the outbox does not say so yet
+ *     after snapshots     Kafka has confirmed snapshots; they are due still (snapshots.h)
  *     during rebalance    partitions were taken over, or given up; librdkafka has not been told
  *     during migration    a migration's statements have run; its version is not recorded
  *     mid-checkpoint      between two pages that SQLite copies from its log (the tests' own VFS passes it) */

@@ -77,26 +77,36 @@ void dead_letter_get(struct exchange *x) {
         exchange_problem(x, 404, "There is no dead letter %lld; /dead-letters lists them.", (long long)id);
 }
 
-void dead_letter_redrive_post(struct exchange *x) {
-    struct runtime *rt = x->context;
-    const char *actor = x->api ? "api" : "form";
-    struct failure why;
-    verdict v;
-    if (!strcmp(exchange_parameter(x, "id"), "all")) {
-        int64_t after = page_number(x, "after", 0, INT64_MAX);
-        if (exchange_problem_fields(x)) {
-            exchange_problem(x, 400, "Nothing was redriven: a number in the address is wrong.");
-            return;
-        }
-        v = redrive_all(rt, after, actor, &x->data, &why);
-    } else {
-        int64_t id = id_of(x);
-        if (!id) return;
-        v = redrive_one(rt, id, actor, steady_ms() + REDRIVE_WAIT_MS, &x->data, &why);
-    }
+static void redrive_refused(struct exchange *x, verdict v, const struct failure *why) {
     if (v == RETRY) exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(x, v == REJECT ? 404 : 503, "Nothing was redriven: %s.", why->text);
+}
+
+static void redrive_all_post(struct exchange *x, const char *actor) {
+    struct failure why;
+    int64_t after = page_number(x, "after", 0, INT64_MAX);
+    if (exchange_problem_fields(x)) {
+        exchange_problem(x, 400, "Nothing was redriven: a number in the address is wrong.");
+        return;
+    }
+    verdict v = redrive_all(x->context, after, actor, &x->data, &why);
     if (v != OK)
-        exchange_problem(x, v == REJECT ? 404 : 503, "Nothing was redriven: %s.", why.text);
+        redrive_refused(x, v, &why);
     else if (!x->api)
         exchange_redirect(x, "/dead-letters");
+}
+
+void dead_letter_redrive_post(struct exchange *x) {
+    const char *actor = x->api ? "api" : "form";
+    json_t *result = NULL;
+    struct failure why;
+    if (!strcmp(exchange_parameter(x, "id"), "all")) {
+        redrive_all_post(x, actor);
+        return;
+    }
+    struct redrive asked = {id_of(x), actor, steady_ms() + REDRIVE_WAIT_MS, x};
+    if (!asked.id) return;
+    verdict v = redrive_one(x->context, &asked, &result, &why);
+    if (v != OK) redrive_refused(x, v, &why);
+    json_decref(result);
 }

@@ -2,6 +2,7 @@
 
 #include "chassis/audit.h"
 #include "chassis/consumer.h"
+#include "chassis/idempotency.h"
 #include "chassis/log.h"
 #include "chassis/page.h"
 #include "chassis/wait.h"
@@ -38,11 +39,19 @@ void drill_free(struct drill **out) {
     *out = NULL;
 }
 
-void drill_set(struct drill *d, enum drill_mode mode, int64_t ms) {
+static struct drill_state state_make(enum drill_mode mode, int64_t ms) {
+    return (struct drill_state){mode, mode == DRILL_SLOW ? ms : 0, clock_ms()};
+}
+
+static void state_set(struct drill *d, struct drill_state state) {
     pthread_mutex_lock(&d->lock);
-    d->state = (struct drill_state){mode, mode == DRILL_SLOW ? ms : 0, clock_ms()};
+    d->state = state;
     pthread_cond_broadcast(&d->news);
     pthread_mutex_unlock(&d->lock);
+}
+
+void drill_set(struct drill *d, enum drill_mode mode, int64_t ms) {
+    state_set(d, state_make(mode, ms));
 }
 
 struct drill_state drill_now(struct drill *d) {
@@ -53,13 +62,16 @@ struct drill_state drill_now(struct drill *d) {
     return state;
 }
 
-json_t *drill_json(struct drill *d) {
-    struct drill_state s = drill_now(d);
+static json_t *state_json(struct drill_state s) {
     char since[TIME_TEXT];
     if (s.mode == DRILL_NONE) return json_null();
     return json_pack(
         "{s:s, s:I, s:s}", "mode", s.mode == DRILL_PAUSED ? "paused" : "slow", "ms", (json_int_t)s.ms, "since",
         time_text(s.since, since));
+}
+
+json_t *drill_json(struct drill *d) {
+    return state_json(drill_now(d));
 }
 
 /* --- Waiting */
@@ -161,28 +173,29 @@ static void crash(struct exchange *x) {
     (void)raise(SIGKILL); /* no handler, no destructor, no flush */
 }
 
-static verdict wish_grant(struct exchange *x, const struct wish *w, struct failure *why) {
-    struct runtime *rt = x->context;
-    pthread_mutex_lock(&rt->drill->change);
-    struct connection *c = store_begin(rt->store);
-    audit_wish(x, c, w);
-    verdict v = store_commit(c, why);
-    if (v == OK && w->crash) x->after = crash;
-    if (v == OK && !w->crash) drill_set(rt->drill, w->mode, w->ms);
-    pthread_mutex_unlock(&rt->drill->change);
-    if (v == OK) consumer_wake(rt->consumer);
-    return v;
-}
-
-static void answer(struct exchange *x, const struct wish *w) {
-    struct runtime *rt = x->context;
+static void answer(struct exchange *x, const struct wish *w, struct drill_state state) {
     if (!x->api && !w->crash) {
         exchange_redirect(x, "/status#drill");
         return;
     }
-    x->data = json_pack("{s:o}", "drill", drill_json(rt->drill));
+    x->data = json_pack("{s:o}", "drill", state_json(state));
     if (w->crash) json_object_set_new(x->data, "crashed", json_true());
     if (!x->api) json_object_set_new(x->data, "heading", json_string("Crashed, as asked"));
+}
+
+static verdict wish_grant(struct exchange *x, const struct wish *w, struct failure *why) {
+    struct runtime *rt = x->context;
+    pthread_mutex_lock(&rt->drill->change);
+    struct drill_state state = w->crash ? drill_now(rt->drill) : state_make(w->mode, w->ms);
+    struct connection *c = store_begin(rt->store);
+    audit_wish(x, c, w);
+    answer(x, w, state);
+    verdict v = exchange_commit(x, c, why);
+    if (v == OK && w->crash) x->after = crash;
+    if (v == OK && !w->crash) state_set(rt->drill, state);
+    pthread_mutex_unlock(&rt->drill->change);
+    if (v == OK) consumer_wake(rt->consumer);
+    return v;
 }
 
 /* NULL: answered. */
@@ -204,12 +217,8 @@ void drill_post(struct exchange *x) {
     struct failure why;
     json_t *sent = drill_allowed(x) ? body_of(x) : NULL;
     if (!sent) return;
-    if (wish_read(x, sent, &w)) {
-        if (wish_grant(x, &w, &why) == OK)
-            answer(x, &w);
-        else
-            exchange_problem(x, 503, "Nothing was changed, since it could not be audited: %s.", why.text);
-    }
+    if (wish_read(x, sent, &w) && wish_grant(x, &w, &why) != OK)
+        exchange_problem(x, 503, "Nothing was changed, since it could not be audited: %s.", why.text);
     json_decref(sent);
 }
 

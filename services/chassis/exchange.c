@@ -30,15 +30,31 @@ void exchange_open(
     x->trace_parent = p->trace_parent;
 }
 
-void exchange_close(struct exchange *x) {
+/* Of the answer, all but its headers and what exchange_send() was given. */
+static void answer_clear(struct exchange *x) {
     struct exchange_private *p = x->private;
     json_decref(x->data);
-    json_decref(p->parameters);
-    json_decref(p->query);
-    json_decref(p->headers);
     json_decref(p->problem);
     json_decref(p->problem_fields);
     json_decref(p->problem_members);
+    x->data = p->problem = p->problem_fields = p->problem_members = NULL;
+}
+
+void exchange_take_back(struct exchange *x) {
+    answer_clear(x);
+    x->status = 200;
+    x->after = NULL;
+    x->private->content_type[0] = '\0';
+    buffer_clear(&x->private->sent);
+    json_object_clear(x->private->headers);
+}
+
+void exchange_close(struct exchange *x) {
+    struct exchange_private *p = x->private;
+    answer_clear(x);
+    json_decref(p->parameters);
+    json_decref(p->query);
+    json_decref(p->headers);
     buffer_free(&p->sent);
     free(p->body);
 }
@@ -254,4 +270,21 @@ const char *exchange_render(struct exchange *x, struct buffer *out) {
         exchange_problem(x, 500, "The answer could not be put together; the log tells more under the trace id.");
     *out = BUFFER(PAGE_BYTES_MAX);
     return render_problem(x, out);
+}
+
+bool exchange_settle(struct exchange *x) {
+    struct exchange_private *p = x->private;
+    if (!p->problem && *p->content_type) return !p->sent.failed;
+    int status = x->status;
+    struct buffer body;
+    const char *type = exchange_render(x, &body);
+    bool whole = !body.failed && x->status == status;
+    if (p->problem) json_object_del(p->headers, "Cache-Control"); /* a problem is not to be kept */
+    if (whole) {
+        exchange_send(x, status, type, body.data ? body.data : "", body.length);
+        whole = !p->sent.failed;
+        answer_clear(x);
+    }
+    buffer_free(&body);
+    return whole;
 }

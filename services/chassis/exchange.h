@@ -1,4 +1,4 @@
-/* exchange: what is behind an exchange (http.h), for the files of the web server only.
+/* exchange: what is behind an exchange (http.h), for the files of the web server and idempotency.c only.
  *
  *     http.c takes a request ─▶ router.c finds its resource ─▶ body.c reads its body ─▶ the resource's function
  *            sends the answer ◀─ exchange.c writes problem, page or JSON ◀────────────────────────┘            */
@@ -27,6 +27,7 @@ struct exchange_private {
     char trace_parent[TRACE_PARENT];
     struct crowd *crowd; /* the server's */
     struct visit visit;
+    struct keyed *keyed; /* idempotency.c's: the request carries a key; NULL: it does not */
 };
 
 void exchange_open(
@@ -37,6 +38,10 @@ bool exchange_refused(const struct exchange *x); /* a problem was set */
 /* Writes the answer's body and returns its content type. May turn the answer into a 500. */
 const char *exchange_render(struct exchange *x, struct buffer *out);
 const char *exchange_title(int status); /* "Not Found" */
+
+/* Renders the answer now, so that it is sent as it is at this moment. False: it could not be, or there is none. */
+MUST_CHECK bool exchange_settle(struct exchange *x);
+void exchange_take_back(struct exchange *x); /* as if nothing had been answered yet */
 
 /* compress.c: text that is worth it, in gzip's format, for those who take that. The answer's headers say so. */
 void compress_answer(struct exchange *x, const char *content_type, struct buffer *body);
@@ -56,5 +61,8 @@ bool http_head(struct exchange *x, struct buffer *out, const char *type, long lo
 enum { PAIRS_MAX = 200, JSON_DEPTH_MAX = 32 };
 MUST_CHECK verdict form_read(const char *text, size_t n, json_t **out, struct failure *why);
 MUST_CHECK long percent_decode(const char *text, size_t n, bool plus_is_space, char *out); /* its length; −1: broken */
+/* Which of a form's fields is not the function's, but names its request as the header Idempotency-Key does. */
+#define IDEMPOTENCY_FIELD "idempotency_key"
+int exchange_header_count(struct exchange *x, const char *name);
 bool body_framed(struct exchange *x); /* false: refused, since where the body ends is not certain */
 bool body_read(struct exchange *x);   /* false: refused */

@@ -77,6 +77,14 @@ static void (*function_find(struct exchange *x))(struct exchange *) {
     return function;
 }
 
+static void function_run(struct exchange *x, void (*function)(struct exchange *)) {
+    const struct http_options *o = x->private->options;
+    bool post = !strcmp(x->method, "POST");
+    if (post && o->begin_post && !o->begin_post(x)) return;
+    function(x);
+    if (post && o->end_post) o->end_post(x);
+}
+
 static void request_run(struct exchange *x, const struct http *h) {
     bool framed = body_framed(x);
     if (atomic_load(&h->stopping)) {
@@ -93,7 +101,7 @@ static void request_run(struct exchange *x, const struct http *h) {
     crowd_move(h->crowd, &x->private->visit, VISIT_READS);
     bool read = body_read(x);
     crowd_move(h->crowd, &x->private->visit, VISIT_WORKS);
-    if (read) function(x);
+    if (read) function_run(x, function);
 }
 
 /* --- Answering */

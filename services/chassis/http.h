@@ -82,6 +82,7 @@ void exchange_problem_member(struct exchange *x, const char *name, json_t *value
 const json_t *exchange_problem_fields(struct exchange *x); /* the array so far; NULL when empty */
 
 /* application/x-www-form-urlencoded: an object of text, each checked: no NUL, UTF-8, no name twice. REJECT says which.
+ * Without the field idempotency_key, which is not the function's (idempotency.h).
  * The caller's. The function has checked the content type itself with exchange_type_is(). */
 MUST_CHECK verdict exchange_form(struct exchange *x, json_t **out, struct failure *why);
 /* REJECT as well for a name twice in an object, and for a depth over 32. Text in it may hold a NUL
@@ -103,6 +104,10 @@ struct http_options {
     void *context;
     /* Adds what every page shows (the service's name, the other services) to a page's data. May be NULL. */
     void (*decorate)(struct exchange *x, json_t *data);
+    /* Around the function of a POST, once its body is read. begin_post: false: it is answered already, and neither the
+     * function nor end_post is called. end_post: before the answer is sent. Both may be NULL. */
+    bool (*begin_post)(struct exchange *x);
+    void (*end_post)(struct exchange *x);
 };
 /* RETRY: the port is in use; the text names the port. */
 MUST_CHECK verdict http_start(struct http **out, const struct http_options *o, struct failure *why);

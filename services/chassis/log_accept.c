@@ -2,6 +2,7 @@
 
 #include "chassis/audit.h"
 #include "chassis/consumer.h"
+#include "chassis/idempotency.h"
 #include "chassis/kafka.h"
 #include "chassis/page.h"
 
@@ -92,7 +93,8 @@ static void log_change(struct connection *c, const char *topic, int64_t partitio
         value_text(topic), value_int(partition));
 }
 
-static verdict decide(struct runtime *rt, const struct wish *w, json_t *held, struct failure *why) {
+static verdict decide(struct exchange *x, const struct wish *w, json_t *held, struct failure *why) {
+    struct runtime *rt = x->context;
     json_t *one;
     size_t i;
     verdict v = places_ask(rt, w, held, why);
@@ -104,7 +106,8 @@ static verdict decide(struct runtime *rt, const struct wish *w, json_t *held, st
             json_integer_value(json_object_get(one, "next")));
         audit_decision(c, w, one);
     }
-    v = store_commit(c, why);
+    x->data = json_pack("{s:O}", "accepted", held);
+    v = exchange_commit(x, c, why);
     if (v == OK) consumer_log_accepted(rt->consumer);
     return v;
 }
@@ -128,10 +131,8 @@ void log_accept_post(struct exchange *x) {
             exchange_problem(
                 x, 409, "Nothing was changed: no such partition of \"%.100s\" is held because its log is another one.",
                 w.topic);
-        else if (decide(rt, &w, held, &why) != OK)
+        else if (decide(x, &w, held, &why) != OK)
             exchange_problem(x, 503, "Nothing was changed: %s.", why.text);
-        else
-            x->data = json_pack("{s:O}", "accepted", held);
         json_decref(held);
     }
     json_decref(sent);

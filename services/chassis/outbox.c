@@ -15,7 +15,8 @@ struct outbox {
 
 static bool is_schema(const struct asset *a) {
     size_t n = strlen(a->name);
-    return n > 5 && !strcmp(a->name + n - 5, ".avsc");
+    bool snapshot = n > 13 && !strcmp(a->name + n - 13, "Snapshot.avsc"); /* snapshots.h */
+    return n > 5 && !strcmp(a->name + n - 5, ".avsc") && !snapshot;
 }
 
 verdict outbox_open(struct outbox **out, const struct asset *assets, size_t n, struct failure *why) {

@@ -11,7 +11,7 @@
 struct outbox; /* the event types that this service publishes, with their schemas; shared by threads, read-only */
 struct registry;
 
-/* Parses every asset that ends in .avsc; FATAL names the file that does not parse. */
+/* Parses every asset that ends in .avsc, but not in Snapshot.avsc; FATAL names the file that does not parse. */
 MUST_CHECK verdict outbox_open(struct outbox **out, const struct asset *assets, size_t n, struct failure *why);
 void outbox_close(struct outbox **o);
 

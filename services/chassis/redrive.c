@@ -1,6 +1,7 @@
 #include "chassis/redrive.h"
 
 #include "chassis/dead_letter.h"
+#include "chassis/idempotency.h"
 #include "chassis/registry.h"
 #include "chassis/relay.h"
 #include "chassis/utf8.h"
@@ -42,33 +43,47 @@ static bool is_open(struct connection *c, int64_t id) {
     return store_int(c, 0, "SELECT COUNT(*) FROM dead_letter WHERE id = ? AND state = 'open'", value_int(id)) == 1;
 }
 
+static void answer(struct exchange *x, json_t *result) {
+    if (x->api)
+        x->data = json_incref(result);
+    else
+        exchange_redirect(x, "/dead-letters");
+}
+
 /* Looks at the state once more under the writer's lock, so that of two who ask at once one finds it done. */
-static verdict apply(struct runtime *rt, int64_t id, struct record *record, json_t **result, struct failure *why) {
+static verdict
+apply(struct runtime *rt, const struct redrive *asked, struct record *record, json_t **result, struct failure *why) {
     struct failure reason = {0};
+    int64_t id = asked->id;
     struct connection *c = store_begin(rt->store);
     bool open = is_open(c, id);
     verdict v = open ? record_redrive(rt, c, record, &reason) : OK;
     if (open && v == OK) note_done(c, id);
     if (open && v == REJECT) note_refused(c, id, reason.text);
-    if (store_commit(c, why) != OK) return fail(why, RETRY, "%s", why->text);
+    json_t *said = v == REJECT ? result_json(id, "open", NULL, reason.text)
+                               : result_json(
+                                     id, "redriven", open ? record->outcome : NULL,
+                                     open ? NULL : "it was redriven before; nothing was done again");
+    if (asked->x) answer(asked->x, said);
+    if ((asked->x ? exchange_commit(asked->x, c, why) : store_commit(c, why)) != OK) {
+        json_decref(said);
+        return fail(why, RETRY, "%s", why->text);
+    }
     relay_wake(rt->relay);
-    *result = v == REJECT ? result_json(id, "open", NULL, reason.text)
-                          : result_json(
-                                id, "redriven", open ? record->outcome : NULL,
-                                open ? NULL : "it was redriven before; nothing was done again");
+    *result = said;
     return OK;
 }
 
-verdict
-redrive_one(struct runtime *rt, int64_t id, const char *actor, int64_t deadline, json_t **result, struct failure *why) {
+verdict redrive_one(struct runtime *rt, const struct redrive *asked, json_t **result, struct failure *why) {
     struct dead_letter letter;
     struct record record;
-    verdict v = dead_letter_read(store_reader(rt->store), id, &letter, why);
+    verdict v = dead_letter_read(store_reader(rt->store), asked->id, &letter, why);
     if (v == OK && !letter.open) {
-        *result = result_json(id, "redriven", NULL, "it was redriven before; nothing was done again");
-    } else if (v == OK && (v = decode_anew(rt, &letter.raw, deadline, &record, why)) == OK) {
-        record.redriven_by = actor;
-        v = apply(rt, id, &record, result, why);
+        *result = result_json(asked->id, "redriven", NULL, "it was redriven before; nothing was done again");
+        if (asked->x) answer(asked->x, *result);
+    } else if (v == OK && (v = decode_anew(rt, &letter.raw, asked->deadline, &record, why)) == OK) {
+        record.redriven_by = asked->actor;
+        v = apply(rt, asked, &record, result, why);
         record_free(&record);
     }
     dead_letter_free(&letter);
@@ -112,8 +127,8 @@ static json_t *redrive_each(struct runtime *rt, json_t *ids, const char *actor) 
             struct failure why = {0};
             if (one && !json_is_null(one)) continue;
             one = json_null();
-            if (redrive_one(rt, json_integer_value(id), actor, deadlines[round], &one, &why) != OK && round)
-                one = put_off(rt, json_integer_value(id), why.text);
+            struct redrive asked = {json_integer_value(id), actor, deadlines[round], NULL};
+            if (redrive_one(rt, &asked, &one, &why) != OK && round) one = put_off(rt, json_integer_value(id), why.text);
             (void)(round ? json_array_set_new(results, i, one) : json_array_append_new(results, one));
         }
     return results;

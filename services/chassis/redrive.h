@@ -9,13 +9,20 @@
 
 enum { REDRIVE_WAIT_MS = 3000, REDRIVE_AT_ONCE = 500 };
 
-/* OK: *result, the caller's, is {"id","state","outcome","reason"}: state redriven, or still open for that reason.
- * REJECT: there is no such letter. RETRY: its schema or the database cannot be had now; nothing was done.
- * deadline: by steady_ms(). */
-MUST_CHECK verdict
-redrive_one(struct runtime *rt, int64_t id, const char *actor, int64_t deadline, json_t **result, struct failure *why);
+struct redrive {
+    int64_t id;
+    const char *actor;  /* who asks */
+    int64_t deadline;   /* by steady_ms() */
+    struct exchange *x; /* whose answer the result is, stored in the same transaction (idempotency.h); NULL: nobody's */
+};
+
+/* OK: *result, the caller's, is {"id","state","outcome","reason"}: state redriven, or still open for that reason; and
+ * that is the exchange's answer: as JSON, or for a form the way back to the letters.
+ * REJECT: there is no such letter. RETRY: its schema or the database cannot be had now; nothing was done. */
+MUST_CHECK verdict redrive_one(struct runtime *rt, const struct redrive *asked, json_t **result, struct failure *why);
 
 /* Open ones, oldest first, from id `after` on; at most REDRIVE_AT_ONCE. {"redriven":n,"open":n,"results":[…],
- * "next":id or null}: next is the `after` that goes on. One whose schema cannot be had now counts as open. */
+ * "next":id or null}: next is the `after` that goes on. One whose schema cannot be had now counts as open. Each is a
+ * transaction of its own, and may be asked for again. */
 MUST_CHECK verdict
 redrive_all(struct runtime *rt, int64_t after, const char *actor, json_t **result, struct failure *why);

@@ -11,6 +11,7 @@
 #include "chassis/metrics.h"
 #include "chassis/outbox.h"
 #include "chassis/registry.h"
+#include "chassis/snapshots.h"
 #include "chassis/store.h"
 
 #include <pthread.h>
@@ -39,7 +40,8 @@ struct relay {
         int32_t schema_id;
     } types[TYPES_MAX];
     size_t types_n;
-    struct heads *heads; /* published besides, by the same producer; their opaque is NULL */
+    struct heads *heads;         /* published besides, by the same producer; their opaque is NULL */
+    struct snapshots *snapshots; /* and so are these, if there are any */
     pthread_t thread;
     bool running;
     atomic_bool stopping;
@@ -66,6 +68,7 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
         heads_delivered(r->heads, m);
         return;
     }
+    if (snapshots_delivered(r->snapshots, m)) return;
     r->in_flight--;
     if (m->err) {
         if (!r->failed)
@@ -134,6 +137,7 @@ static void producer_close(struct relay *r) {
     rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_destroy(rk);
     heads_forget(r->heads);
+    snapshots_forget(r->snapshots);
 }
 
 /* --- Before the first send: the topic and every schema */
@@ -326,6 +330,7 @@ static void relay_step(struct relay *r) {
     if (!r->schemas_ready) ask_for_schemas(r);
     if (r->topic_ready && r->schemas_ready && !r->failed && !r->done_n) send_waiting(r);
     if (r->topic_ready && !r->failed) heads_step(r->heads, r->producer);
+    if (r->topic_ready && !r->failed) snapshots_step(r->snapshots, r->producer);
     rd_kafka_poll(r->producer, r->topic_ready && !r->failed ? 1000 : 50);
     mark_sent(r);
     if (r->failed && !r->done_n) producer_close(r);
@@ -362,6 +367,8 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     verdict v = producer_open(r, why); /* a wrong -X property is said at the start */
     struct heads_options heads = {o->settings, o->store, o->registry, o->health, o->audit_check};
     if (v == OK) v = heads_open(&r->heads, &heads, why);
+    struct snapshots_options snapshots = {o->settings, o->store, o->registry, o->health, o->snapshots};
+    if (v == OK) v = snapshots_open(&r->snapshots, &snapshots, why);
     if (v != OK) return v;
     outbox_each(o->outbox, add_type, r);
     r->running = !pthread_create(&r->thread, NULL, relay_run, r);
@@ -385,6 +392,7 @@ void relay_stop(struct relay **out) {
     else
         producer_close(r);
     heads_close(&r->heads);
+    snapshots_close(&r->snapshots);
     pthread_mutex_destroy(&r->lock);
     free(r);
     *out = NULL;

@@ -16,14 +16,16 @@ struct store;
 struct outbox;
 struct registry;
 struct health;
+struct snapshot_source;
 
 struct relay_options {
     const struct settings *settings;
     struct store *store;
     const struct outbox *outbox;
     struct registry *registry;
-    struct health *health;           /* told as components "kafka producer" and "schemas" */
-    struct audit_check *audit_check; /* for the heads of the audit log; may be NULL */
+    struct health *health;                   /* told as components "kafka producer" and "schemas" */
+    struct audit_check *audit_check;         /* for the heads of the audit log; may be NULL */
+    const struct snapshot_source *snapshots; /* published besides (snapshots.h); NULL: none */
 };
 MUST_CHECK verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why);
 void relay_wake(struct relay *r);  /* there may be new rows, or news from the registry; any thread; returns at once */

@@ -8,6 +8,7 @@
 #include "chassis/drill.h"
 #include "chassis/health.h"
 #include "chassis/hub.h"
+#include "chassis/idempotency.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/peers.h"
@@ -79,7 +80,13 @@ static verdict start_registry(struct runtime *rt, struct failure *why) {
 }
 
 static verdict start_relay(struct runtime *rt, struct failure *why) {
-    struct relay_options o = {rt->settings, rt->store, rt->outbox, rt->registry, rt->health, rt->audit_check};
+    struct relay_options o = {rt->settings,
+                              rt->store,
+                              rt->outbox,
+                              rt->registry,
+                              rt->health,
+                              rt->audit_check,
+                              .snapshots = rt->service->snapshots};
     return relay_start(&rt->relay, &o, why);
 }
 
@@ -102,6 +109,8 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
         .tables_n = 3,
         .context = rt,
         .decorate = status_decorate,
+        .begin_post = idempotency_begin,
+        .end_post = idempotency_end,
     };
     return http_start(&rt->http, &o, why);
 }
@@ -113,13 +122,14 @@ service_start(struct runtime *rt, const struct service *service, const struct se
         .settings = settings,
         .started_at = clock_ms(),
         .health = health_new(),
-        .drill = drill_new()};
+        .drill = drill_new(),
+        .idempotency = idempotency_new()};
     pthread_mutex_init(&rt->wiring, NULL);
     wait_init(&rt->news);
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
-    verdict v = rt->health && rt->drill ? start_store(rt, why) : fail(why, RETRY, "out of memory");
+    verdict v = rt->health && rt->drill && rt->idempotency ? start_store(rt, why) : fail(why, RETRY, "out of memory");
     if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
     if (v == OK) v = start_registry(rt, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why); /* the relay publishes what it finds */
@@ -157,6 +167,7 @@ void service_stop(struct runtime *rt) {
     registry_stop(&rt->registry);
     outbox_close(&rt->outbox);
     store_close(&rt->store);
+    idempotency_free(&rt->idempotency);
     drill_free(&rt->drill);
     health_free(&rt->health);
     pthread_cond_destroy(&rt->news);

@@ -119,6 +119,7 @@ struct service {
     void (*decided)(struct connection *c, const struct event *own);
     const char
         *kept; /* "submission passed": its tables that no topic can give back, so a rebuild keeps them; or NULL */
+    const struct snapshot_source *snapshots; /* snapshots.h; NULL: it publishes none */
     /* In the transaction that keeps it: that group was seen to have come there. May be NULL. */
     void (*subscriber_passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
 };
@@ -139,6 +140,7 @@ struct runtime {
     struct pulse *pulse;
     struct peers *peers;
     struct http *http;
+    struct idempotency *idempotency;
     struct caller *caller;    /* NULL unless calls_others */
     struct resource calls[2]; /* the service's own call, found after its resources */
     atomic_int calls_now;     /* how many are being answered */

@@ -86,8 +86,12 @@ static void connection_open(struct connection *c, struct store *s, int flags) {
     if (s->uri) flags |= SQLITE_OPEN_URI;
     int code =
         sqlite3_open_v2(s->uri ? s->uri : s->path, &c->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (code != SQLITE_OK) connection_fail(c, code, "open the database");
-    if (c->state != OK) return;
+    if (code != SQLITE_OK) {
+        connection_fail(c, code, "open the database");
+        sqlite3_close(c->db);
+        c->db = NULL;
+        return;
+    }
     sqlite3_busy_timeout(c->db, BUSY_MS);
     char sql[64];
     snprintf(sql, sizeof sql, "PRAGMA cache_size = -%d", CACHE_KIB);
@@ -111,6 +115,15 @@ static void reader_end(void *reader) {
     free(c);
 }
 
+/* One that could not be opened, as when no descriptor was left, is tried again. */
+static void reader_reopen(struct connection *c, struct store *s) {
+    pthread_mutex_lock(&s->listing);
+    struct connection *next = c->next;
+    connection_open(c, s, SQLITE_OPEN_READONLY);
+    c->next = next;
+    pthread_mutex_unlock(&s->listing);
+}
+
 struct connection *store_reader(struct store *s) {
     struct connection *c = pthread_getspecific(s->reader_key);
     if (!c) {
@@ -122,6 +135,8 @@ struct connection *store_reader(struct store *s) {
         c->next = s->readers;
         s->readers = c;
         pthread_mutex_unlock(&s->listing);
+    } else if (!c->db) {
+        reader_reopen(c, s);
     }
     if (c->db && c->state != OK) { /* a transaction that an error left open */
         if (!sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);

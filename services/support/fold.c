@@ -3,6 +3,8 @@
 #include "orders.h"
 #include "past.h"
 
+#include "chassis/snapshots.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +50,7 @@ static verdict history_add(struct reaction *r, struct failure *why) {
             value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
             value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)),
             value_text(data), moment_value(e->recorded_at), value_text(headers), value_blob(e->bytes, e->bytes_n));
+    if (whole) snapshot_due(r->store, e->return_id);
     free(data), free(headers);
     return whole ? OK : fail(why, RETRY, "out of memory");
 }

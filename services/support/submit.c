@@ -6,6 +6,7 @@
 #include "view.h"
 
 #include "chassis/decision.h"
+#include "chassis/idempotency.h"
 #include "chassis/relay.h"
 
 #include <stdio.h>
@@ -92,21 +93,6 @@ static verdict accept_new(struct exchange *x, struct connection *c, struct submi
         .fields = event_fields(q)};
     verdict v = decide(rt, c, &e, &event_id, why);
     if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
-    return v;
-}
-
-/* One transaction: the return, its form's token, its event, the audit row. OK as well when the form was sent before.
- * REJECT: its item is in an open return, or else the event could not be made, which is a mistake in this program. */
-static verdict accept(struct exchange *x, struct submission *s, struct failure *why) {
-    struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->store);
-    verdict v = sent_before(s, c) ? OK : accept_new(x, c, s, why);
-    if (v != OK) {
-        store_rollback(c);
-        return v;
-    }
-    v = store_commit(c, why);
-    if (v == OK) relay_wake(rt->relay);
     return v;
 }
 
@@ -223,14 +209,31 @@ static void review(struct exchange *x, struct submission *s) {
     json_decref(subscribers);
 }
 
+/* One transaction: the return, its form's token, its event, the audit row, the answer. OK as
+ * well when the form was sent before.
+ * REJECT: its item is in an open return, or else the event could not be made, which is a mistake in this program. */
+static verdict accept(struct exchange *x, struct submission *s, struct failure *why) {
+    struct runtime *rt = x->context;
+    struct connection *c = store_begin(rt->store);
+    verdict v = sent_before(s, c) ? OK : accept_new(x, c, s, why);
+    if (v != OK) {
+        store_rollback(c);
+        return v;
+    }
+    if (s->sent)
+        answer_sent(x, s);
+    else
+        answer_accepted(x, s->return_id);
+    v = exchange_commit(x, c, why);
+    if (v == OK) relay_wake(rt->relay);
+    return v;
+}
+
 static void submit(struct exchange *x, struct submission *s) {
     struct failure why = {0};
     verdict v = accept(x, s, &why);
-    if (v == OK && s->sent)
-        answer_sent(x, s);
-    else if (v == OK)
-        answer_accepted(x, s->return_id);
-    else if (s->holder)
+    if (v == OK) return;
+    if (s->holder)
         answer_held(x, s);
     else
         answer_not_stored(x, s, v, &why);

@@ -9,6 +9,7 @@
 #include "reconcile_view.h"
 #include "returns.h"
 #include "simulate.h"
+#include "snapshot.h"
 #include "submit.h"
 #include "timeline.h"
 #include "traditional.h"
@@ -177,7 +178,8 @@ const struct service service = {
     .subscribes = "*",
     .handlers = fold_handlers,
     .decided = fold_decided,
-    .kept = "return_private submission passed traditional_return traditional_step",
+    .snapshots = &snapshot_returns,
+    .kept = "return_private submission snapshot_due passed traditional_return traditional_step",
     .resources = resources,
     .peers = "SELECT team, url FROM team",
     .calls_others = true,

@@ -4,6 +4,7 @@
 #include "returns.h"
 
 #include "chassis/caller.h"
+#include "chassis/idempotency.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -147,25 +148,6 @@ static void trial_audit(struct exchange *x, struct connection *c, const struct t
     json_decref(words);
 }
 
-static verdict trial_store(struct exchange *x, const struct trial *t, struct failure *why) {
-    struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->store);
-    (void)store_run(
-        c,
-        "INSERT INTO traditional_return (return_id, at, customer_id, status, steps_done, failed_team, reason, ms) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        value_text(t->return_id), value_int(clock_ms()), value_text(t->request->customer_id), value_text(status_of(t)),
-        value_int(t->done), value_text(t->done < STEPS ? steps[t->done].team : NULL),
-        value_text(*t->reason ? t->reason : NULL), value_int(steady_ms() - t->begun));
-    for (int i = 0; i < steps_called(t); i++)
-        (void)store_run(
-            c, "INSERT INTO traditional_step (return_id, step, team, status, tries, ms) VALUES (?, ?, ?, ?, ?, ?)",
-            value_text(t->return_id), value_int(i + 1), value_text(steps[i].team), value_text(t->taken[i].status),
-            value_int(t->taken[i].tries), value_int(t->taken[i].ms));
-    trial_audit(x, c, t);
-    return store_commit(c, why);
-}
-
 static json_t *trial_json(const struct trial *t) {
     json_t *list = json_array();
     for (int i = 0; i < steps_called(t); i++)
@@ -195,6 +177,26 @@ static void trial_answer(struct exchange *x, const struct trial *t) {
     json_decref(said);
 }
 
+static verdict trial_store(struct exchange *x, const struct trial *t, struct failure *why) {
+    struct runtime *rt = x->context;
+    struct connection *c = store_begin(rt->store);
+    (void)store_run(
+        c,
+        "INSERT INTO traditional_return (return_id, at, customer_id, status, steps_done, failed_team, reason, ms) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        value_text(t->return_id), value_int(clock_ms()), value_text(t->request->customer_id), value_text(status_of(t)),
+        value_int(t->done), value_text(t->done < STEPS ? steps[t->done].team : NULL),
+        value_text(*t->reason ? t->reason : NULL), value_int(steady_ms() - t->begun));
+    for (int i = 0; i < steps_called(t); i++)
+        (void)store_run(
+            c, "INSERT INTO traditional_step (return_id, step, team, status, tries, ms) VALUES (?, ?, ?, ?, ?, ?)",
+            value_text(t->return_id), value_int(i + 1), value_text(steps[i].team), value_text(t->taken[i].status),
+            value_int(t->taken[i].tries), value_int(t->taken[i].ms));
+    trial_audit(x, c, t);
+    trial_answer(x, t);
+    return exchange_commit(x, c, why);
+}
+
 static void handle(struct exchange *x, const struct request *q) {
     struct runtime *rt = x->context;
     struct trial t = {.request = q, .urls = sites(rt), .begun = steady_ms()};
@@ -206,8 +208,6 @@ static void handle(struct exchange *x, const struct request *q) {
         exchange_problem(x, 503, "Out of memory; nothing was done. Send it again.");
     else if (trial_store(x, &t, &why) != OK)
         exchange_problem(x, 500, "What was done could not be noted: %s.", why.text);
-    else
-        trial_answer(x, &t);
     json_decref(t.urls);
     free(t.body);
 }

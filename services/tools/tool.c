@@ -4,6 +4,7 @@
 #include "compare.h"
 #include "reconcile.h"
 #include "simulate.h"
+#include "snapshots.h"
 
 #include "chassis/audit.h"
 #include "chassis/heads.h"
@@ -110,10 +111,12 @@ int main(int argc, char *argv[]) {
         if (!strcmp(argv[1], on_topics[i].name)) return on_topics[i].run(argc - 2, argv + 2);
     if (argc > 2 && !strcmp(argv[1], "compare")) return compare_run(argc - 2, argv + 2);
     if (argc > 1 && !strcmp(argv[1], "reconcile")) return reconcile_main(argc - 2, argv + 2);
+    if (argc > 1 && !strcmp(argv[1], "snapshots")) return snapshots_run(argc - 2, argv + 2);
     return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]\n"
                   "       returns_tool audit heads SERVICE [SETTING…]\n"
                   "       returns_tool simulate --support URL [--team NAME=URL]… [--rate R] [--for T] …\n"
                   "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]\n"
                   "       returns_tool reconcile [--json] [SETTING…]\n"
+                  "       returns_tool snapshots [--json] [SETTING…]\n"
                   "       returns_tool tail|publish|export|import …, as ./returns has them");
 }

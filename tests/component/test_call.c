@@ -100,6 +100,15 @@ static void an_event_and_a_call_are_audited_alike(void **state) {
     world_await(w, "SELECT COUNT(*) FROM dead_letter", 1);
 }
 
+/* How many answers were. */
+static int64_t forget(struct world *w) {
+    struct failure why;
+    struct connection *c = store_begin(w->rt.store);
+    int64_t n = store_run(c, "DELETE FROM idempotency");
+    assert_int_equal(store_commit(c, &why), OK);
+    return n;
+}
+
 static void a_repeated_call_has_no_second_effect(void **state) {
     struct world *w = *state;
     const char *key = "Idempotency-Key: k-1\r\n";
@@ -111,8 +120,15 @@ static void a_repeated_call_has_no_second_effect(void **state) {
     assert_true(json_is_true(json_object_get(said, "repeated")));
     json_decref(said);
     json_decref(call(w, key, "{\"return_id\":\"R-1\",\"n\":8}", 201)); /* another key is another call */
-    json_decref(call(w, key, "{\"return_id\":\"R-1\",\"n\":9}", 200));
-    json_decref(call(w, key, "{\"return_id\":\"R-2\",\"n\":9}", 422)); /* not its answer */
+    said = call(w, key, "{\"return_id\":\"R-1\",\"n\":8}", 201);       /* the first answer itself */
+    assert_true(json_is_false(json_object_get(said, "repeated")));
+    json_decref(said);
+    json_decref(call(w, key, "{\"return_id\":\"R-1\",\"n\":9}", 422)); /* not its answer */
+    /* Long after, when that answer is forgotten, the key has had its effect all the same. */
+    assert_int_equal(forget(w), 1);
+    json_decref(call(w, key, "{\"return_id\":\"R-1\",\"n\":8}", 200));
+    assert_int_equal(forget(w), 1);
+    json_decref(call(w, key, "{\"return_id\":\"R-2\",\"n\":9}", 422));
     json_decref(call(w, NULL, "{\"return_id\":\"R-3\",\"n\":99}", 409));
     json_decref(call(w, NULL, "{\"return_id\":\"R-3\",\"n\":99}", 409));
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 2);

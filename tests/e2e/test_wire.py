@@ -123,7 +123,8 @@ def test_every_subject_is_of_topic_and_record(stack):
     subjects = http.get(f"{stack.registry}/subjects").json()
     ours = {s for s in subjects if s.startswith(stack.namespace + ".")}
     heads = {f"{stack.topic(service + '.audit-heads')}-returns.chassis.AuditHeads" for service in SERVICES}
-    assert ours == {subject(stack, schema) for schema in SCHEMAS} | heads
+    snapshots = {f"{stack.topic('support.snapshots')}-returns.support.ReturnSnapshot"}
+    assert ours == {subject(stack, schema) for schema in SCHEMAS} | heads | snapshots
     text = HEADS.read_text().rstrip("\n")
     for name in heads:
         assert http.get(f"{stack.registry}/subjects/{quote(name, safe='')}/versions/latest").json()["schema"].rstrip("\n") == text

@@ -1,0 +1,250 @@
+#include "snapshots.h"
+
+#include "chassis/log.h"
+#include "chassis/scan.h"
+#include "chassis/snapshots.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { FINE = 0, WRONG = 1, UNKNOWN = 2, NAMED_MAX = 20 };
+
+/* by_return: {return: {"snapshot", "positions": {"topic/partition": next}, "fold"}}; others have events alone. */
+struct check {
+    struct settings settings;
+    json_t *by_return, *without, *wrong;
+    char topic[400];
+    long long snapshots, events, unread;
+};
+
+static const char *place_name(const char *topic, long long partition, char out[500]) {
+    snprintf(out, 500, "%s/%lld", topic, partition);
+    return out;
+}
+
+static json_t *fold_new(const char *return_id) {
+    return json_pack(
+        "{s:s, s:i, s:s, s:b, s:n, s:{}}", "return_id", return_id, "version", 0, "status", "unknown", "attention", 0,
+        "request", "teams");
+}
+
+/* --- The snapshots: the last of each key counts */
+
+static void snapshot_take(struct check *k, const char *key, json_t *snapshot) {
+    json_t *positions = json_object(), *one;
+    size_t i;
+    char place[500];
+    json_array_foreach(json_object_get(snapshot, "positions"), i, one) json_object_set(
+        positions,
+        place_name(
+            json_string_value(json_object_get(one, "topic")), json_integer_value(json_object_get(one, "partition")),
+            place),
+        json_object_get(one, "next_offset"));
+    json_object_set_new(
+        k->by_return, key,
+        json_pack("{s:O, s:o, s:o}", "snapshot", snapshot, "positions", positions, "fold", fold_new(key)));
+}
+
+static verdict snapshots_read(struct check *k, struct failure *why) {
+    struct scan *s = NULL;
+    rd_kafka_message_t *m = NULL;
+    verdict v = scan_open(&s, &k->settings, NULL, why);
+    if (v == OK) v = scan_add(s, k->topic, why);
+    while (v == OK && (v = scan_next(s, 0, &m, why)) == OK && m) {
+        char key[200];
+        json_t *snapshot = NULL;
+        struct failure reason;
+        snprintf(key, sizeof key, "%.*s", (int)m->key_len, m->key ? (const char *)m->key : "");
+        json_object_del(k->by_return, key);
+        if (m->payload && scan_decode(s, m, NULL, &snapshot, &reason) == OK)
+            snapshot_take(k, key, snapshot);
+        else if (m->payload)
+            json_object_set_new(k->wrong, key, json_string(reason.text));
+        json_decref(snapshot);
+        rd_kafka_message_destroy(m);
+    }
+    scan_close(&s);
+    k->snapshots = (long long)json_object_size(k->by_return);
+    return v;
+}
+
+/* --- The events */
+
+static bool ends_in(const char *text, const char *end) {
+    size_t n = strlen(text), end_n = strlen(end);
+    return n >= end_n && !strcmp(text + n - end_n, end);
+}
+
+static void own_fold(json_t *fold, const char *type, const json_t *event) {
+    json_t *version = json_object_get(event, "version");
+    if (json_integer_value(version) > json_integer_value(json_object_get(fold, "version")))
+        json_object_set(fold, "version", version);
+    if (!strcmp(type, "returns.support.RefundCancelled")) json_object_set_new(fold, "status", json_string("cancelled"));
+    if (!strcmp(type, "returns.support.ReturnClosed")) json_object_set_new(fold, "status", json_string("closed"));
+    if (strcmp(type, "returns.support.RefundRequest") != 0 || json_is_object(json_object_get(fold, "request"))) return;
+    json_object_set_new(
+        fold, "request",
+        json_pack(
+            "{s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "order_id", json_object_get(event, "order_id"), "model",
+            json_object_get(event, "model"), "shipment_id", json_object_get(event, "shipment_id"), "serial_number",
+            json_object_get(event, "serial_number"), "location", json_object_get(event, "location"), "cost",
+            json_object_get(event, "cost")));
+    if (!strcmp(json_string_value(json_object_get(fold, "status")), "unknown"))
+        json_object_set_new(fold, "status", json_string("requested"));
+}
+
+static void event_fold(json_t *fold, const char *team, const char *type, const json_t *event) {
+    json_t *teams = json_object_get(fold, "teams"), *mine = json_object_get(teams, team), *seen;
+    const char *id = json_string_value(json_object_get(event, "event_id"));
+    size_t i;
+    if (!mine) json_object_set_new(teams, team, mine = json_pack("{s:s, s:[]}", "team", team, "events"));
+    json_array_foreach(json_object_get(mine, "events"), i, seen) if (!strcmp(json_string_value(seen), id)) return;
+    json_array_append_new(json_object_get(mine, "events"), json_string(id));
+    json_object_set_new(mine, "last_type", json_string(type));
+    json_object_set(mine, "last_at", json_object_get(event, "occurred_at"));
+    if (ends_in(type, "Declined")) json_object_set_new(fold, "attention", json_true());
+    if (!strcmp(team, "support")) own_fold(fold, type, event);
+}
+
+/* The topic's owner: what is between the namespace and ".events". */
+static const char *team_of(const struct check *k, const char *topic, char out[200]) {
+    size_t scope = *k->settings.namespace ? strlen(k->settings.namespace) + 1 : 0, n = strlen(topic);
+    snprintf(out, 200, "%.*s", (int)(n - scope - strlen(".events")), topic + scope);
+    return out;
+}
+
+static void record_fold(struct check *k, struct scan *s, const rd_kafka_message_t *m) {
+    char place[500], team[200];
+    const char *type, *topic = rd_kafka_topic_name(m->rkt);
+    json_t *event = NULL;
+    struct failure why;
+    if (scan_decode(s, m, &type, &event, &why) != OK) {
+        k->unread++;
+        return;
+    }
+    const char *return_id = json_string_value(json_object_get(event, "return_id"));
+    json_t *known = return_id ? json_object_get(k->by_return, return_id) : NULL;
+    k->events += return_id != NULL;
+    json_t *next = json_object_get(json_object_get(known, "positions"), place_name(topic, m->partition, place));
+    if (return_id && !known) json_object_set_new(k->without, return_id, json_true());
+    if (next && m->offset < json_integer_value(next) && json_is_string(json_object_get(event, "event_id")))
+        event_fold(json_object_get(known, "fold"), team_of(k, topic, team), type, event);
+    json_decref(event);
+}
+
+static verdict topics_add(struct check *k, struct scan *s, struct failure *why) {
+    json_t *topics = NULL, *one;
+    size_t i, scope = strlen(k->settings.namespace);
+    verdict v = scan_topics(s, &topics, why);
+    json_array_foreach(topics, i, one) {
+        const char *name = json_string_value(one), *own = name + (scope ? scope + 1 : 0);
+        bool ours = !scope || (!strncmp(name, k->settings.namespace, scope) && name[scope] == '.');
+        const char *dot = ours ? strchr(own, '.') : NULL;
+        if (v == OK && dot && !strcmp(dot, ".events")) v = scan_add(s, name, why);
+    }
+    json_decref(topics);
+    return v;
+}
+
+static verdict events_read(struct check *k, struct failure *why) {
+    struct scan *s = NULL;
+    rd_kafka_message_t *m = NULL;
+    verdict v = scan_open(&s, &k->settings, NULL, why);
+    if (v == OK) v = topics_add(k, s, why);
+    while (v == OK && (v = scan_next(s, 0, &m, why)) == OK && m) {
+        record_fold(k, s, m);
+        rd_kafka_message_destroy(m);
+    }
+    scan_close(&s);
+    return v;
+}
+
+/* --- Comparing */
+
+/* The fold's teams by name, as the snapshot has them. */
+static json_t *teams_sorted(const json_t *by_name) {
+    json_t *sorted = json_array(), *one, *other;
+    const char *name;
+    json_object_foreach((json_t *)by_name, name, one) {
+        size_t at = 0;
+        while ((other = json_array_get(sorted, at)) &&
+               strcmp(json_string_value(json_object_get(other, "team")), name) < 0)
+            at++;
+        json_array_insert(sorted, at, one);
+    }
+    return sorted;
+}
+
+/* A member of the snapshot that is wrong, into text; false: none. */
+static bool difference(const json_t *snapshot, json_t *fold, char out[300]) {
+    static const char *const names[] = {"return_id", "version", "status", "attention", "request", "teams"};
+    char digest[SNAPSHOT_DIGEST];
+    json_object_set_new(fold, "teams", teams_sorted(json_object_get(fold, "teams")));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!json_equal(json_object_get(snapshot, names[i]), json_object_get(fold, names[i]))) {
+            snprintf(out, 300, "%s is not what the events come to", names[i]);
+            return true;
+        }
+    const char *said = json_string_value(json_object_get(snapshot, "digest"));
+    if (snapshot_digest(snapshot, digest) && said && !strcmp(digest, said)) return false;
+    snprintf(out, 300, "digest is not that of its state");
+    return true;
+}
+
+static void compare_all(struct check *k) {
+    const char *return_id;
+    json_t *known;
+    char what[300];
+    json_object_foreach(
+        k->by_return, return_id,
+        known) if (difference(json_object_get(known, "snapshot"), json_object_get(known, "fold"), what))
+        json_object_set_new(k->wrong, return_id, json_string(what));
+}
+
+static void say(const struct check *k, bool as_json) {
+    size_t wrong = json_object_size(k->wrong), shown = 0;
+    const char *return_id;
+    json_t *what;
+    if (as_json) {
+        json_t *all = json_pack(
+            "{s:I, s:I, s:I, s:I, s:O}", "snapshots", (json_int_t)k->snapshots, "events", (json_int_t)k->events,
+            "without_snapshot", (json_int_t)json_object_size(k->without), "undecodable", (json_int_t)k->unread, "wrong",
+            k->wrong);
+        json_dumpf(all, stdout, JSON_INDENT(2));
+        printf("\n");
+        json_decref(all);
+        return;
+    }
+    printf("%s: %lld snapshots held against %lld events: ", k->topic, k->snapshots, k->events);
+    printf(wrong ? "%zu DO NOT MATCH\n" : "all match\n", wrong);
+    json_object_foreach(k->wrong, return_id, what) if (shown++ < NAMED_MAX)
+        printf("  %s: %s\n", return_id, json_string_value(what));
+    if (wrong > NAMED_MAX) printf("  and %zu more; --json names all\n", wrong - NAMED_MAX);
+    if (json_object_size(k->without))
+        printf("%zu returns have events and no snapshot yet\n", json_object_size(k->without));
+    if (k->unread) printf("%lld records could not be decoded, and count for nothing\n", k->unread);
+}
+
+int snapshots_run(int n, char *arguments[]) {
+    extern char **environ;
+    struct failure why;
+    struct check k = {.by_return = json_object(), .without = json_object(), .wrong = json_object()};
+    char name[] = "support";
+    bool as_json = n > 0 && !strcmp(arguments[0], "--json");
+    if (!as_json) n++, arguments--; /* the place of the program's name */
+    arguments[0] = name;
+    log_start(name, LOG_ERROR);
+    verdict v = settings_read(&k.settings, name, 0, n, arguments, environ, &why);
+    snapshots_topic(&k.settings, k.topic, sizeof k.topic);
+    if (v == OK) v = snapshots_read(&k, &why);
+    if (v == OK) v = events_read(&k, &why);
+    if (v == OK) compare_all(&k);
+    if (v == OK) say(&k, as_json);
+    int status = v != OK || fflush(stdout) ? UNKNOWN : json_object_size(k.wrong) ? WRONG : FINE;
+    if (v != OK) fprintf(stderr, "%s\n", why.text);
+    json_decref(k.by_return);
+    json_decref(k.without);
+    json_decref(k.wrong);
+    settings_free(&k.settings);
+    return status;
+}
