@@ -110,8 +110,8 @@ static void changed_or_not(struct world *w, int number, int status, const char *
                 count(w, EVENTS, number) == 1;
     if (!whole && !none)
         fail_msg(
-            "%s: half of the change of %d is kept: %d, changed %d, items %d, serials %d, events %d", what, number, status,
-            (int)count(w, CHANGED, number), (int)count(w, ITEMS, number), (int)count(w, SERIALS, number),
+            "%s: half of the change of %d is kept: %d, changed %d, items %d, serials %d, events %d", what, number,
+            status, (int)count(w, CHANGED, number), (int)count(w, ITEMS, number), (int)count(w, SERIALS, number),
             (int)count(w, EVENTS, number));
     if (status == 200 && !whole) fail_msg("%s: answered 200, and the change of %d is not kept", what, number);
     if ((status == 503 || status / 100 == 4) && !none) fail_msg("%s: answered %d, and it is kept", what, status);
