@@ -16,7 +16,7 @@ static void post(struct reaction *r, const char *account, int64_t debit, int64_t
         r->store,
         "INSERT INTO ledger (return_id, account, debit, credit, currency, posted_at) VALUES (?, ?, ?, ?, ?, ?)",
         value_text(r->event->return_id), value_text(account), value_int(debit), value_int(credit), value_text(currency),
-        value_int(clock_ms()));
+        value_int(r->now));
     (void)store_run(
         r->store,
         "INSERT INTO balance (currency, account, debit, credit) VALUES (?, ?, ?, ?) ON CONFLICT (currency, account) "

@@ -9,6 +9,8 @@
  *     after delivery      Kafka has confirmed them; the outbox does not say so yet
  *     during rebalance    partitions were taken over, or given up; librdkafka has not been told
  *     during migration    a migration's statements have run; its version is not recorded
+ *     during rebuild      a part of the new database is made
+ *     before the switch   it is whole, and not in use yet
  *     mid-checkpoint      between two pages that SQLite copies from its log (the tests' own VFS passes it) */
 #pragma once
 

@@ -21,7 +21,7 @@ static void keep(struct reaction *r, const struct request *q, const char *state)
     (void)store_run(
         r->store, "INSERT INTO replacement (return_id, model, shipment_id, state, decided_at) VALUES (?, ?, ?, ?, ?)",
         value_text(r->event->return_id), value_text(q->model), value_text(q->shipment_id), value_text(state),
-        value_int(clock_ms()));
+        value_int(r->now));
 }
 
 static verdict ship(struct reaction *r, const void *fields, struct failure *why) {

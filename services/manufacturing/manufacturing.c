@@ -31,7 +31,7 @@ static verdict queue(struct reaction *r, const void *fields, struct failure *why
             "INSERT INTO disassembly_order (serial_number, return_id, location, site, queued_at) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO NOTHING",
             value_text(q->serial_number), value_text(r->event->return_id), value_text(q->location), value_text(site),
-            value_int(clock_ms())) == 1;
+            value_int(r->now)) == 1;
     if (!first) {
         reaction_audit(r, "declined", "leave the queue as it is", "item %s is queued already", q->serial_number);
         return OK;

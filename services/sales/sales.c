@@ -21,7 +21,7 @@ static verdict refund(struct reaction *r, const void *fields, struct failure *wh
             r->store,
             "INSERT INTO refund (order_id, serial_number, return_id, refunded_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             value_text(q->order_id), value_text(q->serial_number), value_text(r->event->return_id),
-            value_int(clock_ms())) == 1;
+            value_int(r->now)) == 1;
     if (first) {
         reaction_emit(r, "OrderRefunded", item(q));
         reaction_audit(r, "handled", "refund the order", "order %s, item %s", q->order_id, q->serial_number);
