@@ -9,7 +9,7 @@
  *     after delivery      Kafka has confirmed them; the outbox does not say so yet
  *     during rebalance    partitions were taken over, or given up; librdkafka has not been told
  *     during migration    a migration's statements have run; its version is not recorded
- *     during rebuild      a part of the new database is made
+ *     during rebuild      a record of a topic was read for it, or replayed
  *     before the switch   it is whole, and not in use yet
  *     mid-checkpoint      between two pages that SQLite copies from its log (the tests' own VFS passes it) */
 #pragma once

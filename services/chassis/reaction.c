@@ -80,9 +80,12 @@ void raw_source_url(const struct raw *raw, char out[SOURCE_URL]) {
     if (!is_url || !utf8_valid(out, strlen(out))) out[0] = '\0';
 }
 
+/* A record without a trace begins one, the same for whoever reads it, and whenever. */
 static void read_headers(struct record *r) {
+    char place[500];
     read_header(&r->raw, "traceparent", r->trace, sizeof r->trace);
-    if (!trace_valid(r->trace)) trace_make(r->trace);
+    snprintf(place, sizeof place, "%s[%d]@%lld", r->raw.topic, r->raw.partition, (long long)r->raw.offset);
+    if (!trace_valid(r->trace)) trace_named(place, r->trace);
     r->event.trace_parent = r->trace;
     raw_source_url(&r->raw, r->source_url);
     r->event.source_url = r->source_url;

@@ -116,8 +116,8 @@ static int64_t records_all(const struct rebuild *b) {
 
 verdict rebuild_step(struct rebuild *b, const char *doing, int64_t done, int64_t all, struct failure *why) {
     progress(b, doing, done, all, false);
-    if (++b->pending < REBUILD_BATCH) return OK;
     crash_point("during rebuild");
+    if (++b->pending < REBUILD_BATCH) return OK;
     verdict v = commit(b, why);
     begin(b);
     return v;

@@ -409,33 +409,53 @@ static void another_log_is_refused(void **state) {
     assert_non_null(strstr(why.text, "before offset 9000"));
 }
 
-/* In a process of its own, which dies. The database in use is whole, and the next rebuild works. */
-static void killed_in_the_middle_nothing_is_lost(void **state) {
-    static const char *const points[] = {"during rebuild", "before the switch"};
-    struct world *w = *state;
-    struct failure why;
-    json_t *report = NULL;
-    live(w);
-    world_stop(w);
-    int64_t given = world_int(w, "SELECT COUNT(*) FROM given");
-    for (size_t i = 0; i < 2; i++) {
-        pid_t pid = fork();
-        if (!pid) {
-            setenv("RETURNS_CRASH_AT", points[i], 1);
-            (void)!rebuild(w, (struct rebuild_options){0}, &report, &why);
-            _exit(7);
-        }
-        int status;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFSIGNALED(status));
-        assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given"), given);
+/* The subcommand, in a process of its own. Returns its wait status. */
+static int command(struct world *w, const char *crash_at, const char *option) {
+    char flags[WORLD_FLAGS][200], *argv[WORLD_FLAGS + 4], self[] = "/proc/self/exe", as[] = "rebuild", given[40];
+    int argc = world_flags(w, flags, argv + 2) + 2, status;
+    argv[0] = self, argv[1] = as;
+    snprintf(given, sizeof given, "%s", option);
+    argv[2] = given; /* in place of the program's name */
+    argv[argc] = NULL;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (!pid) {
+        if (crash_at) setenv("RETURNS_CRASH_AT", crash_at, 1);
+        execv(self, argv);
+        _exit(126);
     }
-    is_identical(rebuilt(w, (struct rebuild_options){0}), true);
-    world_start(w, &giver);
-    ask_in_turn(w, 20, 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
 }
 
-int main(void) {
+/* The database in use is whole, and the next rebuild works. */
+static void killed_in_the_middle_nothing_is_lost(void **state) {
+    static const char *const points[] = {"during rebuild", "during rebuild:20", "before the switch"};
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    int64_t given = world_int(w, "SELECT COUNT(*) FROM given"), before = published(w);
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        int status = command(w, points[i], "--json");
+        if (!WIFSIGNALED(status)) fail_msg("%s: not killed", points[i]);
+        assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given"), given);
+    }
+    assert_int_equal(command(w, NULL, "--shadow"), 0);
+    assert_int_equal(command(w, NULL, "--json"), 0);
+    assert_int_equal(published(w), before);
+    world_start(w, &giver);
+    ask_in_turn(w, 20, 1);
+    world_stop(w);
+    outside(w, "UPDATE stock SET n = n + 1");
+    assert_int_equal(WEXITSTATUS(command(w, NULL, "--shadow")), 1);
+    assert_int_equal(WEXITSTATUS(command(w, NULL, "--nonsense")), 2);
+}
+
+int main(int argc, char *argv[]) {
+    if (argc > 1 && !strcmp(argv[1], "rebuild")) {
+        assets_of_service(assets, sizeof assets / sizeof *assets);
+        return service_main(&giver, "probe", 0, argc, argv);
+    }
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         T(a_shadow_beside_the_running_service_is_identical_and_changes_nothing),
