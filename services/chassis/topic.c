@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { ASK_MS = 10000, PATIENCE_MS = 30000 };
+enum { ASK_MS = 10000, ASK_AGAIN_MS = 100, PATIENCE_MS = 30000 };
 
 verdict topic_open(struct topic_reader *t, const struct settings *s, struct failure *why) {
     /* The defaults would keep 64 MB of each partition, and let a queue that was full wait for half a second. */
@@ -46,7 +47,12 @@ char *topic_cluster(struct topic_reader *t, char out[64]) {
 /* --- Which partitions */
 
 static verdict ends_ask(struct topic_reader *t, struct topic_part *p, int64_t *low, int64_t *end, struct failure *why) {
-    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(t->rk, p->name, p->id, low, end, ASK_MS);
+    int64_t deadline = steady_ms() + ASK_MS;
+    rd_kafka_resp_err_t error;
+    /* Right after a topic's birth, or a broker's, who leads a partition is not known everywhere. */
+    while ((error = rd_kafka_query_watermark_offsets(t->rk, p->name, p->id, low, end, ASK_MS)) &&
+           steady_ms() < deadline)
+        usleep(ASK_AGAIN_MS * 1000);
     if (!error) return OK;
     return fail(why, RETRY, "Kafka does not say where %s[%d] ends: %s", p->name, p->id, rd_kafka_err2str(error));
 }
@@ -113,11 +119,18 @@ verdict topic_extend(struct topic_reader *t, struct failure *why) {
 /* --- Reading */
 
 static verdict part_begin(struct topic_part *p, struct failure *why) {
-    if (p->begun) return OK;
+    if (p->begun || p->next >= p->until) return OK;
     if (rd_kafka_consume_start(p->handle, p->id, p->next))
         return fail(why, RETRY, "could not read %s[%d]: %s", p->name, p->id, rd_kafka_err2str(rd_kafka_last_error()));
     p->begun = true;
     return OK;
+}
+
+/* All of them, so that the first records of each are under way while those of another are waited for. */
+static verdict parts_begin(struct topic_reader *t, struct failure *why) {
+    verdict v = OK;
+    for (size_t i = 0; v == OK && i < t->n; i++) v = part_begin(&t->parts[i], why);
+    return v;
 }
 
 /* What is no record: the end of the partition, or news of the connection. */
@@ -132,12 +145,11 @@ static verdict take_news(struct topic_part *p, const rd_kafka_message_t *m, stru
 }
 
 verdict topic_head(struct topic_reader *t, struct topic_part *p, struct failure *why) {
-    (void)t;
     int64_t until = steady_ms() + PATIENCE_MS;
     if (!p->ended && p->head && p->head->offset >= p->until) p->ended = true;
     if (p->next >= p->until) p->ended = true;
     if (p->ended || p->head) return OK;
-    verdict v = part_begin(p, why);
+    verdict v = parts_begin(t, why);
     while (v == OK && !p->head && !p->ended) {
         rd_kafka_message_t *m = rd_kafka_consume(p->handle, p->id, 500);
         if (!m && steady_ms() > until)
