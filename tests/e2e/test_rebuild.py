@@ -93,6 +93,11 @@ def rebuild(s, name, *words, code=0):
     return json.loads(done.stdout)
 
 
+def told(event):
+    """Without what the registry is asked for by the way."""
+    return {k: v for k, v in event.items() if k != "schema_version"}
+
+
 def database(s, name):
     return s.home / "data" / f"{s.namespace}.{name}.db"
 
@@ -205,7 +210,7 @@ def test_with_its_database_gone_support_is_brought_back_from_the_topics(own):
     wait(lambda: own.get("support", f"/api/returns/{one}")["status"] == page["status"], 20, "who has read what is known")
     again = own.get("support", "/api/returns?limit=1000")
     assert [r["return_id"] for r in again["returns"]] == [r["return_id"] for r in shown["returns"]]
-    assert own.events(one) == events
+    assert [told(e) for e in own.events(one)] == [told(e) for e in events]
     after = own.get("support", f"/api/returns/{one}")
     assert after["teams"] == page["teams"] and after["version"] == page["version"]
     assert own.submit()
