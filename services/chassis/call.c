@@ -1,5 +1,6 @@
 #include "chassis/call.h"
 
+#include "chassis/by_hand.h"
 #include "chassis/drill.h"
 #include "chassis/idempotency.h"
 #include "chassis/reaction.h"
@@ -94,6 +95,7 @@ static void perform(struct exchange *x, struct record *r) {
     struct connection *c = store_begin(rt->store);
     verdict v = record_call(rt, c, r, &refusal);
     bool repeated = v == OK && r->reply->outcome && !strcmp(r->reply->outcome, "duplicate");
+    if (v == OK && !repeated) by_hand_call(c, r);
     bool same = !repeated || reply_recall(c, r, outcome);
     if (v != OK)
         exchange_problem(x, 422, "Nothing was done: %s.", refusal.text);

@@ -12,6 +12,8 @@
  *     after snapshots     Kafka has confirmed snapshots; they are due still (snapshots.h)
  *     during rebalance    partitions were taken over, or given up; librdkafka has not been told
  *     during migration    a migration's statements have run; its version is not recorded
+ *     during rebuild      a record of a topic was read for it, or replayed
+ *     before the switch   it is whole, and not in use yet
  *     mid-checkpoint      between two pages that SQLite copies from its log (the tests' own VFS passes it) */
 #pragma once
 

@@ -75,23 +75,27 @@ static rd_kafka_headers_t *headers_of(const char *text) {
 
 /* --- Storing */
 
-void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason) {
+int64_t dead_letter_keep(struct connection *c, const struct raw *raw, int64_t at, const char *reason) {
     char *headers = headers_text(raw->headers);
-    struct uuid event_id = uuid_make();
-    int64_t now = clock_ms();
     if (!headers) store_spoil(c, RETRY, "could not keep a dead letter: out of memory");
     int64_t id = store_int(
         c, 0,
         "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-        value_int(now), value_text(raw->topic), value_int(raw->partition), value_int(raw->offset),
+        value_int(at), value_text(raw->topic), value_int(raw->partition), value_int(raw->offset),
         value_blob(raw->key, raw->key_n), value_text(headers), value_blob(raw->value, raw->value_n),
         value_text(reason));
+    free(headers);
+    return id;
+}
+
+void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason) {
+    struct uuid event_id = uuid_make();
+    int64_t now = clock_ms(), id = dead_letter_keep(c, raw, now, reason);
     (void)store_run(
         c,
         "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, dead_letter) VALUES (?, 'dead-letter', '', ?, ?, ?, ?)",
         value_blob(event_id.bytes, sizeof event_id.bytes), value_blob("", 0), value_text(trace_parent), value_int(now),
         value_int(id));
-    free(headers);
 }
 
 /* --- Reading */

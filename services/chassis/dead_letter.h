@@ -15,6 +15,9 @@ enum { DEAD_LETTER_BYTES_MAX = 8 << 20, DEAD_LETTER_REASON = 1000 };
 /* Stores it, with a row of the outbox that publishes it, in the caller's transaction. */
 void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason);
 
+/* The row alone: it was published before. Returns its id. */
+int64_t dead_letter_keep(struct connection *c, const struct raw *raw, int64_t at, const char *reason);
+
 struct dead_letter {
     int64_t id;
     struct raw raw; /* its bytes belong to the letter */

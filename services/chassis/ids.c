@@ -140,13 +140,25 @@ const char *duration_text(int64_t ms, char out[DURATION_TEXT]) {
     return out;
 }
 
+static void trace_write(const unsigned char ids[24], char parent[TRACE_PARENT]) {
+    memcpy(parent, "00-", 3);
+    for (int i = 0; i < 24; i++) sprintf(parent + 3 + 2 * i + (i >= 16), "%02x", ids[i]);
+    parent[35] = '-';
+    strcpy(parent + 52, "-01");
+}
+
 void trace_make(char parent[TRACE_PARENT]) {
     unsigned char random[24];
     random_bytes(random, sizeof random);
-    memcpy(parent, "00-", 3);
-    for (int i = 0; i < 24; i++) sprintf(parent + 3 + 2 * i + (i >= 16), "%02x", random[i]);
-    parent[35] = '-';
-    strcpy(parent + 52, "-01");
+    trace_write(random, parent);
+}
+
+void trace_named(const char *name, char parent[TRACE_PARENT]) {
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    if (EVP_Digest(name, strlen(name), hash, NULL, EVP_sha256(), NULL) == 1)
+        trace_write(hash, parent);
+    else
+        trace_make(parent);
 }
 
 /* W3C Trace Context §3.2: version 00, lower case, neither id all zero. */

@@ -36,7 +36,9 @@ const char *time_text(int64_t ms, char out[TIME_TEXT]);    /* "2026-11-21T09:28:
 MUST_CHECK bool time_parse(const char *text, int64_t *ms); /* what time_text writes; seconds' fraction optional */
 const char *duration_text(int64_t ms, char out[DURATION_TEXT]); /* for people: "3.2 s", "45 min"; returns out */
 
-void trace_make(char parent[TRACE_PARENT]);                     /* a new trace */
+void trace_make(char parent[TRACE_PARENT]); /* a new trace */
+/* The same name gives the same trace. */
+void trace_named(const char *name, char parent[TRACE_PARENT]);
 void trace_child(const char *parent, char child[TRACE_PARENT]); /* new span, same trace unless parent is not valid */
 MUST_CHECK bool trace_valid(const char *parent);
 const char *trace_id(const char *parent, char out[TRACE_ID]); /* the 32 hex digits, or "" ; returns out */

@@ -47,6 +47,12 @@ void outbox_each(
         each(context, schema_name(o->types[i].schema), o->types[i].file->bytes, o->types[i].file->n);
 }
 
+static const struct schema *find_full(const struct outbox *o, const char *type) {
+    for (size_t i = 0; i < o->n; i++)
+        if (!strcmp(schema_name(o->types[i].schema), type)) return o->types[i].schema;
+    return NULL;
+}
+
 static const struct schema *find_type(const struct outbox *o, const char *short_name) {
     for (size_t i = 0; i < o->n; i++) {
         const char *name = schema_name(o->types[i].schema), *dot = strrchr(name, '.');
@@ -71,21 +77,48 @@ static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id,
            !json_object_set_new(fields, "occurred_at", json_integer(now));
 }
 
+/* Takes e->fields. */
+static verdict encode(
+    const struct outbox *o, const struct outgoing *e, struct uuid id, int64_t at, const struct schema **schema,
+    struct buffer *body, struct failure *why) {
+    struct failure reason = {0};
+    verdict v = OK;
+    *schema = find_type(o, e->type);
+    if (!*schema)
+        v = fail(why, REJECT, "could not publish a %s: this service has no such schema", e->type);
+    else if (!e->fields || !add_common(e->fields, e, id, at))
+        v = fail(why, RETRY, "could not publish a %s: no memory for its fields", e->type);
+    else if ((v = codec_encode(*schema, e->fields, body, &reason)) != OK)
+        v = fail(why, v, "could not publish a %s: %s", e->type, reason.text);
+    json_decref(e->fields);
+    return v;
+}
+
+verdict
+outbox_preview(const struct outbox *o, const struct outgoing *e, struct uuid id, json_t **data, struct failure *why) {
+    struct buffer body = BUFFER(EVENT_BYTES_MAX);
+    const struct schema *schema;
+    verdict v = encode(o, e, id, e->at, &schema, &body, why);
+    if (v == OK) v = codec_decode(schema, body.data, body.length, data, why);
+    buffer_free(&body);
+    return v;
+}
+
+verdict
+outbox_read(const struct outbox *o, const char *type, const void *body, size_t n, json_t **data, struct failure *why) {
+    const struct schema *schema = find_full(o, type);
+    if (!schema) return fail(why, REJECT, "could not read a %s: this service has no such schema", type);
+    return codec_decode(schema, body, n, data, why);
+}
+
 verdict outbox_add(
     const struct outbox *o, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why) {
     struct uuid event_id = uuid_make();
     int64_t now = e->at ? e->at : clock_ms();
     char trace[TRACE_PARENT];
     struct buffer body = BUFFER(EVENT_BYTES_MAX);
-    struct failure reason = {0};
-    verdict v = OK;
-    const struct schema *schema = find_type(o, e->type);
-    if (!schema)
-        v = fail(why, REJECT, "could not publish a %s: this service has no such schema", e->type);
-    else if (!e->fields || !add_common(e->fields, e, event_id, now))
-        v = fail(why, RETRY, "could not publish a %s: no memory for its fields", e->type);
-    else if ((v = codec_encode(schema, e->fields, &body, &reason)) != OK)
-        v = fail(why, v, "could not publish a %s: %s", e->type, reason.text);
+    const struct schema *schema;
+    verdict v = encode(o, e, event_id, now, &schema, &body, why);
     if (v == OK) {
         trace_child(e->trace_parent, trace);
         (void)store_run(
@@ -97,6 +130,5 @@ verdict outbox_add(
         if (id) *id = event_id;
     }
     buffer_free(&body);
-    json_decref(e->fields);
     return v;
 }

@@ -39,3 +39,10 @@ struct outgoing {
  * gets its id. */
 MUST_CHECK verdict outbox_add(
     const struct outbox *o, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why);
+
+/* What its readers would get, had it that id: the caller's. Nothing is stored. Takes e->fields; failures as above. */
+MUST_CHECK verdict
+outbox_preview(const struct outbox *o, const struct outgoing *e, struct uuid id, json_t **data, struct failure *why);
+/* The body of a row; type: its full name. *data is the caller's. REJECT: it does not fit the schema of today. */
+MUST_CHECK verdict
+outbox_read(const struct outbox *o, const char *type, const void *body, size_t n, json_t **data, struct failure *why);

@@ -19,8 +19,9 @@ enum { SUMMARY_MAX = 1000 };
 
 struct reaction_private {
     const struct runtime *rt;
-    struct reply *reply;    /* NULL: it is published */
-    struct failure failure; /* of an emit; kind OK while there is none */
+    struct reply *reply;       /* NULL: it is published */
+    struct replayed *replayed; /* NULL: it is had for the first time */
+    struct failure failure;    /* of an emit; kind OK while there is none */
     const char *outcome, *action;
     char summary[SUMMARY_MAX];
 };
@@ -80,9 +81,12 @@ void raw_source_url(const struct raw *raw, char out[SOURCE_URL]) {
     if (!is_url || !utf8_valid(out, strlen(out))) out[0] = '\0';
 }
 
+/* A record without a trace begins one, the same for whoever reads it, and whenever. */
 static void read_headers(struct record *r) {
+    char place[500];
     read_header(&r->raw, "traceparent", r->trace, sizeof r->trace);
-    if (!trace_valid(r->trace)) trace_make(r->trace);
+    snprintf(place, sizeof place, "%s[%d]@%lld", r->raw.topic, r->raw.partition, (long long)r->raw.offset);
+    if (!trace_valid(r->trace)) trace_named(place, r->trace);
     r->event.trace_parent = r->trace;
     raw_source_url(&r->raw, r->source_url);
     r->event.source_url = r->source_url;
@@ -191,10 +195,10 @@ void reaction_emit_for(struct reaction *r, const char *return_id, int64_t versio
         .at = r->now,
     };
     struct failure why;
-    if (outbox_add(p->rt->outbox, r->store, &e, NULL, &why) == OK)
-        audit_emitted(r->store, r->event->topic, r->event->partition, r->event->offset);
-    else if (p->failure.kind == OK)
-        p->failure = why;
+    verdict v =
+        p->replayed ? p->replayed->emit(p->replayed, &e, &why) : outbox_add(p->rt->outbox, r->store, &e, NULL, &why);
+    if (v == OK && !p->replayed) audit_emitted(r->store, r->event->topic, r->event->partition, r->event->offset);
+    if (v != OK && p->failure.kind == OK) p->failure = why;
 }
 
 void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...) {
@@ -233,6 +237,7 @@ audit_record(struct connection *c, struct record *r, const char *outcome, const 
             redriven, sizeof redriven, "redriven from %s[%d]@%lld: %s", r->raw.topic, r->raw.partition,
             (long long)r->raw.offset, summary);
     r->outcome = outcome;
+    if (r->replayed) return;
     if (r->reply) reply_note(r->reply, outcome, action, summary);
     audit_append(
         c, &(struct audit_row){
@@ -277,8 +282,10 @@ static bool first_time(struct connection *c, const struct uuid *id) {
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
 static verdict
 handle(const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
-    struct reaction_private private = {.rt = rt, .reply = r->reply, .outcome = "handled", .action = "handle"};
-    struct reaction reaction = {&r->event, c, r->now ? r->now : clock_ms(), &private};
+    struct reaction_private private = {
+        .rt = rt, .reply = r->reply, .replayed = r->replayed, .outcome = "handled", .action = "handle"};
+    if (!r->now) r->now = clock_ms();
+    struct reaction reaction = {&r->event, c, r->now, &private};
     _Alignas(max_align_t) char fields[1024];
     if (h->size > sizeof fields)
         return fail(why, FATAL, "the projection of %s is larger than %zu bytes", h->type, sizeof fields);
@@ -339,4 +346,8 @@ verdict record_redrive(const struct runtime *rt, struct connection *c, struct re
 
 verdict record_call(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
     return apply_or_refuse(rt, c, r, "answer a call", why);
+}
+
+verdict record_replay(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
+    return apply(rt, c, r, why);
 }

@@ -32,6 +32,13 @@ struct reply {
     json_t *fields;
 };
 
+/* Where the events of a reaction go that is had once more (replay.h): nothing of it is published, audited or put aside.
+ */
+struct replayed {
+    /* Takes e->fields. REJECT: the reaction is taken back. */
+    verdict (*emit)(struct replayed *r, const struct outgoing *e, struct failure *why);
+};
+
 struct record {
     struct raw raw;     /* the caller's */
     struct event event; /* filled as far as the record could be read */
@@ -40,10 +47,11 @@ struct record {
     char source[256], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
-    int64_t now;             /* ms: reaction.now; 0: by the clock */
-    const char *redriven_by; /* who asked for its redrive; NULL: it came from the topic */
-    struct reply *reply;     /* NULL: nobody waits for it. Else it was called, and this is filled */
-    const char *outcome;     /* what its audit row says */
+    int64_t now;               /* ms: reaction.now; 0: by the clock */
+    const char *redriven_by;   /* who asked for its redrive; NULL: it came from the topic */
+    struct reply *reply;       /* NULL: nobody waits for it. Else it was called, and this is filled */
+    struct replayed *replayed; /* NULL: it is had for the first time */
+    const char *outcome;       /* what its audit row says */
 };
 
 /* RETRY: its schema cannot be had yet; *out is empty then. OK otherwise, also for what will be quarantined. */
@@ -66,3 +74,8 @@ record_redrive(const struct runtime *rt, struct connection *c, struct record *re
  */
 MUST_CHECK verdict
 record_call(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);
+
+/* The same again, of a record whose `replayed` is set, and `now` as it was then. REJECT: it has no effect, for that
+ * reason; nothing of it is left. */
+MUST_CHECK verdict
+record_replay(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);

@@ -1,5 +1,6 @@
 #include "chassis/redrive.h"
 
+#include "chassis/by_hand.h"
 #include "chassis/dead_letter.h"
 #include "chassis/idempotency.h"
 #include "chassis/registry.h"
@@ -29,7 +30,8 @@ static json_t *result_json(int64_t id, const char *state, const char *outcome, c
         reason ? utf8_json(reason) : json_null());
 }
 
-static void note_done(struct connection *c, int64_t id) {
+static void note_done(struct connection *c, int64_t id, const struct record *r) {
+    by_hand_redrive(c, id, r);
     (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(id));
 }
 
@@ -58,7 +60,7 @@ apply(struct runtime *rt, const struct redrive *asked, struct record *record, js
     struct connection *c = store_begin(rt->store);
     bool open = is_open(c, id);
     verdict v = open ? record_redrive(rt, c, record, &reason) : OK;
-    if (open && v == OK) note_done(c, id);
+    if (open && v == OK) note_done(c, id, record);
     if (open && v == REJECT) note_refused(c, id, reason.text);
     json_t *said = v == REJECT ? result_json(id, "open", NULL, reason.text)
                                : result_json(

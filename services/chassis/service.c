@@ -6,6 +6,7 @@
 #include "chassis/caller.h"
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
+#include "chassis/dump.h"
 #include "chassis/health.h"
 #include "chassis/hub.h"
 #include "chassis/idempotency.h"
@@ -13,6 +14,7 @@
 #include "chassis/log.h"
 #include "chassis/peers.h"
 #include "chassis/pulse.h"
+#include "chassis/rebuild.h"
 #include "chassis/registry.h"
 #include "chassis/relay.h"
 #include "chassis/status.h"
@@ -34,11 +36,17 @@ static atomic_bool ended; /* by service_end() */
 
 /* --- Starting */
 
+const char *service_database(const struct settings *s, char out[DATABASE_PATH]) {
+    char name[400];
+    settings_scoped(s, s->service, name, sizeof name);
+    snprintf(out, DATABASE_PATH, "%s/%s.db", s->data_dir, name);
+    return out;
+}
+
 static verdict start_store(struct runtime *rt, struct failure *why) {
     struct migration migrations[MIGRATIONS_MAX];
-    char name[400], path[4096];
-    settings_scoped(rt->settings, rt->settings->service, name, sizeof name);
-    snprintf(path, sizeof path, "%s/%s.db", rt->settings->data_dir, name);
+    char path[DATABASE_PATH];
+    service_database(rt->settings, path);
     size_t n = assets_migrations("chassis", "tables", migrations, 0);
     n = assets_migrations("team", "schema", migrations, n);
     verdict v = store_open(&rt->store, path, migrations, n, why);
@@ -115,8 +123,8 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
     return http_start(&rt->http, &o, why);
 }
 
-verdict
-service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
+static verdict
+runtime_open(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
     *rt = (struct runtime){
         .service = service,
         .settings = settings,
@@ -126,12 +134,28 @@ service_start(struct runtime *rt, const struct service *service, const struct se
         .idempotency = idempotency_new()};
     pthread_mutex_init(&rt->wiring, NULL);
     wait_init(&rt->news);
+    return rt->health && rt->drill && rt->idempotency ? OK : fail(why, RETRY, "out of memory");
+}
+
+static verdict start_codec(struct runtime *rt, struct failure *why) {
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
-    verdict v = rt->health && rt->drill && rt->idempotency ? start_store(rt, why) : fail(why, RETRY, "out of memory");
-    if (v == OK) v = outbox_open(&rt->outbox, schemas, schemas_n, why);
-    if (v == OK) v = start_registry(rt, why);
+    verdict v = outbox_open(&rt->outbox, schemas, schemas_n, why);
+    return v == OK ? start_registry(rt, why) : v;
+}
+
+verdict service_prepare(
+    struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
+    verdict v = runtime_open(rt, service, settings, why);
+    return v == OK ? start_codec(rt, why) : v;
+}
+
+verdict
+service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
+    verdict v = runtime_open(rt, service, settings, why);
+    if (v == OK) v = start_store(rt, why);
+    if (v == OK) v = start_codec(rt, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why); /* the relay publishes what it finds */
     if (v == OK) v = start_relay(rt, why);
     if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
@@ -214,6 +238,8 @@ int service_main(const struct service *service, const char *name, int port, int 
     struct runtime rt;
     char number[24];
     log_start(name, LOG_INFO);
+    if (argc > 1 && !strcmp(argv[1], "rebuild")) return rebuild_main(service, name, port, argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "dump")) return dump_main(service, name, argc - 1, argv + 1);
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
     for (const struct policy *p = service->policies; v == OK && p && p->name; p++)

@@ -51,7 +51,8 @@ struct reaction {
     const struct event *event;
     struct connection *store;
     int64_t now; /* ms: the moment of this reaction; its events' occurred_at. The same again when it is replayed, so a
-                    handler takes the time from here, never from the clock */
+                    handler takes the time from here, never from the clock. A handler that publishes nothing keeps the
+                    event's own occurred_at, since nobody knows later when that was */
     struct reaction_private *private;
 };
 
@@ -157,6 +158,14 @@ struct runtime {
 MUST_CHECK verdict
 service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why);
 void service_stop(struct runtime *rt); /* also after a start that failed half way */
+
+/* What decodes and encodes, without a database or a thread that reads or publishes; for rebuild.h. service_stop() also
+ * after a failure. */
+MUST_CHECK verdict service_prepare(
+    struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why);
+/* Where its database is. Returns out. */
+enum { DATABASE_PATH = 4096 };
+const char *service_database(const struct settings *s, char out[DATABASE_PATH]);
 
 /* Logs why, and ends the process in good order, to be started again by whoever runs it. Any thread. */
 void service_end(const char *why);

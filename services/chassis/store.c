@@ -160,17 +160,22 @@ static verdict make_folders(const char *path, struct failure *why) {
 }
 
 /* SQLite itself would let two processes take turns; but a service's database has one owner. */
-static verdict take_lock(struct store *s, struct failure *why) {
+verdict store_lock(const char *database, int *lock, struct failure *why) {
     char path[4200];
-    snprintf(path, sizeof path, "%s.lock", s->path);
-    s->lock_file = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-    if (s->lock_file < 0) return fail(why, FATAL, "could not open \"%s\": %s", path, strerror(errno));
-    if (flock(s->lock_file, LOCK_EX | LOCK_NB) < 0)
-        return fail(
-            why, RETRY,
-            "the database \"%s\" belongs to another running process; stop that one first, or set another data-dir",
-            s->path);
-    return OK;
+    snprintf(path, sizeof path, "%s.lock", database);
+    *lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (*lock < 0) return fail(why, FATAL, "could not open \"%s\": %s", path, strerror(errno));
+    if (!flock(*lock, LOCK_EX | LOCK_NB)) return OK;
+    store_unlock(lock);
+    return fail(
+        why, RETRY,
+        "the database \"%s\" belongs to another running process; stop that one first, or set another data-dir",
+        database);
+}
+
+void store_unlock(int *lock) {
+    if (*lock >= 0) close(*lock);
+    *lock = -1;
 }
 
 static verdict migrate_one(struct connection *c, const struct migration *m, struct failure *why) {
@@ -220,7 +225,7 @@ store_open(struct store **out, const char *path, const struct migration *migrati
     s->reader_key_made = !pthread_key_create(&s->reader_key, reader_end);
     verdict v =
         s->path ? make_folders(path, why) : fail(why, RETRY, "out of memory"); /* no path is a database in memory */
-    if (v == OK) v = take_lock(s, why);
+    if (v == OK) v = store_lock(s->path, &s->lock_file, why);
     if (v != OK) goto failed;
     struct connection *c = &s->writer;
     connection_open(c, s, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
@@ -277,13 +282,65 @@ void store_close(struct store **out) {
         free(c);
     }
     connection_close(&s->writer);
-    if (s->lock_file >= 0) close(s->lock_file);
+    store_unlock(&s->lock_file);
     pthread_mutex_destroy(&s->writing);
     pthread_mutex_destroy(&s->listing);
     free(s->path);
     free(s->uri);
     free(s);
     *out = NULL;
+}
+
+/* --- A second database beside it */
+
+verdict store_snapshot(const char *path, const char *to, struct failure *why) {
+    sqlite3 *db = NULL;
+    /* The copy need not outlive a power cut; what is left of the log is written with the usual care when it closes. */
+    char *sql = sqlite3_mprintf("PRAGMA synchronous = OFF; VACUUM INTO %Q; PRAGMA synchronous = FULL", to);
+    int code = sql ? sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) : SQLITE_NOMEM;
+    if (code == SQLITE_OK) sqlite3_busy_timeout(db, BUSY_MS);
+    if (code == SQLITE_OK) code = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    verdict v = OK;
+    if (code != SQLITE_OK)
+        v = fail(
+            why, RETRY, "could not copy the database \"%s\" to \"%s\": %s", path, to,
+            db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+    sqlite3_close(db);
+    sqlite3_free(sql);
+    return v;
+}
+
+/* On the writer, outside of a transaction. */
+static verdict writer_exec(struct store *s, const char *sql, const char *doing, struct failure *why) {
+    struct connection *c = &s->writer;
+    pthread_mutex_lock(&s->writing);
+    c->state = OK;
+    connection_exec(c, sql, doing);
+    verdict v = c->state == OK ? OK : fail(why, c->state, "%s", c->error);
+    pthread_mutex_unlock(&s->writing);
+    return v;
+}
+
+verdict store_attach(struct store *s, const char *path, struct failure *why) {
+    char *sql = sqlite3_mprintf("ATTACH DATABASE %Q AS base", path);
+    if (!sql) return fail(why, RETRY, "out of memory");
+    verdict v = writer_exec(s, sql, "attach another database", why);
+    sqlite3_free(sql);
+    return v;
+}
+
+verdict store_detach(struct store *s, struct failure *why) {
+    for (int i = 0; i < STATEMENTS_N; i++) { /* a statement that reads it would keep it */
+        sqlite3_finalize(s->writer.statements[i].prepared);
+        s->writer.statements[i] = (struct statement){0};
+    }
+    return writer_exec(s, "DETACH DATABASE base", "let go of the other database", why);
+}
+
+verdict store_hurry(struct store *s, struct failure *why) {
+    return writer_exec(
+        s, "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536", "set the journal",
+        why);
 }
 
 /* --- Transactions */

@@ -47,6 +47,19 @@ store_open(struct store **out, const char *path, const struct migration *migrati
 MUST_CHECK verdict store_open_readonly(struct store **out, const char *path, struct failure *why);
 void store_close(struct store **s); /* after the last thread that uses it; accepts NULL */
 
+/* A database has one owner: whoever holds this lock. RETRY: another process has it. Given back by store_unlock(). */
+MUST_CHECK verdict store_lock(const char *database, int *lock, struct failure *why);
+void store_unlock(int *lock);
+
+/* --- A second database beside it (rebuild.h). */
+/* Copies a database as it is at one moment, also while a service writes to it. RETRY: it could not be copied. */
+MUST_CHECK verdict store_snapshot(const char *path, const char *to, struct failure *why);
+/* That file's tables are base.NAME in the writer's statements; between transactions. */
+MUST_CHECK verdict store_attach(struct store *s, const char *path, struct failure *why);
+MUST_CHECK verdict store_detach(struct store *s, struct failure *why);
+/* For one that counts only when it is whole: nothing waits for the disk, and a crash may spoil it. */
+MUST_CHECK verdict store_hurry(struct store *s, struct failure *why);
+
 /* --- Writing: any thread. */
 MUST_CHECK struct connection *store_begin(struct store *s); /* never NULL; a failure to begin is sticky */
 MUST_CHECK verdict store_commit(struct connection *c, struct failure *why); /* durable when OK, else rolled back */

@@ -1,0 +1,42 @@
+/* rebuild_private: what rebuild.c shares with its helpers.
+ *
+ *     rebuild.c          files, rounds, the switch
+ *     rebuild_sources.c  what is read from Kafka and from the database in use, and up to where
+ *     rebuild_command.c  the subcommand: its flags, and what it prints */
+#pragma once
+
+#include "chassis/rebuild.h"
+
+#include "chassis/dump.h"
+#include "chassis/known.h"
+#include "chassis/replay.h"
+#include "chassis/topic.h"
+
+enum { REBUILD_BATCH = 2000 };
+
+struct rebuild {
+    const struct service *service;
+    const struct settings *settings;
+    const struct rebuild_options *options;
+    struct runtime rt; /* its store is the new database */
+    char path[DATABASE_PATH], base[DATABASE_PATH + 20], new[DATABASE_PATH + 20], before[DATABASE_PATH + 20];
+    int lock, own_lock;
+    bool alone, lost, attached, switched; /* alone: the database in use is locked by us; lost: there is none */
+    struct connection *c;                 /* inside a transaction */
+    int64_t pending, told_at, began, waited_at, rows;
+    struct known known;
+    struct topic_reader own, inputs;
+    struct replay replay;
+    json_t *chassis, *tables, *differences;
+    char hash[DUMP_HASH], hash_before[DUMP_HASH];
+};
+
+/* After each record: commits now and then. */
+MUST_CHECK verdict rebuild_step(struct rebuild *b, const char *doing, int64_t done, int64_t all, struct failure *why);
+
+MUST_CHECK verdict rebuild_sources_open(struct rebuild *b, struct failure *why);
+/* What was published so far; and up to where the inputs are read: where the database in use has come, or to their ends.
+ */
+MUST_CHECK verdict rebuild_sources_read(struct rebuild *b, struct failure *why);
+/* Where the consumer goes on. REJECT: a log is not the one that the database in use has read. */
+MUST_CHECK verdict rebuild_offsets_store(struct rebuild *b, struct failure *why);

@@ -1,0 +1,472 @@
+/* A rebuild: the state is made anew from the topics, row for row, and nothing is published by it. */
+#include "helper_child.h"
+#include "helper_client.h"
+#include "helper_probe.h"
+
+#include "chassis/assets.h"
+#include "chassis/decision.h"
+#include "chassis/rebuild.h"
+#include "chassis/relay.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Before cmocka has a macro of that name. */
+static verdict refuse(struct failure *why, int64_t n) {
+    return fail(why, REJECT, "n is %lld, and must not be negative", (long long)n);
+}
+
+#include <cmocka.h>
+
+/* --- A service whose answers depend on who was first over all partitions, that decides by itself, and can be called.
+ */
+
+#define DECIDED                                                                                                        \
+    "{\"type\":\"record\",\"name\":\"Decided\",\"namespace\":\"returns.probe\",\"fields\":["                           \
+    "{\"name\":\"event_id\",\"type\":\"string\"},{\"name\":\"version\",\"type\":\"long\"},"                            \
+    "{\"name\":\"occurred_at\",\"type\":\"long\"},"                                                                    \
+    "{\"name\":\"caused_by\",\"type\":[\"null\",\"string\"],\"default\":null},{\"name\":\"left\",\"type\":\"long\"}]}"
+#define CANCELLED                                                                                                      \
+    "{\"type\":\"record\",\"name\":\"Cancelled\",\"namespace\":\"returns.support\",\"fields\":[" COMMON "]}"
+#define TABLES                                                                                                         \
+    "CREATE TABLE stock (one BIGINT NOT NULL PRIMARY KEY, n BIGINT NOT NULL CHECK (n >= 0));"                          \
+    "INSERT INTO stock (one, n) VALUES (1, 5);"                                                                        \
+    "CREATE TABLE given (return_id TEXT NOT NULL PRIMARY KEY, place BIGINT NOT NULL, at BIGINT NOT NULL);"             \
+    "CREATE TABLE cancelled (return_id TEXT NOT NULL PRIMARY KEY);"                                                    \
+    "CREATE TABLE order_of (n BIGINT NOT NULL, what TEXT NOT NULL);"                                                   \
+    "CREATE TABLE private (secret TEXT NOT NULL PRIMARY KEY);"
+
+struct asked {
+    int64_t n;
+};
+static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
+static int64_t answer_more; /* another logic: what is added to each answer */
+
+static void noted(struct connection *c, const char *what) {
+    int64_t n = store_int(c, 0, "SELECT COUNT(*) FROM order_of WHERE what NOT LIKE 'silent%'");
+    (void)store_run(c, "INSERT INTO order_of (n, what) VALUES (?, ?)", value_int(n), value_text(what));
+}
+
+/* From stock: how much is left is in the answer, so it tells who was first. One that was cancelled before gets none,
+ * silently. */
+static verdict give(struct reaction *r, const void *fields, struct failure *why) {
+    const struct asked *q = fields;
+    if (q->n < 0) return refuse(why, q->n);
+    if (store_int(r->store, 0, "SELECT 1 FROM cancelled WHERE return_id = ?", value_text(r->event->return_id)))
+        return OK;
+    int64_t left = store_int(r->store, -1, "UPDATE stock SET n = n - 1 WHERE one = 1 AND n > 0 RETURNING n");
+    (void)store_run(
+        r->store, "INSERT INTO given (return_id, place, at) VALUES (?, ?, ?)", value_text(r->event->return_id),
+        value_int(left), value_int(r->now));
+    noted(r->store, r->event->return_id);
+    reaction_emit(r, "Answered", json_pack("{s:I}", "n", (json_int_t)(left + answer_more)));
+    reaction_audit(r, "handled", "give", "%lld left", (long long)left);
+    return OK;
+}
+
+static verdict cancel(struct reaction *r, const void *fields, struct failure *why) {
+    (void)fields, (void)why;
+    (void)store_run(
+        r->store, "INSERT INTO cancelled (return_id) VALUES (?) ON CONFLICT DO NOTHING",
+        value_text(r->event->return_id));
+    return OK;
+}
+
+static void decided(struct connection *c, const struct event *own) {
+    (void)store_run(
+        c, "UPDATE stock SET n = n + ? WHERE one = 1",
+        value_int(json_integer_value(json_object_get(own->data, "left"))));
+    noted(c, "decision");
+}
+
+static const struct handler handlers[] = {
+    {"returns.support.Asked", FIELDS(asked_fields, struct asked), give},
+    {"returns.support.Cancelled", NULL, 0, 0, cancel},
+    {0}};
+static const struct service giver = {
+    .title = "Probe",
+    .duty = "Gives.",
+    .subscribes = "support",
+    .handlers = handlers,
+    .decided = decided,
+    .kept = "private",
+    .call = {"/api/asked", "returns.support.Asked"}};
+static const struct asset assets[] = {
+    {"schema.sql", TABLES, 0},
+    {"Answered.avsc", ANSWERED, sizeof ANSWERED - 1},
+    {"Decided.avsc", DECIDED, sizeof DECIDED - 1},
+};
+
+static int setup(void **state) {
+    struct world *w = *state = malloc(sizeof *w);
+    assets_of_service(assets, sizeof assets / sizeof *assets);
+    answer_more = 0;
+    world_open(w);
+    return 0;
+}
+
+static int teardown(void **state) {
+    world_close(*state);
+    free(*state);
+    return 0;
+}
+
+/* --- What happens to it */
+
+static void decide_more(struct world *w, int n) {
+    struct failure why;
+    struct connection *c = store_begin(w->rt.store);
+    struct outgoing e = {.type = "Decided", .key = "K", .version = 1, .fields = json_pack("{s:i}", "left", n)};
+    if (decide(&w->rt, c, &e, NULL, &why) != OK) fail_msg("%s", why.text);
+    if (store_commit(c, &why) != OK) fail_msg("%s", why.text);
+    relay_wake(w->rt.relay);
+}
+
+static void cancel_it(struct world *w, int partition, const char *return_id) {
+    char json[400], id[UUID_TEXT];
+    snprintf(
+        json, sizeof json,
+        "{\"event_id\":\"%s\",\"return_id\":\"%s\",\"version\":2,\"occurred_at\":7,\"caused_by\":null}",
+        uuid_text(uuid_make(), id), return_id);
+    world_publish_event(w, partition, world_schema(w, CANCELLED), json);
+}
+
+static void post(struct world *w, const char *path, const char *body, int status) {
+    char request[900];
+    int n = snprintf(
+        request, sizeof request,
+        "POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+        path, strlen(body), body);
+    int fd = client_open(http_port(w->rt.http));
+    assert_true(client_send(fd, request, (size_t)n));
+    struct answer *a = client_read(fd, false);
+    close(fd);
+    if (a->status != status) fail_msg("%s: %s", path, a->text);
+}
+
+/* One after another, so that it is known who was first; partitions in another order than they are read in later. */
+static int ask_in_turn(struct world *w, int from, int n) {
+    for (int i = from; i < from + n; i++) {
+        char id[20], sql[200];
+        snprintf(id, sizeof id, "R-%d", i);
+        ask(w, 5 - i % 6, id, i);
+        snprintf(sql, sizeof sql, "SELECT COUNT(*) FROM given WHERE return_id = '%s'", id);
+        world_await(w, sql, 1);
+    }
+    return from + n;
+}
+
+static void same_again(struct world *w, int partition, int schema, const char *id, const char *return_id, int n) {
+    char json[400];
+    snprintf(
+        json, sizeof json, "{\"event_id\":\"%s\",\"return_id\":\"%s\",\"version\":1,\"occurred_at\":1,\"n\":%d}", id,
+        return_id, n);
+    world_publish_event(w, partition, schema, json);
+}
+
+/* Stock runs out in between, is filled up by decisions; letters, redrives, duplicates, cancels before and after, calls.
+ */
+static void live(struct world *w) {
+    int schema = world_schema(w, ASKED), ahead = 0;
+    world_start(w, &giver);
+    world_await_health(w, "schemas", "ok", "");
+    struct failure why;
+    struct connection *c = store_begin(w->rt.store);
+    (void)store_run(c, "INSERT INTO private (secret) VALUES ('kept')");
+    assert_int_equal(store_commit(c, &why), OK);
+    ask_in_turn(w, 1, 4);
+    decide_more(w, 3);
+    same_again(w, 2, schema, "019a0000-0000-7000-8000-00000000000a", "R-twice", 1);
+    same_again(w, 2, schema, "019a0000-0000-7000-8000-00000000000a", "R-twice", 1);
+    world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'duplicate'", 1);
+    ask(w, 3, "R-bad", -1);
+    /* Quarantined since its schema is not known, redriven once others had their turn and its return was cancelled. */
+    ahead = w->schemas_n + 1;
+    char body[64];
+    struct buffer record = BUFFER(1000);
+    struct schema *parsed;
+    json_t *value = json_loads(
+        "{\"event_id\":\"019a0000-0000-7000-8000-00000000000b\",\"return_id\":\"R-late\",\"version\":1,\"occurred_at\":1,\"n\":8}",
+        0, NULL);
+    assert_int_equal(schema_parse(ASKED "  ", strlen(ASKED "  "), &parsed, &why), OK);
+    frame_write(&record, ahead);
+    assert_int_equal(codec_encode(parsed, value, &record, &why), OK);
+    world_publish(w, 0, "R-late", record.data, record.length);
+    world_await(w, "SELECT COUNT(*) FROM dead_letter", 2);
+    ask_in_turn(w, 5, 2);
+    assert_int_equal(world_schema(w, ASKED "  "), ahead);
+    post(w, "/api/dead-letters/2/redrive", "", 200);
+    world_await(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'", 1);
+    post(w, "/api/asked", "{\"return_id\":\"R-called\",\"n\":1}", 201);
+    decide_more(w, 2);
+    ask_in_turn(w, 7, 1);
+    cancel_it(w, 4, "R-early");
+    ask(w, 4, "R-early", 4);
+    cancel_it(w, 1, "R-4");
+    world_await(w, "SELECT COUNT(*) FROM cancelled", 2);
+    world_await(w, "SELECT SUM(next_offset) FROM consumer_offset", world_records(w, "support.events"));
+    snprintf(body, sizeof body, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL");
+    world_await(w, body, 0);
+    buffer_free(&record);
+    json_decref(value);
+    schema_free(&parsed);
+}
+
+/* --- Rebuilding */
+
+static verdict rebuild(struct world *w, struct rebuild_options o, json_t **report, struct failure *why) {
+    char flags[WORLD_FLAGS][200], *argv[WORLD_FLAGS], *environment[] = {NULL};
+    struct settings settings;
+    int argc = world_flags(w, flags, argv);
+    if (!o.most) o.most = 10;
+    verdict v = settings_read(&settings, w->name, 0, argc, argv, environment, why);
+    if (v == OK) v = rebuild_run(&giver, &settings, &o, report, why);
+    settings_free(&settings);
+    return v;
+}
+
+static json_t *rebuilt(struct world *w, struct rebuild_options o) {
+    struct failure why;
+    json_t *report = NULL;
+    if (rebuild(w, o, &report, &why) != OK) fail_msg("%s", why.text);
+    return report;
+}
+
+static void is_identical(json_t *report, bool switched) {
+    char *text = json_dumps(report, JSON_INDENT(1));
+    if (!json_is_true(json_object_get(report, "identical")) ||
+        json_integer_value(json_object_get(json_object_get(report, "events"), "different")) ||
+        json_integer_value(json_object_get(report, "unexplained")) ||
+        json_is_true(json_object_get(report, "switched")) != switched)
+        fail_msg("%s", text);
+    assert_string_equal(
+        json_string_value(json_object_get(report, "hash")), json_string_value(json_object_get(report, "hash_before")));
+    free(text);
+    json_decref(report);
+}
+
+static int64_t published(struct world *w) {
+    return world_records(w, "probe.events") + world_records(w, "probe.dead-letters");
+}
+
+static void outside(struct world *w, const char *sql) {
+    char path[128], *error = NULL;
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/%s.db", w->folder, w->name);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, "unix"), SQLITE_OK);
+    sqlite3_busy_timeout(db, 1000);
+    if (sqlite3_exec(db, sql, NULL, NULL, &error)) fail_msg("%s: %s", sql, error);
+    sqlite3_close(db);
+}
+
+static void a_shadow_beside_the_running_service_is_identical_and_changes_nothing(void **state) {
+    struct world *w = *state;
+    live(w);
+    int64_t before = published(w);
+    is_identical(rebuilt(w, (struct rebuild_options){.shadow = true}), false);
+    assert_int_equal(published(w), before);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit WHERE action = 'rebuild the state'"), 0);
+    ask_in_turn(w, 20, 2); /* it serves on */
+}
+
+static void a_switch_keeps_all_and_goes_on(void **state) {
+    struct world *w = *state;
+    live(w);
+    int64_t rows = world_int(w, "SELECT COUNT(*) FROM audit"), sent = world_int(w, "SELECT MAX(id) FROM outbox");
+    world_stop(w);
+    int64_t before = published(w);
+    is_identical(rebuilt(w, (struct rebuild_options){0}), true);
+    is_identical(rebuilt(w, (struct rebuild_options){0}), true); /* and from what was rebuilt */
+    assert_int_equal(published(w), before);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM private"), 1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit"), rows + 2);
+    assert_int_equal(world_int(w, "SELECT MAX(id) FROM outbox"), sent);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'"), 1);
+    world_start(w, &giver);
+    ask_in_turn(w, 20, 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    assert_int_equal(published(w), before + 2);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id LIKE 'R-2_'"), 2);
+    world_stop(w);
+    is_identical(rebuilt(w, (struct rebuild_options){.shadow = true}), false);
+}
+
+static void stop_after_two_more(void *context) {
+    struct world *w = context;
+    ask_in_turn(w, 30, 2);
+    decide_more(w, 1);
+    ask_in_turn(w, 40, 1);
+    world_stop(w);
+}
+
+static void what_comes_while_it_rebuilds_is_caught_up(void **state) {
+    struct world *w = *state;
+    live(w);
+    is_identical(rebuilt(w, (struct rebuild_options){.caught_up = stop_after_two_more, .context = w}), true);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id LIKE 'R-3_' OR return_id = 'R-40'"), 3);
+}
+
+/* Decided and not published yet: Kafka was away. */
+static void what_waits_in_the_outbox_counts(void **state) {
+    struct world *w = *state;
+    live(w);
+    outside(
+        w, "UPDATE outbox SET sent_at = NULL, event_id = randomblob(16) WHERE id = 0"); /* none: the row is made up */
+    world_stop(w);
+    outside(w, "UPDATE outbox SET sent_at = NULL WHERE id > 3");
+    is_identical(rebuilt(w, (struct rebuild_options){0}), true);
+    assert_true(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL") > 3);
+}
+
+static void a_planted_difference_is_found_and_not_switched_to(void **state) {
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    outside(
+        w, "UPDATE given SET place = 99 WHERE return_id = 'R-3'; DELETE FROM given WHERE return_id = 'R-5';"
+           "INSERT INTO cancelled VALUES ('R-planted')");
+    json_t *report = rebuilt(w, (struct rebuild_options){0});
+    const json_t *differences = json_object_get(report, "differences"), *line;
+    assert_true(json_is_false(json_object_get(report, "switched")));
+    assert_int_equal(json_integer_value(json_object_get(differences, "rows")), 3);
+    line = json_array_get(json_object_get(differences, "lines"), 0);
+    assert_string_equal(json_string_value(json_object_get(line, "table")), "cancelled");
+    assert_true(json_is_null(json_object_get(line, "new")));
+    line = json_array_get(json_object_get(differences, "lines"), 1);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(line, "key"), "return_id")), "R-3");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(line, "old"), "place")), 99);
+    json_decref(report);
+    assert_int_equal(world_int(w, "SELECT place FROM given WHERE return_id = 'R-3'"), 99);
+    json_decref(rebuilt(w, (struct rebuild_options){.switch_anyway = true}));
+    assert_int_not_equal(world_int(w, "SELECT place FROM given WHERE return_id = 'R-3'"), 99);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-5'"), 1);
+}
+
+static void a_shadow_tells_what_another_logic_would_publish(void **state) {
+    struct world *w = *state;
+    live(w);
+    answer_more = 100;
+    json_t *report = rebuilt(w, (struct rebuild_options){.shadow = true, .most = 2});
+    const json_t *events = json_object_get(report, "events"), *line;
+    assert_true(json_is_true(json_object_get(report, "identical"))); /* the tables are */
+    assert_int_equal(
+        json_integer_value(json_object_get(events, "different")),
+        json_integer_value(json_object_get(report, "answered")));
+    assert_int_equal(json_array_size(json_object_get(events, "lines")), 2);
+    line = json_array_get(json_object_get(events, "lines"), 0);
+    assert_non_null(strstr(json_string_value(json_object_get(line, "was")), "probe.events["));
+    assert_true(json_integer_value(json_object_get(json_object_get(line, "fields"), "n")) >= 99);
+    json_decref(report);
+}
+
+static void without_a_database_the_topics_bring_it_back(void **state) {
+    struct world *w = *state;
+    char command[300];
+    live(w);
+    /* A call is in no topic, and what was asked for here is answered only after the rebuild. */
+    int64_t last = world_int(w, "SELECT MAX(id) FROM outbox");
+    int64_t given = world_int(w, "SELECT COUNT(*) FROM given WHERE return_id <> 'R-called'");
+    world_stop(w);
+    ask(w, 0, "R-50", 50);
+    ask(w, 3, "R-51", 51);
+    int64_t before = published(w);
+    snprintf(command, sizeof command, "rm %s/probe.db*", w->folder);
+    assert_int_equal(system(command), 0);
+    json_t *report = rebuilt(w, (struct rebuild_options){0});
+    assert_true(json_is_true(json_object_get(report, "lost")));
+    assert_true(json_is_true(json_object_get(report, "switched")));
+    json_decref(report);
+    assert_int_equal(published(w), before);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given"), given);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM cancelled"), 2);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 2);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'"), 1);
+    assert_true(world_int(w, "SELECT MAX(id) FROM outbox") <= last);
+    world_start(w, &giver);
+    world_await(w, "SELECT COUNT(*) FROM given WHERE return_id IN ('R-50', 'R-51')", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    assert_int_equal(published(w), before + 2);
+}
+
+static void another_log_is_refused(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    json_t *report = NULL;
+    live(w);
+    world_stop(w);
+    outside(w, "UPDATE consumer_offset SET mark = mark + 1 WHERE partition = 2");
+    assert_int_equal(rebuild(w, (struct rebuild_options){0}, &report, &why), REJECT);
+    assert_non_null(strstr(why.text, "support.events[2]"));
+    outside(w, "UPDATE consumer_offset SET next_offset = 9000 WHERE partition = 2");
+    assert_int_equal(rebuild(w, (struct rebuild_options){0}, &report, &why), REJECT);
+    assert_non_null(strstr(why.text, "before offset 9000"));
+}
+
+/* The subcommand, in a process of its own. Returns its wait status. */
+static int command(struct world *w, const char *crash_at, const char *option) {
+    char flags[WORLD_FLAGS][200], *argv[WORLD_FLAGS + 4], self[] = "/proc/self/exe", as[] = "rebuild", given[40];
+    int argc = world_flags(w, flags, argv + 2) + 2, status;
+    argv[0] = self, argv[1] = as;
+    snprintf(given, sizeof given, "%s", option);
+    argv[2] = given; /* in place of the program's name */
+    argv[argc] = NULL;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (!pid) {
+        if (crash_at) setenv("RETURNS_CRASH_AT", crash_at, 1);
+        execv(self, argv);
+        _exit(126);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+/* The database in use is whole, and the next rebuild works. */
+static void killed_in_the_middle_nothing_is_lost(void **state) {
+    static const char *const points[] = {"during rebuild", "during rebuild:20", "before the switch"};
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    int64_t given = world_int(w, "SELECT COUNT(*) FROM given"), before = published(w);
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        int status = command(w, points[i], "--json");
+        if (!WIFSIGNALED(status)) fail_msg("%s: not killed", points[i]);
+        assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given"), given);
+    }
+    assert_int_equal(command(w, NULL, "--shadow"), 0);
+    assert_int_equal(command(w, NULL, "--json"), 0);
+    assert_int_equal(published(w), before);
+    world_start(w, &giver);
+    ask_in_turn(w, 20, 1);
+    world_stop(w);
+    outside(w, "UPDATE stock SET n = n + 1");
+    assert_int_equal(WEXITSTATUS(command(w, NULL, "--shadow")), 1);
+    assert_int_equal(WEXITSTATUS(command(w, NULL, "--nonsense")), 2);
+}
+
+int main(int argc, char *argv[]) {
+    if (argc > 1 && !strcmp(argv[1], "rebuild")) {
+        assets_of_service(assets, sizeof assets / sizeof *assets);
+        return service_main(&giver, "probe", 0, argc, argv);
+    }
+    const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        T(a_shadow_beside_the_running_service_is_identical_and_changes_nothing),
+        T(a_switch_keeps_all_and_goes_on),
+        T(what_comes_while_it_rebuilds_is_caught_up),
+        T(what_waits_in_the_outbox_counts),
+        T(a_planted_difference_is_found_and_not_switched_to),
+        T(a_shadow_tells_what_another_logic_would_publish),
+        T(without_a_database_the_topics_bring_it_back),
+        T(another_log_is_refused),
+        T(killed_in_the_middle_nothing_is_lost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

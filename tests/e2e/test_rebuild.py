@@ -1,0 +1,266 @@
+"""Each service's state is made anew from the topics while it serves on: the same to the byte, and nothing is published by it.
+
+REBUILD_RETURNS says from how many returns."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from stack import BIN, ROOT, SERVICES, TEAMS, Stack, http, wait
+from test_quarantine import frame, letters, new_id, register, variant
+from wire import publish, records, refund_request, write_avro
+
+RETURNS = int(os.environ.get("REBUILD_RETURNS", "2000"))
+RATE = min(1000, max(50, RETURNS // 10))
+
+
+@pytest.fixture(scope="module")
+def own():
+    """A stack of its own, since databases are taken away here, with a past in which much went wrong."""
+    home = tempfile.mkdtemp(prefix="returns-rebuild-")
+    s = Stack(home)
+    try:
+        s.verb("up", seconds=600)
+        s.await_connected()
+        past(s)
+        yield s
+    finally:
+        s.verb("down")
+        assert not s.processes()
+        shutil.rmtree(home)
+
+
+def settled(s):
+    """Everything is read by all, and published. Twice, as what support reads last may be what a team has just published."""
+    def quiet():
+        said = [s.status(name) for name in SERVICES]
+        return all(not any(p["lag"] for p in x["partitions"]) and not x["outbox"]["depth"] for x in said)
+
+    for _ in range(2):
+        s.await_connected()
+        wait(quiet, 60 + RETURNS / 200, "everything is read and published")
+
+
+def quarantined(s):
+    """A request by a schema that is registered only after each team has put it aside. Each service's letter of it; its place."""
+    topic, return_id = s.topic("support.events"), new_id()
+    ahead = register(s, variant(doc=uuid.uuid4().hex)) + 1
+    body = write_avro(s.registry, topic, refund_request(return_id, model="Comet router"))[5:]
+    place = publish(s.kafka, topic, return_id, frame(ahead) + body)
+    for name in SERVICES:
+        wait(lambda: letters(s, name, place), 30, f"the record is in quarantine in {name}")
+    assert register(s, variant(doc=uuid.uuid4().hex)) == ahead
+    return {name: letters(s, name, place)[0]["id"] for name in SERVICES}, place
+
+
+def past(s):
+    """Load beyond the stock, an event twice, requests for one item, calls, and quarantined records, some redriven later."""
+    topic = s.topic("support.events")
+    late, s.redriven_place = quarantined(s)
+    quarantined(s)  # and stays so
+    s.verb("simulate", "--rate", str(RATE), "--for", f"{RETURNS // RATE}s", "--limit", "900", seconds=1000 + RETURNS // RATE)
+    same = refund_request(new_id(), serial_number="SN-of-two")
+    value = write_avro(s.registry, topic, same)
+    publish(s.kafka, topic, same["return_id"], value)
+    publish(s.kafka, topic, same["return_id"], value)
+    other = refund_request(new_id(), serial_number="SN-of-two", order_id=same["order_id"])
+    publish(s.kafka, topic, other["return_id"], write_avro(s.registry, topic, other))
+    publish(s.kafka, topic, "R-BAD", b"\x07 no record")
+    for name in ("support", "inventory", "sales"):
+        s.verb("redrive", name, str(late[name]))
+    for team, path in (("sales", "/api/order-refund-requests"), ("accounting", "/api/asset-disposals")):
+        answer = http.post(s.url(team) + path, json={
+            "return_id": f"R-CALLED-{team}", "order_id": "O-called", "serial_number": "SN-called",
+            "cost": {"amount": "12.50", "currency": "EUR"}})
+        assert answer.status_code == 201, answer.text
+    settled(s)
+
+
+def rebuild(s, name, *words, code=0):
+    """The report."""
+    done = subprocess.run([ROOT / "returns", "rebuild", name, "--json", *words], env=s.env, cwd=ROOT,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    assert done.returncode == code, done.stdout[-4000:] + done.stderr[-4000:]
+    return json.loads(done.stdout)
+
+
+def told(event):
+    """Without what the registry is asked for by the way."""
+    return {k: v for k, v in event.items() if k != "schema_version"}
+
+
+def database(s, name):
+    return s.home / "data" / f"{s.namespace}.{name}.db"
+
+
+def dumped(s, name):
+    return subprocess.run([BIN / name, "dump", database(s, name)], check=True, capture_output=True).stdout
+
+
+def ends(s):
+    """How many records each partition of each topic holds."""
+    consumer = Consumer({"bootstrap.servers": s.kafka, "group.id": "ends"})
+    try:
+        topics = [s.topic(f"{name}.{kind}") for name in SERVICES for kind in ("events", "dead-letters")]
+        return {(t, p): consumer.get_watermark_offsets(TopicPartition(t, p), 10)[1] for t in topics for p in range(6)}
+    finally:
+        consumer.close()
+
+
+class Watch:
+    """Asks the service all the time whether it is alive. away: for how long at most it was not, in seconds."""
+
+    def __init__(self, s, name):
+        self.url, self.away, self.answers, self.over = s.url(name) + "/livez", 0, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        last = time.monotonic()
+        while not self.over.wait(0.02):
+            try:
+                http.get(self.url, timeout=5)
+            except Exception:  # noqa: BLE001 (whatever it is: no answer)
+                continue
+            now = time.monotonic()
+            self.away, self.answers, last = max(self.away, now - last), self.answers + 1, now
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_rebuilt_state_is_identical_and_nothing_is_published_by_it(own, name):
+    before, places = dumped(own, name), ends(own)
+    rows = own.status(name)["audit"]
+    with Watch(own, name) as watch:
+        report = rebuild(own, name)
+    settled(own)
+    assert report["identical"] and report["switched"] and not report["lost"], report
+    assert not report["events"]["different"] and not report["unexplained"], report
+    assert report["records"] >= RETURNS * 0.8
+    assert dumped(own, name) == before and before.count(b"\n") == report["rows"]
+    assert ends(own) == places
+    assert watch.answers > 3
+    print(f"{name}: {report['records']} records, {report['rows']} rows in {report['seconds']:.1f} s, without an answer for "
+          f"{watch.away:.1f} s; {rows}")
+    assert own.get(name, "/api/audit/verify")["intact"]
+    assert [r["action"] for r in own.audit(name, action="rebuild the state")]
+    assert rebuild(own, name, "--shadow")["identical"]
+
+
+def test_it_serves_on_meanwhile_and_each_return_has_one_effect(own):
+    accepted, over = [], threading.Event()
+
+    def load():
+        while not over.wait(0.02):
+            try:
+                accepted.append(own.submit())
+            except Exception:  # noqa: BLE001 (support itself is away for a moment)
+                pass
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        wait(lambda: len(accepted) > 20, 20, "returns are accepted")
+        for name in ("inventory", "support", "sales"):
+            assert rebuild(own, name)["identical"]
+    finally:
+        over.set()
+        thread.join()
+    settled(own)
+    for team in TEAMS:
+        reactions = Counter(r.key().decode() for r in records(own.kafka, own.topic(f"{team}.events")))
+        assert {r: reactions[r] for r in accepted if reactions[r] != 1} == {}, team
+    known = {r["return_id"] for r in own.get("support", "/api/returns?limit=1000")["returns"]}
+    assert set(accepted[-500:]) <= known
+    for name in SERVICES:
+        assert rebuild(own, name, "--shadow")["identical"], name
+
+
+def test_with_its_database_gone_support_is_brought_back_from_the_topics(own):
+    settled(own)
+    before = dumped(own, "support")
+    shown = own.get("support", "/api/returns?limit=1000")
+    one = next(r["return_id"] for r in shown["returns"] if r["published"])
+    events, page, places = own.events(one), own.get("support", f"/api/returns/{one}"), ends(own)
+    own.verb("stop", "support")
+    for file in database(own, "support").parent.glob(database(own, "support").name + "*"):
+        file.unlink()
+    report = rebuild(own, "support")
+    assert report["lost"] and report["switched"]
+    own.verb("start", "support")
+    settled(own)
+    own.verb("redrive", "support", str(letters(own, "support", own.redriven_place)[0]["id"]))  # as no event says that it was
+    assert ends(own) == places
+    assert sorted(dumped(own, "support").splitlines()) == sorted(before.splitlines())
+    wait(lambda: own.get("support", f"/api/returns/{one}")["status"] == page["status"], 20, "who has read what is known")
+    again = own.get("support", "/api/returns?limit=1000")
+    assert [r["return_id"] for r in again["returns"]] == [r["return_id"] for r in shown["returns"]]
+    assert [told(e) for e in own.events(one)] == [told(e) for e in events]
+    after = own.get("support", f"/api/returns/{one}")
+    assert after["teams"] == page["teams"] and after["version"] == page["version"]
+    assert own.submit()
+    settled(own)
+
+
+def test_with_its_database_gone_a_team_is_brought_back_and_answers_what_it_had_not(own):
+    settled(own)
+    before = dumped(own, "inventory")
+    own.verb("stop", "inventory")
+    waiting = [own.submit() for _ in range(20)]
+    wait(lambda: not own.status("support")["outbox"]["depth"], 20, "they are published")
+    for file in database(own, "inventory").parent.glob(database(own, "inventory").name + "*"):
+        file.unlink()
+    places = ends(own)
+    assert rebuild(own, "inventory")["switched"]
+    assert ends(own) == places
+    assert sorted(dumped(own, "inventory").splitlines()) == sorted(before.splitlines())
+    own.verb("start", "inventory")
+    own.await_audits(waiting, ["inventory"], 30)
+    settled(own)
+    reactions = Counter(r.key().decode() for r in records(own.kafka, own.topic("inventory.events")))
+    assert all(reactions[r] == 1 for r in waiting)
+    assert rebuild(own, "inventory", "--shadow")["identical"]
+
+
+def test_a_shadow_shows_what_another_logic_would_have_made_of_it(own, tmp_path):
+    program, before = tmp_path / "accounting", dumped(own, "accounting")
+    made = (BIN / "accounting").read_bytes()
+    assert made.count(b"6800 loss on disposal")
+    program.write_bytes(made.replace(b"6800 loss on disposal", b"6900 loss on disposal"))
+    program.chmod(0o755)
+    report = rebuild(own, "accounting", "--shadow", "--program", program, "--lines", "5", code=1)
+    assert not report["identical"] and not report["switched"]
+    tables = {t["table"]: t for t in report["differences"]["tables"]}
+    assert set(tables) == {"ledger", "balance"} and tables["ledger"]["only_old"] == tables["ledger"]["only_new"] > 0
+    assert len(report["differences"]["lines"]) == len(report["events"]["lines"]) == 5
+    assert report["events"]["different"] == report["answered"]
+    assert report["events"]["lines"][0]["fields"]["debit_account"] == "6900 loss on disposal"
+    assert dumped(own, "accounting") == before
+    done = subprocess.run([ROOT / "returns", "rebuild", "accounting", "--shadow", "--program", program], env=own.env,
+                          cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1 and "rows differ" in done.stdout and "Nothing was changed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("words, quoted", [
+    (["rebuild"], "which service"), (["rebuild", "nobody"], "nobody"), (["rebuild", "sales", "--sooner"], "--sooner"),
+    (["rebuild", "sales", "--lines", "many"], "many"),
+])
+def test_a_wrong_word_is_quoted(own, words, quoted):
+    done = subprocess.run([ROOT / "returns", *words], env=own.env, cwd=ROOT, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and quoted in done.stderr, done.stderr
