@@ -5,8 +5,7 @@ import uuid
 from datetime import datetime, timezone
 from decimal import Decimal
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient, topic_record_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -88,25 +87,6 @@ def publish(kafka, topic, key, value, partition=None, headers=None):
     producer.produce(topic, key=key, value=value, headers=headers, on_delivery=on_delivery, **where)
     assert producer.flush(10) == 0 and placed
     return placed[0]
-
-
-def write_heads(registry, topic, heads):
-    """What a service says of its audit log, by the schema of our own; registered where it is not yet."""
-    schema = (ROOT / "schemas/chassis/AuditHeads.avsc").read_text()
-    serialize = AvroSerializer(
-        SchemaRegistryClient({"url": registry}), schema,
-        conf={"subject.name.strategy": topic_record_subject_name_strategy},
-    )
-    return serialize(heads, SerializationContext(topic, MessageField.VALUE))
-
-
-def make_topic(kafka, topic):
-    """With one partition, unless it is there."""
-    (made,) = AdminClient({"bootstrap.servers": kafka}).create_topics([NewTopic(topic, 1, 1)]).values()
-    try:
-        made.result()
-    except KafkaException as e:
-        assert e.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, e
 
 
 def schema_id_of(value):
