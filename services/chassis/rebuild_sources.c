@@ -273,7 +273,7 @@ verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
 /* --- Where to go on */
 
 struct place {
-    int64_t mark, log;
+    int64_t mark, log, first;
     char cluster[64];
     bool known, marked;
 };
@@ -282,7 +282,8 @@ static void place_read(struct rebuild *b, const struct topic_part *p, struct pla
     *out = (struct place){0};
     if (b->lost) return;
     for (struct rows r = store_rows(
-             b->c, "SELECT mark, cluster, log FROM base.consumer_offset WHERE topic = ? AND partition = ?",
+             b->c,
+             "SELECT mark, cluster, log, first_offset FROM base.consumer_offset WHERE topic = ? AND partition = ?",
              value_text(p->name), value_int(p->id));
          rows_next(&r);) {
         out->known = true;
@@ -290,6 +291,7 @@ static void place_read(struct rebuild *b, const struct topic_part *p, struct pla
         out->mark = rows_int(&r, 0);
         snprintf(out->cluster, sizeof out->cluster, "%s", rows_text(&r, 1));
         out->log = rows_int(&r, 2);
+        out->first = rows_int(&r, 3);
     }
 }
 
@@ -312,12 +314,12 @@ verdict rebuild_offsets_store(struct rebuild *b, struct failure *why) {
         if (!next) continue;
         (void)store_run(
             b->c,
-            "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log) VALUES (?, ?, ?, ?, ?, ?) "
+            "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log, first_offset) VALUES (?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, mark = excluded.mark, "
             "cluster = excluded.cluster",
             value_text(p->name), value_int(p->id), value_int(next),
             own->marked || was.marked ? value_int(was.mark) : value_text(NULL),
-            value_text(*was.cluster ? was.cluster : NULL), value_int(was.log));
+            value_text(*was.cluster ? was.cluster : NULL), value_int(was.log), value_int(was.first));
     }
     return OK;
 }

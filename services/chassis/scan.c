@@ -122,7 +122,7 @@ static verdict partitions_count(struct scan *s, const char *topic, int *n, struc
 }
 
 verdict scan_add(struct scan *s, const char *topic, struct failure *why) {
-    int n;
+    int n = 0;
     verdict v = partitions_count(s, topic, &n, why);
     if (v != OK) return v;
     if (!n) return fail(why, REJECT, "there is no topic \"%s\" in Kafka at %s", topic, s->settings->kafka);

@@ -7,6 +7,7 @@
 #include "chassis/decision.h"
 #include "chassis/idempotency.h"
 #include "chassis/page.h"
+#include "chassis/precondition.h"
 #include "chassis/relay.h"
 
 #include <stdio.h>
@@ -480,31 +481,22 @@ static void order_not(struct exchange *x, struct sent *s, json_t *order, int sta
     form_page(x, status, "order.html", data);
 }
 
-/* Whether one of the tags of an If-Match is that version's; weak ones never are. */
-static bool etag_fits(const char *tags, int64_t version) {
-    char wanted[32];
-    size_t n = (size_t)snprintf(wanted, sizeof wanted, "\"%lld\"", (long long)version);
-    for (const char *p = tags; *p; p += *p == ',') {
-        p += strspn(p, " \t");
-        size_t length = strcspn(p, ", \t");
-        if ((length == n && !strncmp(p, wanted, n)) || (length == 1 && *p == '*')) return true;
-        p += strcspn(p, ",");
-    }
-    return false;
-}
-
 /* Whether it may be done to the order as it is; else answered. */
 static bool order_may(struct exchange *x, struct sent *s, json_t *order) {
     const char *tags = x->api ? exchange_header(x, "If-Match") : s->version;
     int64_t version = json_integer_value(json_object_get(order, "version"));
-    char detail[200], form_version[24];
-    snprintf(form_version, sizeof form_version, "%lld", (long long)version);
+    char detail[700], tag[24];
+    bool fits = false;
+    struct failure why;
+    snprintf(tag, sizeof tag, x->api ? "\"%lld\"" : "%lld", (long long)version);
     if (!order) {
         exchange_problem(x, 404, "There is no order \"%.60s\".", exchange_parameter(x, "id"));
     } else if (!tags || !*tags) {
         snprintf(detail, sizeof detail, "say which version you saw, with If-Match: \"%lld\"", (long long)version);
         order_not(x, s, order, 428, detail);
-    } else if (x->api ? !etag_fits(tags, version) : strcmp(s->version, form_version) != 0) {
+    } else if (x->api && precondition_fits(tags, tag, &fits, &why) != OK) {
+        order_not(x, s, order, 400, why.text);
+    } else if (x->api ? !fits : strcmp(s->version, tag) != 0) {
         snprintf(
             detail, sizeof detail, "you saw version %.40s, and by now it is \"%lld\"; look at it again", tags,
             (long long)version);
