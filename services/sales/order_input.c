@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ERRORS_MAX = 40, TEXT_MAX = 100, ID_MAX = 60, FIELD_NAME = 120 };
+enum { ERRORS_MAX = 40, TEXT_MAX = 100, ID_MAX = 60, WITHIN = 100, FIELD_NAME = 120 };
 
 bool findings_none(const struct findings *found) {
     return !json_array_size(found->errors) && !found->out_of_memory;
@@ -182,8 +182,8 @@ static json_t *item_new(const json_t *item, const char *within, int64_t line, st
 }
 
 /* "items.3."; false: it is no object, which was noted, or null, which a form has where nothing was filled in. */
-static bool item_named(const json_t *item, size_t i, char within[FIELD_NAME], struct findings *found) {
-    snprintf(within, FIELD_NAME, "items.%zu", i);
+static bool item_named(const json_t *item, size_t i, char within[WITHIN], struct findings *found) {
+    snprintf(within, WITHIN, "items.%zu", i);
     if (!json_is_object(item) && !json_is_null(item))
         findings_add(found, within, "is %s; write an object with its fields", input_type(item));
     strcat(within, ".");
@@ -241,7 +241,7 @@ static bool items_read(const json_t *body, json_t **items, struct findings *foun
 json_t *order_placed(const json_t *body, struct findings *found) {
     json_t *sent, *item, *items = json_array(), *noted = json_array();
     size_t i;
-    char within[FIELD_NAME];
+    char within[WITHIN];
     unknown_check(body, "", " order_id customer_id shipment_id items ", found);
     const char *id = id_read(body, "order_id", "ORD-20481", found);
     const char *customer = text_read(body, "", "customer_id", "C-1029", true, found);
@@ -370,7 +370,7 @@ json_t *order_changed(const json_t *body, const json_t *order, struct findings *
     json_t *sent, *item, *changes = json_array(), *lines = json_object();
     int64_t next = json_integer_value(json_object_get(order, "last_line")) + 1;
     size_t i;
-    char within[FIELD_NAME];
+    char within[WITHIN];
     unknown_check(body, "", " shipment_id items ", found);
     const char *shipment = text_different(body, order, "", "shipment_id", "SHP-7730", found);
     if (items_read(body, &sent, found)) json_array_foreach(sent, i, item) {

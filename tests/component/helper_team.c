@@ -44,6 +44,7 @@ int team_setup(void **state, const char *name, const struct service *service, co
     assert_int_equal(rd_kafka_mock_topic_create(t->world.cluster, topic, 6, 1), 0);
     snprintf(topic, sizeof topic, "%s.dead-letters", name);
     assert_int_equal(rd_kafka_mock_topic_create(t->world.cluster, topic, 6, 1), 0);
+    t->world.more[t->world.more_n++] = "--policy=unknown-orders=refund"; /* the tests make theirs up */
     world_start(&t->world, service);
     return 0;
 }

@@ -301,7 +301,7 @@ static void of_many_at_once_one_has_the_effect(void **state) {
     enum { N = 12, ROUNDS = 20 };
     struct world *w = *state;
     int fds[N];
-    char key[60];
+    char key[80];
     start(w);
     for (int round = 1; round <= ROUNDS; round++) {
         struct heard first = {0};

@@ -179,7 +179,7 @@ def test_a_change_needs_the_version_that_was_seen(desk):
         (desk.change(order_id, None, shipment_id="S"), 428),
         (desk.change(order_id, '"2"', shipment_id="S"), 412),
         (desk.change(order_id, 'W/"1"', shipment_id="S"), 412),
-        (desk.change(order_id, "1", shipment_id="S"), 412),
+        (desk.change(order_id, "1", shipment_id="S"), 400),
         (desk.complete(order_id, None), 428),
         (desk.complete(order_id, '"7"'), 412),
         (desk.change(new("ORD"), '"1"', shipment_id="S"), 404),
