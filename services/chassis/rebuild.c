@@ -159,9 +159,9 @@ static void table_copy(struct connection *c, const char *table) {
 /* What no topic can give back. */
 static void tables_keep(struct rebuild *b) {
     static const char *const made[] = {"consumer_offset", "event_seen", "schema_version"};
+    if (b->lost) return;
     json_t *kept = words(b->service->kept), *name;
     size_t i;
-    if (b->lost) return;
     json_array_foreach(kept, i, name) table_copy(b->c, json_string_value(name));
     json_array_foreach(b->chassis, i, name) {
         bool anew = false;

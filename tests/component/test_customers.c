@@ -16,6 +16,14 @@
 #include <cmocka.h>
 
 extern const struct service service; /* support's declaration */
+
+/* It asks nobody for offsets: librdkafka 2.0 leaks a queue when it ends in the middle of such a question. */
+static const struct service *folding(void) {
+    static struct service own;
+    own = service;
+    own.watch_subscribers = false;
+    return &own;
+}
 extern const struct asset service_assets[];
 extern const size_t service_assets_n;
 
@@ -157,7 +165,7 @@ static void in_whatever_order_they_come(void **state) {
     struct world *w = *state;
     int kinds[KINDS];
     char number[12];
-    world_start(w, &service);
+    world_start(w, folding());
     for (int n = 0; n < 120; n++) {
         order_of(n, kinds);
         snprintf(number, sizeof number, "%d", n);
@@ -176,7 +184,7 @@ static void across_restarts_and_with_duplicates(void **state) {
         tell_life(w, i, i, "1");
         assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
         if (i % 3 != 1) continue; /* two, then three */
-        world_start(w, &service);
+        world_start(w, folding());
         world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled'", i + 1);
         world_stop(w);
     }
@@ -188,14 +196,14 @@ static void across_restarts_and_with_duplicates(void **state) {
         3);
     publish(w, "sales.events", 2, "OrderChanged", json);
     assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
-    world_start(w, &service);
+    world_start(w, folding());
     world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'duplicate'", 1);
     assert_life(w, 1);
 }
 
 static void what_cannot_be_understood_is_put_aside_whole(void **state) {
     struct world *w = *state;
-    world_start(w, &service);
+    world_start(w, folding());
     tell(
         w, 0, "CustomerRegistered",
         "\"version\":0,\"occurred_at\":1,\"customer_id\":\"C-1\",\"name\":\"N\",\"location\":\"L\"");
