@@ -70,20 +70,6 @@ static bool is_added(struct scan *s, const char *topic) {
     return false;
 }
 
-static verdict
-unknown_topic(const struct settings *settings, const char *word, const json_t *topics, struct failure *why) {
-    struct buffer list = BUFFER(400);
-    json_t *topic;
-    size_t i;
-    json_array_foreach((json_t *)topics, i, topic)
-        buffer_format(&list, "%s%s", i ? ", " : "", cli_unscoped(settings, json_string_value(topic)));
-    verdict v = fail(
-        why, REJECT, "no topic is named \"%.100s\". There %s: %s", word, json_array_size(topics) ? "are" : "is none",
-        list.failed || !list.data ? "too many to name here" : list.data);
-    buffer_free(&list);
-    return v;
-}
-
 /* A star stands for no dot, so that a pattern stays within its namespace, and within the services' topics. */
 static bool is_meant(const char *pattern, const char *topic) {
     char parts[2][CLI_NAME];
@@ -94,6 +80,29 @@ static bool is_meant(const char *pattern, const char *topic) {
             if (*p == '.') *p = '/';
     }
     return !fnmatch(parts[0], parts[1], FNM_PATHNAME);
+}
+
+static verdict
+unknown_topic(const struct settings *settings, const char *word, const json_t *topics, struct failure *why) {
+    char scoped[CLI_NAME];
+    struct buffer list = BUFFER(300);
+    json_t *topic;
+    size_t i, left = 0;
+    settings_scoped(settings, "*.*", scoped, sizeof scoped);
+    json_array_foreach((json_t *)topics, i, topic) {
+        const char *name = json_string_value(topic), *own = cli_unscoped(settings, name);
+        if (!is_meant(scoped, name)) continue;
+        if (left || list.length + strlen(own) > 250)
+            left++;
+        else
+            buffer_format(&list, "%s%s", list.length ? ", " : "", own);
+    }
+    if (left) buffer_format(&list, ", and %zu more", left);
+    verdict v = fail(
+        why, REJECT, "no topic is named \"%.100s\". There %s %s", word,
+        list.length ? "are" : "is none in this namespace", list.data ? list.data : "");
+    buffer_free(&list);
+    return v;
 }
 
 verdict cli_topics(struct scan *s, const struct settings *settings, const char *word, struct failure *why) {

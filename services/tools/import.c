@@ -338,8 +338,13 @@ static verdict records_import(struct import *i, struct failure *why) {
 /* --- */
 
 static verdict import(struct import *i, bool *begun, struct failure *why) {
-    static const struct property properties[] = {
-        {"enable.idempotence", "true"}, {"acks", "all"}, {"linger.ms", "5"}, {"message.max.bytes", "9000000"}, {0}};
+    static const struct property properties[] = {/* What was compressed may be larger than its topic takes as it is. */
+                                                 {"enable.idempotence", "true"},
+                                                 {"acks", "all"},
+                                                 {"linger.ms", "5"},
+                                                 {"compression.codec", "zstd"},
+                                                 {"message.max.bytes", "9000000"},
+                                                 {0}};
     if (i->cli.words_n != 1) return fail(why, REJECT, "import wants one file, or - for standard input");
     i->path = i->cli.words[0];
     verdict v = input_open(i, why);

@@ -63,6 +63,10 @@ static bool type_matches(const char *full, const char *asked) {
 /* Which of the registry's subjects, TOPIC-TYPE, is meant. */
 static verdict subject_find(struct publish *p, const char *asked, struct failure *why) {
     json_t *subjects, *one;
+    if (strchr(asked, '.')) { /* a whole name needs no list, which registries may cut */
+        snprintf(p->subject, sizeof p->subject, "%s-%s", p->topic, asked);
+        return OK;
+    }
     struct buffer types = BUFFER(400);
     size_t i, n = strlen(p->topic), found = 0;
     verdict v = cli_registry(&p->cli.settings, "GET", "/subjects", NULL, &subjects, why);
@@ -79,8 +83,8 @@ static verdict subject_find(struct publish *p, const char *asked, struct failure
     const char *list = types.failed || !types.data ? "none, or too many to name" : types.data;
     if (found != 1)
         v = fail(
-            why, REJECT, "\"%.100s\": %s type of %s is named so. There are: %s", asked, found ? "more than one" : "no",
-            p->topic, list);
+            why, REJECT, "\"%.100s\": %s type of %s is named so; use its full name. There are: %s", asked,
+            found ? "more than one" : "no", p->topic, list);
     buffer_free(&types);
     return v;
 }

@@ -138,11 +138,16 @@ static void print_line(const struct tail *t, const json_t *record) {
 
 /* --- The order of what is shown */
 
-static bool is_wanted(const struct tail *t, const json_t *record) {
-    if (!t->only) return true;
-    const char *key = json_string_value(json_object_get(record, "key"));
-    const char *id = json_string_value(json_object_get(json_object_get(record, "data"), "return_id"));
-    return (key && !strcmp(key, t->only)) || (id && !strcmp(id, t->only));
+/* Before it is kept, so that what is not asked for takes no place among what is at hand. */
+static bool is_wanted(struct tail *t, const rd_kafka_message_t *m) {
+    struct failure ignored;
+    json_t *data = NULL;
+    if (!t->only || (m->key && m->key_len == strlen(t->only) && !memcmp(m->key, t->only, m->key_len))) return true;
+    if (scan_decode(t->scan, m, NULL, &data, &ignored) != OK) return false;
+    const char *id = json_string_value(json_object_get(data, "return_id"));
+    bool wanted = id && !strcmp(id, t->only);
+    json_decref(data);
+    return wanted;
 }
 
 static int by_time(const void *left, const void *right) {
@@ -155,7 +160,7 @@ static void lines_show(struct tail *t) {
     qsort(t->lines, (size_t)t->lines_n, sizeof *t->lines, by_time);
     for (int i = 0; i < t->lines_n; i++) {
         json_t *record = t->left ? record_json(t, t->lines[i].m) : NULL;
-        if (record && is_wanted(t, record)) {
+        if (record) {
             t->left--;
             if (t->json) json_dumpf(record, stdout, JSON_COMPACT);
             if (t->json)
@@ -184,9 +189,12 @@ static void line_add(struct tail *t, rd_kafka_message_t *m) {
 
 static verdict follow(struct tail *t, struct failure *why) {
     rd_kafka_message_t *m;
-    verdict v;
-    while ((v = scan_next(t->scan, t->lines_n ? 0 : WAIT_MS, &m, why)) == OK && t->left) {
-        if (m) line_add(t, m);
+    verdict v = OK;
+    while (t->left && (v = scan_next(t->scan, t->lines_n ? 0 : WAIT_MS, &m, why)) == OK) {
+        if (m && is_wanted(t, m))
+            line_add(t, m);
+        else if (m)
+            rd_kafka_message_destroy(m);
         if (!m || t->lines_n == AT_HAND) lines_show(t);
         if (ferror(stdout) || (!m && t->ends)) break;
     }

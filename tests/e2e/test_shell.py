@@ -70,15 +70,27 @@ def returned(stack):
     return return_id
 
 
+class Weighing(Shell):
+    """A topic of nobody's, in a namespace of its own, with a schema that no code here knows."""
+
+    topic = "weighing.events"
+
+    def __init__(self, stack):
+        super().__init__(stack, "weigh" + uuid.uuid4().hex[:6])
+        self.name = f"{self.env['RETURNS_NAMESPACE']}.{self.topic}"
+        self.subject = f"{self.name}-elsewhere.Weighed"
+        admin = AdminClient({"bootstrap.servers": stack.kafka})
+        admin.create_topics([NewTopic(self.name, 2, 1, config={"retention.ms": "-1"})])[self.name].result()
+        self.schemas = SchemaRegistryClient({"url": stack.registry})
+        self.schemas.register_schema(self.subject, Schema(json.dumps(STRANGE), "AVRO"))
+
+    def publish(self, file="-", *more, kind="elsewhere.Weighed", **rest):
+        return self.run("publish", self.topic, kind, file, *more, **rest)
+
+
 @pytest.fixture
-def topic(stack):
-    """One of nobody's, with a schema that no code here knows."""
-    name = f"weighing{uuid.uuid4().hex[:6]}.events"
-    admin = AdminClient({"bootstrap.servers": stack.kafka})
-    admin.create_topics([NewTopic(stack.topic(name), 2, 1, config={"retention.ms": "-1"})])[stack.topic(name)].result()
-    registry = SchemaRegistryClient({"url": stack.registry})
-    registry.register_schema(f"{stack.topic(name)}-elsewhere.Weighed", Schema(json.dumps(STRANGE), "AVRO"))
-    return name
+def weighing(stack):
+    return Weighing(stack)
 
 
 def test_tail_shows_what_every_team_published(stack, shell, returned):
@@ -111,7 +123,7 @@ def test_tail_begins_where_it_is_told(stack, shell, returned):
 
 def test_tail_names_the_topics_there_are(shell):
     said = shell.run("tail", "no-such.events", status=2)
-    assert 'no topic is named "no-such.events"' in said and "support.events" in said
+    assert 'no topic is named "no-such.events". There are ' in said and ".events, " in said
 
 
 def test_tail_follows_until_it_is_interrupted(stack):
@@ -142,22 +154,22 @@ def test_tail_follows_until_it_is_interrupted(stack):
         child.stderr.close()
 
 
-def test_a_type_that_no_code_knows_goes_there_and_back(stack, shell, topic):
-    placed = shell.run("publish", topic, "Weighed", "-", stdin=json.dumps(WEIGHED))
-    (shown,) = shell.tail(topic)
-    assert placed.strip() == f"{stack.topic(topic)}[{shown['partition']}]@{shown['offset']}"
+def test_a_type_that_no_code_knows_goes_there_and_back(stack, weighing):
+    placed = weighing.publish(stdin=json.dumps(WEIGHED))
+    (shown,) = weighing.tail(weighing.topic)
+    assert placed.strip() == f"{weighing.name}[{shown['partition']}]@{shown['offset']}"
     assert shown["type"] == "elsewhere.Weighed" and shown["key"] == "R-WEIGHED"
     for field, value in WEIGHED.items():
         assert shown["data"][field] == value
     assert uuid.UUID(shown["data"]["event_id"]) and shown["data"]["version"] == 1
-    (record,) = records(stack.kafka, stack.topic(topic))
+    (record,) = records(stack.kafka, weighing.name)
     foreign = read_avro(stack.registry, record)
     assert foreign["grams"] == 1250 and str(foreign["exact"]) == "12.340" and foreign["seal"] == b"ab\xff"
     headers = {name: value.decode() for name, value in record.headers()}
     assert headers["ce_id"] == str(foreign["event_id"]) and headers["ce_type"] == "elsewhere.Weighed"
 
 
-def test_one_wrong_event_and_nothing_is_sent(stack, shell, topic, tmp_path):
+def test_one_wrong_event_and_nothing_is_sent(stack, weighing, tmp_path):
     path = tmp_path / "events.json"
     good = json.dumps(WEIGHED)
     for second, said in [
@@ -170,32 +182,32 @@ def test_one_wrong_event_and_nothing_is_sent(stack, shell, topic, tmp_path):
         ("[1]", "must be a JSON object"),
     ]:
         path.write_text(f"{good}\n\n{second}\n")
-        error = shell.run("publish", topic, "Weighed", path, status=1)
+        error = weighing.publish(path, status=1)
         assert f"{path}:3:" in error and said in error and "Nothing was sent." in error
-    assert "holds no event" in shell.run("publish", topic, "Weighed", "-", stdin=" \n", status=1)
-    assert "There are: elsewhere.Weighed" in shell.run("publish", topic, "Measured", path, status=1)
-    assert shell.tail(topic) == []
+    assert "holds no event" in weighing.publish(stdin=" \n", status=1)
+    assert "There are: elsewhere.Weighed" in weighing.publish(path, kind="Measured", status=1)
+    assert weighing.tail(weighing.topic) == []
 
 
-def test_a_new_schema_is_registered_if_it_is_compatible(stack, shell, topic, tmp_path):
+def test_a_new_schema_is_registered_if_it_is_compatible(stack, weighing, tmp_path):
     schema = tmp_path / "schema.avsc"
     schema.write_text(json.dumps(STRANGE | {"fields": STRANGE["fields"] + [{"name": "hall", "type": "string", "default": "A"}]}))
-    shell.run("publish", topic, "Weighed", "-", "--schema", schema, "--key", "K", stdin=json.dumps(WEIGHED | {"hall": "B"}))
-    (shown,) = shell.tail(topic)
+    weighing.publish("-", "--schema", schema, "--key", "K", stdin=json.dumps(WEIGHED | {"hall": "B"}))
+    (shown,) = weighing.tail(weighing.topic)
     assert shown["data"]["hall"] == "B" and shown["key"] == "K"
-    SchemaRegistryClient({"url": stack.registry}).set_compatibility(f"{stack.topic(topic)}-elsewhere.Weighed", "FULL_TRANSITIVE")
+    weighing.schemas.set_compatibility(weighing.subject, "FULL_TRANSITIVE")
     schema.write_text(json.dumps(STRANGE | {"fields": STRANGE["fields"] + [{"name": "floor", "type": "int"}]}))
-    error = shell.run("publish", topic, "Weighed", "-", "--schema", schema, stdin=json.dumps(WEIGHED | {"floor": 1}), status=1)
+    error = weighing.publish("-", "--schema", schema, stdin=json.dumps(WEIGHED | {"floor": 1}), status=1)
     assert "409" in error and "Nothing was sent." in error
 
 
-def test_what_cannot_be_decoded_is_shown_with_its_reason(stack, shell, topic):
+def test_what_cannot_be_decoded_is_shown_with_its_reason(stack, weighing):
     for value in [b"plain", b"\x00\x7f\xff\xff\xff\x01", None]:
-        publish(stack.kafka, stack.topic(topic), b"\xff", value, partition=0)
-    shown = shell.tail(topic)
+        publish(stack.kafka, weighing.name, b"\xff", value, partition=0)
+    shown = weighing.tail(weighing.topic)
     assert [r["value"] for r in shown] == [b"plain".hex(), "007fffffff01", None]
     assert all(r["reason"] and "data" not in r and r["key"] == {"hex": "ff"} for r in shown)
-    assert "NOT DECODED" in shell.run("tail", topic, "--exit", "--from", "beginning")
+    assert "NOT DECODED" in weighing.run("tail", weighing.topic, "--exit", "--from", "beginning")
 
 
 def everything(kafka, topic):
@@ -205,27 +217,30 @@ def everything(kafka, topic):
     ]
 
 
-def test_an_export_imported_elsewhere_is_the_same(stack, shell, returned, topic, tmp_path):
-    shell.run("publish", topic, "Weighed", "-", stdin=json.dumps(WEIGHED) * 50)
-    publish(stack.kafka, stack.topic(topic), b"\xff\x00", b"plain", headers=[("h", None), ("h", b"\x80")])
-    publish(stack.kafka, stack.topic(topic), None, None)
-    file = tmp_path / "all.jsonl"
-    shell.run("export", "*.events", "--out", file)
-    elsewhere = Shell(stack, "else" + uuid.uuid4().hex[:6])
-    elsewhere.run("import", file)
-    there = elsewhere.env["RETURNS_NAMESPACE"]
-    exported = json.loads(file.read_text().splitlines()[0])["topics"]
-    assert {f"{s}.events" for s in ["support", *TEAMS]} <= {t["topic"] for t in exported}
+def test_an_export_imported_elsewhere_is_the_same(stack, shell, weighing, returned, tmp_path):
+    weighing.publish(stdin=json.dumps(WEIGHED) * 50)
+    publish(stack.kafka, weighing.name, b"\xff\x00", b"plain", headers=[("h", None), ("h", b"\x80")])
+    publish(stack.kafka, weighing.name, None, None)
     admin = AdminClient({"bootstrap.servers": stack.kafka})
-    for t in exported:
-        assert everything(stack.kafka, f"{there}.{t['topic']}") == everything(stack.kafka, stack.topic(t["topic"]))
-        resource = ConfigResource(ConfigResource.Type.TOPIC, f"{there}.{t['topic']}")
-        assert admin.describe_configs([resource])[resource].result()["retention.ms"].value == "-1"
-    assert [r["data"] for r in elsewhere.tail(topic) if "data" in r] == [r["data"] for r in shell.tail(topic) if "data" in r]
-    # A second time it is refused, and nothing more is written.
-    before = [everything(stack.kafka, f"{there}.{t['topic']}") for t in exported]
-    assert "holds records already" in elsewhere.run("import", file, status=1)
-    assert [everything(stack.kafka, f"{there}.{t['topic']}") for t in exported] == before
+    for source, namespace in ((shell, stack.namespace), (weighing, weighing.env["RETURNS_NAMESPACE"])):
+        file, elsewhere = tmp_path / f"{namespace}.jsonl", Shell(stack, "else" + uuid.uuid4().hex[:6])
+        source.run("export", "*.events", "--out", file)
+        elsewhere.run("import", file)
+        pairs = [
+            (f"{namespace}.{t['topic']}", f"{elsewhere.env['RETURNS_NAMESPACE']}.{t['topic']}")
+            for t in json.loads(file.open().readline())["topics"]
+        ]
+        for here, there in pairs:
+            assert everything(stack.kafka, there) == everything(stack.kafka, here)
+            resource = ConfigResource(ConfigResource.Type.TOPIC, there)
+            assert admin.describe_configs([resource])[resource].result()["retention.ms"].value == "-1"
+        # A second time it is refused, and nothing more is written.
+        before = [len(records(stack.kafka, there)) for _, there in pairs]
+        assert "holds records already" in elsewhere.run("import", file, status=1)
+        assert [len(records(stack.kafka, there)) for _, there in pairs] == before
+    assert len(pairs) == 1 and sum(before) == 52
+    shown = [r["data"] for r in elsewhere.tail(weighing.topic) if "data" in r]
+    assert len(shown) == 50 and all(r.items() >= WEIGHED.items() for r in shown)
 
 
 def test_services_start_from_an_import(stack, shell, returned, tmp_path):
@@ -242,9 +257,9 @@ def test_services_start_from_an_import(stack, shell, returned, tmp_path):
         assert there["request"]["serial_number"] == here["request"]["serial_number"] and there["version"] == here["version"]
 
 
-def test_a_file_that_is_not_whole_changes_nothing(stack, shell, topic, tmp_path):
-    shell.run("publish", topic, "Weighed", "-", stdin=json.dumps(WEIGHED) * 3)
-    whole = shell.run("export", topic).splitlines(keepends=True)
+def test_a_file_that_is_not_whole_changes_nothing(stack, weighing, tmp_path):
+    weighing.publish(stdin=json.dumps(WEIGHED) * 3)
+    whole = weighing.run("export", weighing.topic).splitlines(keepends=True)
     elsewhere = Shell(stack, "else" + uuid.uuid4().hex[:6])
     broken = [json.loads(line) for line in whole]
     broken[-2]["record"]["value"] = "?"
