@@ -145,8 +145,7 @@ void team_cancel(struct team *t, const char *return_id) {
 void team_ask_unread(struct team *t, const char *return_id, const struct asked *what) {
     json_t *fields = request(what);
     json_object_set_new(fields, "note", json_string(""));
-    world_await_health(&t->world, "schemas", "ok", ""); /* so that none of the service's own gets that id */
-    publish(t, REQUEST_LATER, t->world.schemas_n + 1, return_id, fields);
+    publish(t, REQUEST_LATER, world_schema_unread(&t->world, REQUEST_LATER), return_id, fields);
     team_audited(t, "quarantined", "");
 }
 

@@ -51,7 +51,7 @@ static int registry_register(struct world *w, struct mg_connection *c, const cha
 static int registry_schema_of(struct world *w, struct mg_connection *c, int id) {
     json_t *found = NULL;
     pthread_mutex_lock(&w->lock);
-    if (id >= 1 && id <= w->schemas_n) found = json_pack("{s:s}", "schema", w->schemas[id - 1]);
+    if (id >= 1 && id <= w->schemas_n && id != w->unread) found = json_pack("{s:s}", "schema", w->schemas[id - 1]);
     pthread_mutex_unlock(&w->lock);
     if (!found) return answer(c, 404, "{\"error_code\":40403,\"message\":\"Schema not found\"}");
     char *text = json_dumps(found, JSON_COMPACT);
@@ -74,7 +74,7 @@ static int on_request(struct mg_connection *c, void *world) {
     return answer(c, 404, "{\"error_code\":404,\"message\":\"no such path\"}");
 }
 
-int world_schema(struct world *w, const char *text) {
+static int schema_keep(struct world *w, const char *text, bool unread) {
     pthread_mutex_lock(&w->lock);
     int id = 0;
     for (int i = 0; i < w->schemas_n && !id; i++)
@@ -83,8 +83,17 @@ int world_schema(struct world *w, const char *text) {
         w->schemas[w->schemas_n++] = strdup(text);
         id = w->schemas_n;
     }
+    if (unread || id == w->unread) w->unread = unread ? id : 0;
     pthread_mutex_unlock(&w->lock);
     return id;
+}
+
+int world_schema(struct world *w, const char *text) {
+    return schema_keep(w, text, false);
+}
+
+int world_schema_unread(struct world *w, const char *text) {
+    return schema_keep(w, text, true);
 }
 
 static void registry_open(struct world *w) {

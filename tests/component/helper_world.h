@@ -18,7 +18,7 @@ struct world {
     rd_kafka_t *producer;
     rd_kafka_resp_err_t delivered;                          /* how its last record fared */
     char *subjects[WORLD_SCHEMAS], *schemas[WORLD_SCHEMAS]; /* id = index + 1 */
-    int schemas_n;
+    int schemas_n, unread; /* unread: an id that it has, and says it has not; 0: none */
     pthread_mutex_t lock;
     struct mg_context *registry;
     int registry_port;
@@ -43,6 +43,8 @@ int world_flags(struct world *w, char flags[WORLD_FLAGS][200], char *argv[WORLD_
 void world_stop(struct world *w);
 
 int world_schema(struct world *w, const char *text); /* known to the registry from now on; returns its id */
+int world_schema_unread(
+    struct world *w, const char *text); /* only once it is given to world_schema(); returns its id */
 void world_publish(
     struct world *w, int partition, const char *key, const void *value, size_t n); /* to support.events */
 /* A record of the given schema; value: JSON text. */
