@@ -1,15 +1,19 @@
 #include "snapshots.h"
 
+#include "chassis/codec.h"
+#include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/scan.h"
 #include "chassis/snapshots.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { FINE = 0, WRONG = 1, UNKNOWN = 2, NAMED_MAX = 20 };
 
-/* by_return: {return: {"snapshot", "positions": {"topic/partition": next}, "fold"}}; others have events alone. */
+/* by_return: {return: {"snapshot", "positions": {"topic/partition": next}, "folds": [by partition, null: none of it]}};
+ * others have events alone. */
 struct check {
     struct settings settings;
     json_t *by_return, *without, *wrong;
@@ -41,8 +45,7 @@ static void snapshot_take(struct check *k, const char *key, json_t *snapshot) {
             place),
         json_object_get(one, "next_offset"));
     json_object_set_new(
-        k->by_return, key,
-        json_pack("{s:O, s:o, s:o}", "snapshot", snapshot, "positions", positions, "fold", fold_new(key)));
+        k->by_return, key, json_pack("{s:O, s:o, s:[]}", "snapshot", snapshot, "positions", positions, "folds"));
 }
 
 static verdict snapshots_read(struct check *k, struct failure *why) {
@@ -56,10 +59,14 @@ static verdict snapshots_read(struct check *k, struct failure *why) {
         struct failure reason;
         snprintf(key, sizeof key, "%.*s", (int)m->key_len, m->key ? (const char *)m->key : "");
         json_object_del(k->by_return, key);
-        if (m->payload && scan_decode(s, m, NULL, &snapshot, &reason) == OK)
-            snapshot_take(k, key, snapshot);
-        else if (m->payload)
+        json_object_del(k->wrong, key);
+        verdict decoded = m->payload ? scan_decode(s, m, NULL, &snapshot, &reason) : OK;
+        if (decoded == RETRY)
+            v = fail(why, RETRY, "%s", reason.text);
+        else if (decoded != OK)
             json_object_set_new(k->wrong, key, json_string(reason.text));
+        else if (m->payload)
+            snapshot_take(k, key, snapshot);
         json_decref(snapshot);
         rd_kafka_message_destroy(m);
     }
@@ -69,6 +76,36 @@ static verdict snapshots_read(struct check *k, struct failure *why) {
 }
 
 /* --- The events */
+
+/* What every event has, and a request besides. A record without counts for nothing, in services neither: they put it
+ * aside, and no redrive can mend it. */
+struct needed {
+    const char *event_id, *return_id;
+    int64_t version, occurred_at;
+    const char *order_id, *model, *shipment_id, *serial_number, *location;
+    struct money cost;
+};
+static const struct field needed_fields[] = {
+    FIELD_TEXT(struct needed, event_id),    {"return_id", TYPE_TEXT, offsetof(struct needed, return_id), ""},
+    FIELD_INT(struct needed, version),      FIELD_INT(struct needed, occurred_at),
+    FIELD_TEXT(struct needed, order_id),    FIELD_TEXT(struct needed, model),
+    FIELD_TEXT(struct needed, shipment_id), FIELD_TEXT(struct needed, serial_number),
+    FIELD_TEXT(struct needed, location),    FIELD_MONEY(struct needed, cost),
+};
+enum { OF_EVERY = 4, OF_REQUEST = sizeof needed_fields / sizeof *needed_fields };
+
+/* Its event_id is from here on as snapshots write it. */
+static bool is_event(const char *type, json_t *event) {
+    struct needed q;
+    struct failure why;
+    struct uuid id;
+    char text[UUID_TEXT];
+    bool request = !strcmp(type, "returns.support.RefundRequest");
+    if (project(event, needed_fields, request ? OF_REQUEST : OF_EVERY, &q, &why) != OK || !uuid_parse(q.event_id, &id))
+        return false;
+    json_object_set_new(event, "event_id", json_string(uuid_text(id, text)));
+    return *q.return_id || !json_object_get(event, "return_id");
+}
 
 static bool ends_in(const char *text, const char *end) {
     size_t n = strlen(text), end_n = strlen(end);
@@ -113,23 +150,40 @@ static const char *team_of(const struct check *k, const char *topic, char out[20
     return out;
 }
 
-static void record_fold(struct check *k, struct scan *s, const rd_kafka_message_t *m) {
+/* Partitions are read in any order, so each has a fold of its own. */
+static json_t *fold_of(json_t *folds, const char *return_id, int32_t partition) {
+    while (json_array_size(folds) <= (size_t)partition) json_array_append_new(folds, json_null());
+    json_t *fold = json_array_get(folds, (size_t)partition);
+    if (json_is_null(fold)) json_array_set_new(folds, (size_t)partition, fold = fold_new(return_id));
+    return fold;
+}
+
+static void event_take(struct check *k, const rd_kafka_message_t *m, const char *type, const json_t *event) {
     char place[500], team[200];
-    const char *type, *topic = rd_kafka_topic_name(m->rkt);
-    json_t *event = NULL;
-    struct failure why;
-    if (scan_decode(s, m, &type, &event, &why) != OK) {
-        k->unread++;
-        return;
-    }
-    const char *return_id = json_string_value(json_object_get(event, "return_id"));
-    json_t *known = return_id ? json_object_get(k->by_return, return_id) : NULL;
-    k->events += return_id != NULL;
+    const char *topic = rd_kafka_topic_name(m->rkt),
+               *return_id = json_string_value(json_object_get(event, "return_id"));
+    if (!return_id) return;
+    json_t *known = json_object_get(k->by_return, return_id);
     json_t *next = json_object_get(json_object_get(known, "positions"), place_name(topic, m->partition, place));
-    if (return_id && !known) json_object_set_new(k->without, return_id, json_true());
-    if (next && m->offset < json_integer_value(next) && json_is_string(json_object_get(event, "event_id")))
-        event_fold(json_object_get(known, "fold"), team_of(k, topic, team), type, event);
+    k->events++;
+    if (!known) json_object_set_new(k->without, return_id, json_true());
+    if (next && m->offset < json_integer_value(next))
+        event_fold(
+            fold_of(json_object_get(known, "folds"), return_id, m->partition), team_of(k, topic, team), type, event);
+}
+
+static verdict record_take(struct check *k, struct scan *s, const rd_kafka_message_t *m, struct failure *why) {
+    const char *type;
+    json_t *event = NULL;
+    struct failure reason;
+    verdict v = scan_decode(s, m, &type, &event, &reason);
+    if (v == RETRY) return fail(why, RETRY, "%s", reason.text);
+    if (v == OK && is_event(type, event))
+        event_take(k, m, type, event);
+    else
+        k->unread++;
     json_decref(event);
+    return OK;
 }
 
 static verdict topics_add(struct check *k, struct scan *s, struct failure *why) {
@@ -152,7 +206,7 @@ static verdict events_read(struct check *k, struct failure *why) {
     verdict v = scan_open(&s, &k->settings, NULL, why);
     if (v == OK) v = topics_add(k, s, why);
     while (v == OK && (v = scan_next(s, 0, &m, why)) == OK && m) {
-        record_fold(k, s, m);
+        v = record_take(k, s, m, why);
         rd_kafka_message_destroy(m);
     }
     scan_close(&s);
@@ -160,6 +214,47 @@ static verdict events_read(struct check *k, struct failure *why) {
 }
 
 /* --- Comparing */
+
+static void team_merge(json_t *mine, json_t *more) {
+    json_t *events = json_object_get(mine, "events"), *id, *seen;
+    size_t i, j, before = json_array_size(events);
+    json_array_foreach(json_object_get(more, "events"), i, id) {
+        bool known = false;
+        json_array_foreach(events, j, seen) known |= json_equal(seen, id);
+        if (!known) json_array_append(events, id);
+    }
+    if (json_array_size(events) == before) return;
+    json_object_set(mine, "last_type", json_object_get(more, "last_type"));
+    json_object_set(mine, "last_at", json_object_get(more, "last_at"));
+}
+
+/* What a higher partition has comes after what a lower one has. */
+static void fold_merge(json_t *fold, json_t *more) {
+    json_t *teams = json_object_get(fold, "teams"), *one, *version = json_object_get(more, "version");
+    const char *name, *status = json_string_value(json_object_get(more, "status"));
+    bool unknown = !strcmp(json_string_value(json_object_get(fold, "status")), "unknown");
+    if (json_integer_value(version) > json_integer_value(json_object_get(fold, "version")))
+        json_object_set(fold, "version", version);
+    if (unknown || !strcmp(status, "cancelled") || !strcmp(status, "closed"))
+        json_object_set_new(fold, "status", json_string(status));
+    if (json_is_true(json_object_get(more, "attention"))) json_object_set_new(fold, "attention", json_true());
+    if (json_is_null(json_object_get(fold, "request")))
+        json_object_set(fold, "request", json_object_get(more, "request"));
+    json_object_foreach(json_object_get(more, "teams"), name, one) {
+        json_t *mine = json_object_get(teams, name);
+        if (mine)
+            team_merge(mine, one);
+        else
+            json_object_set(teams, name, one);
+    }
+}
+
+static json_t *folds_merged(const char *return_id, const json_t *folds) {
+    json_t *fold = fold_new(return_id), *one;
+    size_t i;
+    json_array_foreach((json_t *)folds, i, one) if (json_is_object(one)) fold_merge(fold, one);
+    return fold;
+}
 
 /* The fold's teams by name, as the snapshot has them. */
 static json_t *teams_sorted(const json_t *by_name) {
@@ -195,10 +290,12 @@ static void compare_all(struct check *k) {
     const char *return_id;
     json_t *known;
     char what[300];
-    json_object_foreach(
-        k->by_return, return_id,
-        known) if (difference(json_object_get(known, "snapshot"), json_object_get(known, "fold"), what))
-        json_object_set_new(k->wrong, return_id, json_string(what));
+    json_object_foreach(k->by_return, return_id, known) {
+        json_t *fold = folds_merged(return_id, json_object_get(known, "folds"));
+        if (difference(json_object_get(known, "snapshot"), fold, what))
+            json_object_set_new(k->wrong, return_id, json_string(what));
+        json_decref(fold);
+    }
 }
 
 static void say(const struct check *k, bool as_json) {
@@ -222,7 +319,7 @@ static void say(const struct check *k, bool as_json) {
     if (wrong > NAMED_MAX) printf("  and %zu more; --json names all\n", wrong - NAMED_MAX);
     if (json_object_size(k->without))
         printf("%zu returns have events and no snapshot yet\n", json_object_size(k->without));
-    if (k->unread) printf("%lld records could not be decoded, and count for nothing\n", k->unread);
+    if (k->unread) printf("%lld records are no events that can be read, and count for nothing\n", k->unread);
 }
 
 int snapshots_run(int n, char *arguments[]) {
