@@ -56,15 +56,17 @@ def settled(s):
 
 
 def quarantined(s):
-    """A request by a schema that is registered only after each team has put it aside. Each service's letter of it; its place."""
+    """A request by a schema that is registered only after each team has put it aside. Each service's letter of it; its place;
+    the event."""
     topic, return_id = s.topic("support.events"), new_id()
     ahead = register_last(s) + 1
-    body = write_avro(s.registry, topic, refund_request(return_id, model="Comet router"))[5:]
+    event = refund_request(return_id, model="Comet router")
+    body = write_avro(s.registry, topic, event)[5:]
     place = publish(s.kafka, topic, return_id, frame(ahead) + body)
     for name in SERVICES:
         wait(lambda: letters(s, name, place), 30, f"the record is in quarantine in {name}")
     assert register(s, variant(doc=uuid.uuid4().hex)) == ahead
-    return {name: letters(s, name, place)[0]["id"] for name in SERVICES}, place, return_id
+    return {name: letters(s, name, place)[0]["id"] for name in SERVICES}, place, event
 
 
 class Agents(threading.Thread):
@@ -175,7 +177,7 @@ def past(s):
     topic = s.topic("support.events")
     late, s.redriven_place, _ = quarantined(s)
     quarantined(s)  # and stays so
-    cancelled, s.cancelled_place, return_id = quarantined(s)
+    cancelled, s.cancelled_place, s.cancelled = quarantined(s)
     with Agents(s):
         s.verb("simulate", "--rate", str(RATE), "--for", f"{RETURNS // RATE}s", "--limit", "900", seconds=1000 + RETURNS // RATE)
     same = refund_request(new_id(), serial_number="SN-of-two")
@@ -188,7 +190,7 @@ def past(s):
     for name in ("support", "inventory", "sales"):
         s.verb("redrive", name, str(late[name]))
     s.verb("redrive", "support", str(cancelled["support"]))
-    cancel(s, return_id)
+    cancel(s, s.cancelled["return_id"])
     settled(s)
     for name in ("inventory", "accounting"):  # a request whose cancellation was read before
         s.verb("redrive", name, str(cancelled[name]))
@@ -337,7 +339,7 @@ def test_with_its_database_gone_support_is_brought_back_from_the_topics(own):
 
 def test_with_its_database_gone_a_team_is_brought_back_and_answers_what_it_had_not(own):
     settled(own)
-    before = dumped(own, "inventory")
+    before = dumped(own, "inventory").splitlines()
     own.verb("stop", "inventory")
     waiting = [own.submit() for _ in range(20)]
     wait(lambda: not own.status("support")["outbox"]["depth"], 20, "they are published")
@@ -346,12 +348,20 @@ def test_with_its_database_gone_a_team_is_brought_back_and_answers_what_it_had_n
     places = ends(own)
     assert rebuild(own, "inventory")["switched"]
     assert ends(own) == places
-    assert sorted(dumped(own, "inventory").splitlines()) == sorted(before.splitlines())
+    after = dumped(own, "inventory").splitlines()
+    # What was redriven without an answer is open again, as docs/rebuild.md says.
+    forgotten = {"table": "event_seen", "event_id": {"hex": uuid.UUID(own.cancelled["event_id"]).hex}}
+    assert [json.loads(row) for row in set(before) - set(after)] == [forgotten]
+    assert len(after) == len(before) - 1 and set(after) < set(before)
     own.verb("start", "inventory")
     own.await_audits(waiting, ["inventory"], 30)
     settled(own)
     reactions = Counter(r.key().decode() for r in records(own.kafka, own.topic("inventory.events")))
     assert all(reactions[r] == 1 for r in waiting)
+    own.verb("redrive", "inventory", str(letters(own, "inventory", own.cancelled_place)[0]["id"]))
+    settled(own)
+    published = [r.key().decode() for r in records(own.kafka, own.topic("inventory.events"))]
+    assert own.cancelled["return_id"] not in published
     assert rebuild(own, "inventory", "--shadow")["identical"]
 
 
