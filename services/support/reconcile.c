@@ -236,11 +236,11 @@ void reconcile_reaction(struct reconcile *r, const struct reconcile_reaction *e)
         (struct reaction){cause->partition, cause->index, *e->id, e->at, e->sequence, hash_of(e->type, e->key)};
 }
 
-void reconcile_letter(struct reconcile *r, int partition, int64_t offset) {
+void reconcile_letter(struct reconcile *r, int partition, int64_t offset, int64_t at) {
     void *more = grown(r, r->letters, r->letters_n, &r->letters_size, sizeof *r->letters);
     if (!more) return;
     r->letters = more;
-    r->letters[r->letters_n++] = (struct letter){partition, offset};
+    r->letters[r->letters_n++] = (struct letter){partition, offset, at};
 }
 
 /* --- The result */

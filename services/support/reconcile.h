@@ -65,7 +65,8 @@ struct reconcile_reaction {
     int64_t sequence; /* ce_sequence; 0: none */
 };
 void reconcile_reaction(struct reconcile *r, const struct reconcile_reaction *e);
-void reconcile_letter(struct reconcile *r, int partition, int64_t offset);
+/* at: ms, when the team published it; 0: not known. */
+void reconcile_letter(struct reconcile *r, int partition, int64_t offset, int64_t at);
 void reconcile_judge(struct reconcile *r, size_t team, int64_t now);
 
 /* {"at","topic","watermark":[{"partition","begin","end"}],"records","types":{…},"fits","teams":[{"team","counted_at",

@@ -74,7 +74,80 @@ void head_compare(struct reconcile *r, const char *team, const json_t *before, c
     }
 }
 
+/* --- Dead letters */
+
+static int letter_order(const void *a, const void *b) {
+    const struct letter *x = a, *y = b;
+    if (x->partition != y->partition) return x->partition < y->partition ? -1 : 1;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Of one that was sent again after a crash, the first comes first. */
+static int letter_order_at(const void *a, const void *b) {
+    const struct letter *x = a, *y = b;
+    int order = letter_order(a, b);
+    return order ? order : (x->at > y->at) - (x->at < y->at);
+}
+
+static void letters_sort(struct reconcile *r) {
+    size_t kept = 0;
+    if (r->letters_n) qsort(r->letters, r->letters_n, sizeof *r->letters, letter_order_at);
+    for (size_t i = 0; i < r->letters_n; i++)
+        if (!kept || letter_order(&r->letters[kept - 1], &r->letters[i])) r->letters[kept++] = r->letters[i];
+    r->letters_n = kept;
+}
+
+static bool has_letter(const struct reconcile *r, int partition, int64_t offset) {
+    struct letter wanted = {.partition = partition, .offset = offset};
+    return r->letters_n && bsearch(&wanted, r->letters, r->letters_n, sizeof wanted, letter_order);
+}
+
+static int64_t letters_in(const struct reconcile *r, int partition, int64_t from, int64_t to) {
+    int64_t n = 0;
+    for (size_t i = 0; i < r->letters_n; i++)
+        n += r->letters[i].partition == partition && r->letters[i].offset >= from && r->letters[i].offset < to;
+    return n;
+}
+
 /* --- Records against counts */
+
+/* The first reaction to that record or a later one of the partition. */
+static size_t reaction_find(const struct reconcile *r, unsigned partition, unsigned index) {
+    size_t low = 0, high = r->reactions_n;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct reaction *e = &r->reactions[middle];
+        if (e->partition < partition || (e->partition == partition && e->index < index))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The first reaction to the record; NULL: none. */
+static const struct reaction *reaction_of(const struct reconcile *r, int partition, size_t index) {
+    size_t at = reaction_find(r, (unsigned)partition, (unsigned)index);
+    const struct reaction *e = at < r->reactions_n ? &r->reactions[at] : NULL;
+    return e && e->partition == (unsigned)partition && e->index == index ? e : NULL;
+}
+
+/* Records that were answered, and put aside after that: a redrive answers what was put aside before. */
+static void answered_letters_name(struct judged *j, int partition, int64_t next) {
+    struct reconcile *r = j->r;
+    const struct log_part *p = &r->parts[partition];
+    for (size_t i = 0; i < r->letters_n; i++) {
+        const struct letter *letter = &r->letters[i];
+        size_t index = part_find(p, letter->offset);
+        if (letter->partition != partition || letter->offset >= next) continue;
+        if (index == p->n || p->records[index].offset != letter->offset) continue;
+        const struct reaction *e = reaction_of(r, partition, index);
+        if (e && e->at < letter->at)
+            finding_add(
+                r, j->team->name, "doubled", partition, letter->offset, &p->records[index],
+                "it was handled twice: answered, and quarantined after that");
+    }
+}
 
 static void late_add(struct judged *j, const struct log_part *p, size_t from) {
     for (size_t i = from; i < p->n; i++) {
@@ -127,6 +200,7 @@ static void counts_judge(struct judged *j, int partition, const json_t *counted)
             j->r, team, "doubled", partition, -1, NULL,
             "it made something of %lld records, and there are %lld before offset %lld", (long long)sum,
             (long long)records, (long long)next);
+        answered_letters_name(j, partition, next);
     }
     if (sum + gaps >= records) return;
     j->missing += records - sum - gaps;
@@ -146,34 +220,6 @@ static void figures_add(struct judged *j, const json_t *counted) {
     j->skipped += skipped;
     j->duplicate += duplicate;
     j->other += outcomes_sum(counted) - handled - declined - quarantined - skipped - duplicate;
-}
-
-/* --- Dead letters */
-
-static int letter_order(const void *a, const void *b) {
-    const struct letter *x = a, *y = b;
-    if (x->partition != y->partition) return x->partition < y->partition ? -1 : 1;
-    return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
-static void letters_sort(struct reconcile *r) {
-    size_t kept = 0;
-    if (r->letters_n) qsort(r->letters, r->letters_n, sizeof *r->letters, letter_order);
-    for (size_t i = 0; i < r->letters_n; i++)
-        if (!kept || letter_order(&r->letters[kept - 1], &r->letters[i])) r->letters[kept++] = r->letters[i];
-    r->letters_n = kept;
-}
-
-static bool has_letter(const struct reconcile *r, int partition, int64_t offset) {
-    struct letter wanted = {partition, offset};
-    return r->letters_n && bsearch(&wanted, r->letters, r->letters_n, sizeof wanted, letter_order);
-}
-
-static int64_t letters_in(const struct reconcile *r, int partition, int64_t from, int64_t to) {
-    int64_t n = 0;
-    for (size_t i = 0; i < r->letters_n; i++)
-        n += r->letters[i].partition == partition && r->letters[i].offset >= from && r->letters[i].offset < to;
-    return n;
 }
 
 /* --- Reactions */
@@ -221,20 +267,6 @@ static void reactions_sort(struct judged *j) {
         if (!together || !same_id(last, e)) r->reactions[kept++] = *e;
     }
     r->reactions_n = kept;
-}
-
-/* The first reaction to that record or a later one of the partition. */
-static size_t reaction_find(const struct reconcile *r, unsigned partition, unsigned index) {
-    size_t low = 0, high = r->reactions_n;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        const struct reaction *e = &r->reactions[middle];
-        if (e->partition < partition || (e->partition == partition && e->index < index))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
 }
 
 static int number_order(const void *a, const void *b) {
@@ -298,9 +330,8 @@ static size_t suspects_find(
         if (!record->has_id || record->repeated || !reacts[record->type] || has_letter(j->r, partition, record->offset))
             continue;
         size_t at = reaction_find(j->r, (unsigned)partition, (unsigned)i);
-        bool reacted = at < j->r->reactions_n && j->r->reactions[at].partition == (unsigned)partition &&
-                       j->r->reactions[at].index == i;
-        if (!reacted && (!narrow || is_suspect(j->r, (unsigned)partition, at))) suspects[n++] = i;
+        if (!reaction_of(j->r, partition, i) && (!narrow || is_suspect(j->r, (unsigned)partition, at)))
+            suspects[n++] = i;
     }
     return n;
 }

@@ -36,7 +36,7 @@ struct reaction {
 
 struct letter {
     int partition;
-    int64_t offset;
+    int64_t offset, at; /* at: when it was published; 0: not known */
 };
 
 struct team {

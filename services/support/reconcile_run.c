@@ -70,7 +70,7 @@ static void each_letter(void *context, const struct topic_record *m) {
     topic_header(m, "dead-letter.partition", partition, sizeof partition);
     topic_header(m, "dead-letter.offset", offset, sizeof offset);
     if (!strncmp(topic, run->own, n + 1) && *partition && *offset)
-        reconcile_letter(run->r, atoi(partition), strtoll(offset, NULL, 10));
+        reconcile_letter(run->r, atoi(partition), strtoll(offset, NULL, 10), m->at);
 }
 
 /* --- Topic by topic */

@@ -238,7 +238,9 @@ def test_a_count_that_was_edited(own):
     assert new_findings(before, after, "accounting") == [("accounting", "changed", 3, None, None)]
 
 
-def test_an_event_that_was_handled_twice(own):
+@pytest.mark.parametrize("remembered", [True, False], ids=["and quarantined then", "and answered again"])
+def test_an_event_that_was_handled_twice(own, remembered):
+    """remembered: by the team's own table, which then declines to answer what it answered before."""
     before = settled(own)[1]
     victim = own.submit()  # the last record of its partition
     own.await_audits([victim], TEAMS, 20)
@@ -250,9 +252,16 @@ def test_an_event_that_was_handled_twice(own):
          ("DELETE FROM audit WHERE return_id = ? AND topic IS NOT NULL", victim),
          ("UPDATE consumer_offset SET next_offset = ?, mark = NULL WHERE topic = ? AND partition = ? AND next_offset = ?",
           offset, own.topic("support.events"), partition, offset + 1))
+    if not remembered:
+        edit(own, "sales", ("DELETE FROM refund WHERE return_id = ?", victim))
     own.verb("start", "sales")
-    after = until(own, lambda r: none_late(r) and team(r, "sales")["doubled"], "it is found")[1]
+
+    def found(result):
+        return none_late(result) and team(result, "sales")["doubled"] > team(before, "sales")["doubled"]
+
+    after = until(own, found, "it is found")[1]
     assert ("sales", "doubled", partition, offset, victim) in new_findings(before, after, "sales")
+    assert (team(after, "sales")["quarantined"] > team(before, "sales")["quarantined"]) == remembered
 
 
 def test_an_event_that_was_published_twice(own):

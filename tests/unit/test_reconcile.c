@@ -117,8 +117,8 @@ static void all_fits(void **state) {
     count(r, 100, 8, 8, 7, 1, 7, "", "");
     publish(r, 8);
     react(r, 0, 7);
-    reconcile_letter(r, 0, 7);
-    reconcile_letter(r, 0, 7); /* sent again after a crash */
+    reconcile_letter(r, 0, 7, 6000);
+    reconcile_letter(r, 0, 7, 6001); /* sent again after a crash */
     react(r, 0, 7);
     json_t *result = judge(&r);
     expect_n(result, 0);
@@ -280,7 +280,7 @@ static void a_redriven_one_counts_as_handled(void **state) {
     count(r, 100, 8, 8, 7, 1, 7, ",\"redriven\":1", "");
     publish(r, 8);
     react(r, 0, 8); /* the last by a redrive that no head covers yet */
-    reconcile_letter(r, 0, 7);
+    reconcile_letter(r, 0, 7, 6000);
     json_t *result = judge(&r);
     expect_n(result, 0);
     assert_int_equal(figure(result, "handled"), 8);
@@ -304,6 +304,24 @@ static void doubled_in_each_way(void **state) {
     expect_finding(result, 1, "doubled", 2, "R-2", "handled twice");
     expect_finding(result, 2, "doubled", 3, "R-3", "two rows");
     assert_int_equal(figure(result, "doubled"), 3);
+    json_decref(result);
+}
+
+/* A team whose own tables say that it answered puts aside what comes to it again. */
+static void answered_and_then_quarantined(void **state) {
+    (void)state;
+    struct reconcile *r = reconcile_new(TOPIC, "support");
+    count(r, 100, 9, 8, 7, 2, 8, "", "");
+    publish(r, 8);
+    react(r, 0, 8);
+    reconcile_letter(r, 0, 3, 4000); /* redriven, and answered at 5003 */
+    reconcile_letter(r, 0, 5, 9001); /* sent again after a crash */
+    reconcile_letter(r, 0, 5, 9000);
+    json_t *result = judge(&r);
+    expect_n(result, 2);
+    expect_finding(result, 0, "doubled", -1, NULL, "of 9 records");
+    expect_finding(result, 1, "doubled", 5, "R-5", "quarantined after that");
+    assert_int_equal(figure(result, "doubled"), 1);
     json_decref(result);
 }
 
@@ -377,6 +395,7 @@ int main(void) {
         cmocka_unit_test(a_dead_letter_that_never_came),
         cmocka_unit_test(a_redriven_one_counts_as_handled),
         cmocka_unit_test(doubled_in_each_way),
+        cmocka_unit_test(answered_and_then_quarantined),
         cmocka_unit_test(an_event_that_was_never_decided),
         cmocka_unit_test(what_the_audit_check_found_is_named),
         cmocka_unit_test(another_log_counts_from_its_first_offset),
