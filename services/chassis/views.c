@@ -108,12 +108,12 @@ static int64_t changed_after(struct connection *reader, int64_t moment) {
 
 /* --- The page */
 
-static json_t *cell_page(const json_t *cell) {
+static json_t *cell_page(const json_t *cell, const json_t *column) {
     const char *text = json_string_value(cell);
     char digit = text ? text[strspn(text, "-0123456789")] : '\0';
     bool moment = text && strlen(text) == TIME_TEXT - 1 && text[10] == 'T' && text[TIME_TEXT - 2] == 'Z';
     bool number = json_is_integer(cell) || (text && digit == '.' && !text[strspn(text, "-.0123456789")]);
-    json_t *page = json_pack("{s:b, s:O}", "is_number", number, "text", cell);
+    json_t *page = json_pack("{s:b, s:O, s:O}", "is_number", number, "text", cell, "label", column);
     if (moment) page_add_moment(page, "text", "text");
     return page;
 }
@@ -133,15 +133,15 @@ void views_decorate(json_t *data) {
     json_t *view, *line, *views = json_object_get(data, "views");
     size_t i, k, m;
     json_array_foreach(views, i, view) {
-        json_t *rows = json_array();
+        json_t *rows = json_array(), *columns = json_object_get(view, "columns");
         json_array_foreach(json_object_get(view, "rows"), k, line) {
             json_t *cells = json_array(), *cell;
-            json_array_foreach(line, m, cell) json_array_append_new(cells, cell_page(cell));
+            json_array_foreach(line, m, cell) json_array_append_new(cells, cell_page(cell, json_array_get(columns, m)));
             json_array_append_new(rows, cells);
         }
-        json_object_set_new(view, "heads", heads_page(json_object_get(view, "columns"), json_array_get(rows, 0)));
+        json_object_set_new(view, "heads", heads_page(columns, json_array_get(rows, 0)));
         json_object_set_new(view, "number", json_integer((json_int_t)i + 1));
-        json_object_set_new(view, "width", json_integer((json_int_t)json_array_size(json_object_get(view, "columns"))));
+        json_object_set_new(view, "width", json_integer((json_int_t)json_array_size(columns)));
         json_object_set_new(view, "lines", rows);
     }
     json_object_set_new(data, "has_views", json_boolean(json_array_size(views)));

@@ -13,7 +13,7 @@
 enum { LATEST = 10 };
 
 /* The picture, in the units of its viewBox; a row for each team. */
-enum { ROW = 66, TOP = 8, ROWS_LEAST = 2, BELOW = 34, BACKLOG_RIGHT = 556, BACKLOG_MOST = 150, BACKLOG_DECADE = 34 };
+enum { ROW = 86, TOP = 8, ROWS_LEAST = 2, BELOW = 34, BACKLOG_RIGHT = 556, BACKLOG_MOST = 150, BACKLOG_DECADE = 34 };
 
 static bool is_self(const struct runtime *rt, const json_t *one) {
     return !strcmp(page_text(one, "name"), rt->settings->service);
@@ -102,10 +102,11 @@ static void place_add(json_t *one, size_t row) {
     flow_add(one, "flow", json_object_get(one, "handled_per_second"), cut);
     json_object_update_new(
         one, json_pack(
-                 "{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "y", middle, "y_box", middle - 29, "y_title", middle - 5,
-                 "y_state", middle - 5, "y_facts", middle + 18, "y_backlog", middle - 8, "backlog_x",
+                 "{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "y", middle, "y_box", middle - 39, "y_title", middle - 14,
+                 "y_state", middle - 14, "y_facts", middle + 8, "y_backlog", middle - 8, "backlog_x",
                  BACKLOG_RIGHT - width, "backlog_width", width));
     json_object_set_new(one, "y_label", json_integer(middle - 14));
+    json_object_set_new(one, "y_event", json_integer(middle + 28));
     json_object_set_new(one, "y_rate", json_integer(middle + 22));
 }
 

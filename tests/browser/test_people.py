@@ -390,6 +390,8 @@ def test_who_is_too_late_is_told_and_led_back(stack, open_page, javascript):
     press(slower, "Cancel this return")
     slower.get_by_role("heading", name="The return was not cancelled").wait_for()
     assert "meant for version 1" in slower.locator("main").inner_text()
+    # the page tells what support has read back, and this one does not live
+    wait(lambda: "returns.support.CommandRejected" in [e["type"] for e in stack.events(return_id)], 10, "it is published")
     slower.get_by_role("link", name="As it is now").click()
     assert "Closed." in slower.locator("#state").inner_text() and "refused" in slower.locator("#timeline").inner_text()
 
