@@ -137,7 +137,7 @@ void exchange_redirect(struct exchange *x, const char *location) {
     exchange_send(x, 303, "text/plain; charset=utf-8", "", 0);
 }
 
-static json_t *detail_json(const char *format, va_list arguments) {
+__attribute__((format(printf, 1, 0))) static json_t *detail_json(const char *format, va_list arguments) {
     char text[DETAIL_TEXT];
     vsnprintf(text, sizeof text, format, arguments);
     return utf8_json(text);
