@@ -49,16 +49,13 @@ publish_raw(struct world *w, const void *key, size_t key_n, const void *value, s
     assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
 }
 
-/* An Asked under a schema id that the registry will give next. Its event id is always the same. */
+/* An Asked under a schema id that the registry does not tell of yet. Its event id is always the same. */
 static int ask_ahead(struct world *w, int n) {
     struct failure why;
     struct schema *schema;
     struct buffer record = BUFFER(1000);
     char json[300];
-    world_await_health(w, "schemas", "ok", ""); /* so that none of the service's own gets that id */
-    pthread_mutex_lock(&w->lock);
-    int id = w->schemas_n + 1;
-    pthread_mutex_unlock(&w->lock);
+    int id = world_schema_unread(w, ASKED);
     snprintf(
         json, sizeof json,
         "{\"event_id\":\"019a0000-0000-7000-8000-000000000007\",\"return_id\":\"R-1\",\"version\":1,\"occurred_at\":1,\"n\":%d}",
