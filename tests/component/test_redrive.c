@@ -238,7 +238,9 @@ static void an_unknown_schema_does_not_use_up_the_time_of_other_letters(void **s
     assert_int_equal(json_integer_value(json_object_get(all, "open")), 1);
     json_decref(all);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept WHERE n = 7"), 1);
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE id = 1 AND said LIKE '%id 99'"), 1);
+    /* That it does not know the id, or, where it takes its time, that it is being asked. */
+    assert_int_equal(
+        world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE id = 1 AND said LIKE '%schema registry%'"), 1);
 }
 
 int main(void) {
