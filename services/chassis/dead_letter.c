@@ -150,24 +150,19 @@ void dead_letter_free(struct dead_letter *letter) {
     "a.topic = d.topic AND a.partition = d.partition AND a.record_offset > d.record_offset AND "                       \
     "a.outcome IN ('handled', 'declined'))"
 
-static json_t *moment_json(const struct rows *r, int column) {
-    char text[TIME_TEXT];
-    return rows_null(r, column) ? json_null() : json_string(time_text(rows_int(r, column), text));
-}
-
 static json_t *row_json(const struct rows *r, size_t most) {
     size_t key_n, n;
     const void *key = rows_blob(r, 7, &key_n), *value = rows_blob(r, 9, &n);
     json_t *headers = json_loads(rows_text(r, 8), JSON_ALLOW_NUL, NULL);
     return json_pack(
         "{s:I, s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:b, s:o, s:o, s:I}", "id", (json_int_t)rows_int(r, 0),
-        "at", moment_json(r, 1), "state", rows_text(r, 2), "reason", utf8_json(rows_text(r, 3)), "topic",
+        "at", rows_time_json(r, 1), "state", rows_text(r, 2), "reason", utf8_json(rows_text(r, 3)), "topic",
         utf8_json(rows_text(r, 4)), "partition", (json_int_t)rows_int(r, 5), "offset", (json_int_t)rows_int(r, 6),
         "key", rows_null(r, 7) ? json_null() : bytes_json(key ? key : "", key_n), "headers",
         headers ? headers : json_array(), "value",
         rows_null(r, 9) ? json_null() : hex_json(value ? value : "", n < most ? n : most), "value_bytes", (json_int_t)n,
         "cut", n > most, "said", rows_null(r, 10) ? json_null() : utf8_json(rows_text(r, 10)), "said_at",
-        moment_json(r, 11), "later_handled", (json_int_t)rows_int(r, 12));
+        rows_time_json(r, 11), "later_handled", (json_int_t)rows_int(r, 12));
 }
 
 json_t *dead_letter_page(struct connection *reader, int64_t before, int limit) {

@@ -112,6 +112,11 @@ const char *time_text(int64_t ms, char out[TIME_TEXT]) {
     return out;
 }
 
+json_t *time_json(int64_t ms) {
+    char text[TIME_TEXT];
+    return json_string(time_text(ms, text));
+}
+
 bool time_parse(const char *text, int64_t *ms) {
     struct tm t = {0};
     const char *p = strptime(text, "%Y-%m-%dT%H:%M:%S", &t);

@@ -4,6 +4,7 @@
 
 #include "chassis/failure.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,6 +34,7 @@ void return_id_make(char out[RETURN_ID]); /* "R-" and 13 characters of Crockford
 int64_t clock_ms(void);                                    /* since 1970; may step in either direction */
 int64_t steady_ms(void);                                   /* since some moment; never steps: for waits and deadlines */
 const char *time_text(int64_t ms, char out[TIME_TEXT]);    /* "2026-11-21T09:28:51.123Z"; returns out */
+json_t *time_json(int64_t ms);                             /* the same as JSON; the caller's */
 MUST_CHECK bool time_parse(const char *text, int64_t *ms); /* what time_text writes; seconds' fraction optional */
 const char *duration_text(int64_t ms, char out[DURATION_TEXT]); /* for people: "3.2 s", "45 min"; returns out */
 

@@ -2,6 +2,7 @@
 
 #include "chassis/buffer.h"
 #include "chassis/crash.h"
+#include "chassis/ids.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -519,6 +520,14 @@ const void *rows_blob(const struct rows *r, int column, size_t *n) {
 
 bool rows_null(const struct rows *r, int column) {
     return sqlite3_column_type(r->statement->prepared, column) == SQLITE_NULL;
+}
+
+json_t *rows_text_json(const struct rows *r, int column) {
+    return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
+}
+
+json_t *rows_time_json(const struct rows *r, int column) {
+    return rows_null(r, column) ? json_null() : time_json(rows_int(r, column));
 }
 
 int rows_kind(const struct rows *r, int column) {

@@ -103,6 +103,9 @@ const void *rows_blob(const struct rows *r, int column, size_t *n); /* NULL and 
 bool rows_null(const struct rows *r, int column);
 int rows_kind(const struct rows *r, int column); /* how it is stored: VALUE_…; −1: as a real number */
 int rows_columns(const struct rows *r);
+/* As JSON, the caller's; null for NULL: text, and a moment in milliseconds as RFC 3339. */
+json_t *rows_text_json(const struct rows *r, int column);
+json_t *rows_time_json(const struct rows *r, int column);
 const char *rows_name(const struct rows *r, int column);
 
 /* The first column of the first row; `otherwise` when there is none. */

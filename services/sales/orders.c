@@ -159,20 +159,11 @@ static void append(struct connection *c, json_t *list, json_t *value) {
     if (json_array_append_new(list, value)) store_spoil(c, RETRY, "out of memory");
 }
 
-static json_t *moment_json(int64_t ms) {
-    char text[TIME_TEXT];
-    return json_string(time_text(ms, text));
-}
-
-static json_t *text_or_null(const struct rows *r, int column) {
-    return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
-}
-
 #define CUSTOMER "SELECT customer_id, version, name, location, registered_at FROM customer "
 static json_t *customer_json(const struct rows *r) {
     return json_pack(
         "{s:s, s:I, s:s, s:s, s:o}", "customer_id", rows_text(r, 0), "version", (json_int_t)rows_int(r, 1), "name",
-        rows_text(r, 2), "location", rows_text(r, 3), "registered_at", moment_json(rows_int(r, 4)));
+        rows_text(r, 2), "location", rows_text(r, 3), "registered_at", time_json(rows_int(r, 4)));
 }
 
 json_t *orders_customer(struct connection *c, const char *customer_id) {
@@ -222,7 +213,7 @@ static json_t *items_json(struct connection *c, const char *order_id) {
             json_pack(
                 "{s:I, s:s, s:{s:s, s:s}, s:o}", "line", (json_int_t)rows_int(&r, 0), "model", rows_text(&r, 1),
                 "price", "amount", money_text(rows_int(&r, 2), amount), "currency", rows_text(&r, 3), "serial_number",
-                text_or_null(&r, 4)));
+                rows_text_json(&r, 4)));
     }
     return list;
 }
@@ -233,7 +224,7 @@ static json_t *order_json(const struct rows *r, json_t *items) {
     return json_pack(
         "{s:s, s:I, s:s, s:s, s:o, s:o, s:o, s:I, s:o}", "order_id", rows_text(r, 0), "version",
         (json_int_t)rows_int(r, 1), "state", rows_text(r, 2), "customer_id", rows_text(r, 3), "shipment_id",
-        text_or_null(r, 4), "placed_at", moment_json(rows_int(r, 5)), "changed_at", moment_json(rows_int(r, 6)),
+        rows_text_json(r, 4), "placed_at", time_json(rows_int(r, 5)), "changed_at", time_json(rows_int(r, 6)),
         "last_line", (json_int_t)rows_int(r, 7), "items", items);
 }
 

@@ -8,15 +8,6 @@
 
 /* A query's columns one after another, in the order in which they are taken. */
 
-static json_t *text_json(const struct rows *r, int column) {
-    return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
-}
-
-static json_t *moment_json(const struct rows *r, int column) {
-    char text[TIME_TEXT];
-    return rows_null(r, column) ? json_null() : json_string(time_text(rows_int(r, column), text));
-}
-
 /* --- Customers */
 
 /* Of all returns that name one of the customer's orders, or the customer; return_request is r. */
@@ -32,8 +23,8 @@ static json_t *moment_json(const struct rows *r, int column) {
 
 static json_t *customer_json(const struct rows *r) {
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:I, s:I}", "customer_id", text_json(r, 0), "name", text_json(r, 1), "location",
-        text_json(r, 2), "registered_at", moment_json(r, 3), "order_count", (json_int_t)rows_int(r, 4),
+        "{s:o, s:o, s:o, s:o, s:I, s:I}", "customer_id", rows_text_json(r, 0), "name", rows_text_json(r, 1), "location",
+        rows_text_json(r, 2), "registered_at", rows_time_json(r, 3), "order_count", (json_int_t)rows_int(r, 4),
         "open_return_count", (json_int_t)rows_int(r, 5));
 }
 
@@ -123,9 +114,9 @@ static json_t *items_read(struct connection *reader, const char *order_id) {
         json_t *holder = known ? returns_holder(reader, rows_text(&r, 4)) : NULL;
         json_array_append_new(
             list, json_pack(
-                      "{s:I, s:o, s:o, s:o, s:o, s:o}", "line", (json_int_t)rows_int(&r, 0), "model", text_json(&r, 1),
-                      "price", price_json(&r, 2), "serial_number", text_json(&r, 4), "open_return",
-                      holder ? holder : json_null(), "returns",
+                      "{s:I, s:o, s:o, s:o, s:o, s:o}", "line", (json_int_t)rows_int(&r, 0), "model",
+                      rows_text_json(&r, 1), "price", price_json(&r, 2), "serial_number", rows_text_json(&r, 4),
+                      "open_return", holder ? holder : json_null(), "returns",
                       known ? item_returns(reader, order_id, rows_text(&r, 4)) : json_array()));
     }
     return list;
@@ -136,10 +127,10 @@ static json_t *items_read(struct connection *reader, const char *order_id) {
 static json_t *order_json(struct connection *reader, const struct rows *r) {
     const char *status = !rows_null(r, 6) ? "completed" : !rows_null(r, 4) ? "placed" : "not known";
     return json_pack(
-        "{s:o, s:o, s:o, s:s, s:I, s:o, s:o, s:o, s:o}", "order_id", text_json(r, 0), "customer_id", text_json(r, 1),
-        "shipment_id", text_json(r, 2), "status", status, "version", (json_int_t)rows_int(r, 3), "placed_at",
-        moment_json(r, 4), "changed_at", moment_json(r, 5), "completed_at", moment_json(r, 6), "items",
-        items_read(reader, rows_text(r, 0)));
+        "{s:o, s:o, s:o, s:s, s:I, s:o, s:o, s:o, s:o}", "order_id", rows_text_json(r, 0), "customer_id",
+        rows_text_json(r, 1), "shipment_id", rows_text_json(r, 2), "status", status, "version",
+        (json_int_t)rows_int(r, 3), "placed_at", rows_time_json(r, 4), "changed_at", rows_time_json(r, 5),
+        "completed_at", rows_time_json(r, 6), "items", items_read(reader, rows_text(r, 0)));
 }
 
 json_t *customers_orders(struct connection *reader, const char *customer_id, const char *before, int limit) {

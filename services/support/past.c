@@ -112,11 +112,6 @@ static struct place place_of(const struct past *p, const char *type, int64_t ver
 
 /* --- The teams */
 
-static json_t *moment_json(int64_t ms) {
-    char text[TIME_TEXT];
-    return json_string(time_text(ms, text));
-}
-
 static json_t *team_add(struct past *p, const char *name) {
     json_t *team = json_object_get(p->teams, name);
     if (team) return team;
@@ -135,7 +130,7 @@ static void reaction_fold(struct past *p, const struct rows *r) {
     if (!then) return;
     json_t *team = team_add(p, name);
     json_object_set_new(team, "event_type", json_string(type));
-    json_object_set_new(team, "at", moment_json(rows_int(r, 2)));
+    json_object_set_new(team, "at", time_json(rows_int(r, 2)));
     p->attention |= fold_is_declined(type);
 }
 
@@ -183,8 +178,8 @@ static void cut_team(struct past *p, const char *name, json_t *team, bool *handl
     int64_t undone_at = *undone && silent && p->cancel.then ? seen_at(p, name, &p->cancel) : 0;
     json_object_set_new(team, "handled", json_boolean(*handled));
     json_object_set_new(team, "compensated", p->cancelled ? json_boolean(*undone) : json_null());
-    if (handled_at) json_object_set_new(team, "seen_at", moment_json(handled_at));
-    if (undone_at) json_object_set_new(team, "compensated_seen_at", moment_json(undone_at));
+    if (handled_at) json_object_set_new(team, "seen_at", time_json(handled_at));
+    if (undone_at) json_object_set_new(team, "compensated_seen_at", time_json(undone_at));
 }
 
 static const char *status_of(const struct past *p, bool handled) {
@@ -218,7 +213,7 @@ static void cut_rest(const struct past *p, json_t *one) {
     json_object_set_new(one, "published", json_boolean(p->request.then));
     if (!p->request.then) json_object_set_new(one, "published_at", json_null());
     if (is_moment(p->bound))
-        json_object_set_new(one, "as_of", moment_json(p->bound->at));
+        json_object_set_new(one, "as_of", time_json(p->bound->at));
     else
         json_object_set_new(one, "at_version", json_integer(p->bound->version));
     json_object_set_new(one, "previous", version_or_null(p->previous));

@@ -53,11 +53,6 @@ json_t *returns_sent(struct connection *c, const char *token, const struct reque
 
 /* --- Queries */
 
-static json_t *moment_json(int64_t ms) {
-    char text[TIME_TEXT];
-    return json_string(time_text(ms, text));
-}
-
 static json_t *team_new(const char *team, bool handled) {
     return json_pack("{s:s, s:b, s:n, s:n, s:n}", "team", team, "handled", handled, "event_type", "at", "compensated");
 }
@@ -88,7 +83,7 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
         json_t *team = json_object_get(teams, name);
         json_object_set_new(team, "handled", json_true());
         json_object_set_new(team, "event_type", json_string(rows_text(&r, 1)));
-        json_object_set_new(team, "at", moment_json(rows_int(&r, 2)));
+        json_object_set_new(team, "at", time_json(rows_int(&r, 2)));
         declined |= fold_is_declined(rows_text(&r, 1));
     }
     return declined;
@@ -100,21 +95,13 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
     "cancelled_partition, cancelled_offset, cancelled_version"
 #define RETURN_TABLES "return_request r LEFT JOIN return_private p ON p.return_id = r.return_id"
 
-static json_t *text_or_null(const struct rows *r, int column) {
-    return rows_null(r, column) ? json_null() : json_string(rows_text(r, column));
-}
-
-static json_t *moment_or_null(const struct rows *r, int column) {
-    return rows_null(r, column) ? json_null() : moment_json(rows_int(r, column));
-}
-
 static json_t *request_json(const struct rows *r) {
     char amount[32];
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:o, s:o}", "order_id", rows_text(r, 3), "model", rows_text(r, 4),
         "shipment_id", rows_text(r, 5), "serial_number", rows_text(r, 6), "location", rows_text(r, 7), "cost", "amount",
-        money_text(rows_int(r, 8), amount), "currency", rows_text(r, 9), "customer_id", text_or_null(r, 10), "reason",
-        text_or_null(r, 11));
+        money_text(rows_int(r, 8), amount), "currency", rows_text(r, 9), "customer_id", rows_text_json(r, 10), "reason",
+        rows_text_json(r, 11));
 }
 
 /* Of a cancelled return, for each team: whether it has passed the RefundCancelled, or published its reaction to it,
@@ -158,8 +145,8 @@ static json_t *return_json(struct connection *reader, const struct rows *r) {
         : handled ? "handled"
                   : "requested",
         "attention", attention, "compensated", is_cancelled ? json_boolean(compensated) : json_null(), "requested_at",
-        moment_json(rows_int(r, 2)), "published", published, "request", request_json(r), "teams", list, "submitted_at",
-        moment_or_null(r, 14), "published_at", moment_or_null(r, 15));
+        time_json(rows_int(r, 2)), "published", published, "request", request_json(r), "teams", list, "submitted_at",
+        rows_time_json(r, 14), "published_at", rows_time_json(r, 15));
 }
 
 /* When a subscriber whose events do not tell was seen to have passed a record, which it has `done`. */
@@ -173,7 +160,7 @@ static void seen_add(
             reader, 0,
             "SELECT COALESCE(MIN(seen_at), 0) FROM passed WHERE team = ? AND partition = ? AND next_offset > ?",
             value_text(json_string_value(json_object_get(team, "team"))), value_int(partition), value_int(offset));
-        if (at) json_object_set_new(team, name, moment_json(at));
+        if (at) json_object_set_new(team, name, time_json(at));
     }
 }
 
@@ -235,7 +222,7 @@ json_t *returns_page_then(struct connection *reader, const char *before, int lim
     }
     (void)store_run(reader, "COMMIT");
     json_t *page = json_pack("{s:o, s:o}", "returns", list, "next", next);
-    if (b->at < INT64_MAX) json_object_set_new(page, "as_of", moment_json(b->at));
+    if (b->at < INT64_MAX) json_object_set_new(page, "as_of", time_json(b->at));
     return page;
 }
 
@@ -247,7 +234,7 @@ static void record_add(json_t *event, const struct rows *r) {
     buffer_hex(&hex, bytes, n);
     json_t *schema = json_null(), *headers = json_loads(rows_text(r, 10), JSON_ALLOW_NUL, NULL);
     if (n >= FRAME_SIZE) schema = json_integer((json_int_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]);
-    json_object_set_new(event, "recorded_at", moment_or_null(r, 9));
+    json_object_set_new(event, "recorded_at", rows_time_json(r, 9));
     json_object_set_new(event, "schema_id", schema);
     json_object_set_new(event, "headers", headers ? headers : json_array());
     json_object_set_new(event, "record", n && hex.data ? json_string(hex.data) : json_null());
@@ -264,7 +251,7 @@ json_t *returns_history(struct connection *reader, const char *return_id) {
          rows_next(&r);) {
         json_t *event = json_pack(
             "{s:s, s:s, s:I, s:o, s:s, s:I, s:I, s:s, s:o}", "type", rows_text(&r, 0), "team", rows_text(&r, 1),
-            "version", (json_int_t)rows_int(&r, 2), "at", moment_json(rows_int(&r, 3)), "topic", rows_text(&r, 4),
+            "version", (json_int_t)rows_int(&r, 2), "at", time_json(rows_int(&r, 3)), "topic", rows_text(&r, 4),
             "partition", (json_int_t)rows_int(&r, 5), "offset", (json_int_t)rows_int(&r, 6), "trace_id",
             rows_text(&r, 7), "data", json_loads(rows_text(&r, 8), JSON_ALLOW_NUL, NULL));
         record_add(event, &r);
@@ -333,7 +320,7 @@ json_t *returns_last_event(struct connection *reader, const char *team) {
          rows_next(&r);)
         last = json_pack(
             "{s:s, s:s?, s:o}", "event", rows_text(&r, 0), "return_id", rows_null(&r, 1) ? NULL : rows_text(&r, 1),
-            "at", moment_json(rows_int(&r, 2)));
+            "at", time_json(rows_int(&r, 2)));
     return last ? last : json_null();
 }
 
