@@ -68,14 +68,6 @@ static json_t *text_json(const void *bytes, size_t n) {
     return bytes && utf8_valid(bytes, n) ? json_stringn(bytes, n) : json_null();
 }
 
-static json_t *hex_json(const void *bytes, size_t n) {
-    struct buffer hex = BUFFER(2 * EVENT_BYTES_MAX + 2 * FRAME_SIZE + 1);
-    buffer_hex(&hex, bytes, n);
-    json_t *json = bytes && !hex.failed ? json_string(hex.data ? hex.data : "") : json_null();
-    buffer_free(&hex);
-    return json;
-}
-
 static json_t *record_json(const struct runtime *rt, const struct record *record) {
     const struct raw *raw = &record->raw;
     const struct event event = {.raw = raw};
@@ -84,6 +76,7 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
     size_t n;
     struct failure why;
     char at[TIME_TEXT], *headers = event_headers(&event);
+    bool shown = raw->value && raw->value_n <= FRAME_SIZE + EVENT_BYTES_MAX;
     bool framed = frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK;
     int version = framed ? registry_version(rt->registry, id) : 0;
     json_t *data = json_pack(
@@ -92,7 +85,7 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
         text_json(raw->key, raw->key_n), "type", record->event.type, "data", record->data, "schema_id",
         framed ? json_integer(id) : json_null(), "schema_version", version ? json_integer(version) : json_null(),
         "headers", headers ? json_loads(headers, JSON_ALLOW_NUL, NULL) : json_array(), "record",
-        hex_json(raw->value, raw->value_n));
+        shown ? hex_json(raw->value, raw->value_n) : json_null());
     json_object_set_new(data, "reason", record->state == OK ? json_null() : utf8_json(record->why.text));
     free(headers);
     return data;

@@ -1,6 +1,7 @@
 #include "chassis/counts.h"
 
 #include "chassis/ids.h"
+#include "chassis/page.h"
 #include "chassis/store.h"
 
 #include <stdlib.h>
@@ -29,11 +30,6 @@ static int64_t number(const json_t *object, const char *name) {
     return json_integer_value(json_object_get(object, name));
 }
 
-static const char *text(const json_t *object, const char *name) {
-    const char *value = json_string_value(json_object_get(object, name));
-    return value ? value : "";
-}
-
 static void gap_add(json_t *gaps, int64_t from, int64_t to) {
     if (from < to && json_array_size(gaps) < GAPS_MOST)
         json_array_append_new(gaps, json_pack("{s:I, s:I}", "from", (json_int_t)from, "to", (json_int_t)to));
@@ -44,7 +40,7 @@ static void gap_add(json_t *gaps, int64_t from, int64_t to) {
 /* Counting reads an index alone; only where it finds too few is each row looked at. */
 static void
 gaps_look(struct connection *reader, const json_t *partition, int64_t from, int64_t to, int64_t log, json_t *gaps) {
-    const char *topic = text(partition, "topic");
+    const char *topic = page_text(partition, "topic");
     int64_t id = number(partition, "partition"), next = from;
     int64_t rows = store_int(
         reader, 0, "SELECT COUNT(*) " ROWS_OF, value_text(topic), value_int(id), value_int(from), value_int(to),
@@ -86,7 +82,7 @@ json_t *counts_take(struct counts *k, struct connection *reader, bool afresh) {
                     "ORDER BY o.topic, o.partition");
     size_t i;
     json_array_foreach(partitions, i, one) {
-        const char *chain = text(one, "chain");
+        const char *chain = page_text(one, "chain");
         json_object_set_new(
             one, "outcomes",
             store_json(

@@ -3,6 +3,7 @@
 #include "chassis/buffer.h"
 #include "chassis/codec.h"
 #include "chassis/ids.h"
+#include "chassis/kafka.h"
 #include "chassis/utf8.h"
 
 #include <stdio.h>
@@ -11,21 +12,7 @@
 
 enum { SHOWN_BYTES = 1024 };
 
-/* --- Bytes and JSON: text where it is UTF-8, else {"hex":…}; null for none. */
-
-static json_t *hex_json(const void *bytes, size_t n) {
-    struct buffer hex = BUFFER(2 * n + 1);
-    buffer_hex(&hex, bytes, n);
-    json_t *text = hex.failed ? NULL : json_string(hex.data ? hex.data : "");
-    buffer_free(&hex);
-    return text;
-}
-
-static json_t *bytes_json(const void *bytes, size_t n) {
-    if (!bytes) return json_null();
-    if (utf8_valid(bytes, n)) return json_stringn(bytes, n);
-    return json_pack("{s:o}", "hex", hex_json(bytes, n));
-}
+/* --- Bytes of JSON (bytes_json()), and back */
 
 /* Appends the bytes; false for null. */
 static bool bytes_of(const json_t *json, struct buffer *out) {
@@ -39,14 +26,8 @@ static bool bytes_of(const json_t *json, struct buffer *out) {
 
 /* NULL: out of memory. */
 static char *headers_text(rd_kafka_headers_t *headers) {
-    json_t *all = json_array();
-    bool whole = all != NULL;
-    const char *name;
-    const void *value;
-    size_t n;
-    for (size_t i = 0; whole && headers && !rd_kafka_header_get_all(headers, i, &name, &value, &n); i++)
-        whole = !json_array_append_new(all, json_pack("[o, o]", bytes_json(name, strlen(name)), bytes_json(value, n)));
-    char *text = whole ? json_dumps(all, JSON_COMPACT) : NULL;
+    json_t *all = kafka_headers_json(headers);
+    char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
     json_decref(all);
     return text;
 }

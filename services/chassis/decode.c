@@ -244,7 +244,7 @@ static json_t *decimal_json(const unsigned char *bytes, size_t n, int scale) {
     return json_string(text);
 }
 
-static json_t *bytes_json(const struct node *n, const unsigned char *bytes, size_t size) {
+static json_t *node_bytes_json(const struct node *n, const unsigned char *bytes, size_t size) {
     if (n->decimal) return decimal_json(bytes, size, n->scale);
     struct buffer text = BUFFER(2 * EVENT_BYTES_MAX);
     for (size_t i = 0; i < size; i++) {
@@ -323,8 +323,8 @@ static json_t *value_json(const struct node *n, const avro_value_t *value) {
     int index;
     switch (n->type) {
     case AVRO_STRING: return avro_value_get_string(value, &text, &size) ? NULL : json_stringn_nocheck(text, size - 1);
-    case AVRO_BYTES: return avro_value_get_bytes(value, &bytes, &size) ? NULL : bytes_json(n, bytes, size);
-    case AVRO_FIXED: return avro_value_get_fixed(value, &bytes, &size) ? NULL : bytes_json(n, bytes, size);
+    case AVRO_BYTES: return avro_value_get_bytes(value, &bytes, &size) ? NULL : node_bytes_json(n, bytes, size);
+    case AVRO_FIXED: return avro_value_get_fixed(value, &bytes, &size) ? NULL : node_bytes_json(n, bytes, size);
     case AVRO_ENUM: return avro_value_get_enum(value, &index) ? NULL : symbol_json(n, index);
     case AVRO_RECORD: return record_json(n, value);
     case AVRO_UNION: return union_json(n, value);

@@ -1,6 +1,7 @@
 #include "chassis/kafka.h"
 
 #include "chassis/log.h"
+#include "chassis/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -131,4 +132,17 @@ verdict kafka_ensure_topic(
     v = create_topic(rk, topic, partitions, config, timeout_ms, why);
     /* Created is not yet known everywhere: producing before that would only fail. */
     return v == OK ? topic_known(rk, topic, timeout_ms, why) == OK ? OK : RETRY : v;
+}
+
+json_t *kafka_headers_json(rd_kafka_headers_t *headers) {
+    json_t *all = json_array();
+    bool whole = all != NULL;
+    const char *name;
+    const void *value;
+    size_t n;
+    for (size_t i = 0; whole && headers && !rd_kafka_header_get_all(headers, i, &name, &value, &n); i++)
+        whole = !json_array_append_new(all, json_pack("[o, o]", bytes_json(name, strlen(name)), bytes_json(value, n)));
+    if (whole) return all;
+    json_decref(all);
+    return NULL;
 }

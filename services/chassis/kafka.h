@@ -5,9 +5,13 @@
 #include "chassis/failure.h"
 #include "chassis/settings.h"
 
+#include <jansson.h>
 #include <librdkafka/rdkafka.h>
 
 struct health;
+
+/* [["name", value],…], each as bytes_json() has it; headers: NULL: none. The caller's; NULL: no memory. */
+json_t *kafka_headers_json(rd_kafka_headers_t *headers);
 
 /* A new handle with the settings' brokers and -X properties, and these ones (up to a {0}) below them, so that a user's
  * -X wins. Callbacks are set by prepare (may be NULL). REJECT: a property is not known, or its value is wrong. FATAL:

@@ -15,6 +15,22 @@ const char *page_text(const json_t *object, const char *name) {
     return text ? text : "";
 }
 
+int64_t page_time(const json_t *object, const char *name) {
+    int64_t ms;
+    return time_parse(page_text(object, name), &ms) ? ms : 0;
+}
+
+const char *page_query(struct exchange *x, const char *name) {
+    const char *text = exchange_query(x, name);
+    return text && *text ? text : NULL;
+}
+
+void page_add_notice(json_t *form, const char *notice, const char *existing) {
+    json_object_set_new(form, "has_errors", json_true());
+    json_object_set_new(form, "notice", json_string(notice));
+    if (existing) json_object_set_new(form, "existing", json_string(existing));
+}
+
 /* "2026-11-21 09:28:51.123" of the RFC 3339 text at `from`. */
 void page_add_moment(json_t *object, const char *from, const char *name) {
     const char *rfc = json_string_value(json_object_get(object, from));

@@ -2,6 +2,7 @@
 
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/page.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -47,11 +48,6 @@ static int64_t number(const json_t *j, const char *name) {
     return json_integer_value(json_object_get(j, name));
 }
 
-static const char *text(const json_t *j, const char *name) {
-    const char *value = json_string_value(json_object_get(j, name));
-    return value ? value : "";
-}
-
 static bool is(const json_t *j, const char *name) {
     return json_is_true(json_object_get(j, name));
 }
@@ -65,7 +61,7 @@ static void print_json(const char *before, const json_t *value) {
 static void print_line(const json_t *line) {
     const json_t *old = json_object_get(line, "old"), *new = json_object_get(line, "new"), *value;
     const char *column;
-    printf("  %s %s", json_is_null(old) ? "+" : json_is_null(new) ? "-" : "~", text(line, "table"));
+    printf("  %s %s", json_is_null(old) ? "+" : json_is_null(new) ? "-" : "~", page_text(line, "table"));
     print_json(" ", json_object_get(line, "key"));
     if (json_is_null(old) || json_is_null(new)) {
         print_json(" ", json_is_null(old) ? new : old);
@@ -80,8 +76,8 @@ static void print_line(const json_t *line) {
 }
 
 static void print_event(const json_t *line) {
-    const char *was = text(line, "was"), *would_be = text(line, "would_be");
-    printf("  return %s: %s → ", text(line, "return_id"), *was ? was : "nothing");
+    const char *was = page_text(line, "was"), *would_be = page_text(line, "would_be");
+    printf("  return %s: %s → ", page_text(line, "return_id"), *was ? was : "nothing");
     if (*would_be) print_json(would_be, NULL);
     if (*would_be) print_json(" ", json_object_get(line, "fields"));
     puts(*would_be ? "" : "nothing");
@@ -96,7 +92,7 @@ static void print_differences(const json_t *report) {
             "%lld rows differ (+ only new, - only old, ~ changed, old → new):\n",
             (long long)number(differences, "rows"));
         json_array_foreach(json_object_get(differences, "tables"), i, one) printf(
-            "  %s: %lld only old, %lld only new, %lld changed\n", text(one, "table"),
+            "  %s: %lld only old, %lld only new, %lld changed\n", page_text(one, "table"),
             (long long)number(one, "only_old"), (long long)number(one, "only_new"), (long long)number(one, "changed"));
         json_array_foreach(json_object_get(differences, "lines"), i, one) print_line(one);
     }
@@ -112,12 +108,12 @@ static bool differs(const json_t *report) {
 static void print_report(const json_t *report) {
     printf(
         "%s: %lld records replayed in %.1f s, %lld of them answered before; %lld rows of state\n",
-        text(report, "service"), (long long)number(report, "records"),
+        page_text(report, "service"), (long long)number(report, "records"),
         json_real_value(json_object_get(report, "seconds")), (long long)number(report, "answered"),
         (long long)number(report, "rows"));
-    printf("  rebuilt %s\n", text(report, "hash"));
+    printf("  rebuilt %s\n", page_text(report, "hash"));
     if (!is(report, "lost"))
-        printf("  before  %s%s\n", text(report, "hash_before"), is(report, "identical") ? " (identical)" : "");
+        printf("  before  %s%s\n", page_text(report, "hash_before"), is(report, "identical") ? " (identical)" : "");
     print_differences(report);
     if (is(report, "lost")) puts("There was no database. What no topic has, such as the audit log, is not back.");
     if (is(report, "shadow"))
@@ -125,7 +121,7 @@ static void print_report(const json_t *report) {
     else if (!is(report, "switched"))
         puts("The two differ, so nothing was changed. To take the rebuilt one all the same: --switch-anyway");
     else if (!is(report, "lost"))
-        printf("It is in use now; the one before is kept as %s\n", text(report, "before"));
+        printf("It is in use now; the one before is kept as %s\n", page_text(report, "before"));
 }
 
 /* --- Flags */

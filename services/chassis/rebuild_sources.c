@@ -2,6 +2,7 @@
 
 #include "chassis/consumer_private.h"
 #include "chassis/dead_letter.h"
+#include "chassis/scan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,22 +33,10 @@ verdict rebuild_sources_open(struct rebuild *b, struct failure *why) {
 
 /* --- Headers */
 
-/* "" when it is absent or does not fit. */
-static const char *header_of(const rd_kafka_message_t *m, const char *name, char out[HEADER_SIZE]) {
-    rd_kafka_headers_t *headers;
-    const void *value = NULL;
-    size_t n = 0;
-    if (rd_kafka_message_headers(m, &headers) || rd_kafka_header_get_last(headers, name, &value, &n)) n = 0;
-    if (!value || n >= HEADER_SIZE || memchr(value, 0, n)) n = 0;
-    if (n) memcpy(out, value, n);
-    out[n] = '\0';
-    return out;
-}
-
 /* −1: it has none, or no number. */
 static int64_t header_number(const rd_kafka_message_t *m, const char *name) {
     char text[HEADER_SIZE];
-    header_of(m, name, text);
+    scan_header(m, name, text, sizeof text);
     if (!*text || strlen(text) > 19 || text[strspn(text, "0123456789")]) return -1;
     return strtoll(text, NULL, 10);
 }
@@ -71,7 +60,7 @@ static int64_t sequence_of(struct rebuild *b, const rd_kafka_message_t *m, const
 static void outbox_restore(struct rebuild *b, const rd_kafka_message_t *m, const struct record *r, int64_t sequence) {
     char text[HEADER_SIZE];
     int64_t received = 0;
-    bool reacts = time_parse(header_of(m, "ce_receivedtime", text), &received);
+    bool reacts = time_parse(scan_header(m, "ce_receivedtime", text, sizeof text), &received);
     (void)store_run(
         b->c,
         "INSERT INTO main.outbox (id, event_id, type, return_id, body, trace_parent, occurred_at, sent_at, partition, "
@@ -164,10 +153,10 @@ static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struc
     static const char *const ours[] = {"reason", "service", "topic", "partition", "offset", "omitted-bytes"};
     char topic[HEADER_SIZE], reason[HEADER_SIZE], name[40];
     struct raw raw = raw_of(m);
-    raw.topic = header_of(m, "dead-letter.topic", topic);
+    raw.topic = scan_header(m, "dead-letter.topic", topic, sizeof topic);
     raw.partition = (int32_t)header_number(m, "dead-letter.partition");
     raw.offset = header_number(m, "dead-letter.offset");
-    header_of(m, "dead-letter.reason", reason);
+    scan_header(m, "dead-letter.reason", reason, sizeof reason);
     if (!*topic || raw.offset < 0) return OK;
     int64_t known = store_int(
         b->c, 0, "SELECT COUNT(*) FROM dead_letter WHERE topic = ? AND partition = ? AND record_offset = ?",
@@ -199,7 +188,7 @@ static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct 
     char text[HEADER_SIZE];
     struct uuid id;
     bool answered = false;
-    if (uuid_parse(header_of(m, "ce_id", text), &id)) {
+    if (uuid_parse(scan_header(m, "ce_id", text, sizeof text), &id)) {
         answered = known_of(&b->known, &id);
     } else {
         struct record r;

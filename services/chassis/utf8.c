@@ -35,3 +35,17 @@ json_t *utf8_json(const char *text) {
     buffer_free(&clean);
     return json;
 }
+
+json_t *hex_json(const void *bytes, size_t n) {
+    struct buffer hex = BUFFER(2 * n + 1);
+    buffer_hex(&hex, bytes, n);
+    json_t *text = hex.failed ? NULL : json_string(hex.data ? hex.data : "");
+    buffer_free(&hex);
+    return text;
+}
+
+json_t *bytes_json(const void *bytes, size_t n) {
+    if (!bytes) return json_null();
+    if (utf8_valid(bytes, n)) return json_stringn(bytes, n);
+    return json_pack("{s:o}", "hex", hex_json(bytes, n));
+}

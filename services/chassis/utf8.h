@@ -10,3 +10,8 @@ bool utf8_valid(const char *bytes, size_t n); /* no overlong forms, surrogates o
 /* A JSON string of the text, with U+FFFD for every byte that is no UTF-8: for quoting what somebody sent, also when the
  * quote was cut in the middle of a character. NULL only when there is no memory. */
 json_t *utf8_json(const char *text);
+
+/* Bytes as hex; and bytes as text where they are UTF-8, else {"hex":…}, null for none (NULL). The caller's; NULL only
+ * when there is no memory. */
+json_t *hex_json(const void *bytes, size_t n);
+json_t *bytes_json(const void *bytes, size_t n);

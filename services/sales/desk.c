@@ -286,7 +286,7 @@ static void customer_refuse(struct exchange *x, struct sent *s, int status, cons
     x->data = orders_customers(reader_of(x), NULL, LIMIT);
     if (existing) json_object_del(s->body, "customer_id"); /* the next one gets a new id */
     view_customers(x->data, s->body, s->found.errors);
-    if (existing) view_notice(x->data, "There is a customer of that id already. Is this another one?", existing);
+    if (existing) page_add_notice(x->data, "There is a customer of that id already. Is this another one?", existing);
     form_page(x, status, "customers.html", json_incref(x->data));
 }
 
@@ -358,7 +358,7 @@ static void order_refuse(struct exchange *x, struct sent *s, int status, const c
     }
     if (existing) json_object_del(s->body, "order_id");
     json_t *data = view_order_new(s->body, rows_needed(s), s->found.errors);
-    if (existing) view_notice(data, "There is an order of that id already. Is this another one?", existing);
+    if (existing) page_add_notice(data, "There is an order of that id already. Is this another one?", existing);
     form_page(x, status, "order_new.html", data);
 }
 
@@ -476,7 +476,7 @@ static void order_not(struct exchange *x, struct sent *s, json_t *order, int sta
     if (status != 422) {
         char notice[300];
         snprintf(notice, sizeof notice, "The order was not changed: %s.", detail);
-        view_notice(data, notice, NULL);
+        page_add_notice(data, notice, NULL);
     }
     form_page(x, status, "order.html", data);
 }

@@ -65,12 +65,6 @@ static void errors_add(json_t *data, const json_t *errors) {
     json_object_set_new(data, "errors", list);
 }
 
-void view_notice(json_t *data, const char *notice, const char *existing) {
-    json_object_set_new(data, "has_errors", json_true());
-    json_object_set_new(data, "notice", json_string(notice));
-    if (existing) json_object_set_new(data, "existing", json_string(existing));
-}
-
 static void input_add(
     json_t *list, const char *within, const char *name, const char *label, const char *hint, const char *value,
     const json_t *errors) {

@@ -11,7 +11,5 @@ void view_customer(json_t *data, json_t *orders);
 void view_orders(json_t *data, const char *customer_id);
 void view_order(json_t *data, int64_t from, const json_t *typed, const json_t *errors);
 MUST_CHECK json_t *view_order_new(const json_t *typed, int rows, const json_t *errors);
-/* What is wrong with all of it, and where to look. existing: an address, or NULL. */
-void view_notice(json_t *data, const char *notice, const char *existing);
 
 void view_id(const char *prefix, char out[32]); /* a new id: "ORD-…" */

@@ -32,11 +32,6 @@ static void sales_view(json_t *data) {
     json_object_set_new(sales, "away", json_boolean(!strcmp(state, "stopped") || !strcmp(state, "does not answer")));
 }
 
-static const char *query_text(struct exchange *x, const char *name) {
-    const char *text = exchange_query(x, name);
-    return text && *text ? text : NULL;
-}
-
 /* 0: refused. */
 static int limit_of(struct exchange *x, int otherwise) {
     int limit = (int)page_number(x, "limit", otherwise, LIMIT_MAX);
@@ -138,7 +133,7 @@ static void customers_view(json_t *data, const char *q, int limit) {
 void customers_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->store);
-    const char *q = query_text(x, "q"), *after = query_text(x, "after");
+    const char *q = page_query(x, "q"), *after = page_query(x, "after");
     int limit = limit_of(x, CUSTOMERS);
     if (!limit) return;
     if (q && strlen(q) > QUERY_MAX) {
@@ -184,7 +179,7 @@ static bool customer_add(struct exchange *x, struct connection *reader, json_t *
 
 void customer_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->store);
-    const char *id = exchange_parameter(x, "id"), *before = query_text(x, "before");
+    const char *id = exchange_parameter(x, "id"), *before = page_query(x, "before");
     int limit = limit_of(x, ORDERS);
     if (!limit) return;
     x->data = customers_one(reader, id);

@@ -238,22 +238,17 @@ bool past_cut(struct connection *reader, json_t *one, const struct bound *b) {
 
 /* --- What goes with it */
 
-static int64_t moment_of(const json_t *object, const char *name) {
-    int64_t ms;
-    return time_parse(page_text(object, name), &ms) ? ms : 0;
-}
-
 void past_cut_history(json_t *history, const struct bound *b) {
     for (size_t i = json_array_size(history); i-- > 0;) {
         const json_t *event = json_array_get(history, i);
-        if (!bound_holds(b, json_integer_value(json_object_get(event, "version")), moment_of(event, "at")))
+        if (!bound_holds(b, json_integer_value(json_object_get(event, "version")), page_time(event, "at")))
             json_array_remove(history, i);
     }
 }
 
 void past_cut_timeline(json_t *timeline, const struct bound *b) {
     for (size_t i = json_array_size(timeline); i-- > 0;)
-        if (moment_of(json_array_get(timeline, i), "at") > b->at) json_array_remove(timeline, i);
+        if (page_time(json_array_get(timeline, i), "at") > b->at) json_array_remove(timeline, i);
 }
 
 bool past_there(struct exchange *x, const char *id, const json_t *one, const struct bound *b) {
@@ -299,7 +294,7 @@ static json_t *title_json(const json_t *one, const struct bound *b) {
 void past_view(json_t *one, const struct bound *b) {
     const char *url = page_text(one, "url");
     json_t *previous = json_object_get(one, "previous"), *next = json_object_get(one, "next");
-    json_object_set_new(one, "when", when_json(url, is_moment(b) ? b->at : moment_of(one, "requested_at")));
+    json_object_set_new(one, "when", when_json(url, is_moment(b) ? b->at : page_time(one, "requested_at")));
     if (past_is_now(b)) return;
     page_add_moment(one, "as_of", "as_of_text");
     json_object_set_new(

@@ -13,11 +13,6 @@ struct choice {
     const char *q, *customer, *order, *item, *before; /* NULL: not in the query */
 };
 
-static const char *query_text(struct exchange *x, const char *name) {
-    const char *text = exchange_query(x, name);
-    return text && *text ? text : NULL;
-}
-
 /* --- Each step: its choices, as links */
 
 static json_t *customers_step(struct connection *reader, const struct choice *c) {
@@ -153,8 +148,8 @@ static bool choice_ok(struct exchange *x, const struct choice *c) {
 json_t *picker_read(struct exchange *x, json_t **typed) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->store);
     struct choice c = {
-        query_text(x, "q"), query_text(x, "customer"), query_text(x, "order"), query_text(x, "item"),
-        query_text(x, "before")};
+        page_query(x, "q"), page_query(x, "customer"), page_query(x, "order"), page_query(x, "item"),
+        page_query(x, "before")};
     json_t *step, *customer = NULL;
     *typed = NULL;
     if (!choice_ok(x, &c)) return NULL;

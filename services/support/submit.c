@@ -7,6 +7,7 @@
 
 #include "chassis/decision.h"
 #include "chassis/idempotency.h"
+#include "chassis/page.h"
 #include "chassis/relay.h"
 
 #include <stdio.h>
@@ -109,7 +110,7 @@ form_again(struct exchange *x, int status, const struct submission *s, const cha
     x->status = status;
     x->page = "form.html";
     x->data = view_form(s->body, exchange_problem_fields(x), s->token);
-    if (notice) view_notice(x->data, notice, existing);
+    if (notice) page_add_notice(x->data, notice, existing);
     keep_for_back(x);
 }
 

@@ -7,12 +7,6 @@
 
 enum { BAR_WIDTH = 1000, BAR_LEAST = 6 };
 
-/* 0: not known. */
-static int64_t moment_of(const json_t *object, const char *name) {
-    int64_t ms;
-    return time_parse(page_text(object, name), &ms) ? ms : 0;
-}
-
 /* --- Data */
 
 static void
@@ -60,13 +54,13 @@ static void reactions_add(json_t *steps, const json_t *history, int64_t publishe
     size_t i;
     json_array_foreach((json_t *)history, i, event) {
         const char *team = page_text(event, "team"), *type = page_text(event, "type");
-        int64_t at = moment_of(event, "at"), received = received_of(event);
+        int64_t at = page_time(event, "at"), received = received_of(event);
         if (!strcmp(team, "support")) continue;
         const json_t *command = command_of(history, event);
-        int64_t from = command ? moment_of(command, "recorded_at") : published;
+        int64_t from = command ? page_time(command, "recorded_at") : published;
         step_add(steps, "received", team, NULL, received, from, false);
         step_add(steps, command ? "undone" : "handled", team, type, at, received ? received : from, false);
-        step_add(steps, "reacted", team, type, moment_of(event, "recorded_at"), at, false);
+        step_add(steps, "reacted", team, type, page_time(event, "recorded_at"), at, false);
     }
 }
 
@@ -79,11 +73,11 @@ static void commands_add(json_t *steps, const json_t *history) {
     size_t i;
     json_array_foreach((json_t *)history, i, event) {
         const char *type = page_text(event, "type");
-        int64_t at = moment_of(event, "at");
+        int64_t at = page_time(event, "at");
         if (!is_command(event)) continue;
         for (size_t k = 0; k < sizeof names / sizeof *names; k++)
             if (!strcmp(names[k][0], type)) step_add(steps, names[k][1], "support", type, at, 0, false);
-        step_add(steps, "published", "support", type, moment_of(event, "recorded_at"), at, false);
+        step_add(steps, "published", "support", type, page_time(event, "recorded_at"), at, false);
     }
 }
 
@@ -93,7 +87,7 @@ static int64_t cancelled_at(const json_t *history) {
     size_t i;
     json_array_foreach(
         (json_t *)history, i, event) if (!at && !strcmp(page_text(event, "type"), "returns.support.RefundCancelled"))
-        at = moment_of(event, "recorded_at");
+        at = page_time(event, "recorded_at");
     return at;
 }
 
@@ -130,8 +124,8 @@ static json_t *sorted(json_t *steps) {
 
 json_t *timeline_read(const json_t *one, const json_t *history) {
     json_t *steps = json_array(), *team;
-    int64_t submitted = moment_of(one, "submitted_at"), stored = moment_of(one, "requested_at");
-    int64_t published = moment_of(one, "published_at");
+    int64_t submitted = page_time(one, "submitted_at"), stored = page_time(one, "requested_at");
+    int64_t published = page_time(one, "published_at");
     size_t i;
     step_add(steps, "submitted", "support", NULL, submitted, 0, false);
     step_add(steps, "stored", "support", NULL, stored, submitted, false);
@@ -140,8 +134,8 @@ json_t *timeline_read(const json_t *one, const json_t *history) {
     commands_add(steps, history);
     json_array_foreach(json_object_get(one, "teams"), i, team) {
         const char *name = page_text(team, "team");
-        step_add(steps, "handled", name, NULL, moment_of(team, "seen_at"), published, true);
-        step_add(steps, "undone", name, NULL, moment_of(team, "compensated_seen_at"), cancelled_at(history), true);
+        step_add(steps, "handled", name, NULL, page_time(team, "seen_at"), published, true);
+        step_add(steps, "undone", name, NULL, page_time(team, "compensated_seen_at"), cancelled_at(history), true);
     }
     return sorted(steps);
 }

@@ -302,12 +302,6 @@ json_t *view_form(const json_t *typed, const json_t *errors, const char *token) 
         *token ? token : uuid_text(uuid_make(), made));
 }
 
-void view_notice(json_t *form, const char *notice, const char *existing) {
-    json_object_set_new(form, "has_errors", json_true());
-    json_object_set_new(form, "notice", json_string(notice));
-    if (existing) json_object_set_new(form, "existing", json_string(existing));
-}
-
 json_t *view_review(const json_t *body, const char *token, json_t *subscribers) {
     json_t *team;
     size_t i, n = json_array_size(subscribers);

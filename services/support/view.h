@@ -17,6 +17,5 @@ MUST_CHECK json_t *view_url(const char *path, const char *return_id); /* path an
 /* The form's page: with what was typed (NULL: empty), what is wrong with it (NULL: nothing), and the token that makes
  * one return of it ("": a new one). The caller's. */
 json_t *view_form(const json_t *typed, const json_t *errors, const char *token);
-void view_notice(json_t *form, const char *notice, const char *existing); /* existing: a return's URL, or NULL */
 /* The page on which all of it is looked at before it is sent. subscribers: of returns_subscribers(); taken. */
 json_t *view_review(const json_t *body, const char *token, json_t *subscribers);

@@ -3,6 +3,7 @@
 #include "../support/reconcile.h"
 
 #include "chassis/log.h"
+#include "chassis/page.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,16 +16,11 @@ static long long number(const json_t *object, const char *name) {
     return json_integer_value(json_object_get(object, name));
 }
 
-static const char *text(const json_t *object, const char *name) {
-    const char *value = json_string_value(json_object_get(object, name));
-    return value ? value : "";
-}
-
 static void say_published(const json_t *result) {
     const json_t *one;
     size_t i;
     printf(
-        "%s, up to %s: %lld records, up to offset", text(result, "topic"), text(result, "at"),
+        "%s, up to %s: %lld records, up to offset", page_text(result, "topic"), page_text(result, "at"),
         number(result, "records"));
     json_array_foreach(json_object_get(result, "watermark"), i, one)
         printf(" [%lld] %lld", number(one, "partition"), number(one, "end"));
@@ -36,7 +32,7 @@ static void say_late(const json_t *team) {
     if (number(team, "late"))
         printf("  %lld late, the oldest for %s\n", number(team, "late"), duration_text(number(team, "oldest_ms"), age));
     if (number(team, "unsent")) printf("  %lld decided and not published yet\n", number(team, "unsent"));
-    if (!*text(team, "counted_at"))
+    if (!*page_text(team, "counted_at"))
         printf("  it publishes no counts; its consumer group passed %lld\n", number(team, "passed"));
 }
 
@@ -48,20 +44,21 @@ static void say_teams(const json_t *result) {
         "duplicate", "late", "missing", "doubled", "changed");
     json_array_foreach(json_object_get(result, "teams"), i, one) {
         printf(
-            "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", text(one, "team"), number(one, "handled"),
-            number(one, "declined"), number(one, "quarantined"), number(one, "skipped"), number(one, "duplicate"),
-            number(one, "late"), number(one, "missing"), number(one, "doubled"), number(one, "changed"));
+            "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", page_text(one, "team"),
+            number(one, "handled"), number(one, "declined"), number(one, "quarantined"), number(one, "skipped"),
+            number(one, "duplicate"), number(one, "late"), number(one, "missing"), number(one, "doubled"),
+            number(one, "changed"));
         say_late(one);
     }
     printf("\n");
 }
 
 static void say_finding(const json_t *one) {
-    printf("%s: %s", text(one, "kind"), text(one, "team"));
+    printf("%s: %s", page_text(one, "kind"), page_text(one, "team"));
     if (json_is_integer(json_object_get(one, "partition"))) printf(", partition %lld", number(one, "partition"));
     if (json_is_integer(json_object_get(one, "offset"))) printf(", offset %lld", number(one, "offset"));
-    if (*text(one, "return_id")) printf(", return %s", text(one, "return_id"));
-    printf(": %s\n", text(one, "what"));
+    if (*page_text(one, "return_id")) printf(", return %s", page_text(one, "return_id"));
+    printf(": %s\n", page_text(one, "what"));
 }
 
 static int say(const json_t *result) {

@@ -3,6 +3,7 @@
 
 #include "chassis/codec.h"
 #include "chassis/ids.h"
+#include "chassis/kafka.h"
 #include "chassis/utf8.h"
 
 #include <stdlib.h>
@@ -27,32 +28,6 @@ struct tail {
 
 /* --- What a record is, as JSON */
 
-static json_t *hex_json(const void *bytes, size_t n) {
-    struct buffer hex = BUFFER(2 * n + 1);
-    buffer_hex(&hex, bytes, n);
-    json_t *text = hex.failed ? json_null() : json_string(hex.data ? hex.data : "");
-    buffer_free(&hex);
-    return text;
-}
-
-/* Text, or {"hex":…} where it is none. */
-static json_t *bytes_json(const void *bytes, size_t n) {
-    if (!bytes) return json_null();
-    return utf8_valid(bytes, n) ? json_stringn(bytes, n) : json_pack("{s:o}", "hex", hex_json(bytes, n));
-}
-
-static json_t *headers_json(const rd_kafka_message_t *m) {
-    json_t *all = json_array();
-    rd_kafka_headers_t *headers;
-    const char *name;
-    const void *value;
-    size_t n;
-    if (rd_kafka_message_headers(m, &headers)) return all;
-    for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &n); i++)
-        json_array_append_new(all, json_pack("[o, o]", bytes_json(name, strlen(name)), bytes_json(value, n)));
-    return all;
-}
-
 /* {"topic","partition","offset","timestamp","key","headers","schema_id","type","data"}; with "reason" and "value" (hex)
  * in place of data where it cannot be decoded. The caller's. */
 static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
@@ -60,14 +35,16 @@ static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
     const char *type = NULL;
     char moment[TIME_TEXT];
     json_t *data = NULL, *id = json_null();
+    rd_kafka_headers_t *headers = NULL;
     const unsigned char *bytes = m->payload;
     verdict v = scan_decode(t->scan, m, &type, &data, &why);
+    if (rd_kafka_message_headers(m, &headers)) headers = NULL;
     if (m->len >= FRAME_SIZE && !bytes[0])
         id = json_integer((json_int_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]);
     json_t *record = json_pack(
         "{s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:s?}", "topic", rd_kafka_topic_name(m->rkt), "partition", m->partition,
         "offset", (json_int_t)m->offset, "timestamp", time_text(rd_kafka_message_timestamp(m, NULL), moment), "key",
-        bytes_json(m->key, m->key_len), "headers", headers_json(m), "schema_id", id, "type", type);
+        bytes_json(m->key, m->key_len), "headers", kafka_headers_json(headers), "schema_id", id, "type", type);
     if (v == OK) {
         json_object_set_new(record, "data", data);
     } else {
