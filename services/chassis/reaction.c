@@ -254,8 +254,11 @@ audit_record(struct connection *c, struct record *r, const char *outcome, const 
                .trace_id = trace_id(r->trace, trace)});
 }
 
-static void quarantine(struct connection *c, struct record *r, const char *reason) {
-    dead_letter_add(c, &r->raw, r->trace, reason);
+static void quarantine(const struct runtime *rt, struct connection *c, struct record *r, const char *reason) {
+    if (rt->service->in_memory)
+        (void)dead_letter_keep(c, &r->raw, clock_ms(), reason);
+    else
+        dead_letter_add(c, &r->raw, r->trace, reason);
     audit_record(c, r, "quarantined", "quarantine", reason);
     metric_add(METRIC_events_quarantined, 1);
     char trace[TRACE_ID];
@@ -330,7 +333,7 @@ static verdict apply(const struct runtime *rt, struct connection *c, struct reco
 void record_apply(const struct runtime *rt, struct connection *c, struct record *r) {
     struct failure why;
     peers_hear(rt->peers, r->source_url);
-    if (apply(rt, c, r, &why) == REJECT) quarantine(c, r, why.text);
+    if (apply(rt, c, r, &why) == REJECT) quarantine(rt, c, r, why.text);
 }
 
 static verdict apply_or_refuse(

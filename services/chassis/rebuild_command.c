@@ -184,6 +184,8 @@ int rebuild_main(const struct service *service, const char *name, int port, int 
     if (!flags_take(&c, &argc, argv)) return 2;
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
+    if (v == OK && service->in_memory)
+        v = fail(&why, REJECT, "it keeps nothing that could be rebuilt: every start reads its topics anew");
     if (v != OK) fprintf(stderr, "%s: %s\n", name, why.text);
     int code = v == OK ? command_run(&c, service, &settings) : 2;
     settings_free(&settings);

@@ -28,5 +28,6 @@ struct relay_options {
     const struct snapshot_source *snapshots; /* published besides (snapshots.h); NULL: none */
 };
 MUST_CHECK verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why);
-void relay_wake(struct relay *r);  /* there may be new rows, or news from the registry; any thread; returns at once */
+void relay_wake(
+    struct relay *r); /* there may be new rows, or news from the registry; any thread; returns at once; accepts NULL */
 void relay_stop(struct relay **r); /* what was sent and not yet confirmed is sent again by the next run; accepts NULL */

@@ -49,7 +49,7 @@ static verdict start_store(struct runtime *rt, struct failure *why) {
     service_database(rt->settings, path);
     size_t n = assets_migrations("chassis", "tables", migrations, 0);
     n = assets_migrations("team", "schema", migrations, n);
-    verdict v = store_open(&rt->store, path, migrations, n, why);
+    verdict v = (rt->service->in_memory ? store_open_empty : store_open)(&rt->store, path, migrations, n, why);
     if (v == OK) health_set(rt->health, "store", HEALTH_OK, "writes");
     return v;
 }
@@ -137,11 +137,19 @@ runtime_open(struct runtime *rt, const struct service *service, const struct set
     return rt->health && rt->drill && rt->idempotency ? OK : fail(why, RETRY, "out of memory");
 }
 
+static void note_type(void *context, const char *type, const char *text, size_t n) {
+    (void)text, (void)n;
+    *(const char **)context = type;
+}
+
 static verdict start_codec(struct runtime *rt, struct failure *why) {
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
     verdict v = outbox_open(&rt->outbox, schemas, schemas_n, why);
+    const char *published = NULL;
+    if (v == OK && rt->service->in_memory) outbox_each(rt->outbox, note_type, &published);
+    if (published) v = fail(why, FATAL, "a service in memory publishes nothing, but has a schema: \"%s\"", published);
     return v == OK ? start_registry(rt, why) : v;
 }
 
@@ -157,7 +165,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = start_store(rt, why);
     if (v == OK) v = start_codec(rt, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why); /* the relay publishes what it finds */
-    if (v == OK) v = start_relay(rt, why);
+    if (v == OK && !service->in_memory) v = start_relay(rt, why);
     if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
     if (v == OK) v = peers_open(&rt->peers, rt, why);
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);

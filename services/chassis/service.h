@@ -113,6 +113,9 @@ struct service {
     void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
     struct call call;                 /* call.h; {0}: it cannot be called */
     bool calls_others;                /* runtime.caller is there */
+    /* Keeps nothing: each start reads its topics again from the first event. So it publishes nothing, neither events
+     * nor dead letters nor the heads of its audit log, which each start writes anew. */
+    bool in_memory;
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
     /* What an event of this service's own, which a person caused, changes in its own tables. Called in the transaction
      * that puts it into the outbox, by whoever decides; and by a rebuild, which knows it from the topic. May be NULL.
@@ -133,7 +136,7 @@ struct runtime {
     struct outbox *outbox;
     struct registry *registry;
     struct health *health;
-    struct relay *relay;
+    struct relay *relay; /* NULL: it is in memory */
     struct consumer *consumer;
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
     struct drill *drill;             /* asks for none where drills are not allowed */

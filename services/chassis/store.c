@@ -213,8 +213,20 @@ static verdict refuse_newer(struct connection *c, const struct migration *m, siz
     return v;
 }
 
-verdict
-store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why) {
+static verdict files_remove(const char *path, struct failure *why) {
+    static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
+    char file[4200];
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        snprintf(file, sizeof file, "%s%s", path, ends[i]);
+        if (unlink(file) < 0 && errno != ENOENT)
+            return fail(why, RETRY, "could not remove \"%s\": %s", file, strerror(errno));
+    }
+    return OK;
+}
+
+static verdict open_migrated(
+    struct store **out, const char *path, bool empty, const struct migration *migrations, size_t n,
+    struct failure *why) {
     struct store *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, FATAL, "out of memory");
     s->lock_file = -1;
@@ -227,11 +239,13 @@ store_open(struct store **out, const char *path, const struct migration *migrati
     verdict v =
         s->path ? make_folders(path, why) : fail(why, RETRY, "out of memory"); /* no path is a database in memory */
     if (v == OK) v = store_lock(s->path, &s->lock_file, why);
+    if (v == OK && empty) v = files_remove(s->path, why);
     if (v != OK) goto failed;
     struct connection *c = &s->writer;
     connection_open(c, s, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     connection_exec(
         c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", "set the journal");
+    if (empty) connection_exec(c, "PRAGMA synchronous = OFF", "set the journal");
     connection_exec(
         c, "CREATE TABLE IF NOT EXISTS schema_version (owner TEXT NOT NULL PRIMARY KEY, version BIGINT NOT NULL)",
         "write");
@@ -241,6 +255,16 @@ store_open(struct store **out, const char *path, const struct migration *migrati
 failed:
     store_close(out);
     return v;
+}
+
+verdict
+store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why) {
+    return open_migrated(out, path, false, migrations, n, why);
+}
+
+verdict store_open_empty(
+    struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why) {
+    return open_migrated(out, path, true, migrations, n, why);
 }
 
 /* Without a write-ahead log nobody has it open, and SQLite is told that the file will not change: it then leaves no

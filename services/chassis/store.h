@@ -42,6 +42,9 @@ struct migration {
  * FATAL: unreadable, or of a newer version. The store is the caller's to close. */
 MUST_CHECK verdict
 store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
+/* The same, but what was in it is removed first, and nothing waits for the disk: for what is had anew at each start. */
+MUST_CHECK verdict store_open_empty(
+    struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
 /* For looking at it only: no lock is taken, nothing is written, also when a service has it open. RETRY: it cannot be
  * opened, or is no database. Only store_reader() and store_close() may be used. */
 MUST_CHECK verdict store_open_readonly(struct store **out, const char *path, struct failure *why);
