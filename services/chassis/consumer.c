@@ -112,6 +112,7 @@ static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
 /* For lag tools, and for those who ask how far this group has come; never read back. */
 static void commit_positions(struct consumer *c) {
     if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || steady_ms() < c->commit_at) return;
+    if (c->rereading) return;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
     for (size_t i = 0; i < c->partitions_n; i++)
         rd_kafka_topic_partition_list_add(list, c->partitions[i].topic, c->partitions[i].id)->offset =
@@ -412,6 +413,7 @@ static void *consumer_run(void *consumer) {
         pace_follow(c);
         log_watch(c);
         handle_waiting(c);
+        reread_watch(c);
         commit_positions(c);
         assign_again(c);
     }
@@ -423,6 +425,7 @@ verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure
     struct consumer *c = *out = calloc(1, sizeof *c);
     if (!c) return fail(why, FATAL, "out of memory");
     c->rt = rt;
+    c->rereading = rt->service->in_memory;
     pthread_mutex_init(&c->lock, NULL);
     c->records = calloc((size_t)rt->settings->batch, sizeof *c->records);
     c->delays = calloc((size_t)rt->settings->batch, sizeof *c->delays);

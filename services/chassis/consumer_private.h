@@ -3,7 +3,8 @@
  *     consumer.c    joins the group, polls, and commits each batch in one transaction
  *     partition.c   a partition's queue: what was fetched and waits for that commit, and when it is held
  *     log_watch.c   whether the log is still the one that was read
- *     pace.c        how much may be taken: all that waits, or what a drill allows */
+ *     pace.c        how much may be taken: all that waits, or what a drill allows
+ *     reread.c      how far a service in memory is with what there was when it started */
 #pragma once
 
 #include "chassis/consumer.h"
@@ -28,6 +29,8 @@ struct partition {
     int64_t short_since; /* when the log was first seen to end before next; 0: it does not */
     int64_t next;        /* the stored offset: all before it had their effect */
     int64_t fetched;     /* one past the last record that came */
+    bool end_known;      /* in memory: begin_first and end_first say what there was when it was assigned */
+    int64_t begin_first, end_first;
     rd_kafka_message_t **waiting;
     size_t waiting_n, waiting_size;
     bool passed_over;             /* records behind them came and were not kept: they have to be fetched again */
@@ -54,6 +57,7 @@ struct consumer {
     bool broken;       /* a fatal error: this handle is of no more use */
     bool assign_again; /* positions changed: tell librdkafka */
     int64_t assign_at; /* but not before */
+    bool rereading;    /* in memory, and not yet at the ends: Kafka is told of no offsets, since they would go back */
     bool commit_wanted, commit_under_way;
     int64_t commit_at;
     struct record *records;   /* `batch` of them */
@@ -102,3 +106,7 @@ size_t pace_take(struct consumer *c);
 /* Of which partition, where only one may be taken: of the one whose first record is the oldest; NULL: of any. */
 const struct partition *pace_turn(const struct consumer *c, size_t most);
 int64_t pace_wait(const struct consumer *c, int64_t wait); /* until more may be taken, at most `wait` ms */
+
+/* --- reread.c */
+
+void reread_watch(struct consumer *c); /* each time round: whether that is read, and the health says how far it is */

@@ -114,7 +114,9 @@ struct service {
     struct call call;                 /* call.h; {0}: it cannot be called */
     bool calls_others;                /* runtime.caller is there */
     /* Keeps nothing: each start reads its topics again from the first event. So it publishes nothing, neither events
-     * nor dead letters nor the heads of its audit log, which each start writes anew. */
+     * nor dead letters nor the heads of its audit log, which each start writes anew. Until it has read what there was
+     * when it started, its health has "replay" as waiting, and the offsets that its group has in Kafka stay where they
+     * were: what it had handled before does not count as unhandled again. */
     bool in_memory;
     bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
     /* What an event of this service's own, which a person caused, changes in its own tables. Called in the transaction

@@ -45,6 +45,7 @@ static const char *advice(const char *component, const char *state) {
          "Events wait in the outbox, and are published when Kafka answers. See whether it runs, and the setting kafka."},
         {"registry", "waiting",
          "It is asked again by itself. See whether the registry runs, and whether the setting registry names it."},
+        {"replay", "waiting", "Until then its figures are those of the events that it has read."},
         {"schemas", "waiting", "Events wait in the outbox until the registry has their schemas; nothing is lost."},
         {"schemas", "failed",
          "Mend the schema, or the compatibility that the registry asks of it, and start this service anew."},
@@ -179,10 +180,11 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
     json_t *health = health_json(rt->health), *partitions = page_partitions(rt, &oldest);
     (void)store_run(reader, "BEGIN"); /* all numbers from one moment */
     json_t *status = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->settings->service, "title", rt->service->title,
-        "duty", rt->service->duty, "started_at", time_text(rt->started_at, started), "partitions", partitions,
-        "outcomes", outcomes_json(reader), "outbox", outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest,
-        "views", views_json(reader, rt->service->views, NULL));
+        "{s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->settings->service, "title",
+        rt->service->title, "duty", rt->service->duty, "in_memory", rt->service->in_memory, "started_at",
+        time_text(rt->started_at, started), "partitions", partitions, "outcomes", outcomes_json(reader), "outbox",
+        outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest, "views",
+        views_json(reader, rt->service->views, NULL));
     json_object_set_new(
         status, "dead_letters",
         json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));

@@ -1,0 +1,38 @@
+#include "chassis/consumer_private.h"
+#include "chassis/health.h"
+
+/* False: where a partition ends is not known yet, since none of it was fetched. */
+static bool partition_count(struct consumer *c, struct partition *p, int64_t *done, int64_t *all) {
+    int64_t low, end;
+    if (!p->end_known) {
+        if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end) || end < 0) return false;
+        p->end_known = true;
+        p->begin_first = low > 0 ? low : 0;
+        p->end_first = end;
+    }
+    int64_t read = (p->next < p->end_first ? p->next : p->end_first) - p->begin_first;
+    *all += p->end_first - p->begin_first;
+    *done += read > 0 ? read : 0;
+    return true;
+}
+
+/* Each partition counts from when it was assigned, so one of a topic that appears meanwhile is waited for as well. */
+void reread_watch(struct consumer *c) {
+    if (!c->rereading) return;
+    int64_t done = 0, all = 0;
+    bool known = c->partitions_n > 0;
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (!partition_count(c, &c->partitions[i], &done, &all)) known = false;
+    if (!known || done < all) {
+        health_set(
+            c->rt->health, "replay", HEALTH_WAITING,
+            "it is in memory and reads all anew: it has read %lld of %s%lld events", (long long)done,
+            known ? "" : "at least ", (long long)all);
+        return;
+    }
+    c->rereading = false;
+    c->commit_wanted = true;
+    health_set(
+        c->rt->health, "replay", HEALTH_OK,
+        "it is in memory, and has read the %lld events that there were at its start", (long long)all);
+}
