@@ -4,7 +4,6 @@
 #include "chassis/health.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
-#include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/reaction.h"
 #include "chassis/relay.h"
@@ -157,10 +156,8 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
 }
 
 static void source_hear(struct consumer *c, const rd_kafka_message_t *m) {
-    char url[SOURCE_URL];
     struct raw raw = raw_of(m);
-    raw_source_url(&raw, url);
-    peers_hear(c->rt->peers, url);
+    raw_hear(c->rt, &raw);
 }
 
 /* True while more may be at hand. */

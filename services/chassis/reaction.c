@@ -43,18 +43,23 @@ struct raw raw_of(const rd_kafka_message_t *m) {
     return raw;
 }
 
+/* "support" of "demo2.support.events" */
+static void source_read(const struct runtime *rt, const char *topic, char out[SOURCE_NAME]) {
+    const char *namespace = rt->settings->namespace;
+    if (*namespace) topic += strlen(namespace) + 1;
+    snprintf(out, SOURCE_NAME, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
+}
+
 static void read_place(const struct runtime *rt, struct record *r) {
     const struct raw *raw = &r->raw;
-    const char *topic = raw->topic, *namespace = rt->settings->namespace;
-    r->event.topic = topic;
+    r->event.topic = raw->topic;
     r->event.partition = raw->partition;
     r->event.offset = raw->offset;
     r->event.recorded_at = raw->at;
     r->event.bytes = raw->value;
     r->event.bytes_n = raw->value_n;
     r->event.raw = raw;
-    if (*namespace) topic += strlen(namespace) + 1;
-    snprintf(r->source, sizeof r->source, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
+    source_read(rt, raw->topic, r->source);
     r->event.source = r->source;
     /* The key is the return's id; should it be something else, the audit row goes without one. */
     if (!raw->key || raw->key_n >= sizeof r->key || !utf8_valid(raw->key, raw->key_n) ||
@@ -330,9 +335,21 @@ static verdict apply(const struct runtime *rt, struct connection *c, struct reco
     return OK;
 }
 
+static void hear(const struct runtime *rt, const char *source, const char *url) {
+    const char *lister = rt->service->listed_by;
+    if (!lister || !strcmp(source, lister)) peers_hear(rt->peers, url);
+}
+
+void raw_hear(const struct runtime *rt, const struct raw *raw) {
+    char url[SOURCE_URL], source[SOURCE_NAME];
+    raw_source_url(raw, url);
+    source_read(rt, raw->topic, source);
+    hear(rt, source, url);
+}
+
 void record_apply(const struct runtime *rt, struct connection *c, struct record *r) {
     struct failure why;
-    peers_hear(rt->peers, r->source_url);
+    hear(rt, r->source, r->source_url);
     if (apply(rt, c, r, &why) == REJECT) quarantine(rt, c, r, why.text);
 }
 

@@ -21,8 +21,10 @@ struct raw {
 struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message */
 
 /* Its ce_source; "" unless it is a web address. */
-enum { SOURCE_URL = 512 };
+enum { SOURCE_URL = 512, SOURCE_NAME = 256 };
 void raw_source_url(const struct raw *raw, char out[SOURCE_URL]);
+/* Tells the peers where the service is that lists all (service.listed_by), if the record is of that one. */
+void raw_hear(const struct runtime *rt, const struct raw *raw);
 
 /* What a handler says to its caller (call.h) in place of publishing it. */
 struct reply {
@@ -44,7 +46,7 @@ struct record {
     struct event event; /* filled as far as the record could be read */
     json_t *data;
     bool has_id;
-    char source[256], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
+    char source[SOURCE_NAME], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
     int64_t now;               /* ms: reaction.now; 0: by the clock */

@@ -110,6 +110,7 @@ struct service {
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
     /* SQL: name and URL of each service that is known, for peers.h; NULL: another service keeps that list. */
     const char *peers;
+    const char *listed_by; /* which one, for a service that reads more than its topic; NULL: whose events it reads */
     void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
     struct call call;                 /* call.h; {0}: it cannot be called */
     bool calls_others;                /* runtime.caller is there */
