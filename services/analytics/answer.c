@@ -155,7 +155,8 @@ static json_t *hours_tell(const struct answer *a) {
 }
 
 static int64_t step_for(int64_t first, int64_t last) {
-    static const int64_t steps[] = {MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 12 * HOUR, DAY, 7 * (int64_t)DAY};
+    static const int64_t steps[] = {1000, 5000,     15000,     MINUTE, 5 * MINUTE,      15 * MINUTE,
+                                    HOUR, 3 * HOUR, 12 * HOUR, DAY,    7 * (int64_t)DAY};
     int64_t step = *steps;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         step = steps[i];
