@@ -66,6 +66,11 @@ const char *outbox_type(const struct outbox *o, const char *short_name) {
     return schema ? schema_name(schema) : NULL;
 }
 
+const json_t *outbox_symbols(const struct outbox *o, const char *short_name, const char *field) {
+    const struct schema *schema = find_type(o, short_name);
+    return schema ? schema_symbols(schema, field) : NULL;
+}
+
 /* What every event has (DESIGN: Events). */
 static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id, int64_t now) {
     char text[UUID_TEXT], cause[UUID_TEXT];

@@ -23,6 +23,9 @@ void outbox_each(
  */
 const char *outbox_type(const struct outbox *o, const char *short_name);
 
+/* schema_symbols() of one of them; lives with the outbox. */
+const json_t *outbox_symbols(const struct outbox *o, const char *short_name, const char *field);
+
 struct outgoing {
     const char *type;             /* short name, "OrderRefunded" */
     const char *return_id;        /* which it is about; NULL: it is about none, and its schema has no such field */

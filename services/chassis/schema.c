@@ -389,3 +389,9 @@ void schema_free(struct schema **schema) {
 const char *schema_name(const struct schema *s) {
     return s->root->full_name;
 }
+
+const json_t *schema_symbols(const struct schema *s, const char *field) {
+    for (size_t i = 0; i < s->root->members_n; i++)
+        if (!strcmp(s->root->members[i].name, field)) return s->root->members[i].type->symbols;
+    return NULL;
+}
