@@ -71,7 +71,7 @@ static verdict given_read(struct own_type *t, const char *folder, struct failure
     t->given.text = file_read(path, &t->given.n, &reason);
     if (!t->given.text) return reason.kind == OK ? OK : fail(why, reason.kind, "schemas: %s", reason.text);
     verdict v = schema_parse(t->given.text, t->given.n, &t->given.schema, &reason);
-    if (v != OK) return fail(why, v, "schemas: \"%s\" cannot be used: %s", path, reason.text);
+    if (v != OK) return fail(why, v, "schemas: \"%s\": %s", path, reason.text);
     t->given.given = true;
     if (!strcmp(schema_name(t->given.schema), type)) return OK;
     return fail(
