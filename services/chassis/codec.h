@@ -33,6 +33,12 @@ MUST_CHECK verdict schema_parse(const char *text, size_t n, struct schema **out,
 void schema_free(struct schema **s);
 const char *schema_name(const struct schema *s); /* full name, "returns.support.RefundRequest"; lives with the schema */
 
+/* The symbols of a field that is an enum: an array of strings; NULL: it has no such field. Lives with the schema. */
+const json_t *schema_symbols(const struct schema *s, const char *field);
+
+/* Takes out of an object what the record has no field for. */
+void schema_prune(const struct schema *s, json_t *value);
+
 /* *out is the caller's (json_decref). REJECT when the bytes are not exactly one value of that schema, or text in them
  * is not UTF-8. */
 MUST_CHECK verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t **out, struct failure *why);

@@ -121,7 +121,7 @@ static verdict heads_ready(struct heads *h, rd_kafka_t *producer, int32_t *schem
     static const struct property config[] = {{"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {0}};
     const struct asset *file = schema_file();
     registry_publish(h->o.registry, h->subject, file->bytes, file->n); /* once is enough, unless memory was short */
-    verdict v = registry_id(h->o.registry, h->subject, schema_id, why);
+    verdict v = registry_id(h->o.registry, h->subject, file->bytes, schema_id, why);
     if (v == OK && !h->topic_ready) v = kafka_ensure_topic(producer, h->topic, 1, config, TOPIC_MS, why);
     h->topic_ready |= v == OK;
     return v;

@@ -122,8 +122,10 @@ static verdict unsent_note(struct rebuild *b, struct failure *why) {
     verdict v = OK;
     size_t n;
     for (struct rows r = store_rows(
-             b->c, "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at FROM base.outbox "
-                   "WHERE sent_at IS NULL AND dead_letter IS NULL ORDER BY id");
+             b->c,
+             "SELECT o.id, event_id, o.type, return_id, body, trace_parent, occurred_at, s.text FROM base.outbox o "
+             "LEFT JOIN base.outbox_schema s ON s.id = o.schema_row "
+             "WHERE sent_at IS NULL AND dead_letter IS NULL ORDER BY o.id");
          v == OK && rows_next(&r);) {
         struct known_note e = {
             .type = rows_text(&r, 2),
@@ -137,7 +139,7 @@ static verdict unsent_note(struct rebuild *b, struct failure *why) {
         const void *id = rows_blob(&r, 1, &n);
         if (n == sizeof e.id.bytes) memcpy(e.id.bytes, id, n);
         const void *body = rows_blob(&r, 4, &n);
-        v = outbox_read(b->rt.outbox, e.type, body, n, &data, why);
+        v = outbox_read(b->rt.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
         e.data = data;
         e.version = json_integer_value(json_object_get(data, "version"));
         if (v == OK) v = known_add(&b->known, b->c, &e, why);

@@ -455,9 +455,15 @@ void registry_stop(struct registry **registry) {
 
 /* --- What callers ask; under the lock */
 
-static struct task *task_find(const struct registry *r, const char *subject, enum step step, int32_t id) {
+static struct task *task_find(const struct registry *r, enum step step, int32_t id) {
     for (struct task *t = r->tasks; t; t = t->next)
-        if (subject ? t->subject && !strcmp(t->subject, subject) : t->step == step && t->id == id) return t;
+        if (t->step == step && t->id == id) return t;
+    return NULL;
+}
+
+static struct task *task_of_text(const struct registry *r, const char *subject, const char *text) {
+    for (struct task *t = r->tasks; t; t = t->next)
+        if (t->text == text && t->subject && !strcmp(t->subject, subject)) return t;
     return NULL;
 }
 
@@ -474,7 +480,7 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
     bool wake = false;
     verdict v = RETRY;
     pthread_mutex_lock(&r->lock);
-    struct task *t = task_find(r, NULL, FETCH, id);
+    struct task *t = task_find(r, FETCH, id);
     if (!t && (t = task_add(r, "the schema registry is being asked"))) {
         t->step = FETCH;
         t->id = id;
@@ -496,7 +502,7 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
 
 void registry_ask_again(struct registry *r, int32_t id) {
     pthread_mutex_lock(&r->lock);
-    struct task *t = task_find(r, NULL, FETCH, id);
+    struct task *t = task_find(r, FETCH, id);
     bool wake = t && t->state.kind == REJECT && !t->in_flight;
     if (wake) {
         t->state.kind = RETRY;
@@ -508,7 +514,7 @@ void registry_ask_again(struct registry *r, int32_t id) {
 
 int registry_version(struct registry *r, int32_t id) {
     pthread_mutex_lock(&r->lock);
-    struct task *t = task_find(r, NULL, VERSION, id);
+    struct task *t = task_find(r, VERSION, id);
     bool wake = !t && (t = task_add(r, "the schema registry is being asked"));
     if (wake) {
         t->step = VERSION;
@@ -523,7 +529,7 @@ int registry_version(struct registry *r, int32_t id) {
 void registry_publish(struct registry *r, const char *subject, const char *text, size_t n) {
     char *name = strdup(subject);
     pthread_mutex_lock(&r->lock);
-    struct task *t = name && !task_find(r, subject, REGISTER, 0) ? task_add(r, "being registered") : NULL;
+    struct task *t = name && !task_of_text(r, subject, text) ? task_add(r, "being registered") : NULL;
     if (t) {
         t->step = CONFIGURE;
         t->subject = name;
@@ -537,10 +543,10 @@ void registry_publish(struct registry *r, const char *subject, const char *text,
         free(name);
 }
 
-verdict registry_id(struct registry *r, const char *subject, int32_t *id, struct failure *why) {
+verdict registry_id(struct registry *r, const char *subject, const char *text, int32_t *id, struct failure *why) {
     verdict v = RETRY;
     pthread_mutex_lock(&r->lock);
-    const struct task *t = task_find(r, subject, REGISTER, 0);
+    const struct task *t = task_of_text(r, subject, text);
     if (t) v = t->state.kind;
     if (v == OK)
         *id = t->id;

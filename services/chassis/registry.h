@@ -41,9 +41,11 @@ int registry_version(struct registry *r, int32_t id);
 void registry_ask_again(struct registry *r, int32_t id);
 
 /* Sees to it that the text (which must outlive the registry; the file's own bytes) is registered under subject, with
- * FULL_TRANSITIVE set before its first version. Idempotent. */
+ * FULL_TRANSITIVE set before its first version. Idempotent. A subject may get several texts; they are registered in no
+ * order, so who needs one waits for the id of the one before. */
 void registry_publish(struct registry *r, const char *subject, const char *text, size_t n);
 
-/* The id under which a published text is registered. RETRY: not yet. REJECT: the registry refused it as incompatible or
- * unparsable; the text says what it said. */
-MUST_CHECK verdict registry_id(struct registry *r, const char *subject, int32_t *id, struct failure *why);
+/* The id under which a published text (that very pointer) is registered. RETRY: not yet. REJECT: the registry refused
+ * it as incompatible or unparsable; the text says what it said. */
+MUST_CHECK verdict
+registry_id(struct registry *r, const char *subject, const char *text, int32_t *id, struct failure *why);

@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WINDOW = 1000, TYPES_MAX = 64, PARTITIONS = 6, ASK_MS = 500, NAME_SIZE = 400 };
+enum { WINDOW = 1000, VERSIONS_MAX = 200, PARTITIONS = 6, ASK_MS = 500, NAME_SIZE = 400 };
 
 struct delivered {
     int64_t row;
@@ -32,14 +32,16 @@ struct delivered {
 struct relay {
     struct relay_options o;
     char topic[NAME_SIZE], dead_letters[NAME_SIZE];
-    struct own_type {
-        const char *type; /* full name; lives with the outbox */
-        char subject[2 * NAME_SIZE];
-        const char *text; /* its schema; lives with the outbox */
-        size_t text_n;
+    struct version { /* a schema that events in the outbox were, or will be, encoded by */
+        char type[NAME_SIZE], subject[2 * NAME_SIZE];
+        const char *text; /* lives with the outbox, unless it is loaded */
+        char *loaded;     /* of an older run */
+        int64_t row;      /* of outbox_schema */
+        bool given;       /* in place of the program's own */
+        bool ready;       /* the registry has it, as schema_id */
         int32_t schema_id;
-    } types[TYPES_MAX];
-    size_t types_n;
+    } versions[VERSIONS_MAX];
+    size_t versions_n;
     struct heads *heads;         /* published besides, by the same producer; their opaque is NULL */
     struct snapshots *snapshots; /* and so are these, if there are any */
     pthread_t thread;
@@ -52,6 +54,7 @@ struct relay {
 
     /* The relay thread's own. */
     bool topic_ready, schemas_ready;
+    bool settled;     /* nothing is to be asked of the registry any more */
     bool failed;      /* a delivery failed: start again at the first row not marked */
     int64_t last_row; /* the newest that was handed to the producer */
     int in_flight;
@@ -157,30 +160,108 @@ static void ask_for_topic(struct relay *r) {
             why.text);
 }
 
-static void ask_for_schemas(struct relay *r) {
+static struct version *version_add(struct relay *r, const char *type, const char *text, int64_t row, bool given) {
+    if (r->versions_n == VERSIONS_MAX) return NULL;
+    struct version *v = &r->versions[r->versions_n++];
+    *v = (struct version){.text = text, .row = row, .given = given};
+    snprintf(v->type, sizeof v->type, "%s", type);
+    snprintf(v->subject, sizeof v->subject, "%s-%s", r->topic, type); /* TopicRecordNameStrategy */
+    r->settled = r->schemas_ready = false;
+    return v;
+}
+
+/* One that was given comes after the program's own, so that it has to be compatible with that at least. */
+static const struct version *own_of(const struct relay *r, const char *type) {
+    for (size_t i = 0; i < r->versions_n; i++)
+        if (!r->versions[i].given && !r->versions[i].loaded && !strcmp(r->versions[i].type, type))
+            return &r->versions[i];
+    return NULL;
+}
+
+static verdict version_ask(struct relay *r, struct version *v, struct failure *why) {
+    registry_publish(r->o.registry, v->subject, v->text, strlen(v->text)); /* once is enough */
+    verdict said = registry_id(r->o.registry, v->subject, v->text, &v->schema_id, why);
+    v->ready = said == OK;
+    if (v->ready && v->given) outbox_adopt(r->o.outbox, v->type);
+    return said;
+}
+
+/* All that the outbox may hold; false: health tells what is waited for. */
+static bool ask_for_needed(struct relay *r) {
     struct failure why;
-    for (size_t i = 0; i < r->types_n; i++) {
-        registry_publish(r->o.registry, r->types[i].subject, r->types[i].text, r->types[i].text_n); /* once is enough */
-        verdict v = registry_id(r->o.registry, r->types[i].subject, &r->types[i].schema_id, &why);
-        if (v == OK) continue;
-        if (v == RETRY)
+    for (size_t i = 0; i < r->versions_n; i++) {
+        struct version *v = &r->versions[i];
+        verdict said = v->given || v->ready ? OK : version_ask(r, v, &why);
+        if (said == OK) continue;
+        if (said == RETRY)
             health_set(
-                r->o.health, "schemas", HEALTH_WAITING, "waiting for the registry to take the schema of %s",
-                r->types[i].type);
+                r->o.health, "schemas", HEALTH_WAITING, "waiting for the registry to take the schema of %s", v->type);
         else
             health_set(r->o.health, "schemas", HEALTH_FAILED, "nothing is published: %s", why.text);
-        return;
+        return false;
     }
-    r->schemas_ready = true;
-    health_set(r->o.health, "schemas", HEALTH_OK, "%zu registered", r->types_n);
+    return true;
+}
+
+/* Meanwhile, and if it is refused, events go by the program's own. */
+static bool ask_for_given(struct relay *r, size_t *given) {
+    struct failure why;
+    for (size_t i = *given = 0; i < r->versions_n; i++) {
+        struct version *v = &r->versions[i];
+        if (!v->given) continue;
+        verdict said = v->ready ? OK : version_ask(r, v, &why);
+        ++*given;
+        if (said == OK) continue;
+        if (said == RETRY)
+            health_set(
+                r->o.health, "schemas", HEALTH_WAITING,
+                "waiting for the registry to take the schema given for %s; until then its events go by the program's own",
+                v->type);
+        else
+            health_set(
+                r->o.health, "schemas", HEALTH_FAILED,
+                "the schema given for %s is not used, its events go by the program's own: %s", v->type, why.text);
+        return false;
+    }
+    return true;
+}
+
+static void ask_for_schemas(struct relay *r) {
+    size_t given;
+    if (!r->schemas_ready && !(r->schemas_ready = ask_for_needed(r))) return;
+    if (!(r->settled = ask_for_given(r, &given))) return;
+    if (given)
+        health_set(
+            r->o.health, "schemas", HEALTH_OK, "%zu registered, of which %zu in use from %s", r->versions_n, given,
+            r->o.settings->schemas);
+    else
+        health_set(r->o.health, "schemas", HEALTH_OK, "%zu registered", r->versions_n);
 }
 
 /* --- Sending */
 
-static const struct own_type *type_of(const struct relay *r, const char *name) {
-    for (size_t i = 0; i < r->types_n; i++)
-        if (!strcmp(r->types[i].type, name)) return &r->types[i];
-    return NULL;
+/* What an earlier run encoded by. Its text, if the database has it, is registered like the others. */
+static const struct version *version_load(struct relay *r, struct connection *c, const char *type, int64_t row) {
+    char *text = NULL;
+    for (struct rows found = store_rows(
+             c, "SELECT text FROM outbox_schema WHERE id = ? AND type = ?", value_int(row), value_text(type));
+         rows_next(&found);)
+        if (!text) text = strdup(rows_text(&found, 0));
+    struct version *v = text ? version_add(r, type, text, row, false) : NULL;
+    if (v)
+        v->loaded = text;
+    else
+        free(text);
+    return v;
+}
+
+/* NULL: there is none. A row from before they were noted goes by the program's own. */
+static const struct version *
+version_of(struct relay *r, struct connection *c, const char *type, bool noted, int64_t row) {
+    if (!noted) return own_of(r, type);
+    for (size_t i = 0; i < r->versions_n; i++)
+        if (r->versions[i].row == row) return &r->versions[i];
+    return version_load(r, c, type, row);
 }
 
 /* CloudEvents 1.0, Kafka binding, binary mode; W3C Trace Context. ce_receivedtime is an extension: when the service
@@ -257,20 +338,21 @@ static bool send_dead_letter(struct relay *r, struct connection *c, int64_t outb
     return sent;
 }
 
-/* False when the producer takes no more for now. */
-static bool send_row(struct relay *r, const struct rows *row) {
-    const struct own_type *type = type_of(r, rows_text(row, 2));
-    if (!type) {
+/* False when the producer takes no more for now, or the registry has to be asked first. */
+static bool send_row(struct relay *r, struct connection *c, const struct rows *row) {
+    const struct version *by = version_of(r, c, rows_text(row, 2), !rows_null(row, 9), rows_int(row, 9));
+    if (!by) {
         health_set(
             r->o.health, "schemas", HEALTH_FAILED,
             "nothing more is published: the outbox holds a %s, which this program has no schema of", rows_text(row, 2));
         return false;
     }
+    if (!by->ready) return false;
     size_t body_n;
     const void *body = rows_blob(row, 4, &body_n);
     const char *key = rows_text(row, 3);
     struct buffer record = BUFFER(EVENT_BYTES_MAX + FRAME_SIZE);
-    frame_write(&record, type->schema_id);
+    frame_write(&record, by->schema_id);
     buffer_bytes(&record, body, body_n);
     if (record.failed) return false; /* without memory it would be sent without its value */
     struct raw raw = {.key = key, .key_n = strlen(key), .value = record.data, .value_n = record.length};
@@ -284,11 +366,12 @@ static void send_waiting(struct relay *r) {
     struct connection *c = store_reader(r->o.store);
     struct rows row = store_rows(
         c,
-        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter, received_at FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
+        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter, received_at, "
+        "schema_row FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
         value_int(r->last_row), value_int(WINDOW - r->in_flight));
     while (rows_next(&row)) {
         bool sent =
-            rows_null(&row, 7) ? send_row(r, &row) : send_dead_letter(r, c, rows_int(&row, 0), rows_int(&row, 7));
+            rows_null(&row, 7) ? send_row(r, c, &row) : send_dead_letter(r, c, rows_int(&row, 0), rows_int(&row, 7));
         if (!sent) break;
         r->last_row = rows_int(&row, 0);
         r->in_flight++;
@@ -327,7 +410,7 @@ static void relay_step(struct relay *r) {
         return;
     }
     if (!r->topic_ready) ask_for_topic(r);
-    if (!r->schemas_ready) ask_for_schemas(r);
+    if (!r->settled) ask_for_schemas(r);
     if (r->topic_ready && r->schemas_ready && !r->failed && !r->done_n) send_waiting(r);
     if (r->topic_ready && !r->failed) heads_step(r->heads, r->producer);
     if (r->topic_ready && !r->failed) snapshots_step(r->snapshots, r->producer);
@@ -347,11 +430,16 @@ static void *relay_run(void *relay) {
 
 static void add_type(void *context, const char *type, const char *text, size_t n) {
     struct relay *r = context;
-    if (r->types_n == TYPES_MAX) return;
-    struct own_type *t = &r->types[r->types_n++];
-    *t = (struct own_type){.type = type, .text = text, .text_n = n};
-    snprintf(t->subject, sizeof t->subject, "%s-%s", r->topic, type); /* TopicRecordNameStrategy */
-    registry_publish(r->o.registry, t->subject, text, n);
+    (void)n;
+    const struct version *own = version_add(r, type, text, outbox_schema_row(r->o.outbox, type, false), false);
+    if (own) registry_publish(r->o.registry, own->subject, text, n); /* all at once */
+}
+
+static void add_given(void *context, const char *type, const char *text, size_t n) {
+    struct relay *r = context;
+    (void)text, (void)n;
+    const char *given = outbox_given(r->o.outbox, type);
+    if (given) (void)version_add(r, type, given, outbox_schema_row(r->o.outbox, type, true), true);
 }
 
 verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why) {
@@ -371,6 +459,7 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     if (v == OK) v = snapshots_open(&r->snapshots, &snapshots, why);
     if (v != OK) return v;
     outbox_each(o->outbox, add_type, r);
+    outbox_each(o->outbox, add_given, r);
     r->running = !pthread_create(&r->thread, NULL, relay_run, r);
     return r->running ? OK : fail(why, FATAL, "could not start the relay's thread");
 }
@@ -393,6 +482,7 @@ void relay_stop(struct relay **out) {
         producer_close(r);
     heads_close(&r->heads);
     snapshots_close(&r->snapshots);
+    for (size_t i = 0; i < r->versions_n; i++) free(r->versions[i].loaded);
     pthread_mutex_destroy(&r->lock);
     free(r);
     *out = NULL;

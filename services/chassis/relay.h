@@ -4,7 +4,9 @@
  *
  *     store_commit ──relay_wake──▶ relay ──produce──▶ Kafka ──delivery report──▶ relay ──UPDATE outbox──▶ store
  *
- * It publishes nothing until its topic exists and the registry has accepted every schema of the service. */
+ * It publishes nothing until its topic exists and the registry has accepted every schema of the service. A schema
+ * that was given (the setting `schemas`) is registered after the program's own, and used once the registry has it; one
+ * that is refused holds up nothing. */
 #pragma once
 
 #include "chassis/failure.h"
@@ -21,7 +23,7 @@ struct snapshot_source;
 struct relay_options {
     const struct settings *settings;
     struct store *store;
-    const struct outbox *outbox;
+    struct outbox *outbox;
     struct registry *registry;
     struct health *health;                   /* told as components "kafka producer" and "schemas" */
     struct audit_check *audit_check;         /* for the heads of the audit log; may be NULL */

@@ -389,3 +389,21 @@ void schema_free(struct schema **schema) {
 const char *schema_name(const struct schema *s) {
     return s->root->full_name;
 }
+
+static const struct node *field_find(const struct schema *s, const char *name) {
+    for (size_t i = 0; i < s->root->members_n; i++)
+        if (!strcmp(s->root->members[i].name, name)) return s->root->members[i].type;
+    return NULL;
+}
+
+const json_t *schema_symbols(const struct schema *s, const char *field) {
+    const struct node *type = field_find(s, field);
+    return type ? type->symbols : NULL;
+}
+
+void schema_prune(const struct schema *s, json_t *value) {
+    const char *name;
+    json_t *one;
+    void *next;
+    json_object_foreach_safe(value, next, name, one) if (!field_find(s, name)) json_object_del(value, name);
+}

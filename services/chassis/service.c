@@ -146,7 +146,7 @@ static verdict start_codec(struct runtime *rt, struct failure *why) {
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
-    verdict v = outbox_open(&rt->outbox, schemas, schemas_n, why);
+    verdict v = outbox_open(&rt->outbox, schemas, schemas_n, rt->settings->schemas, why);
     const char *published = NULL;
     if (v == OK && rt->service->in_memory) outbox_each(rt->outbox, note_type, &published);
     if (published) v = fail(why, FATAL, "a service in memory publishes nothing, but has a schema: \"%s\"", published);
@@ -164,6 +164,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     verdict v = runtime_open(rt, service, settings, why);
     if (v == OK) v = start_store(rt, why);
     if (v == OK) v = start_codec(rt, why);
+    if (v == OK) v = outbox_note(rt->outbox, rt->store, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why); /* the relay publishes what it finds */
     if (v == OK && !service->in_memory) v = start_relay(rt, why);
     if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
@@ -239,6 +240,17 @@ static void run_until_signal(sigset_t *signals) {
     if (!pthread_create(&thread, NULL, watchdog, NULL)) pthread_detach(thread);
 }
 
+/* Those that are given, before anything is opened. */
+static verdict check_schemas(const struct settings *settings, struct failure *why) {
+    const struct asset *schemas;
+    size_t n;
+    struct outbox *outbox;
+    assets_service(&schemas, &n);
+    verdict v = outbox_open(&outbox, schemas, n, settings->schemas, why);
+    outbox_close(&outbox);
+    return v;
+}
+
 int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]) {
     extern char **environ;
     struct settings settings;
@@ -250,6 +262,7 @@ int service_main(const struct service *service, const char *name, int port, int 
     if (argc > 1 && !strcmp(argv[1], "dump")) return dump_main(service, name, argc - 1, argv + 1);
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
+    if (v == OK) v = check_schemas(&settings, &why);
     for (const struct policy *p = service->policies; v == OK && p && p->name; p++)
         v = settings_check_policy(&settings, p->name, p->values, &why);
     if (v != OK) {

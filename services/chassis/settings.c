@@ -46,6 +46,8 @@ static const struct setting {
      "how many may watch the audit log live at the same time; pages beyond that ask again and again"},
     {"instance", SETTING_TEXT, AT(instance), "", 0, 100, "",
      "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},
+    {"schemas", SETTING_TEXT, AT(schemas), "", 0, 3000, "folder",
+     "a NAME.avsc in it stands in for this program's own schema of that name, once the registry has taken it"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
      "the least important entries that are logged"},
     {"call-urls", SETTING_TEXT, AT(call_urls), "", 0, 2000, "name=URL,…",

@@ -33,6 +33,7 @@ struct settings {
     const char *call_urls;
     const char *policy; /* "name=value,…", for all services; each reads its own names */
     const char *instance;
+    const char *schemas; /* folder of schemas that stand in for the program's own; "": none */
     int64_t batch;
     int64_t audit_heads_ms;
     int64_t http_threads;

@@ -104,7 +104,7 @@ static verdict ready(struct snapshots *s, rd_kafka_t *producer, struct failure *
     static const struct property config[] = {{"cleanup.policy", "compact"}, {"retention.ms", "-1"}, {0}};
     registry_publish(
         s->o.registry, s->subject, s->file->bytes, s->file->n); /* once is enough, unless memory was short */
-    verdict v = registry_id(s->o.registry, s->subject, &s->schema_id, why);
+    verdict v = registry_id(s->o.registry, s->subject, s->file->bytes, &s->schema_id, why);
     if (v == OK && !s->topic_ready) v = kafka_ensure_topic(producer, s->topic, PARTITIONS, config, TOPIC_MS, why);
     s->topic_ready |= v == OK;
     return v;

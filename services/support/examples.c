@@ -45,7 +45,7 @@ json_t *example_body(struct connection *reader, int number) {
     char serial[40];
     serial_choose(reader, e, serial);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s}", "order_id", e->order_id, "model", e->model, "shipment_id",
-        e->shipment_id, "serial_number", serial, "location", e->location, "cost", "amount", e->amount, "currency",
-        e->currency, "customer_id", e->customer_id, "reason", e->reason);
+        "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s, s:s}", "order_id", e->order_id, "model", e->model,
+        "shipment_id", e->shipment_id, "serial_number", serial, "location", e->location, "cost", "amount", e->amount,
+        "currency", e->currency, "customer_id", e->customer_id, "reason_code", "DEFECTIVE", "reason", e->reason);
 }

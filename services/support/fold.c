@@ -13,11 +13,17 @@ static const char self[] = "support";
 struct request_event { /* what every RefundRequest says, whoever published it */
     const char *order_id, *model, *shipment_id, *serial_number, *location;
     struct money cost;
+    const char *reason_code, *channel; /* older requests have neither */
 };
 static const struct field request_event_fields[] = {
-    FIELD_TEXT(struct request_event, order_id),    FIELD_TEXT(struct request_event, model),
-    FIELD_TEXT(struct request_event, shipment_id), FIELD_TEXT(struct request_event, serial_number),
-    FIELD_TEXT(struct request_event, location),    FIELD_MONEY(struct request_event, cost),
+    FIELD_TEXT(struct request_event, order_id),
+    FIELD_TEXT(struct request_event, model),
+    FIELD_TEXT(struct request_event, shipment_id),
+    FIELD_TEXT(struct request_event, serial_number),
+    FIELD_TEXT(struct request_event, location),
+    FIELD_MONEY(struct request_event, cost),
+    {"reason_code", TYPE_TEXT, offsetof(struct request_event, reason_code), "OTHER"},
+    {"channel", TYPE_TEXT, offsetof(struct request_event, channel), "unknown"},
 };
 
 bool fold_is_declined(const char *type) {
@@ -152,14 +158,15 @@ static void request_add(struct connection *c, const struct event *e, const struc
     (void)store_run(
         c,
         "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
-        "cost_minor, cost_currency, state, partition, record_offset, published_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?) "
+        "cost_minor, cost_currency, reason_code, channel, state, partition, record_offset, published_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?) "
         "ON CONFLICT (return_id) DO UPDATE SET partition = excluded.partition, record_offset = excluded.record_offset, "
         "published_at = excluded.published_at WHERE return_request.record_offset IS NULL",
         value_text(e->return_id), value_int(e->version), value_int(e->occurred_at), value_text(q->order_id),
         value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number), value_text(q->location),
-        value_int(q->cost.minor), value_text(q->cost.currency), in_topic ? value_int(e->partition) : value_text(NULL),
-        in_topic ? value_int(e->offset) : value_text(NULL), moment_value(e->recorded_at));
+        value_int(q->cost.minor), value_text(q->cost.currency), value_text(q->reason_code), value_text(q->channel),
+        in_topic ? value_int(e->partition) : value_text(NULL), in_topic ? value_int(e->offset) : value_text(NULL),
+        moment_value(e->recorded_at));
     changes_before(c, e->return_id);
 }
 

@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include "chassis/buffer.h"
 #include "chassis/ids.h"
 #include "chassis/input.h"
 #include "chassis/utf8.h"
@@ -13,22 +14,30 @@ enum { ERRORS_MAX = 40 };
 #define IN(member) offsetof(struct request, member)
 const struct request_field request_fields[] = {
     {"order_id", "Order", "The one the device was bought with, such as ORD-20481", "ORD-20481",
-     "The customer gets back what they paid for it.", IN(order_id), 100, false},
+     "The customer gets back what they paid for it.", IN(order_id), 100, false, NULL},
     {"model", "Model", "As the catalogue has it, such as Aurora 14 laptop", "Aurora 14 laptop",
-     "A new one goes to the customer.", IN(model), 100, false},
+     "A new one goes to the customer.", IN(model), 100, false, NULL},
     {"shipment_id", "Shipment", "The parcel the device came in, such as SHP-7730", "SHP-7730", NULL, IN(shipment_id),
-     100, false},
+     100, false, NULL},
     {"serial_number", "Serial number", "Of the defective device: on its underside, behind S/N", "SN-1",
-     "This very device is taken apart. It can be in one open return only.", IN(serial_number), 100, false},
+     "This very device is taken apart. It can be in one open return only.", IN(serial_number), 100, false, NULL},
     {"location", "Location", "The town where the device is now; it decides which works gets it", "Berlin", NULL,
-     IN(location), 100, false},
+     IN(location), 100, false, NULL},
     {"cost.amount", "Cost", "What the device is in the books for: digits and a point, such as 149.90", "149.90",
-     "So much is charged for its disposal.", IN(cost_amount), 100, false},
-    {"cost.currency", "Currency", "Three capitals (ISO 4217), such as EUR", "EUR", NULL, IN(cost_currency), 100, false},
+     "So much is charged for its disposal.", IN(cost_amount), 100, false, NULL},
+    {"cost.currency", "Currency", "Three capitals (ISO 4217), such as EUR", "EUR", NULL, IN(cost_currency), 100, false,
+     NULL},
     {"customer_id", "Customer", "Such as C-1029. Stays with support: no event carries it", "C-1029", NULL,
-     IN(customer_id), 100, false},
+     IN(customer_id), 100, false, NULL},
+    {.name = "reason_code",
+     .label = "Kind of reason",
+     .hint = "What comes closest. Every team reads it",
+     .example = "DEFECTIVE",
+     .offset = IN(reason_code),
+     .characters = 100,
+     .fallback = "OTHER"},
     {"reason", "Reason", "In the customer's own words and language. Stays with support: no event carries it",
-     "The screen flickers, then stays dark.", NULL, IN(reason), 2000, true},
+     "The screen flickers, then stays dark.", NULL, IN(reason), 2000, true, NULL},
     {0}};
 
 /* --- The body */
@@ -95,18 +104,42 @@ static void unknown_check(const json_t *object, const char *within, json_t *erro
     }
 }
 
-static verdict field_read(const struct request_field *f, const json_t *body, struct request *out, struct failure *why) {
+static verdict symbol_read(const json_t *symbols, const char *text, const char *fallback, struct failure *why) {
+    struct buffer names = BUFFER(1000);
+    const json_t *symbol;
+    bool known = !json_array_size(symbols) && !strcmp(text, fallback);
+    size_t i;
+    json_array_foreach((json_t *)symbols, i, symbol) {
+        known = known || !strcmp(json_string_value(symbol), text);
+        buffer_format(&names, "%s%s", i ? ", " : "", json_string_value(symbol));
+    }
+    if (!known)
+        (void)!fail(
+            why, REJECT, "is \"%.60s\"; it must be one of %s, or left out for %s", text,
+            names.data && *names.data ? names.data : fallback, fallback);
+    buffer_free(&names);
+    return known ? OK : REJECT;
+}
+
+static verdict field_read(
+    const struct request_field *f, const json_t *body, const json_t *symbols, struct request *out,
+    struct failure *why) {
     const json_t *value = value_at(body, f->name);
+    if (!value && f->fallback) {
+        *(const char **)((char *)out + f->offset) = f->fallback;
+        return OK;
+    }
     verdict v = value ? input_text(value, f->example, f->characters, f->lines, why)
                       : fail(why, REJECT, "is missing; every field is required");
     if (v != OK) return v;
     const char *text = *(const char **)((char *)out + f->offset) = json_string_value(value);
+    if (f->fallback) return symbol_read(symbols, text, f->fallback, why);
     if (f->offset == IN(cost_currency)) return input_currency(text, why);
     if (f->offset != IN(cost_amount)) return OK;
     return input_amount(text, json_string_value(value_at(body, "cost.currency")), &out->cost_minor, why);
 }
 
-json_t *request_read(const json_t *body, struct request *out) {
+json_t *request_read(const json_t *body, const json_t *symbols, struct request *out) {
     json_t *errors = json_array();
     const json_t *cost = json_object_get(body, "cost");
     bool cost_wrong = cost && !json_is_object(cost);
@@ -118,7 +151,7 @@ json_t *request_read(const json_t *body, struct request *out) {
             snprintf(
                 detail, sizeof detail, "is %s; write {\"amount\":\"149.90\",\"currency\":\"EUR\"}", input_type(cost));
             error_add(errors, "cost", detail);
-        } else if (field_read(f, body, out, &why) != OK) {
+        } else if (field_read(f, body, symbols, out, &why) != OK) {
             error_add(errors, f->name, why.text);
         }
     }

@@ -22,6 +22,10 @@ json_t *returns_holder(struct connection *c, const char *serial_number) {
     return holder;
 }
 
+const json_t *returns_reasons(const struct runtime *rt) {
+    return outbox_symbols(rt->outbox, "RefundRequest", "reason_code");
+}
+
 void returns_keep(struct connection *c, const char *return_id, const struct request *q) {
     (void)store_run(
         c, "INSERT INTO return_private (return_id, customer_id, reason, submitted_at) VALUES (?, ?, ?, ?)",
@@ -39,12 +43,12 @@ json_t *returns_sent(struct connection *c, const char *token, const struct reque
         struct rows r = store_rows(
             c,
             "SELECT r.return_id, CASE WHEN r.order_id = ? AND r.model = ? AND r.shipment_id = ? AND r.serial_number = ? "
-            "AND r.location = ? AND r.cost_minor = ? AND r.cost_currency = ? AND p.customer_id = ? AND p.reason = ? "
-            "THEN 1 ELSE 0 END FROM submission s JOIN return_request r ON r.return_id = s.return_id "
+            "AND r.location = ? AND r.cost_minor = ? AND r.cost_currency = ? AND r.reason_code = ? AND p.customer_id = ? "
+            "AND p.reason = ? THEN 1 ELSE 0 END FROM submission s JOIN return_request r ON r.return_id = s.return_id "
             "LEFT JOIN return_private p ON p.return_id = s.return_id WHERE s.token = ?",
             value_text(q->order_id), value_text(q->model), value_text(q->shipment_id), value_text(q->serial_number),
-            value_text(q->location), value_int(q->cost_minor), value_text(q->cost_currency), value_text(q->customer_id),
-            value_text(q->reason), value_text(token));
+            value_text(q->location), value_int(q->cost_minor), value_text(q->cost_currency), value_text(q->reason_code),
+            value_text(q->customer_id), value_text(q->reason), value_text(token));
         rows_next(&r);)
         if (!(sent = json_pack("{s:s, s:b}", "return_id", rows_text(&r, 0), "same", rows_int(&r, 1) != 0)))
             store_spoil(c, RETRY, "out of memory");
@@ -92,15 +96,16 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
 #define RETURN_COLUMNS                                                                                                 \
     "r.return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, cost_minor, "          \
     "cost_currency, customer_id, reason, partition, record_offset, submitted_at, published_at, state, "                \
-    "cancelled_partition, cancelled_offset, cancelled_version"
+    "cancelled_partition, cancelled_offset, cancelled_version, reason_code, channel"
 #define RETURN_TABLES "return_request r LEFT JOIN return_private p ON p.return_id = r.return_id"
 
 static json_t *request_json(const struct rows *r) {
     char amount[32];
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:o, s:o}", "order_id", rows_text(r, 3), "model", rows_text(r, 4),
-        "shipment_id", rows_text(r, 5), "serial_number", rows_text(r, 6), "location", rows_text(r, 7), "cost", "amount",
-        money_text(rows_int(r, 8), amount), "currency", rows_text(r, 9), "customer_id", rows_text_json(r, 10), "reason",
+        "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s, s:o, s:o}", "order_id", rows_text(r, 3), "model",
+        rows_text(r, 4), "shipment_id", rows_text(r, 5), "serial_number", rows_text(r, 6), "location", rows_text(r, 7),
+        "cost", "amount", money_text(rows_int(r, 8), amount), "currency", rows_text(r, 9), "reason_code",
+        rows_text(r, 20), "channel", rows_text(r, 21), "customer_id", rows_text_json(r, 10), "reason",
         rows_text_json(r, 11));
 }
 

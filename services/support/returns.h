@@ -13,6 +13,8 @@
 
 /* The id of the open return that has the item, which can be in one at a time; NULL: none. The caller's. */
 MUST_CHECK json_t *returns_holder(struct connection *c, const char *serial_number);
+/* The kinds of reason that a RefundRequest can say, by the schema in use; NULL: it has none. Lives with the service. */
+const json_t *returns_reasons(const struct runtime *rt);
 /* What no event carries: the customer, and the reason in their words. */
 void returns_keep(struct connection *c, const char *return_id, const struct request *q);
 

@@ -123,6 +123,9 @@ static const struct model {
               {"Borealis 27 monitor", 329}, {"Comet router", 89},      {"Comet router", 79},
               {"Dune headset", 149},        {"Ember tablet", 429},     {"Фонарь 3", 24}};
 
+static const char *const reason_codes[] = {"DEFECTIVE",  "DEFECTIVE",        "DEFECTIVE", "DAMAGED_IN_TRANSIT",
+                                           "WRONG_ITEM", "NOT_AS_DESCRIBED", "OTHER"};
+
 static json_t *money_json(const struct place *p, long long units, int cents) {
     json_t *amount = p->decimals ? json_sprintf("%lld.%02d", units, cents) : json_sprintf("%lld", units);
     return json_pack("{s:o, s:s}", "amount", amount, "currency", p->currency);
@@ -206,6 +209,7 @@ json_t *sample_body(const struct sample *s, int64_t n) {
     json_object_set_new(body, "location", json_string(PICK(s, n, 5, p->cities)));
     json_object_set_new(body, "cost", cost_of(s, item, p, m));
     json_object_set_new(body, "customer_id", customer_name(p));
+    json_object_set_new(body, "reason_code", json_string(PICK(s, n, 10, reason_codes)));
     json_object_set_new(body, "reason", json_string(PICK(s, n, 6, p->reasons)));
     if (kind == SAMPLE_BAD && body) body_spoil(s, n, body);
     return body;

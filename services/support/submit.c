@@ -16,12 +16,17 @@ enum { SUMMARY_CHARACTERS = 100 };
 
 /* --- Accepting a return */
 
-static json_t *event_fields(const struct request *q) {
+static const char *channel_of(const struct exchange *x) {
+    return x->api ? "api" : "form";
+}
+
+static json_t *event_fields(const struct request *q, const char *channel) {
     char amount[32];
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "order_id", q->order_id, "model", q->model, "shipment_id",
+        "{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s}", "order_id", q->order_id, "model", q->model, "shipment_id",
         q->shipment_id, "serial_number", q->serial_number, "location", q->location, "cost", "amount",
-        money_text(q->cost_minor, amount), "currency", q->cost_currency);
+        money_text(q->cost_minor, amount), "currency", q->cost_currency, "reason_code", q->reason_code, "channel",
+        channel);
 }
 
 /* The beginning of the reason, on one line. */
@@ -46,7 +51,7 @@ static void accept_audit(
         c, &(struct audit_row){
                .action = "accept a return",
                .outcome = "accepted",
-               .actor = x->api ? "api" : "form",
+               .actor = channel_of(x),
                .return_id = return_id,
                .event_id = event_id,
                .event_type = "returns.support.RefundRequest",
@@ -91,7 +96,7 @@ static verdict accept_new(struct exchange *x, struct connection *c, struct submi
         .return_id = s->return_id,
         .version = 1,
         .trace_parent = x->trace_parent,
-        .fields = event_fields(q)};
+        .fields = event_fields(q, channel_of(x))};
     verdict v = decide(rt, c, &e, &event_id, why);
     if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
     return v;
@@ -109,7 +114,7 @@ static void
 form_again(struct exchange *x, int status, const struct submission *s, const char *notice, const char *existing) {
     x->status = status;
     x->page = "form.html";
-    x->data = view_form(s->body, exchange_problem_fields(x), s->token);
+    x->data = view_form(s->body, returns_reasons(x->context), exchange_problem_fields(x), s->token);
     if (notice) page_add_notice(x->data, notice, existing);
     keep_for_back(x);
 }
@@ -201,7 +206,7 @@ static void review(struct exchange *x, struct submission *s) {
     } else {
         if (sent || !*s->token) uuid_text(uuid_make(), s->token);
         x->page = "review.html";
-        x->data = view_review(s->body, s->token, json_incref(subscribers));
+        x->data = view_review(s->body, returns_reasons(rt), s->token, json_incref(subscribers));
         json_object_set(x->data, "doubts", doubts);
         json_object_set_new(x->data, "doubtful", json_boolean(json_array_size(doubts)));
         keep_for_back(x);
@@ -287,7 +292,7 @@ void submit_post(struct exchange *x) {
     struct submission s = {.body = body_of(x)};
     if (!s.body) return;
     if (!x->api) form_part_read(&s);
-    json_t *errors = request_read(s.body, &s.request);
+    json_t *errors = request_read(s.body, returns_reasons(x->context), &s.request);
     if (s.change)
         form_again(x, 200, &s, NULL, NULL);
     else if (json_array_size(errors))

@@ -35,7 +35,7 @@ static void form_get(struct exchange *x) {
     json_t *typed, *picker = picker_read(x, &typed);
     if (!picker) return;
     if (!typed && number) typed = example_body(store_reader(((struct runtime *)x->context)->store), number);
-    x->data = view_form(typed, NULL, "");
+    x->data = view_form(typed, returns_reasons(x->context), NULL, "");
     json_object_set_new(x->data, "picker", picker);
     json_decref(typed);
 }

@@ -79,9 +79,10 @@ bool traditional_ready(const struct runtime *rt) {
 static char *body_make(const struct trial *t) {
     const struct request *q = t->request;
     json_t *body = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "return_id", t->return_id, "order_id", q->order_id, "model",
-        q->model, "shipment_id", q->shipment_id, "serial_number", q->serial_number, "location", q->location, "cost",
-        "amount", q->cost_amount, "currency", q->cost_currency);
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s}", "return_id", t->return_id, "order_id", q->order_id,
+        "model", q->model, "shipment_id", q->shipment_id, "serial_number", q->serial_number, "location", q->location,
+        "cost", "amount", q->cost_amount, "currency", q->cost_currency, "reason_code", q->reason_code, "channel",
+        "call");
     char *text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     return text;
@@ -214,7 +215,7 @@ static void handle(struct exchange *x, const struct request *q) {
 
 static void handle_valid(struct exchange *x, const json_t *body) {
     struct request q;
-    json_t *errors = request_read(body, &q), *error;
+    json_t *errors = request_read(body, returns_reasons(x->context), &q), *error;
     size_t i;
     json_array_foreach(errors, i, error) exchange_problem_field(
         x, json_string_value(json_object_get(error, "field")), "%s",

@@ -17,6 +17,18 @@ static void event_name_add(json_t *object, const char *from) {
     json_object_set_new(object, "event_name", json_string(dot ? dot + 1 : type));
 }
 
+/* "Damaged in transit" of "DAMAGED_IN_TRANSIT". */
+static json_t *symbol_words(const char *symbol) {
+    struct buffer words = BUFFER(400);
+    for (const char *p = symbol; *p; p++) {
+        char c = *p == '_' ? ' ' : p > symbol && *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+        buffer_bytes(&words, &c, 1);
+    }
+    json_t *text = json_string(words.data ? words.data : "");
+    buffer_free(&words);
+    return text;
+}
+
 static json_t *url_of(const char *site, const char *before, const char *return_id) {
     struct buffer url = BUFFER(8000);
     buffer_text(&url, site);
@@ -73,6 +85,8 @@ void view_return(json_t *one, const json_t *urls) {
     const char *id = page_text(one, "return_id"), *did = is_status(one, "cancelled") ? "compensated" : "handled";
     size_t i, done = 0;
     state_add(one);
+    json_t *request = json_object_get(one, "request");
+    json_object_set_new(request, "reason_words", symbol_words(page_text(request, "reason_code")));
     json_array_foreach(teams, i, team) {
         done += json_is_true(json_object_get(team, did));
         event_name_add(team, "event_type");
@@ -268,17 +282,38 @@ static json_t *form_errors(const json_t *errors) {
     return list;
 }
 
-static json_t *form_fields(const json_t *typed, const json_t *errors) {
+static json_t *choices_of(const json_t *symbols, const char *chosen) {
+    json_t *list = json_array();
+    const json_t *symbol;
+    size_t i;
+    json_array_foreach((json_t *)symbols, i, symbol) json_array_append_new(
+        list, json_pack(
+                  "{s:O, s:o, s:b}", "symbol", symbol, "words", symbol_words(json_string_value(symbol)), "selected",
+                  !strcmp(json_string_value(symbol), chosen)));
+    return list;
+}
+
+/* What a choice is shown as; and all of them, one being chosen. */
+static void choice_add(json_t *field, const json_t *reasons, const char *chosen) {
+    json_object_set_new(field, "shown", symbol_words(chosen));
+    json_object_set_new(field, "value", json_string(chosen));
+    json_object_set_new(field, "choices", choices_of(reasons, chosen));
+}
+
+static json_t *form_fields(const json_t *typed, const json_t *reasons, const json_t *errors) {
     json_t *list = json_array(), *error;
     size_t i;
     for (const struct request_field *f = request_fields; f->name; f++) {
         const char *value = request_text(typed, f), *wrong = NULL;
         json_array_foreach((json_t *)errors, i, error) if (!strcmp(page_text(error, "field"), f->name)) wrong =
             page_text(error, "detail");
-        json_array_append_new(
-            list, json_pack(
-                      "{s:s, s:s, s:s, s:s, s:s?, s:b, s:s?}", "name", f->name, "label", f->label, "hint", f->hint,
-                      "value", value ? value : "", "effect", f->effect, "lines", f->lines, "wrong", wrong));
+        if (!value) value = "";
+        json_t *field = json_pack(
+            "{s:s, s:s, s:s, s:s, s:s, s:s?, s:b, s:b, s:b, s:s?}", "name", f->name, "label", f->label, "hint", f->hint,
+            "value", value, "shown", value, "effect", f->effect, "lines", f->lines, "choice", f->fallback != NULL,
+            "line", !f->lines && !f->fallback, "wrong", wrong);
+        if (f->fallback) choice_add(field, reasons, *value ? value : f->fallback);
+        json_array_append_new(list, field);
     }
     return list;
 }
@@ -293,21 +328,21 @@ static json_t *form_examples(void) {
     return list;
 }
 
-json_t *view_form(const json_t *typed, const json_t *errors, const char *token) {
+json_t *view_form(const json_t *typed, const json_t *reasons, const json_t *errors, const char *token) {
     char made[UUID_TEXT];
     bool listed = json_array_size(errors) > 0;
     return json_pack(
-        "{s:s, s:o, s:o, s:b, s:b, s:o, s:s}", "heading", "Submit a return", "fields", form_fields(typed, errors),
-        "errors", form_errors(errors), "has_errors", listed, "has_list", listed, "examples", form_examples(), "token",
-        *token ? token : uuid_text(uuid_make(), made));
+        "{s:s, s:o, s:o, s:b, s:b, s:o, s:s}", "heading", "Submit a return", "fields",
+        form_fields(typed, reasons, errors), "errors", form_errors(errors), "has_errors", listed, "has_list", listed,
+        "examples", form_examples(), "token", *token ? token : uuid_text(uuid_make(), made));
 }
 
-json_t *view_review(const json_t *body, const char *token, json_t *subscribers) {
+json_t *view_review(const json_t *body, const json_t *reasons, const char *token, json_t *subscribers) {
     json_t *team;
     size_t i, n = json_array_size(subscribers);
     json_array_foreach(subscribers, i, team) json_object_set_new(team, "more", json_boolean(i + 1 < n));
     return json_pack(
-        "{s:s, s:o, s:O, s:s, s:i, s:b, s:o}", "heading", "Check the return", "fields", form_fields(body, NULL), "cost",
-        json_object_get(body, "cost"), "token", token, "subscribers_n", (int)n, "one", n == 1, "subscribers",
-        subscribers);
+        "{s:s, s:o, s:O, s:s, s:i, s:b, s:o}", "heading", "Check the return", "fields",
+        form_fields(body, reasons, NULL), "cost", json_object_get(body, "cost"), "token", token, "subscribers_n",
+        (int)n, "one", n == 1, "subscribers", subscribers);
 }

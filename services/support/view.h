@@ -14,8 +14,8 @@ void view_history(json_t *list, const struct settings *settings, const char *ret
 void view_next(json_t *one, const json_t *peers); /* after view_return(); by the states of peers.h */
 MUST_CHECK json_t *view_url(const char *path, const char *return_id); /* path and id; the caller's */
 
-/* The form's page: with what was typed (NULL: empty), what is wrong with it (NULL: nothing), and the token that makes
- * one return of it ("": a new one). The caller's. */
-json_t *view_form(const json_t *typed, const json_t *errors, const char *token);
+/* The form's page: with what was typed (NULL: empty), the kinds of reason to choose from (returns_reasons()), what is
+ * wrong with it (NULL: nothing), and the token that makes one return of it ("": a new one). The caller's. */
+json_t *view_form(const json_t *typed, const json_t *reasons, const json_t *errors, const char *token);
 /* The page on which all of it is looked at before it is sent. subscribers: of returns_subscribers(); taken. */
-json_t *view_review(const json_t *body, const char *token, json_t *subscribers);
+json_t *view_review(const json_t *body, const json_t *reasons, const char *token, json_t *subscribers);

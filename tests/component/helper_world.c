@@ -32,7 +32,7 @@ static int registry_register(struct world *w, struct mg_connection *c, const cha
     int n = 0, more;
     while (n < (int)sizeof body - 1 && (more = mg_read(c, body + n, sizeof body - 1 - (size_t)n)) > 0) n += more;
     body[n] = '\0';
-    if (w->registry_refuses)
+    if (w->registry_refuses || (w->registry_refuses_text && strstr(body, w->registry_refuses_text)))
         return answer(c, 409, "{\"error_code\":409,\"message\":\"field serial_number is missing\"}");
     json_t *request = json_loads(body, 0, NULL);
     const char *schema = json_string_value(json_object_get(request, "schema"));

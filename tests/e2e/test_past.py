@@ -382,6 +382,8 @@ def test_a_return_that_no_topic_has_yet_has_its_versions(tmp_path):
                 support.stop()
                 with sqlite3.connect(next((tmp_path / "data").glob("*.db"))) as db:
                     db.execute("DROP TABLE return_version")
+                    for later in ("reason_code", "channel"):
+                        db.execute(f"ALTER TABLE return_request DROP COLUMN {later}")
                     db.execute("UPDATE schema_version SET version = 8 WHERE owner = 'team'")
                 support.start()
 

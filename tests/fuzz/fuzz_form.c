@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         must(why.kind == REJECT && strlen(why.text) > 10, "a refused form is told why");
         return 0;
     }
-    json_t *body = request_nest(form), *errors = request_read(body, &request);
+    json_t *body = request_nest(form), *errors = request_read(body, NULL, &request);
     must(json_is_array(errors), "a form has a list of errors");
     if (!json_array_size(errors)) must(request.order_id && request.cost_minor >= 0, "no error, and a whole request");
     json_decref(errors);

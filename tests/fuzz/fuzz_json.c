@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         must(why.kind == REJECT && strlen(why.text) > 10, "refused JSON is told why");
         return 0;
     }
-    json_t *errors = request_read(body, &request);
+    json_t *errors = request_read(body, NULL, &request);
     must(json_is_array(errors), "a body has a list of errors");
     if (!json_array_size(errors)) must(request.order_id && request.cost_minor >= 0, "no error, and a whole request");
     json_decref(errors);

@@ -10,6 +10,8 @@ static const char complete[] =
     "{\"order_id\":\"O-1\",\"model\":\"M\",\"shipment_id\":\"S\",\"serial_number\":\"SN-1\",\"location\":\"Berlin\","
     "\"cost\":{\"amount\":\"149.90\",\"currency\":\"EUR\"},\"customer_id\":\"C\",\"reason\":\"broken\"}";
 
+static json_t *symbols; /* as the schema has them */
+
 static json_t *load(const char *text) {
     json_t *json = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     assert_non_null(json);
@@ -35,7 +37,7 @@ static const char *error_text(const json_t *error, const char *member) {
 /* Exactly one error, of this field, that says this. says NULL: none. */
 static void check(const json_t *body, const char *field, const char *says) {
     struct request q;
-    json_t *errors = request_read(body, &q), *error = json_array_get(errors, 0);
+    json_t *errors = request_read(body, symbols, &q), *error = json_array_get(errors, 0);
     char *text = json_dumps(errors, 0);
     if (json_array_size(errors) != (says ? 1 : 0)) fail_msg("%s: %s", field, text);
     if (says && (strcmp(error_text(error, "field"), field) || !strstr(error_text(error, "detail"), says)))
@@ -68,7 +70,7 @@ static void check_length(const char *field, const char *character, int n, const 
 static void a_complete_request_is_read(void **state) {
     (void)state;
     struct request q;
-    json_t *body = load(complete), *errors = request_read(body, &q);
+    json_t *body = load(complete), *errors = request_read(body, symbols, &q);
     assert_int_equal(json_array_size(errors), 0);
     assert_string_equal(q.order_id, "O-1");
     assert_string_equal(q.model, "M");
@@ -77,6 +79,7 @@ static void a_complete_request_is_read(void **state) {
     assert_string_equal(q.location, "Berlin");
     assert_string_equal(q.customer_id, "C");
     assert_string_equal(q.reason, "broken");
+    assert_string_equal(q.reason_code, "OTHER");
     assert_string_equal(q.cost_currency, "EUR");
     assert_int_equal(q.cost_minor, 14990);
     json_decref(errors);
@@ -86,7 +89,7 @@ static void a_complete_request_is_read(void **state) {
 static void every_field_is_checked(void **state) {
     (void)state;
     for (const struct request_field *f = request_fields; f->name; f++) {
-        check_value(f->name, NULL, "is missing");
+        check_value(f->name, NULL, f->fallback ? NULL : "is missing");
         check_value(f->name, "\"\"", "is empty");
         check_value(f->name, "\" \\u00a0\\u3000\"", "nothing but blanks");
         check_value(f->name, "\"\\u200b\\u200f\"", "nothing but blanks");
@@ -123,7 +126,7 @@ static void text_is_kept_as_typed(void **state) {
         "\"=HYPERLINK(1)\""};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct request q;
-        json_t *body = body_with("model", texts[i]), *errors = request_read(body, &q), *typed = load(texts[i]);
+        json_t *body = body_with("model", texts[i]), *errors = request_read(body, symbols, &q), *typed = load(texts[i]);
         assert_int_equal(json_array_size(errors), 0);
         assert_string_equal(q.model, json_string_value(typed));
         json_decref(typed);
@@ -211,18 +214,40 @@ static void a_flood_of_errors_is_cut(void **state) {
     json_t *body = json_object();
     char name[16];
     for (int i = 0; i < 1000; i++) snprintf(name, sizeof name, "x%d", i), json_object_set_new(body, name, json_null());
-    json_t *errors = request_read(body, &q);
+    json_t *errors = request_read(body, symbols, &q);
     assert_int_equal(json_array_size(errors), ERRORS_MAX);
     json_decref(errors);
     json_decref(body);
 }
 
+/* The schema alone says which there are. */
+static void a_kind_of_reason_is_a_symbol_of_the_schema(void **state) {
+    (void)state;
+    struct request q;
+    check_value("reason_code", "\"WRONG_ITEM\"", NULL);
+    check_value(
+        "reason_code", "\"wrong_item\"",
+        "is \"wrong_item\"; it must be one of DEFECTIVE, WRONG_ITEM, OTHER, or left out");
+    json_t *body = body_with("reason_code", "\"WRONG_ITEM\""), *errors = request_read(body, symbols, &q);
+    assert_string_equal(q.reason_code, "WRONG_ITEM");
+    json_decref(errors);
+    errors = request_read(body, NULL, &q);
+    assert_non_null(strstr(error_text(json_array_get(errors, 0), "detail"), "must be one of OTHER"));
+    json_decref(errors);
+    json_decref(body);
+    check_value("reason_code", "\"RECALLED\"", "must be one of");
+    json_array_append_new(symbols, json_string("RECALLED"));
+    check_value("reason_code", "\"RECALLED\"", NULL);
+}
+
 static void errors_come_in_the_form_s_order(void **state) {
     (void)state;
     struct request q;
-    json_t *body = json_object(), *errors = request_read(body, &q);
-    for (size_t i = 0; request_fields[i].name; i++)
-        assert_string_equal(error_text(json_array_get(errors, i), "field"), request_fields[i].name);
+    json_t *body = json_object(), *errors = request_read(body, symbols, &q);
+    size_t n = 0;
+    for (const struct request_field *f = request_fields; f->name; f++)
+        if (!f->fallback) assert_string_equal(error_text(json_array_get(errors, n++), "field"), f->name);
+    assert_int_equal(json_array_size(errors), n);
     json_decref(errors);
     json_decref(body);
 }
@@ -233,11 +258,12 @@ static void a_form_reads_like_json(void **state) {
     json_t *form = load(
         "{\"order_id\":\"O-1\",\"model\":\"M\",\"shipment_id\":\"S\",\"serial_number\":\"SN-1\",\"location\":\"Berlin\","
         "\"cost.amount\":\"1.50\",\"cost.currency\":\"EUR\",\"customer_id\":\"C\",\"reason\":\"a\\r\\nb\\rc\\r\"}");
-    json_t *body = request_nest(form), *errors = request_read(body, &q);
+    json_t *body = request_nest(form), *errors = request_read(body, symbols, &q);
     assert_int_equal(json_array_size(errors), 0);
     assert_int_equal(q.cost_minor, 150);
     assert_string_equal(q.reason, "a\nb\rc\r");
-    for (const struct request_field *f = request_fields; f->name; f++) assert_non_null(request_text(body, f));
+    for (const struct request_field *f = request_fields; f->name; f++)
+        if (!f->fallback) assert_non_null(request_text(body, f));
     json_decref(errors);
     json_decref(body);
     json_object_set_new(form, "cost", json_string("1"));
@@ -254,7 +280,10 @@ int main(void) {
         cmocka_unit_test(costs_are_checked),          cmocka_unit_test(currencies_are_those_of_the_table),
         cmocka_unit_test(the_cost_is_an_object),      cmocka_unit_test(unknown_members_are_refused_by_name),
         cmocka_unit_test(a_flood_of_errors_is_cut),   cmocka_unit_test(errors_come_in_the_form_s_order),
-        cmocka_unit_test(a_form_reads_like_json),
+        cmocka_unit_test(a_form_reads_like_json),     cmocka_unit_test(a_kind_of_reason_is_a_symbol_of_the_schema),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    symbols = json_pack("[s, s, s]", "DEFECTIVE", "WRONG_ITEM", "OTHER");
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    json_decref(symbols);
+    return failed;
 }

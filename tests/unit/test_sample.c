@@ -13,6 +13,8 @@
 
 enum { SOME = 3000 };
 
+static json_t *symbols; /* kinds of reason */
+
 static const char *text_of(const json_t *body, const char *name) {
     const char *text = json_string_value(json_object_get(body, name));
     return text ? text : "";
@@ -24,7 +26,7 @@ static void a_good_one_is_accepted_and_a_bad_one_is_not(void **state) {
     int n[3] = {0};
     for (int i = 0; i < SOME; i++) {
         struct request q;
-        json_t *body = sample_body(&s, i), *errors = request_read(body, &q);
+        json_t *body = sample_body(&s, i), *errors = request_read(body, symbols, &q);
         enum sample_kind kind = sample_kind(&s, i);
         assert_int_equal(json_array_size(errors) > 0, kind == SAMPLE_BAD);
         n[kind]++;
@@ -84,5 +86,9 @@ int main(void) {
         cmocka_unit_test(a_duplicate_names_the_item_of_an_earlier_good_one),
         cmocka_unit_test(a_seed_is_a_series_and_a_run_changes_what_is_ordered_alone),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    symbols =
+        json_pack("[s, s, s, s, s]", "DEFECTIVE", "DAMAGED_IN_TRANSIT", "WRONG_ITEM", "NOT_AS_DESCRIBED", "OTHER");
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    json_decref(symbols);
+    return failed;
 }
