@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from stack import SERVICES, TEAMS, http, wait
+from stack import SERVICES, TEAMS, http, port_setting, wait
 from wire import publish, records
 
 
@@ -96,11 +96,13 @@ def test_the_boards_figures_are_those_of_each_teams_status(calm):
     wait(lambda: calm.get("support", "/api/board")["totals"]["waiting"] == 0, 10, "all is handled")
     wait(lambda: not any(one["behind"] for one in board(calm).values()), 5, "the board has news of it")
     for name, one in board(calm).items():
+        if not one["url"]:  # one that never said where it is
+            continue
         status = calm.status(name)
         assert one["title"] == status["title"]
         assert one["behind"] == sum(p["lag"] for p in status["partitions"])
         assert one["dead_letters"] == status["dead_letters"]
-        assert one["url"].endswith(f":{calm.ports[name.upper()]}")
+        assert one["url"].endswith(f":{calm.ports[port_setting(name)]}")
     totals = calm.get("support", "/api/board")["totals"]
     returns = all_returns(calm)
     published = {r.key().decode() for r in records(calm.kafka, calm.topic("support.events"))} & returns
@@ -207,7 +209,8 @@ def test_the_timeline_is_that_of_the_topics(stack, handled):
     (accepted,) = [row for row in stack.audit("support", return_id=handled) if row["outcome"] == "accepted"]
     assert steps[0]["at"] <= steps[1]["at"] <= accepted["at"]
     found = {(s["step"], s["team"]): s for s in steps}
-    assert len(found) == len(steps) == 3 + 3 * len(TEAMS)
+    assert len(found) == len(steps)
+    assert sum(team in SERVICES for _, team in found) == 3 + 3 * len(TEAMS)
     for event in stack.events(handled):
         record = record_of(stack, event)
         team, published = event["team"], moment(record.timestamp()[1])

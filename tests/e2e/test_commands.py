@@ -339,8 +339,8 @@ def test_every_team_undoes_it_one_that_was_away_too(stack):
         wait(lambda: done(stack, return_id) == (False, others), 10, "all but inventory have undone it")
         totals = stack.get("support", "/api/board")["totals"]
         assert totals["waiting"] == waits + 1 and totals["cancelled"] >= 1
-        assert "waiting for inventory to undo it" in page_of(stack, return_id)
-        assert "waiting for inventory to undo it" in http.get(url + "/returns").text
+        waiting = "waiting for inventory to undo it"  # once support has seen that who only reads is further
+        wait(lambda: waiting in page_of(stack, return_id) and waiting in http.get(url + "/returns").text, 5, waiting)
         wait(lambda: "./returns start inventory" in page_of(stack, return_id), 5, "it says what to do")
     finally:
         stack.verb("start", "inventory")

@@ -154,9 +154,9 @@ def test_its_numbers_are_those_of_supports_list_and_of_every_audit(stack):
             break
         before = {"before": page["next"]}
     assert len(listed) == said["accepted"]
-    assert {team["team"] for team in said["teams"]} == set(TEAMS)
+    assert {team["team"] for team in said["teams"]} >= set(TEAMS)
     for team in said["teams"]:
-        rows = [row for row in stack.audit(team["team"]) if row["return_id"] in listed]
+        rows = [row for row in stack.audit(team["team"], event_type="returns.support.RefundRequest") if row["return_id"] in listed]
         assert len(rows) == team["handled"] == said["accepted"] and team["running"] and not team["not_handled"]
         delay = team["submit_to_handled"]
         assert 0 < delay["p50_ms"] <= delay["p99_ms"] <= delay["max_ms"] < 60000
@@ -183,7 +183,7 @@ def test_what_a_running_team_does_not_handle_is_said(stack, going_on):
     stack.verb("drill", VICTIM, "pause")
     code, said = simulate(stack, "--rate", "20", "--for", "1s", "--limit", "2")
     assert code == 1
-    missing = {team["team"]: team["not_handled"] for team in said["teams"]}
+    missing = {team["team"]: team["not_handled"] for team in said["teams"] if team["team"] in TEAMS}
     assert missing == {team: said["accepted"] if team == VICTIM else 0 for team in TEAMS}
 
 
