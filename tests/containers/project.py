@@ -6,9 +6,10 @@ import time
 import uuid
 
 import engine
-from stack import POLICY, ROOT, SERVICES, Pages, free_ports, wait
+import yaml
+from stack import POLICY, ROOT, Pages, free_ports, wait
 
-NAMES = ["kafka", "registry", *SERVICES]
+NAMES = list(yaml.safe_load((ROOT / "compose/compose.yaml").read_text())["services"])
 
 
 class Containers(Pages):

@@ -13,7 +13,7 @@ from decimal import Decimal
 import fastavro
 from confluent_kafka import Consumer, TopicPartition
 
-from stack import SERVICES, TEAMS, http
+from stack import DECLARED, SERVICES, TEAMS, http
 from wire import records, schema_id_of
 
 SAMPLE = 100  # returns whose page is asked for
@@ -137,6 +137,9 @@ def unquiet(stack):
         left += under_way(stack, team, logs)
     for team in TEAMS:
         logs |= ends(stack, team)
+    for reader in set(DECLARED) - set(SERVICES):
+        lag = sum(partition["lag"] or 0 for partition in stack.status(reader)["partitions"])
+        left += [f"{reader} is {lag} events behind"] * (lag > 0)
     return left + under_way(stack, "support", logs)
 
 
@@ -147,7 +150,7 @@ def pages_of(stack, accepted):
     for request in chosen:
         answer = http.get(f"{stack.url('support')}/api/returns/{request['return_id']}")
         page = answer.json() if answer.status_code == 200 else {"status": answer.status_code, "teams": []}
-        teams = sorted(team["team"] for team in page["teams"] if team["handled"])
+        teams = sorted(team["team"] for team in page["teams"] if team["handled"] and team["team"] in TEAMS)
         pages.append({"return_id": request["return_id"], "status": page["status"], "teams": teams})
     return pages
 
