@@ -23,6 +23,7 @@ struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message 
 /* Its ce_source; "" unless it is a web address. */
 enum { SOURCE_URL = 512 };
 void raw_source_url(const struct raw *raw, char out[SOURCE_URL]);
+bool source_url_valid(const char *url); /* what others say of themselves, before it becomes a link */
 
 /* What a handler says to its caller (call.h) in place of publishing it. */
 struct reply {
