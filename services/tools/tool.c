@@ -107,7 +107,12 @@ int main(int argc, char *argv[]) {
     static const struct {
         const char *name;
         int (*run)(int n, char *arguments[]);
-    } on_topics[] = {{"tail", tail_run}, {"publish", publish_run}, {"export", export_run}, {"import", import_run}};
+    } on_topics[] = {
+        {"tail", tail_run},
+        {"publish", publish_run},
+        {"export", export_run},
+        {"import", import_run},
+        {"forget", forget_run}};
     for (size_t i = 0; argc > 1 && i < sizeof on_topics / sizeof *on_topics; i++)
         if (!strcmp(argv[1], on_topics[i].name)) return on_topics[i].run(argc - 2, argv + 2);
     if (argc > 2 && !strcmp(argv[1], "compare")) return compare_run(argc - 2, argv + 2);
@@ -121,5 +126,6 @@ int main(int argc, char *argv[]) {
                   "       returns_tool reconcile [--json] [SETTING…]\n"
                   "       returns_tool snapshots [--json] [SETTING…]\n"
                   "       returns_tool new NAME FOLDER PORT TYPE,… 0|1\n"
+                  "       returns_tool forget NAME [--topics]\n"
                   "       returns_tool tail|publish|export|import …, as ./returns has them");
 }
