@@ -63,7 +63,8 @@ class Copy(Stack):
         return digests([*built, *(self.home / "bin").iterdir()])
 
     def pids(self):
-        return {pid: command.split()[0] for pid, command in self.processes().items() if "/bin/" in command.split()[0]}
+        """Of the services."""
+        return {pid: said for pid, said in self.processes().items() if said.startswith(str(self.home / "bin"))}
 
     def lines(self):
         return (self.root / "CMakeLists.txt").read_text().splitlines()
@@ -94,7 +95,7 @@ def board(copy):
     return {peer["name"]: peer for peer in copy.get("support", "/api/board")["peers"]}
 
 
-def tests_of(copy, name):
+def generated_tests(copy, name):
     """What was generated, run on this stack."""
     path = next((copy.root / "services" / name).glob("test_*.py"))
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -155,12 +156,12 @@ def test_its_commit_makes_no_other_program_another(copy):
 
 
 def test_what_was_generated_holds_its_own_test(copy):
-    tests_of(copy, "legal")
+    generated_tests(copy, "legal")
 
 
 def test_one_in_memory_with_other_events_too(copy):
     copy.join("watch", "--in-memory", "--events", "OrderRefunded,returns.sales.OrderPlaced,ReturnClosed")
-    tests_of(copy, "watch")
+    generated_tests(copy, "watch")
     assert copy.status("watch")["service"] == "watch"
     copy.verb("remove", "watch", "--yes")
 
