@@ -25,26 +25,27 @@ parts_need() {
     step "Fetching Kafka and the Schema Registry" parts_download "$folder"
 }
 
-# build_preset PRESET: a folder that was configured for another place on the disk is made anew.
+# build_preset PRESET [TARGET…]: all, or only these. A folder that was configured for another place on the disk is made anew.
 build_preset() {
-    local folder="$RETURNS_ROOT/build/$1"
+    local folder="$RETURNS_ROOT/build/$1" preset=$1
+    shift
     mkdir -p "$folder"
-    exec 8>>"$RETURNS_ROOT/build/lock.$1"
+    exec 8>>"$RETURNS_ROOT/build/lock.$preset"
     flock 8
     if [[ -f $folder/CMakeCache.txt ]] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$RETURNS_ROOT" "$folder/CMakeCache.txt"; then
         rm -rf "$folder"
     fi
     cd "$RETURNS_ROOT"
-    cmake --preset "$1"
-    cmake --build --preset "$1"
+    cmake --preset "$preset"
+    cmake --build --preset "$preset" ${1+--target "$@"}
 }
 
-# A run has its own copies of the programs, so that building does not reach into what runs. Sets CHANGED to those that
-# are new or differ.
+# programs_install NAME…: a run has its own copies of the programs, so that building does not reach into what runs. Sets
+# CHANGED to those that are new or differ.
 programs_install() {
     local name from to
     CHANGED=()
-    for name in "${SERVICES[@]}"; do
+    for name in "$@"; do
         from=$RETURNS_ROOT/build/release/bin/$name to=$RETURNS_HOME/bin/$name
         if cmp -s "$from" "$to"; then continue; fi
         cp "$from" "$to.new"

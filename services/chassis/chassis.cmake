@@ -62,12 +62,6 @@ add_library(chassis STATIC ${chassis_sources})
 assets(chassis chassis_assets ${chassis_files})
 target_compile_definitions(chassis PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)
 target_compile_definitions(chassis PRIVATE AVRO_C_VERSION="${AVRO_VERSION}")
-# What was built, as git calls it; looked up with every build, written only when it is another.
-add_custom_target(version COMMAND
-  ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DOUT=${CMAKE_BINARY_DIR}/version.h -DOTHERWISE=${PROJECT_VERSION}
-  -P ${CHASSIS_DIR}/version.cmake BYPRODUCTS ${CMAKE_BINARY_DIR}/version.h)
-add_dependencies(chassis version)
-target_include_directories(chassis PRIVATE ${CMAKE_BINARY_DIR})
 target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
 target_link_libraries(chassis
   PUBLIC house_rules PkgConfig::JANSSON
@@ -86,4 +80,11 @@ function(service name port)
   add_executable(${name} ${CHASSIS_DIR}/main.c)
   target_compile_definitions(${name} PRIVATE SERVICE_NAME="${name}" SERVICE_PORT=${port})
   target_link_libraries(${name} PRIVATE ${name}_service)
+  # What it was built from, as git calls it; looked up with every build, written only when it is another.
+  set(folder ${CMAKE_BINARY_DIR}/version/${name})
+  add_custom_target(${name}_version COMMAND
+    ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DNAME=${name} -DOUT=${folder}/version.h -DOTHERWISE=${PROJECT_VERSION}
+    -P ${CHASSIS_DIR}/version.cmake BYPRODUCTS ${folder}/version.h)
+  add_dependencies(${name} ${name}_version)
+  target_include_directories(${name} PRIVATE ${folder})
 endfunction()

@@ -108,14 +108,20 @@ static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
 
 /* --- Telling Kafka */
 
+/* Where this service is, in each offset's metadata: so it has an address also when it publishes nothing. */
+static void position_add(const struct consumer *c, rd_kafka_topic_partition_list_t *list, const struct partition *p) {
+    rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+    one->offset = p->next;
+    one->metadata = strdup(c->rt->settings->public_url); /* the list's to free; without memory the next commit has it */
+    one->metadata_size = one->metadata ? strlen(one->metadata) : 0;
+}
+
 /* For lag tools, and for those who ask how far this group has come; never read back. */
 static void commit_positions(struct consumer *c) {
     if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || steady_ms() < c->commit_at) return;
     if (c->rereading) return;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
-    for (size_t i = 0; i < c->partitions_n; i++)
-        rd_kafka_topic_partition_list_add(list, c->partitions[i].topic, c->partitions[i].id)->offset =
-            c->partitions[i].next;
+    for (size_t i = 0; i < c->partitions_n; i++) position_add(c, list, &c->partitions[i]);
     c->commit_wanted = false;
     c->commit_under_way = !rd_kafka_commit(c->rk, list, true);
     if (!c->commit_under_way) c->commit_wanted = true, c->commit_at = steady_ms() + COMMIT_AGAIN_MS;

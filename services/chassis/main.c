@@ -1,5 +1,8 @@
 #include "chassis/assets.h"
 #include "chassis/service.h"
+#include "chassis/versions.h"
+
+#include "version.h"
 
 extern const struct service service; /* the team's declaration */
 extern const struct asset service_assets[];
@@ -7,5 +10,6 @@ extern const size_t service_assets_n;
 
 int main(int argc, char *argv[]) {
     assets_of_service(service_assets, service_assets_n);
+    versions_of_service(SERVICE_VERSION);
     return service_main(&service, SERVICE_NAME, SERVICE_PORT, argc, argv);
 }

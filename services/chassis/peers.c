@@ -4,6 +4,7 @@
 #include "chassis/page.h"
 #include "chassis/peer_state.h"
 #include "chassis/status.h"
+#include "chassis/subscribers.h"
 #include "chassis/utf8.h"
 
 #include <curl/curl.h>
@@ -361,6 +362,22 @@ static void unlisted_drop(struct peers *p) {
     }
 }
 
+/* Where each is: as it said last with the offsets that it commits, since each start says it; else by its events. */
+static void addresses_read(struct peers *p, struct connection *reader) {
+    const char *name;
+    json_t *url, *urls = subscribers_urls(p->rt->subscribers);
+    for (struct rows r = store_rows_values(reader, p->rt->service->peers, NULL, 0); rows_next(&r);)
+        if (!json_object_get(urls, rows_text(&r, 0)))
+            json_object_set_new(urls, rows_text(&r, 0), json_string(rows_text(&r, 1)));
+    json_object_foreach(urls, name, url) {
+        struct peer *one = peer_find(p, name);
+        if (!one || one->is_self) continue;
+        peer_move(p, one, json_string_value(url));
+        one->listed = true;
+    }
+    json_decref(urls);
+}
+
 static void list_read(struct peers *p) {
     struct connection *reader = store_reader(p->rt->store);
     int64_t ends[PARTITIONS_MAX], oldest;
@@ -371,12 +388,7 @@ static void list_read(struct peers *p) {
     if (self) peer_move(p, self, p->rt->settings->public_url);
     ends_read(p, partitions, ends);
     subscribers_read(p, reader, ends);
-    for (struct rows r = store_rows_values(reader, p->rt->service->peers, NULL, 0); rows_next(&r);) {
-        struct peer *one = peer_find(p, rows_text(&r, 0));
-        if (!one || one == self) continue;
-        peer_move(p, one, rows_text(&r, 1));
-        one->listed = true;
-    }
+    addresses_read(p, reader);
     if (store_state(reader) == OK) unlisted_drop(p); /* else it is only half read */
     for (size_t i = 0; i < p->n; i++) published_read(p, p->all[i], partitions);
     json_decref(partitions);

@@ -80,10 +80,14 @@ static void read_header(const struct raw *raw, const char *name, char *out, size
 }
 
 /* Pages link to it, so nothing but a web address will do. */
+bool source_url_valid(const char *url) {
+    bool is_url = !strncmp(url, "http://", 7) || !strncmp(url, "https://", 8);
+    return is_url && strlen(url) < SOURCE_URL && utf8_valid(url, strlen(url));
+}
+
 void raw_source_url(const struct raw *raw, char out[SOURCE_URL]) {
     read_header(raw, "ce_source", out, SOURCE_URL);
-    bool is_url = !strncmp(out, "http://", 7) || !strncmp(out, "https://", 8);
-    if (!is_url || !utf8_valid(out, strlen(out))) out[0] = '\0';
+    if (!source_url_valid(out)) out[0] = '\0';
 }
 
 /* A record without a trace begins one, the same for whoever reads it, and whenever. */

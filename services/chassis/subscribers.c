@@ -2,6 +2,7 @@
 
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/reaction.h"
 #include "chassis/wait.h"
 
 #include <pthread.h>
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVERY_MS = 400, ANSWER_MS = 2000, PARTITIONS = 6, NAME_SIZE = 400 };
+enum { EVERY_MS = 400, ANSWER_MS = 2000, NAME_SIZE = 400 };
 
 struct subscribers {
     struct runtime *rt;
@@ -20,6 +21,7 @@ struct subscribers {
     bool running, stopping;
     pthread_mutex_t lock;
     pthread_cond_t stop;
+    json_t *urls; /* under the lock */
 };
 
 /* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
@@ -45,11 +47,39 @@ static bool is_answer(const rd_kafka_group_result_t *result, const char *group) 
            (!error || rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
 }
 
-/* {"team": {"0": next offset, …}} for one group, if it has read this service's topic. False: no answer. */
-static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *teams) {
-    rd_kafka_topic_partition_list_t *wanted = rd_kafka_topic_partition_list_new(PARTITIONS);
-    rd_kafka_topic_partition_list_add_range(wanted, s->topic, 0, PARTITIONS - 1);
-    rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, wanted);
+/* Where a group says that it is, with the offsets of that topic, or of any (NULL). Several instances may say several
+ * places: always the same one of them. False: nowhere. */
+static bool url_read(const rd_kafka_topic_partition_list_t *found, const char *topic, char out[SOURCE_URL]) {
+    out[0] = '\0';
+    for (int i = 0; i < found->cnt; i++) {
+        const rd_kafka_topic_partition_t *one = &found->elems[i];
+        char url[SOURCE_URL] = "";
+        if (!one->metadata || one->metadata_size >= sizeof url || (topic && strcmp(one->topic, topic) != 0)) continue;
+        memcpy(url, one->metadata, one->metadata_size);
+        if (source_url_valid(url) && (!*out || strcmp(url, out) < 0)) strcpy(out, url);
+    }
+    return *out;
+}
+
+/* What a group has committed: {"0": next offset, …} of this service's topic, and its address. */
+static void group_read(
+    const struct subscribers *s, const rd_kafka_topic_partition_list_t *found, const char *team, json_t *teams,
+    json_t *urls) {
+    json_t *offsets = json_object();
+    char partition[24], url[SOURCE_URL];
+    for (int i = 0; i < found->cnt; i++) {
+        const rd_kafka_topic_partition_t *one = &found->elems[i];
+        if (one->offset >= 0 && !strcmp(one->topic, s->topic))
+            json_object_set_new(offsets, log_number(partition, one->partition), json_integer(one->offset));
+    }
+    if (json_object_size(offsets)) json_object_set(teams, team, offsets);
+    json_decref(offsets);
+    if (url_read(found, s->topic, url) || url_read(found, NULL, url)) json_object_set_new(urls, team, json_string(url));
+}
+
+/* For one group, of all topics, as its address may be with any. False: no answer. */
+static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *teams, json_t *urls) {
+    rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
     rd_kafka_AdminOptions_t *options = options_new(s, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_ListConsumerGroupOffsets(s->rk, &question, 1, options, s->answers);
     rd_kafka_event_t *event = answer_await(s, RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT);
@@ -59,19 +89,10 @@ static bool group_ask(struct subscribers *s, const char *group, const char *team
                                                    : NULL;
     bool answered = n && is_answer(groups[0], group);
     const rd_kafka_topic_partition_list_t *found = answered ? rd_kafka_group_result_partitions(groups[0]) : NULL;
-    json_t *offsets = json_object();
-    for (int i = 0; found && i < found->cnt; i++) {
-        char partition[24];
-        if (found->elems[i].offset >= 0)
-            json_object_set_new(
-                offsets, log_number(partition, found->elems[i].partition), json_integer(found->elems[i].offset));
-    }
-    if (json_object_size(offsets)) json_object_set(teams, team, offsets);
-    json_decref(offsets);
+    if (found) group_read(s, found, team, teams, urls);
     if (event) rd_kafka_event_destroy(event);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_ListConsumerGroupOffsets_destroy(question);
-    rd_kafka_topic_partition_list_destroy(wanted);
     return answered;
 }
 
@@ -82,6 +103,22 @@ static const char *team_of(const struct subscribers *s, const char *group) {
     if (!strcmp(group, s->own_group)) return NULL;
     if (!n) return strchr(group, '.') ? NULL : group;
     return !strncmp(group, namespace, n) && group[n] == '.' ? group + n + 1 : NULL;
+}
+
+static void urls_keep(struct subscribers *s, json_t *urls) {
+    pthread_mutex_lock(&s->lock);
+    json_t *before = s->urls;
+    s->urls = urls;
+    pthread_mutex_unlock(&s->lock);
+    json_decref(before);
+}
+
+json_t *subscribers_urls(struct subscribers *s) {
+    if (!s) return json_object();
+    pthread_mutex_lock(&s->lock);
+    json_t *urls = json_deep_copy(s->urls);
+    pthread_mutex_unlock(&s->lock);
+    return urls ? urls : json_object();
 }
 
 /* Every team with its offsets; NULL when Kafka does not answer. The caller's. */
@@ -96,13 +133,17 @@ static json_t *teams_ask(struct subscribers *s) {
     const rd_kafka_ConsumerGroupListing_t **groups = rd_kafka_ListConsumerGroups_result_valid(result, &n);
     rd_kafka_ListConsumerGroups_result_errors(result, &errors);
     bool answered = !errors; /* a coordinator that is away would make its groups look gone */
-    json_t *teams = json_object();
+    json_t *teams = json_object(), *urls = json_object();
     for (size_t i = 0; answered && i < n; i++) {
         const char *group = rd_kafka_ConsumerGroupListing_group_id(groups[i]), *team = team_of(s, group);
-        if (team) answered = group_ask(s, group, team, teams);
+        if (team) answered = group_ask(s, group, team, teams, urls);
     }
     rd_kafka_event_destroy(event);
-    if (answered) return teams;
+    if (answered) {
+        urls_keep(s, urls);
+        return teams;
+    }
+    json_decref(urls);
     json_decref(teams);
     return NULL;
 }
@@ -187,6 +228,7 @@ void subscribers_stop(struct subscribers **out) {
     if (s->running) pthread_join(s->thread, NULL);
     if (s->answers) rd_kafka_queue_destroy(s->answers);
     if (s->rk) rd_kafka_destroy(s->rk);
+    json_decref(s->urls);
     pthread_cond_destroy(&s->stop);
     pthread_mutex_destroy(&s->lock);
     free(s);

@@ -21,6 +21,7 @@ struct renderer {
     struct buffer *out; /* NULL: skipping */
     struct failure *why;
     int depth;
+    bool plain; /* values as they are: what is made is no HTML */
 };
 
 struct tag {
@@ -68,9 +69,17 @@ static bool is_shown(const json_t *value) {
     }
 }
 
-static void write_value(struct buffer *out, const json_t *value) {
+static void write_text(const struct renderer *r, const json_t *text) {
+    if (r->plain)
+        buffer_bytes(r->out, json_string_value(text), json_string_length(text));
+    else
+        buffer_html(r->out, json_string_value(text), json_string_length(text));
+}
+
+static void write_value(const struct renderer *r, const json_t *value) {
+    struct buffer *out = r->out;
     switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_STRING: buffer_html(out, json_string_value(value), json_string_length(value)); break;
+    case JSON_STRING: write_text(r, value); break;
     case JSON_INTEGER: buffer_format(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;
     case JSON_REAL: buffer_format(out, "%.10g", json_real_value(value)); break;
     case JSON_TRUE: buffer_text(out, "true"); break;
@@ -123,7 +132,8 @@ static verdict render_partial(struct renderer *r, const struct scope *scope, con
         .end = file->bytes + file->n,
         .out = r->out,
         .why = r->why,
-        .depth = r->depth};
+        .depth = r->depth,
+        .plain = r->plain};
     return render_block(&inner, scope, NULL);
 }
 
@@ -173,16 +183,30 @@ static verdict render_block(struct renderer *r, const struct scope *scope, const
         else if (tag.kind == '>')
             v = render_partial(r, scope, tag.name);
         else if (!tag.kind && r->out)
-            write_value(r->out, lookup(scope, tag.name));
+            write_value(r, lookup(scope, tag.name));
     }
     r->depth--;
     return v;
 }
 
-verdict template_render(const char *name, const json_t *data, struct buffer *out, struct failure *why) {
+static verdict file_render(const char *name, const json_t *data, bool plain, struct buffer *out, struct failure *why) {
     const struct asset *file = asset_find(name);
     if (!file) return fail(why, FATAL, "there is no page \"%s\" in this program", name);
     struct renderer r = {
-        .name = name, .start = file->bytes, .p = file->bytes, .end = file->bytes + file->n, .out = out, .why = why};
+        .name = name,
+        .start = file->bytes,
+        .p = file->bytes,
+        .end = file->bytes + file->n,
+        .out = out,
+        .why = why,
+        .plain = plain};
     return render_block(&r, &(struct scope){data, NULL}, NULL);
+}
+
+verdict template_render(const char *name, const json_t *data, struct buffer *out, struct failure *why) {
+    return file_render(name, data, false, out, why);
+}
+
+verdict template_render_plain(const char *name, const json_t *data, struct buffer *out, struct failure *why) {
+    return file_render(name, data, true, out, why);
 }

@@ -3,4 +3,6 @@
 
 #include <jansson.h>
 
-json_t *versions_json(void); /* {"returns":…,"librdkafka":…, …}; the caller's. Any thread. */
+void versions_of_service(const char *version); /* what it was built from; once, before any thread. Not copied */
+
+json_t *versions_json(void); /* {"returns": that, "librdkafka":…, …}; the caller's. Any thread. */

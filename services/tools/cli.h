@@ -50,3 +50,4 @@ int tail_run(int n, char *arguments[]);
 int publish_run(int n, char *arguments[]);
 int export_run(int n, char *arguments[]);
 int import_run(int n, char *arguments[]);
+int forget_run(int n, char *arguments[]);

@@ -2,6 +2,7 @@
  * is no; 2: it could not look, or was asked wrongly. */
 #include "cli.h"
 #include "compare.h"
+#include "new.h"
 #include "reconcile.h"
 #include "simulate.h"
 #include "snapshots.h"
@@ -106,10 +107,16 @@ int main(int argc, char *argv[]) {
     static const struct {
         const char *name;
         int (*run)(int n, char *arguments[]);
-    } on_topics[] = {{"tail", tail_run}, {"publish", publish_run}, {"export", export_run}, {"import", import_run}};
+    } on_topics[] = {
+        {"tail", tail_run},
+        {"publish", publish_run},
+        {"export", export_run},
+        {"import", import_run},
+        {"forget", forget_run}};
     for (size_t i = 0; argc > 1 && i < sizeof on_topics / sizeof *on_topics; i++)
         if (!strcmp(argv[1], on_topics[i].name)) return on_topics[i].run(argc - 2, argv + 2);
     if (argc > 2 && !strcmp(argv[1], "compare")) return compare_run(argc - 2, argv + 2);
+    if (argc > 1 && !strcmp(argv[1], "new")) return new_run(argc - 2, argv + 2);
     if (argc > 1 && !strcmp(argv[1], "reconcile")) return reconcile_main(argc - 2, argv + 2);
     if (argc > 1 && !strcmp(argv[1], "snapshots")) return snapshots_run(argc - 2, argv + 2);
     return refuse("usage: returns_tool audit verify FILE [--heads FILE|-] [--json]\n"
@@ -118,5 +125,7 @@ int main(int argc, char *argv[]) {
                   "       returns_tool compare URL [--rate R] [--for SECONDS] [--json]\n"
                   "       returns_tool reconcile [--json] [SETTING…]\n"
                   "       returns_tool snapshots [--json] [SETTING…]\n"
+                  "       returns_tool new NAME FOLDER PORT TYPE,… 0|1\n"
+                  "       returns_tool forget NAME [--topics]\n"
                   "       returns_tool tail|publish|export|import …, as ./returns has them");
 }

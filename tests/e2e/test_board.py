@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stack import SERVICES, TEAMS, http, port_setting, wait
@@ -148,6 +148,25 @@ def test_a_newcomer_shows_by_itself(stack):
         for done in admin.delete_consumer_groups([stack.topic("legal")]).values():
             done.result(30)
     wait(lambda: "legal" not in board(stack), 10, "legal has left the board")
+
+
+def test_a_subscriber_that_publishes_nothing_says_where_it_is(stack):
+    """In the metadata of its offsets, of whatever topic it reads; ours do, and any other client may."""
+    wait(lambda: board(stack)["analytics"]["url"] == f"http://localhost:{stack.ports['ANALYTICS']}", 10, "analytics' address")
+    group, topic = stack.topic("elsewhere"), stack.topic("sales.events")
+    consumer = Consumer({"bootstrap.servers": stack.kafka, "group.id": group, "enable.auto.commit": False})
+    try:
+        for said, shown in (("http://127.0.0.1:1/x", "http://127.0.0.1:1/x"), ("http://127.0.0.1:2", "http://127.0.0.1:2")):
+            consumer.commit(offsets=[TopicPartition(topic, 0, 0, said)], asynchronous=False)
+            wait(lambda: (board(stack).get("elsewhere") or {}).get("url") == shown, 10, f"it is at {said}")
+        assert not board(stack)["elsewhere"]["subscribes"]
+        consumer.commit(offsets=[TopicPartition(topic, 0, 0, "javascript:alert(1)")], asynchronous=False)
+        wait(lambda: "elsewhere" not in board(stack), 10, "what is no web address is no address")
+    finally:
+        consumer.close()
+        admin = AdminClient({"bootstrap.servers": stack.kafka})
+        for done in admin.delete_consumer_groups([group]).values():
+            done.result(30)
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ static const struct asset files[] = {
     FILE_OF("triple.html", "{{{a}}}"),
     FILE_OF("raw.html", "{{&a}}"),
     FILE_OF("name.html", "{{a b}}"),
+    FILE_OF("plain.c", "[{{v}}]"),
 };
 
 static const char *const errors[][3] = {
@@ -118,6 +119,19 @@ static void test_errors_name_file_and_line(void **state) {
     json_decref(data);
 }
 
+static void test_a_file_that_is_no_page_gets_values_as_they_are(void **state) {
+    (void)state;
+    struct buffer plain = BUFFER(1000), page = BUFFER(1000);
+    struct failure why;
+    json_t *data = json_pack("{s:s}", "v", "a < \"b\" && 'c'");
+    assert_int_equal(template_render_plain("plain.c", data, &plain, &why), OK);
+    assert_string_equal(plain.data, "[a < \"b\" && 'c']");
+    assert_int_equal(template_render("plain.c", data, &page, &why), OK);
+    assert_null(strpbrk(page.data, "<>\"'"));
+    buffer_free(&plain), buffer_free(&page);
+    json_decref(data);
+}
+
 /* Every page of the chassis can be read without data, so a slip in one is found here and not by its first reader. */
 static void test_own_pages_are_well_formed(void **state) {
     (void)state;
@@ -150,6 +164,7 @@ int main(void) {
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_comments_and_partials),
         cmocka_unit_test(test_errors_name_file_and_line),
+        cmocka_unit_test(test_a_file_that_is_no_page_gets_values_as_they_are),
         cmocka_unit_test(test_own_pages_are_well_formed),
         cmocka_unit_test(test_stylesheet_stays_small)};
     assets_of_service(files, sizeof files / sizeof *files);
