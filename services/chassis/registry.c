@@ -4,6 +4,7 @@
 #include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
+#include "chassis/refusal.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -255,9 +256,12 @@ static void registered(struct registry *r, struct task *t, const json_t *answer)
 
 static void publish_refused(struct registry *r, struct task *t, long status, const json_t *answer) {
     struct failure why;
+    struct buffer reason = BUFFER(4000);
+    refusal_write(&reason, answer_message(t, answer), t->text);
     (void)!fail(
         &why, REJECT, "the schema registry refuses the schema of \"%s\" (%ld): %s", t->subject, status,
-        answer_message(t, answer));
+        reason.data ? reason.data : "out of memory");
+    buffer_free(&reason);
     t->step = CONFIGURE;
     task_settle(r, t, NULL, &why);
 }
