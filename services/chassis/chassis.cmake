@@ -61,7 +61,7 @@ file(
 add_library(chassis STATIC ${chassis_sources})
 assets(chassis chassis_assets ${chassis_files})
 target_compile_definitions(chassis PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)
-target_compile_definitions(chassis PRIVATE AVRO_C_VERSION="${AVRO_VERSION}")
+target_compile_definitions(chassis PRIVATE AVRO_C_VERSION="${AVRO_VERSION}" CONTRACTS_VERSION="${PROJECT_VERSION}")
 # What was built, as git calls it; looked up with every build, written only when it is another.
 add_custom_target(version COMMAND
   ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DOUT=${CMAKE_BINARY_DIR}/version.h -DOTHERWISE=${PROJECT_VERSION}
