@@ -173,7 +173,7 @@ static json_t *projection_json(const struct handler *h) {
 
 /* --- Operations */
 
-static void operation_add(struct document *d, const char *action, json_t *channel, const char *summary) {
+static json_t *operation_add(struct document *d, const char *action, json_t *channel, const char *summary) {
     const char *topic = json_string_value(json_object_get(channel, "address")), *message;
     bool every = strchr(topic, '{');
     char id[NAME_SIZE + 16];
@@ -193,6 +193,7 @@ static void operation_add(struct document *d, const char *action, json_t *channe
             kafka(json_pack(
                 "{s:{s:s, s:s}, s:s}", "groupId", "type", "string", "const", d->name, "bindingVersion", "0.5.0")));
     json_object_set_new(d->operations, id, operation);
+    return operation;
 }
 
 /* --- What it publishes */
@@ -281,9 +282,10 @@ static void every_add(struct document *d, bool handled) {
         "Every type; each is decoded by the schema that the registry has under the id in the record.", "traits",
         trait(d, &published_events, true));
     json_object_set_new(d->channels, EVERY, channel);
-    operation_add(
+    json_t *operation = operation_add(
         d, "receive", channel,
         handled ? "Every event, of whatever type, as a whole." : "What it does not handle it skips, and notes that.");
+    json_object_set_new(operation, "x-handled", json_boolean(handled));
 }
 
 static void receive_all(struct document *d) {

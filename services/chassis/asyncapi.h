@@ -5,6 +5,7 @@
  *     channels     what it owns, as it makes it; of others' topics their names, and the messages it handles
  *     operations   send; receive, with its consumer group
  *     x-projection of a message that it handles: the fields that it reads, and what it takes where one is missing
+ *     x-handled    of reading every service's topic: whether it handles types that it does not name
  *     x-field      of a key: the field that it is, too */
 #pragma once
 
