@@ -55,6 +55,7 @@ static bool peer_url(struct runtime *rt, const char *name, char out[PATH_SIZE]) 
     json_t *known = peers_json(rt->peers), *one;
     size_t i;
     *out = '\0';
+    peers_look(rt->peers);
     json_array_foreach(json_object_get(known, "peers"), i, one) if (!strcmp(page_text(one, "name"), name))
         snprintf(out, PATH_SIZE, "%s", page_text(one, "url"));
     json_decref(known);
