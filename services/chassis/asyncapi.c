@@ -29,13 +29,13 @@ __attribute__((format(printf, 1, 2))) static json_t *ref(const char *format, ...
     return json_pack("{s:s}", "$ref", text);
 }
 
-/* "OrderRefunded" of "returns.sales.OrderRefunded". */
+/* "ClaimFiled" of "returns.legal.ClaimFiled". */
 static const char *short_name(const char *type) {
     const char *dot = strrchr(type, '.');
     return dot ? dot + 1 : type;
 }
 
-/* The service that publishes the type, "sales" of the same. */
+/* The service that publishes the type: "legal" of the same. */
 static const char *owner_of(const char *type, char out[NAME_SIZE]) {
     const char *end = strrchr(type, '.'), *begin = end;
     while (begin && begin > type && begin[-1] != '.') begin--;

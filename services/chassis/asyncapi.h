@@ -1,6 +1,6 @@
 /* asyncapi: the topics of this service as AsyncAPI 3.0, made of its declaration, its schemas and published.h. There is
  * no host, namespace or time of a run in it, so it is the same wherever it is made; docs/api has it as a file. Schemas
- * are referenced as they lie beside docs/, "../../schemas/sales/OrderRefunded.avsc", and are served so (contracts.h).
+ * are referenced as they lie beside docs/, "../../schemas/legal/ClaimFiled.avsc", and are served so (contracts.h).
  *
  *     channels     what it owns, as it makes it; of others' topics their names, and the messages it handles
  *     operations   send; receive, with its consumer group

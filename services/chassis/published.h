@@ -46,5 +46,5 @@ enum letter_header {
     LETTER_HEADERS
 };
 
-/* "sales.events", with the namespace before it. Returns out. */
+/* "legal.events", with the namespace before it. Returns out. */
 const char *published_topic(const struct published *p, const struct settings *s, char *out, size_t size);
