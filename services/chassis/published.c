@@ -49,7 +49,7 @@ const struct published published_letters = {
     letter_headers,
     true};
 
-static const struct header plain_headers[] = {{"content-type", AVRO, "As that of events."}, {0}};
+static const struct header plain_headers[] = {{"content-type", AVRO, "As that of events.", false}, {0}};
 const struct published published_heads = {
     "audit-heads",
     "Where the chains of this service's audit log stand, at intervals, and what it counted.",
