@@ -61,7 +61,7 @@ file(
 add_library(chassis STATIC ${chassis_sources})
 assets(chassis chassis_assets ${chassis_files})
 target_compile_definitions(chassis PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)
-target_compile_definitions(chassis PRIVATE AVRO_C_VERSION="${AVRO_VERSION}")
+target_compile_definitions(chassis PRIVATE AVRO_C_VERSION="${AVRO_VERSION}" CONTRACTS_VERSION="${PROJECT_VERSION}")
 target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
 target_link_libraries(chassis
   PUBLIC house_rules PkgConfig::JANSSON

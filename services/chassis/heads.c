@@ -8,6 +8,7 @@
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/published.h"
 #include "chassis/registry.h"
 #include "chassis/scan.h"
 #include "chassis/store.h"
@@ -34,9 +35,7 @@ static const struct asset *schema_file(void) {
 }
 
 static const char *topic_name(const struct settings *s, char out[NAME_SIZE]) {
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.audit-heads", s->service);
-    return settings_scoped(s, name, out, NAME_SIZE);
+    return published_topic(&published_heads, s, out, NAME_SIZE);
 }
 
 verdict heads_open(struct heads **out, const struct heads_options *o, struct failure *why) {
@@ -118,11 +117,11 @@ static bool is_due(struct heads *h) {
 }
 
 static verdict heads_ready(struct heads *h, rd_kafka_t *producer, int32_t *schema_id, struct failure *why) {
-    static const struct property config[] = {{"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {0}};
     const struct asset *file = schema_file();
     registry_publish(h->o.registry, h->subject, file->bytes, file->n); /* once is enough, unless memory was short */
     verdict v = registry_id(h->o.registry, h->subject, file->bytes, schema_id, why);
-    if (v == OK && !h->topic_ready) v = kafka_ensure_topic(producer, h->topic, 1, config, TOPIC_MS, why);
+    const struct published *p = &published_heads;
+    if (v == OK && !h->topic_ready) v = kafka_ensure_topic(producer, h->topic, p->partitions, p->config, TOPIC_MS, why);
     h->topic_ready |= v == OK;
     return v;
 }
@@ -141,7 +140,8 @@ static verdict heads_send(struct heads *h, rd_kafka_t *producer, const json_t *h
         error = rd_kafka_producev(
             producer, RD_KAFKA_V_TOPIC(h->topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_KEY(key, strlen(key)),
             RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-            RD_KAFKA_V_HEADER("content-type", "application/avro", -1), RD_KAFKA_V_OPAQUE(NULL), RD_KAFKA_V_END);
+            RD_KAFKA_V_HEADER(published_heads.headers->name, "application/avro", -1), RD_KAFKA_V_OPAQUE(NULL),
+            RD_KAFKA_V_END);
     buffer_free(&record);
     return error ? fail(why, RETRY, "%s", rd_kafka_err2str(error)) : v;
 }

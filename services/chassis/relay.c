@@ -10,6 +10,7 @@
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 #include "chassis/outbox.h"
+#include "chassis/published.h"
 #include "chassis/registry.h"
 #include "chassis/snapshots.h"
 #include "chassis/store.h"
@@ -21,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WINDOW = 1000, VERSIONS_MAX = 200, PARTITIONS = 6, ASK_MS = 500, NAME_SIZE = 400 };
+enum { WINDOW = 1000, VERSIONS_MAX = 200, ASK_MS = 500, NAME_SIZE = 400 };
 
 struct delivered {
     int64_t row;
@@ -145,13 +146,14 @@ static void producer_close(struct relay *r) {
 
 /* --- Before the first send: the topic and every schema */
 
+static verdict topic_ensure(struct relay *r, const char *topic, const struct published *p, struct failure *why) {
+    return kafka_ensure_topic(r->producer, topic, p->partitions, p->config, ASK_MS, why);
+}
+
 static void ask_for_topic(struct relay *r) {
-    static const struct property config[] = {{"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {0}};
     struct failure why;
-    static const struct property letters[] = {
-        {"retention.ms", "-1"}, {"cleanup.policy", "delete"}, {"max.message.bytes", "9000000"}, {0}};
-    r->topic_ready = kafka_ensure_topic(r->producer, r->topic, PARTITIONS, config, ASK_MS, &why) == OK &&
-                     kafka_ensure_topic(r->producer, r->dead_letters, PARTITIONS, letters, ASK_MS, &why) == OK;
+    r->topic_ready = topic_ensure(r, r->topic, &published_events, &why) == OK &&
+                     topic_ensure(r, r->dead_letters, &published_letters, &why) == OK;
     if (r->topic_ready)
         health_set(r->o.health, "kafka producer", HEALTH_OK, "publishes to %s", r->topic);
     else
@@ -264,30 +266,27 @@ version_of(struct relay *r, struct connection *c, const char *type, bool noted, 
     return version_load(r, c, type, row);
 }
 
-/* CloudEvents 1.0, Kafka binding, binary mode; W3C Trace Context. ce_receivedtime is an extension: when the service
- * took up what the event reacts to, as ce_time is when it was done with it; ce_sequence is CNCF's: in this order the
- * service decided, over all partitions, which is what a rebuild follows. */
 static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *row) {
-    char id[UUID_TEXT], time[TIME_TEXT], sequence[24];
+    char id[UUID_TEXT], time[TIME_TEXT], received[TIME_TEXT], sequence[24];
     struct uuid event_id = {{0}};
     size_t n;
     const void *bytes = rows_blob(row, 1, &n);
     if (n == sizeof event_id.bytes) memcpy(event_id.bytes, bytes, n);
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(9);
-    const char *const pairs[][2] = {
-        {"ce_specversion", "1.0"},
-        {"ce_id", uuid_text(event_id, id)},
-        {"ce_type", rows_text(row, 2)},
-        {"ce_source", r->o.settings->public_url},
-        {"ce_time", time_text(rows_int(row, 6), time)},
-        {"content-type", "application/avro"},
-        {"traceparent", rows_text(row, 5)},
-        {"ce_sequence", sequence},
-    };
     snprintf(sequence, sizeof sequence, "%019lld", (long long)rows_int(row, 0));
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
-    if (!rows_null(row, 8)) rd_kafka_header_add(headers, "ce_receivedtime", -1, time_text(rows_int(row, 8), time), -1);
+    const char *const values[EVENT_HEADERS] = {
+        [CE_SPECVERSION] = "1.0",
+        [CE_ID] = uuid_text(event_id, id),
+        [CE_TYPE] = rows_text(row, 2),
+        [CE_SOURCE] = r->o.settings->public_url,
+        [CE_TIME] = time_text(rows_int(row, 6), time),
+        [CONTENT_TYPE] = "application/avro",
+        [TRACEPARENT] = rows_text(row, 5),
+        [CE_SEQUENCE] = sequence,
+        [CE_RECEIVEDTIME] = rows_null(row, 8) ? NULL : time_text(rows_int(row, 8), received),
+    };
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(EVENT_HEADERS);
+    for (int i = 0; i < EVENT_HEADERS; i++)
+        if (values[i]) rd_kafka_header_add(headers, published_events.headers[i].name, -1, values[i], -1);
     return headers;
 }
 
@@ -307,8 +306,8 @@ produce(struct relay *r, const char *topic, const struct raw *raw, rd_kafka_head
     return false;
 }
 
-static void header_add(rd_kafka_headers_t *headers, const char *name, const char *text) {
-    rd_kafka_header_add(headers, name, -1, text, -1);
+static void letter_add(rd_kafka_headers_t *headers, enum letter_header which, const char *text) {
+    rd_kafka_header_add(headers, published_letters.headers[which].name, -1, text, -1);
 }
 
 /* As it came, and in headers why it is here and where it stood. One that no topic would take goes without its bytes. */
@@ -319,14 +318,14 @@ static bool send_dead_letter(struct relay *r, struct connection *c, int64_t outb
     bool sent = false;
     if (dead_letter_read(c, id, &letter, &why) == OK) {
         rd_kafka_headers_t *headers = rd_kafka_headers_copy(letter.raw.headers);
-        header_add(headers, "dead-letter.reason", letter.reason);
-        header_add(headers, "dead-letter.service", r->o.settings->service);
-        header_add(headers, "dead-letter.topic", letter.raw.topic);
-        header_add(headers, "dead-letter.partition", log_number(number, letter.raw.partition));
-        header_add(headers, "dead-letter.offset", log_number(number, letter.raw.offset));
+        letter_add(headers, LETTER_REASON, letter.reason);
+        letter_add(headers, LETTER_SERVICE, r->o.settings->service);
+        letter_add(headers, LETTER_TOPIC, letter.raw.topic);
+        letter_add(headers, LETTER_PARTITION, log_number(number, letter.raw.partition));
+        letter_add(headers, LETTER_OFFSET, log_number(number, letter.raw.offset));
         struct raw raw = letter.raw;
         if (raw.value_n + raw.key_n > DEAD_LETTER_BYTES_MAX) {
-            header_add(headers, "dead-letter.omitted-bytes", log_number(number, (long long)raw.value_n));
+            letter_add(headers, LETTER_OMITTED_BYTES, log_number(number, (long long)raw.value_n));
             raw.value = NULL, raw.value_n = 0;
         }
         sent = produce(r, r->dead_letters, &raw, headers, outbox_row);
@@ -447,11 +446,8 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     if (!r) return fail(why, FATAL, "out of memory");
     r->o = *o;
     pthread_mutex_init(&r->lock, NULL);
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.events", o->settings->service);
-    settings_scoped(o->settings, name, r->topic, sizeof r->topic);
-    snprintf(name, sizeof name, "%s.dead-letters", o->settings->service);
-    settings_scoped(o->settings, name, r->dead_letters, sizeof r->dead_letters);
+    published_topic(&published_events, o->settings, r->topic, sizeof r->topic);
+    published_topic(&published_letters, o->settings, r->dead_letters, sizeof r->dead_letters);
     verdict v = producer_open(r, why); /* a wrong -X property is said at the start */
     struct heads_options heads = {o->settings, o->store, o->registry, o->health, o->audit_check};
     if (v == OK) v = heads_open(&r->heads, &heads, why);

@@ -1,6 +1,7 @@
 #include "chassis/service.h"
 
 #include "chassis/assets.h"
+#include "chassis/asyncapi.h"
 #include "chassis/audit_check.h"
 #include "chassis/call.h"
 #include "chassis/caller.h"
@@ -260,6 +261,7 @@ int service_main(const struct service *service, const char *name, int port, int 
     log_start(name, LOG_INFO);
     if (argc > 1 && !strcmp(argv[1], "rebuild")) return rebuild_main(service, name, port, argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "dump")) return dump_main(service, name, argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "--asyncapi")) return asyncapi_main(service, name);
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
     if (v == OK) v = check_schemas(&settings, &why);

@@ -7,6 +7,7 @@
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/published.h"
 #include "chassis/registry.h"
 
 #include <openssl/evp.h>
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, AT_ONCE = 200, PAUSE_MS = 500, PARTITIONS = 6, TOPIC_MS = 500 };
+enum { NAME_SIZE = 400, AT_ONCE = 200, PAUSE_MS = 500, TOPIC_MS = 500 };
 
 struct snapshots {
     struct snapshots_options o;
@@ -33,9 +34,7 @@ struct snapshots {
 };
 
 const char *snapshots_topic(const struct settings *s, char *out, size_t size) {
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.snapshots", s->service);
-    return settings_scoped(s, name, out, size);
+    return published_topic(&published_snapshots, s, out, size);
 }
 
 void snapshot_due(struct connection *c, const char *return_id) {
@@ -101,11 +100,11 @@ static void batch_read(struct snapshots *s, struct connection *c) {
 }
 
 static verdict ready(struct snapshots *s, rd_kafka_t *producer, struct failure *why) {
-    static const struct property config[] = {{"cleanup.policy", "compact"}, {"retention.ms", "-1"}, {0}};
     registry_publish(
         s->o.registry, s->subject, s->file->bytes, s->file->n); /* once is enough, unless memory was short */
     verdict v = registry_id(s->o.registry, s->subject, s->file->bytes, &s->schema_id, why);
-    if (v == OK && !s->topic_ready) v = kafka_ensure_topic(producer, s->topic, PARTITIONS, config, TOPIC_MS, why);
+    const struct published *p = &published_snapshots;
+    if (v == OK && !s->topic_ready) v = kafka_ensure_topic(producer, s->topic, p->partitions, p->config, TOPIC_MS, why);
     s->topic_ready |= v == OK;
     return v;
 }
@@ -135,7 +134,8 @@ send_one(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct
         error = rd_kafka_producev(
             producer, RD_KAFKA_V_TOPIC(s->topic), RD_KAFKA_V_KEY(sent->key, strlen(sent->key)),
             RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-            RD_KAFKA_V_HEADER("content-type", "application/avro", -1), RD_KAFKA_V_OPAQUE(sent), RD_KAFKA_V_END);
+            RD_KAFKA_V_HEADER(published_snapshots.headers->name, "application/avro", -1), RD_KAFKA_V_OPAQUE(sent),
+            RD_KAFKA_V_END);
     s->in_flight += v == OK && !error;
     buffer_free(&record);
     json_decref(state);

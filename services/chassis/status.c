@@ -2,6 +2,7 @@
 
 #include "chassis/audit_check.h"
 #include "chassis/chart.h"
+#include "chassis/contracts.h"
 #include "chassis/dead_letter.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
@@ -227,6 +228,10 @@ const struct resource status_resources[] = {
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
     {.path = "/drill", .page = "drill_page.html", .get = drill_get, .post = drill_post},
     {.api_path = "/api/peers", .get = peers_get},
+    {.path = "/asyncapi.json", .api_path = "", .get = contracts_asyncapi_get},
+    {.path = "/docs/api/{file}", .api_path = "", .get = contracts_get},
+    {.path = "/schemas/{service}/{file}", .api_path = "", .get = contracts_schema_get},
+    {.path = "/schemas/{service}/snapshots/{file}", .api_path = "", .get = contracts_schema_get},
     {.path = "/livez", .api_path = "", .get = probe_livez_get},
     {.path = "/readyz", .api_path = "", .get = probe_readyz_get},
     {.path = "/metrics", .api_path = "", .get = probe_metrics_get},

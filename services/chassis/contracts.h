@@ -1,0 +1,11 @@
+/* contracts: what a service tells machines about itself: /docs/api/NAME.asyncapi.json, to which /asyncapi.json leads,
+ * and the schemas that it refers to. */
+#pragma once
+
+#include "chassis/http.h"
+
+/* The functions behind status_resources. */
+void contracts_get(struct exchange *x);
+void contracts_asyncapi_get(struct exchange *x);
+/* /schemas/{service}/{file}: what it publishes from its own files, and others' by a way to where they are (302). */
+void contracts_schema_get(struct exchange *x);

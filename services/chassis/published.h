@@ -1,0 +1,50 @@
+/* published: the topics that a service owns, each with what it is made with and what its records carry. Who makes and
+ * fills them (relay, heads, snapshots) and who describes them (asyncapi) go by these alone. */
+#pragma once
+
+#include "chassis/settings.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct header {
+    const char *name, *form, *doc; /* form: a regular expression that all its values match */
+    bool optional;
+};
+
+struct published {
+    const char *ending; /* "events": of <service>.events */
+    const char *doc;
+    int partitions;
+    const struct property *config; /* ends with {0} */
+    const struct header *headers;  /* ends with {0} */
+    bool more_headers;             /* records may carry others too */
+};
+
+extern const struct published published_events, published_letters, published_heads, published_snapshots;
+
+/* Where each is in published_events.headers, and in published_letters.headers. */
+enum event_header {
+    CE_SPECVERSION,
+    CE_ID,
+    CE_TYPE,
+    CE_SOURCE,
+    CE_TIME,
+    CONTENT_TYPE,
+    TRACEPARENT,
+    CE_SEQUENCE,
+    CE_RECEIVEDTIME,
+    EVENT_HEADERS
+};
+enum letter_header {
+    LETTER_REASON,
+    LETTER_SERVICE,
+    LETTER_TOPIC,
+    LETTER_PARTITION,
+    LETTER_OFFSET,
+    LETTER_OMITTED_BYTES,
+    LETTER_HEADERS
+};
+
+/* "legal.events", with the namespace before it. Returns out. */
+const char *published_topic(const struct published *p, const struct settings *s, char *out, size_t size);
