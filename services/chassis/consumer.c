@@ -33,7 +33,7 @@ static void assign_again(struct consumer *c) {
         const struct partition *p = &c->partitions[i];
         if (!*p->lost) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
     }
-    for (size_t i = 0; i < c->partitions_n; i++) c->partitions[i].passed_over = false;
+    partitions_unread(c);
     rd_kafka_assign(c->rk, list);
     rd_kafka_resume_partitions(c->rk, list); /* one that was held before is else paused for ever */
     rd_kafka_topic_partition_list_destroy(list);
@@ -111,7 +111,7 @@ static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
 /* Where this service is, in each offset's metadata: so it has an address also when it publishes nothing. */
 static void position_add(const struct consumer *c, rd_kafka_topic_partition_list_t *list, const struct partition *p) {
     rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
-    one->offset = p->next;
+    one->offset = partition_position(p);
     one->metadata = strdup(c->rt->settings->public_url); /* the list's to free; without memory the next commit has it */
     one->metadata_size = one->metadata ? strlen(one->metadata) : 0;
 }
@@ -146,9 +146,25 @@ static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
     }
 }
 
+/* Nothing more can be read now: what is behind it, if anything, belongs to a transaction that is under way. */
+static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
+    struct partition *p = c->assign_again ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+    if (!p || *p->lost) return;
+    if (p->checking && m->offset >= p->next) {
+        log_lose(
+            c, p, "the record at offset %lld, which was read, is not there (the topic was made anew)",
+            (long long)p->next - 1);
+        return;
+    }
+    int64_t before = partition_position(p);
+    partition_end(c, p, m->offset);
+    if (partition_position(p) > before) c->commit_wanted = true;
+}
+
 static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
     const char *text = rd_kafka_message_errstr(m);
     switch (m->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF: take_end(c, m); break;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: offset_lost(c, m); break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
         c->check_again = true;
@@ -361,6 +377,7 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
         {"enable.auto.commit", "false"},
         {"enable.auto.offset.store", "false"},
         {"auto.offset.reset", "error"},
+        {"enable.partition.eof", "true"},
         {"check.crcs", "true"},
         {"queued.min.messages", "10000"},
         {"queued.max.messages.kbytes", "4096"},
@@ -473,14 +490,15 @@ json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
-        int64_t low, end = -1;
+        int64_t low, end = -1, position = partition_position(p);
         if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end)) end = -1;
+        if (end >= 0 && p->ended >= 0) end = p->ended;
+        if (end >= 0 && end <= position) end = position = p->next; /* so that the end is one past the last record */
         json_array_append_new(
             all, json_pack(
                      "{s:s, s:i, s:I, s:o, s:o, s:s?}", "topic", p->topic, "partition", p->id, "next",
                      (json_int_t)p->next, "end", end < 0 ? json_null() : json_integer(end), "lag",
-                     end < 0 ? json_null() : json_integer(end > p->next ? end - p->next : 0), "held",
-                     *p->lost ? p->lost : NULL));
+                     end < 0 ? json_null() : json_integer(end - position), "held", *p->lost ? p->lost : NULL));
         int64_t at = p->waiting_n ? rd_kafka_message_timestamp(p->waiting[0], NULL) : now;
         if (now - at > oldest) oldest = now - at;
     }

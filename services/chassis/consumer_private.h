@@ -31,6 +31,9 @@ struct partition {
     int64_t fetched;     /* one past the last record that came */
     bool end_known;      /* in memory: begin_first and end_first say what there was when it was assigned */
     int64_t begin_first, end_first;
+    /* Marks of transactions, and records of those that were given up, have offsets and never come. */
+    int64_t ended;   /* where the log ended when nothing more could be read; −1: there is more */
+    int64_t read_to; /* all before it was kept here or is no record */
     rd_kafka_message_t **waiting;
     size_t waiting_n, waiting_size;
     bool passed_over;             /* records behind them came and were not kept: they have to be fetched again */
@@ -80,6 +83,11 @@ void partitions_clear(struct consumer *c);
 /* Takes over the record; RETRY: no memory, it is still the caller's. Under the lock. */
 MUST_CHECK verdict partition_add(struct partition *p, rd_kafka_message_t *m);
 void partition_drop(struct consumer *c, struct partition *p); /* what waits is let go, to be fetched again */
+/* All that can be read before this offset came. */
+void partition_end(struct consumer *c, struct partition *p, int64_t offset);
+void partitions_unread(struct consumer *c); /* each is read anew from `fetched` on */
+/* How far it is: the stored offset, or behind what follows it and is no record. Under the lock, or on its thread. */
+int64_t partition_position(const struct partition *p);
 void partition_pause(struct consumer *c, const struct partition *p);
 /* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
 void partition_hold(struct consumer *c, struct partition *p, const char *why);

@@ -15,8 +15,12 @@ void pace_follow(struct consumer *c) {
 
 bool pace_keeps(struct consumer *c, struct partition *p) {
     size_t most = c->drill.mode == DRILL_PAUSED ? KEPT_PAUSED : c->drill.mode == DRILL_SLOW ? KEPT_SLOW : SIZE_MAX;
-    if (p->passed_over || p->waiting_n >= most) p->passed_over = true;
-    return !p->passed_over;
+    if (!p->passed_over && p->waiting_n < most) return true;
+    pthread_mutex_lock(&c->lock);
+    p->passed_over = true;
+    p->ended = -1;
+    pthread_mutex_unlock(&c->lock);
+    return false;
 }
 
 static bool takes_now(const struct partition *p, int64_t now) {

@@ -38,7 +38,7 @@ void partition_start(struct partition *p) {
  */
 verdict partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
     struct connection *reader = store_reader(c->rt->store);
-    *p = (struct partition){.id = id, .fresh = true};
+    *p = (struct partition){.id = id, .fresh = true, .ended = -1};
     snprintf(p->topic, sizeof p->topic, "%s", topic);
     for (struct rows r = store_rows(
              reader, "SELECT next_offset, mark, cluster FROM consumer_offset WHERE topic = ? AND partition = ?",
@@ -117,6 +117,7 @@ verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
     }
     p->waiting[p->waiting_n++] = m;
     p->fetched = m->offset + 1;
+    p->ended = -1;
     return OK;
 }
 
@@ -125,5 +126,26 @@ void partition_drop(struct consumer *c, struct partition *p) {
     pthread_mutex_lock(&c->lock);
     for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
     p->waiting_n = p->taken = 0;
+    p->read_to = 0;
     pthread_mutex_unlock(&c->lock);
+}
+
+void partition_end(struct consumer *c, struct partition *p, int64_t offset) {
+    pthread_mutex_lock(&c->lock);
+    p->ended = offset;
+    if (!p->passed_over) p->read_to = offset;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void partitions_unread(struct consumer *c) {
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        c->partitions[i].passed_over = false;
+        c->partitions[i].ended = -1;
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+int64_t partition_position(const struct partition *p) {
+    return !p->waiting_n && p->read_to > p->next ? p->read_to : p->next;
 }

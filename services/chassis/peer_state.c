@@ -78,7 +78,7 @@ static void judge_backlog(const struct peer_facts *f, struct peer_state *out) {
     const char *left = f->to_go_ms < 0 ? "it does not get less for now" : duration_text(f->to_go_ms, to_go);
     if (f->contact == PEER_NOWHERE)
         say(out, f->behind > 0 ? "catching up" : "reading", f->behind > 0 ? "wait" : "ok",
-            "It has published nothing, so only how far it has read is known.");
+            "Its address is not known, so only how far it has read is.");
     else if (!is_late(f))
         say(out, "up", "ok", "Handles events as they come.");
     else if (f->oldest_ms > 0)

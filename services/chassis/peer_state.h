@@ -11,7 +11,7 @@ struct peer_facts {
         PEER_REFUSES, /* nobody listens at its address */
         PEER_SILENT,  /* somebody does, and does not answer in time */
         PEER_UNASKED, /* it was not asked yet */
-        PEER_NOWHERE, /* it has published nothing, so its address is not known */
+        PEER_NOWHERE, /* it tells nobody its address */
     } contact;
     int64_t silent_ms;    /* since its last answer; −1: it never gave one */
     const char *health;   /* its own "up", "waiting" or "failed"; NULL: it did not say */

@@ -301,7 +301,8 @@ verdict rebuild_offsets_store(struct rebuild *b, struct failure *why) {
                 (long long)p->until, p->name, p->id);
         if (own->marked) was.mark = own->mark;
         if (b->lost) snprintf(was.cluster, sizeof was.cluster, "%s", cluster);
-        int64_t next = own->stalled ? p->next : p->until;
+        /* What follows the last record up to `until` is none, and a mark is of the record just before. */
+        int64_t next = own->stalled || own->marked ? p->next : p->until;
         if (!next) continue;
         (void)store_run(
             b->c,

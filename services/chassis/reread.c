@@ -10,8 +10,10 @@ static bool partition_count(struct consumer *c, struct partition *p, int64_t *do
         p->begin_first = low > 0 ? low : 0;
         p->end_first = end;
     }
-    int64_t read = (p->next < p->end_first ? p->next : p->end_first) - p->begin_first;
-    *all += p->end_first - p->begin_first;
+    /* Behind what can be read there may be an open transaction's records, which nobody waits for. */
+    int64_t to = p->ended >= 0 && p->ended < p->end_first ? p->ended : p->end_first, at = partition_position(p);
+    int64_t read = (at < to ? at : to) - p->begin_first;
+    *all += to - p->begin_first;
     *done += read > 0 ? read : 0;
     return true;
 }

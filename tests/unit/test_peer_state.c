@@ -38,8 +38,8 @@ static const struct row {
      "wait",
      "201 behind; to go: 4.0 s.",
      {.health = "up", .behind = 201, .handled = 180, .to_go_ms = 4000}},
-    {"reading", "ok", "only how far it has read", {.contact = PEER_NOWHERE, .oldest_ms = -1}},
-    {"catching up", "wait", "only how far it has read", {.contact = PEER_NOWHERE, .behind = 1, .oldest_ms = -1}},
+    {"reading", "ok", "only how far it has read is", {.contact = PEER_NOWHERE, .oldest_ms = -1}},
+    {"catching up", "wait", "only how far it has read is", {.contact = PEER_NOWHERE, .behind = 1, .oldest_ms = -1}},
 };
 
 static void test_each_row(void **state) {
