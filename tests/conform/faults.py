@@ -8,7 +8,7 @@ import time
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 from inputs import UNKNOWN_ID
-from stack import wait
+from stack import http, wait
 
 SETTLE_SECONDS = int(os.environ.get("CONFORM_SETTLE", 60))  # an honest one may wait for its group's session to time out
 POISON_SECONDS = 25
@@ -155,9 +155,13 @@ class Faults:
         self.publish(self.inputs.requests(check, 40, "request: unseen"))
         self.load_until(check, lambda: False, 4, 20)
         self.stack.verb("start", "registry")
+        wait(self.registry_answers, 240, "the registry is back")
         self.judge.settle(self.inputs.of(check), SETTLE_SECONDS)
         self.judge.effects_once(check)
         self.done(check, f"{len(self.inputs.of(check))} events, 40 of them by a schema not seen before, 4 s and its start")
+
+    def registry_answers(self):
+        return http.get(f"{self.stack.registry}/subjects").status_code == 200
 
     def broker(self):
         check = "broker outage"

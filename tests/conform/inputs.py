@@ -132,8 +132,8 @@ class Inputs:
         self.producer.poll(0)
 
     def flush(self):
-        if self.producer.flush(90):
-            raise RuntimeError("Kafka did not take what the kit publishes within 90 s")
+        if self.producer.flush(240):
+            raise RuntimeError("Kafka did not take what the kit publishes within 240 s")
 
     def of(self, check, kind="request"):
         return [e for e in self.events if e.check == check and e.kind == kind]
