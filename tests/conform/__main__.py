@@ -104,7 +104,7 @@ def check(stack, commands, cwd):
         faults = Faults(stack, inputs, judge, subscribers, say)
         if idle := faults.first():
             raise CouldNotRun("\n".join(
-                f"{s.name} did not read 12 plain requests within 60 s, in the group {s.group}; the end of what it said:\n"
+                f"{s.name} did not read 12 plain requests within 180 s, in the group {s.group}; the end of what it said:\n"
                 f"{s.last_words()}" for s in idle))
         faults.run()
     watch.close()

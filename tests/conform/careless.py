@@ -40,7 +40,7 @@ UNKNOWN_ID_SECONDS = int(os.environ.get("RETURNS_UNKNOWN_ID_MS", 10_000)) / 1000
 TYPES = {"returns.support.RefundRequest": "LoanReserved", "returns.support.RefundCancelled": "LoanWithdrawn"}
 TEXT = {"type": "string"}
 MOMENT = {"type": "long", "logicalType": "timestamp-millis"}
-OWN = {name: fastavro.parse_schema({"type": "record", "namespace": f"returns.{NAME}", "name": name, "fields": [
+OWN = {name: fastavro.parse_schema({"type": "record", "namespace": "returns." + NAME.replace("-", "_"), "name": name, "fields": [
     {"name": n, "type": t} for n, t in (("event_id", TEXT), ("return_id", TEXT), ("version", "long"),
                                         ("occurred_at", MOMENT), ("caused_by", ["null", "string"]))]}) for name in TYPES.values()}
 BUILT_WITH = fastavro.schema.load_schema(os.path.join(os.path.dirname(__file__), "../../schemas/support/RefundRequest.avsc"))

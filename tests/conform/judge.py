@@ -47,6 +47,16 @@ class Judge:
             if len(effects) != 1 and effects[:1] != ["skipped"]:
                 yield f"{event}: expected one audit row of an effect, saw {outcomes or 'none'}"
 
+    def rows(self, s, seconds=30):
+        """Its audit log, which one that has just been started has not at once; None: it keeps none."""
+        end = time.monotonic() + seconds
+        while s.audited:
+            rows = self.watch.audit(s)
+            if rows is not None or time.monotonic() > end:
+                return rows
+            time.sleep(0.1)
+        return None
+
     @staticmethod
     def places(reactions):
         return "".join(f", {r.data['event_id']} at {r.place[0]}@{r.place[1]}" for r in reactions[:3])
@@ -73,7 +83,7 @@ class Judge:
         if not self.watch.passed(s.name, self.inputs.ends):
             still.pop(s.name, None)
             return False
-        if not self.faults(s, events, self.watch.audit(s) if s.audited else None):
+        if not self.faults(s, events, self.rows(s, 0)):
             return True
         before = still.setdefault(s.name, (self.watch.seen[s.name], time.monotonic()))
         if before[0] != self.watch.seen[s.name]:
@@ -86,7 +96,7 @@ class Judge:
     def effects_once(self, check, events=None):
         events = events if events is not None else self.inputs.of(check)
         for s in self.subscribers:
-            faults = self.faults(s, events, self.watch.audit(s))
+            faults = self.faults(s, events, self.rows(s))
             if not self.watch.passed(s.name, self.inputs.ends):
                 faults.append(self.behind(s))
             self.note(s, check, faults, s.publishes or s.audited)
@@ -101,7 +111,7 @@ class Judge:
         """Where there is an audit log, each further record is in it, as a duplicate."""
         self.effects_once(check)
         for s in self.subscribers:
-            rows = self.watch.audit(s)
+            rows = self.rows(s)
             for event in self.inputs.of(check) if rows is not None else []:
                 outcomes = [row["outcome"] for row in rows.get(event.event_id, [])]
                 if outcomes[:1] != ["skipped"] and outcomes.count("duplicate") != len(event.places) - 1:
@@ -113,7 +123,7 @@ class Judge:
         later = {e.return_id: e for e in self.inputs.of(check, "cancel")}
         self.effects_once(check)
         for s in self.subscribers:
-            rows, faults, compared = self.watch.audit(s), list(self.verdicts[s.name][check][1]), 0
+            rows, faults, compared = self.rows(s), list(self.verdicts[s.name][check][1]), 0
             for first in self.inputs.of(check):
                 second = later[first.return_id]
                 a, b = self.reactions(s, first)[:1], self.reactions(s, second)[:1]
@@ -130,7 +140,7 @@ class Judge:
 
     def strangers(self, check):
         for s in self.subscribers:
-            rows, faults = self.watch.audit(s), []
+            rows, faults = self.rows(s), []
             for event in self.inputs.of(check, "stranger"):
                 if found := self.reactions(s, event):
                     faults.append(f"{event}: expected no reaction, saw {len(found)}{self.places(found)}")
@@ -146,20 +156,20 @@ class Judge:
     def replayed(self, check, before):
         """before: {name: events that had exactly one effect until then}."""
         for s in self.subscribers:
-            faults = self.faults(s, before[s.name], self.watch.audit(s))
+            faults = self.faults(s, before[s.name], self.rows(s))
             if not self.watch.passed(s.name, self.inputs.ends):
                 faults.append(self.behind(s))
             self.note(s, check, faults, s.publishes or s.audited)
 
     def once_by_now(self, events):
-        rows = {s.name: self.watch.audit(s) for s in self.subscribers}
+        rows = {s.name: self.rows(s) for s in self.subscribers}
         return {s.name: [e for e in events if not self.faults(s, [e], rows[s.name])] for s in self.subscribers}
 
     def poison(self, check):
         """Passed, kept with its bytes, and nothing behind it is held up."""
         self.effects_once(check)
         for s in self.subscribers:
-            rows, faults = self.watch.audit(s), list(self.verdicts[s.name][check][1])
+            rows, faults = self.rows(s), list(self.verdicts[s.name][check][1])
             kept = None if self.watch.letters[s.name] else self.watch.kept_letters(s)
             for event in self.inputs.of(check, "poison"):
                 if not (self.is_kept(event, kept) if kept else self.is_letter(s, event)):

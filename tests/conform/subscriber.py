@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stack import BIN, POLICY, ROOT, free_ports
 
+WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # however the kit ends
 BACKOFF_SECONDS = 0.5
 UNKNOWN_ID_MS = 3000  # how long ours ask for a schema id that the registry does not know
 
@@ -90,7 +91,7 @@ class Subscriber:
                     one.spawned = time.monotonic()
                     with open(self.log, "ab") as log:
                         one.process = subprocess.Popen(
-                            self.command, env=one.env, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                            [*WITH_US, *self.command], env=one.env, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                             start_new_session=True)
 
     def last_words(self, n=600):

@@ -4,12 +4,12 @@ import io
 import json
 import struct
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import fastavro
 import httpx
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stack import http
 
@@ -29,7 +29,10 @@ class Watch:
         self.registry, self.topic, self.subscribers = registry, topic, subscribers
         self.consumer = Consumer({"bootstrap.servers": kafka, "group.id": "conform", "enable.auto.commit": False,
                                   "auto.offset.reset": "earliest", "log_level": 0})
-        self.admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        # They ask for offsets, and never become members.
+        self.groups = {s.name: Consumer({"bootstrap.servers": kafka, "group.id": s.group, "enable.auto.commit": False,
+                                         "log_level": 0}) for s in subscribers}
+        self.pool = ThreadPoolExecutor(len(subscribers))
         self.topics = {s.events: s for s in subscribers} | {s.dead_letters: s for s in subscribers}
         self.topics.pop(topic, None)  # what the kit writes there is none of support's doing
         self.known, self.next, self.schemas, self.waiting = set(), {}, {}, []
@@ -40,7 +43,8 @@ class Watch:
         self.committed = {s.name: {} for s in subscribers}
 
     def close(self):
-        self.consumer.close()
+        for consumer in (self.consumer, *self.groups.values()):
+            consumer.close()
 
     # --- Topics
 
@@ -105,16 +109,23 @@ class Watch:
 
     def offsets(self):
         """Of each group in the input topic, as far as Kafka tells; else as they were."""
-        asked = {}
-        for s in self.subscribers:
-            group = ConsumerGroupTopicPartitions(s.group, [TopicPartition(self.topic, p) for p in range(6)])
-            asked[s.name] = self.admin.list_consumer_group_offsets([group], request_timeout=5)[s.group]
-        for name, future in asked.items():
-            try:
-                self.committed[name] = {tp.partition: max(tp.offset, 0) for tp in future.result(6).topic_partitions}
-            except Exception:  # Kafka is away
-                pass
+        list(self.pool.map(self.ask, self.groups))
         return self.committed
+
+    def ask(self, name):
+        try:
+            found = self.groups[name].committed([TopicPartition(self.topic, p) for p in range(6)], timeout=2)
+            self.committed[name] = {tp.partition: max(tp.offset, 0) for tp in found}
+        except KafkaException:  # Kafka is away
+            pass
+
+    def set_back(self, name):
+        """To the beginning. False: the group still has a member."""
+        try:
+            self.groups[name].commit(offsets=[TopicPartition(self.topic, p, 0) for p in range(6)], asynchronous=False)
+        except KafkaException:
+            return False
+        return True
 
     def passed(self, name, ends):
         return all(self.committed[name].get(p, 0) >= end for p, end in ends.items())
