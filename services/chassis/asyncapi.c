@@ -349,7 +349,7 @@ char *asyncapi_text(const struct service *service, const char *name) {
     struct failure why;
     char *text = NULL, *line = NULL;
     assets_service(&schemas, &schemas_n);
-    if (outbox_open(&outbox, schemas, schemas_n, &why) == OK) {
+    if (outbox_open(&outbox, schemas, schemas_n, "", &why) == OK) {
         json_t *document = document_json(service, name, outbox);
         text = document ? json_dumps(document, JSON_INDENT(INDENT)) : NULL;
         json_decref(document);
