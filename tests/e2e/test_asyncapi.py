@@ -76,7 +76,7 @@ class World(ByHand):
     """Services of their own in a namespace of their own, so that every record in it is one of theirs, but for `outside`."""
 
     def __init__(self, stack, folder):
-        super().__init__(NAMES, folder, kafka=stack.kafka, registry=stack.registry, policy="", audit_heads_ms=300)
+        super().__init__(NAMES, folder, kafka=stack.kafka, registry=stack.registry, policy="", audit_heads_ms=300, registry_timeout_ms=10000)
         self.kafka, self.registry, self.outside, self.schemas = stack.kafka, stack.registry, set(), {}
         self.deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry}))
 
@@ -92,7 +92,7 @@ class World(ByHand):
         return_id = f"R-OUT{uuid.uuid4().hex[:10].upper()}"
         value = write_avro(self.registry, self.topic("support.events"), refund_request(return_id, **fields))
         self.put(return_id, value)
-        self.await_audits([return_id], NAMES, 20)
+        self.await_audits([return_id], NAMES, 60)
         return return_id
 
     def play(self):
@@ -104,11 +104,11 @@ class World(ByHand):
         first, second = (self.submit(order_id=order, serial_number=serial) for serial in serials)
         unknown = self.submit(model="A model that nobody has")
         assert self.command(unknown, "cancel", '"9"').status_code == 412
-        self.await_audits([first, second, unknown], NAMES, 20)
+        self.await_audits([first, second, unknown], NAMES, 60)
         waits, waits_too = (self.ask(order_id=order, serial_number=serials[0]) for _ in range(2))
         for return_id in [waits_too, first, unknown]:
             assert self.command(return_id, "cancel").status_code == 200
-        wait(lambda: self.command(second, "close").status_code == 200, 20, "it is handled, and closed")
+        wait(lambda: self.command(second, "close").status_code == 200, 60, "it is handled, and closed")
         self.put("nonsense", b"\1nonsense", {"traceparent": b"nonsense"})
 
     def topics(self):
@@ -188,7 +188,7 @@ def records(world, described):
         return wanted - {(topic, name_of(topic, record)) for topic, record in found}
 
     try:
-        wait(lambda: not missing(), 20, "every message that is described is in its topic")
+        wait(lambda: not missing(), 60, "every message that is described is in its topic")
     except AssertionError:
         raise AssertionError(f"never published: {missing()}") from None
     return found
