@@ -32,8 +32,8 @@ class Copy(Stack):
         self.root = home / "checkout"
         self.env |= {"RETURNS_JAVA": os.environ.get("RETURNS_JAVA", str(ROOT / "var/java"))}
         self.env |= {"CCACHE_BASEDIR": str(self.root), "CCACHE_NOHASHDIR": "1"}
-        left_out = shutil.ignore_patterns(".git", "build", "var", "__pycache__", "node_modules")
-        shutil.copytree(ROOT, self.root, ignore=left_out)
+        left_out = {ROOT / ".git", ROOT / "build", ROOT / "var"}
+        shutil.copytree(ROOT, self.root, ignore=lambda at, names: [n for n in names if Path(at, n) in left_out])
         if shutil.which("git"):  # then a program's version is what git says
             self.git("init", "-q")
             self.git("add", "-A")
@@ -54,8 +54,9 @@ class Copy(Stack):
         return done.stdout
 
     def tree(self):
+        """All that git would look at, and whether there is git or not."""
         files = (p for p in self.root.rglob("*") if p.is_file())
-        return digests(f for f in files if not {".git", "build", "var", "__pycache__"} & set(f.relative_to(self.root).parts))
+        return digests(f for f in files if f.relative_to(self.root).parts[0] not in (".git", "build", "var"))
 
     def programs(self):
         """As they were built, and as they run."""
@@ -235,7 +236,8 @@ def test_killed_at_any_moment_it_left_nothing_or_is_completed(copy, tmp_path):
     assert killed(1, "after") == files | {"CMakeLists.txt"}
     copy.ports["HALF"] = port
     copy.verb("new", "half")
-    assert {f for f in copy.tree() if tree.get(f) != copy.tree()[f]} == {copy.root / f for f in files | {"CMakeLists.txt"}}
+    after = copy.tree()
+    assert {f for f in after if tree.get(f) != after[f]} == {copy.root / f for f in files | {"CMakeLists.txt"}}
     assert copy.lines().count(f"service(half {port})") == 1
     wait(lambda: not copy.status("half")["waiting_for"], 20, "it runs")
     copy.verb("remove", "half", "--yes")
