@@ -93,7 +93,7 @@ def copy():
 
 
 def board(copy):
-    return {peer["name"]: peer for peer in copy.get("support", "/api/board")["peers"]}
+    return {peer["name"]: peer for peer in copy.get("support", "/api/board")["services"]}
 
 
 def generated_tests(copy, name):
@@ -130,7 +130,7 @@ def test_a_newcomer_joins_in_a_minute_and_nobody_else_notices(copy):
     assert {f: digest for f, digest in copy.programs().items() if f.name != "legal"} == programs
     assert pids.items() <= copy.pids().items(), "no other process was started again"
 
-    seen = wait(lambda: (one := board(copy).get("legal")) and one["url"] and one["state"] == "up to date" and one, 10, "the board")
+    seen = wait(lambda: (one := board(copy).get("legal")) and one["url"] and one["state"] == "up" and one, 20, "the board")
     assert seen["url"] == f"http://localhost:{copy.ports['LEGAL']}" and seen["subscribes"] and seen["dead_letters"] == 0
     assert [row["outcome"] for row in copy.audit("legal") if row["return_id"] in earlier] == ["handled"] * len(earlier)
 
@@ -158,6 +158,27 @@ def test_its_commit_makes_no_other_program_another(copy):
 
 def test_what_was_generated_holds_its_own_test(copy):
     generated_tests(copy, "legal")
+
+
+def test_the_guides_own_event_is_in_the_returns_timeline(copy):
+    """Its schema and its lines, as docs/add-a-subscriber.md has them."""
+    guide = (ROOT / "docs/add-a-subscriber.md").read_text()
+    schema, lines = (re.search(rf"```{kind}\n(.*?)```", guide, re.S)[1] for kind in ("json", "c"))
+    source, folder = copy.root / "services/legal/legal.c", copy.root / "schemas/legal"
+    before = source.read_text()
+    folder.mkdir()
+    (folder / "ClaimFiled.avsc").write_text(schema)
+    source.write_text(before.replace('    reaction_audit(r, "handled", added', f'{lines}    reaction_audit(r, "handled", added'))
+    try:
+        assert "Restarted: legal (rebuilt)\n" in copy.verb("up"), "legal alone"
+        return_id = copy.submit()
+        event = wait(lambda: [e for e in copy.events(return_id) if e["team"] == "legal"], 30, "its event is in the history")[0]
+        order = copy.get("support", f"/api/returns/{return_id}")["request"]["order_id"]
+        assert event["type"] == "returns.legal.ClaimFiled" and event["data"]["order_id"] == order
+    finally:
+        source.write_text(before)
+        shutil.rmtree(folder)
+        copy.verb("up")
 
 
 def test_one_in_memory_with_other_events_too(copy):
