@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-pytest_plugins = ["fixtures"]
+pytest_plugins = ["shared"]

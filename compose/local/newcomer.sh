@@ -103,11 +103,11 @@ is_supervised() {
     [[ $state == "$1 "* ]]
 }
 
-# service_leave NAME: out of the running stack, beside what runs.
+# service_leave NAME: out of the stack, beside what runs.
 service_leave() {
-    if is_supervised "$1"; then
+    if stack_running && is_supervised "$1"; then
         supervisor stop "$1" >/dev/null || true
         supervisor remove "$1" >/dev/null
     fi
-    rm -f "$RETURNS_HOME/run/$1".{env,starts,stopped} "$RETURNS_HOME/bin/$1"
+    rm -f "$RETURNS_HOME/run/$1".{env,starts,stopped} "$RETURNS_HOME/bin/$1" "build/release/bin/$1"
 }

@@ -200,7 +200,6 @@ static void *subscribers_run(void *subscribers) {
 }
 
 verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why) {
-    static const struct property none[] = {{0}};
     struct subscribers *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, FATAL, "out of memory");
     s->rt = rt;
@@ -210,7 +209,9 @@ verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct f
     snprintf(name, sizeof name, "%s.events", rt->settings->service);
     settings_scoped(rt->settings, name, s->topic, sizeof s->topic);
     settings_scoped(rt->settings, rt->settings->service, s->own_group, sizeof s->own_group);
-    verdict v = kafka_open(&s->rk, RD_KAFKA_PRODUCER, rt->settings, NULL, NULL, none, why);
+    /* It joins no group. But librdkafka 2.0 ends the process where a coordinator is moving and its handle has none. */
+    const struct property properties[] = {{"group.id", s->own_group}, {0}};
+    verdict v = kafka_open(&s->rk, RD_KAFKA_CONSUMER, rt->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
     s->answers = rd_kafka_queue_new(s->rk);
     s->running = !pthread_create(&s->thread, NULL, subscribers_run, s);
@@ -227,7 +228,7 @@ void subscribers_stop(struct subscribers **out) {
     if (s->answers) rd_kafka_queue_yield(s->answers);
     if (s->running) pthread_join(s->thread, NULL);
     if (s->answers) rd_kafka_queue_destroy(s->answers);
-    if (s->rk) rd_kafka_destroy(s->rk);
+    if (s->rk) rd_kafka_destroy_flags(s->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     json_decref(s->urls);
     pthread_cond_destroy(&s->stop);
     pthread_mutex_destroy(&s->lock);

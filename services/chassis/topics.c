@@ -27,7 +27,8 @@ static bool stopped(const struct topics *t) {
 }
 
 verdict topics_open(struct topics **out, const struct settings *s, const atomic_bool *stop, struct failure *why) {
-    static const struct property none[] = {{0}};
+    /* For the same reason as in subscribers.c; it joins none. */
+    static const struct property properties[] = {{"group.id", "none"}, {0}};
     struct topics *t = *out = calloc(1, sizeof *t);
     if (!t || !(t->health = health_new())) return fail(why, RETRY, "out of memory");
     t->settings = s;
@@ -40,7 +41,7 @@ verdict topics_open(struct topics **out, const struct settings *s, const atomic_
         .unknown_id_ms = UNKNOWN_ID_MS,
         .health = t->health};
     verdict v = registry_start(&t->registry, &o, why);
-    if (v == OK) v = kafka_open(&t->rk, RD_KAFKA_PRODUCER, s, NULL, NULL, none, why);
+    if (v == OK) v = kafka_open(&t->rk, RD_KAFKA_CONSUMER, s, NULL, NULL, properties, why);
     if (v != OK) return v;
     t->answers = rd_kafka_queue_new(t->rk);
     return OK;
@@ -50,7 +51,7 @@ void topics_close(struct topics **out) {
     struct topics *t = *out;
     if (!t) return;
     if (t->answers) rd_kafka_queue_destroy(t->answers);
-    if (t->rk) rd_kafka_destroy(t->rk);
+    if (t->rk) rd_kafka_destroy_flags(t->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     scan_close(&t->scan);
     registry_stop(&t->registry);
     health_free(&t->health);

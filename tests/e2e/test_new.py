@@ -32,8 +32,8 @@ class Copy(Stack):
         self.root = home / "checkout"
         self.env |= {"RETURNS_JAVA": os.environ.get("RETURNS_JAVA", str(ROOT / "var/java"))}
         self.env |= {"CCACHE_BASEDIR": str(self.root), "CCACHE_NOHASHDIR": "1"}
-        left_out = shutil.ignore_patterns(".git", "build", "var", "__pycache__", "node_modules")
-        shutil.copytree(ROOT, self.root, ignore=left_out)
+        left_out = {ROOT / ".git", ROOT / "build", ROOT / "var"}
+        shutil.copytree(ROOT, self.root, ignore=lambda at, names: [n for n in names if Path(at, n) in left_out])
         if shutil.which("git"):  # then a program's version is what git says
             self.git("init", "-q")
             self.git("add", "-A")
@@ -54,8 +54,9 @@ class Copy(Stack):
         return done.stdout
 
     def tree(self):
+        """All that git would look at, and whether there is git or not."""
         files = (p for p in self.root.rglob("*") if p.is_file())
-        return digests(f for f in files if not {".git", "build", "var", "__pycache__"} & set(f.relative_to(self.root).parts))
+        return digests(f for f in files if f.relative_to(self.root).parts[0] not in (".git", "build", "var"))
 
     def programs(self):
         """As they were built, and as they run."""
@@ -92,7 +93,7 @@ def copy():
 
 
 def board(copy):
-    return {peer["name"]: peer for peer in copy.get("support", "/api/board")["peers"]}
+    return {peer["name"]: peer for peer in copy.get("support", "/api/board")["services"]}
 
 
 def generated_tests(copy, name):
@@ -129,7 +130,7 @@ def test_a_newcomer_joins_in_a_minute_and_nobody_else_notices(copy):
     assert {f: digest for f, digest in copy.programs().items() if f.name != "legal"} == programs
     assert pids.items() <= copy.pids().items(), "no other process was started again"
 
-    seen = wait(lambda: (one := board(copy).get("legal")) and one["url"] and one["state"] == "up to date" and one, 10, "the board")
+    seen = wait(lambda: (one := board(copy).get("legal")) and one["url"] and one["state"] == "up" and one, 20, "the board")
     assert seen["url"] == f"http://localhost:{copy.ports['LEGAL']}" and seen["subscribes"] and seen["dead_letters"] == 0
     assert [row["outcome"] for row in copy.audit("legal") if row["return_id"] in earlier] == ["handled"] * len(earlier)
 
@@ -157,6 +158,27 @@ def test_its_commit_makes_no_other_program_another(copy):
 
 def test_what_was_generated_holds_its_own_test(copy):
     generated_tests(copy, "legal")
+
+
+def test_the_guides_own_event_is_in_the_returns_timeline(copy):
+    """Its schema and its lines, as docs/add-a-subscriber.md has them."""
+    guide = (ROOT / "docs/add-a-subscriber.md").read_text()
+    schema, lines = (re.search(rf"```{kind}\n(.*?)```", guide, re.S)[1] for kind in ("json", "c"))
+    source, folder = copy.root / "services/legal/legal.c", copy.root / "schemas/legal"
+    before = source.read_text()
+    folder.mkdir()
+    (folder / "ClaimFiled.avsc").write_text(schema)
+    source.write_text(before.replace('    reaction_audit(r, "handled", added', f'{lines}    reaction_audit(r, "handled", added'))
+    try:
+        assert "Restarted: legal (rebuilt)\n" in copy.verb("up"), "legal alone"
+        return_id = copy.submit()
+        event = wait(lambda: [e for e in copy.events(return_id) if e["team"] == "legal"], 30, "its event is in the history")[0]
+        order = copy.get("support", f"/api/returns/{return_id}")["request"]["order_id"]
+        assert event["type"] == "returns.legal.ClaimFiled" and event["data"]["order_id"] == order
+    finally:
+        source.write_text(before)
+        shutil.rmtree(folder)
+        copy.verb("up")
 
 
 def test_one_in_memory_with_other_events_too(copy):
@@ -235,7 +257,8 @@ def test_killed_at_any_moment_it_left_nothing_or_is_completed(copy, tmp_path):
     assert killed(1, "after") == files | {"CMakeLists.txt"}
     copy.ports["HALF"] = port
     copy.verb("new", "half")
-    assert {f for f in copy.tree() if tree.get(f) != copy.tree()[f]} == {copy.root / f for f in files | {"CMakeLists.txt"}}
+    after = copy.tree()
+    assert {f for f in after if tree.get(f) != after[f]} == {copy.root / f for f in files | {"CMakeLists.txt"}}
     assert copy.lines().count(f"service(half {port})") == 1
     wait(lambda: not copy.status("half")["waiting_for"], 20, "it runs")
     copy.verb("remove", "half", "--yes")
