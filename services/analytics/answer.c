@@ -184,14 +184,32 @@ static json_t *over_time_tell(const struct answer *a) {
     return json_pack("{s:I, s:o}", "step_ms", (json_int_t)step, "samples", all);
 }
 
-static int took_order(const void *a, const void *b) {
-    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
-    return (one > other) - (one < other);
+/* The one that would be at place k if they were sorted, found without sorting all of them (Hoare's selection). */
+static int64_t selected(int64_t *all, int64_t n, int64_t k) {
+    int64_t low = 0, high = n - 1;
+    while (low < high) {
+        int64_t middle = all[low + (high - low) / 2], i = low, j = high;
+        while (i <= j) {
+            while (all[i] < middle) i++;
+            while (all[j] > middle) j--;
+            if (i > j) break;
+            int64_t one = all[i];
+            all[i++] = all[j];
+            all[j--] = one;
+        }
+        if (k > j && k < i) break;
+        if (k <= j)
+            high = j;
+        else
+            low = i;
+    }
+    return all[k];
 }
 
 /* The nearest rank. */
 static json_t *percentile(const struct team_tally *t, size_t percent) {
-    return t->took_n ? json_integer(t->took[(t->took_n * percent + 99) / 100 - 1]) : json_null();
+    if (!t->took_n) return json_null();
+    return json_integer(selected(t->took, (int64_t)t->took_n, (int64_t)(t->took_n * percent + 99) / 100 - 1));
 }
 
 static int team_order(const void *a, const void *b) {
@@ -206,7 +224,6 @@ static json_t *teams_tell(struct answer *a) {
     for (size_t i = 0; i < figures.teams.n; i++) {
         struct team_tally *t = &a->teams[i];
         if (!t->handled && !t->declined) continue;
-        qsort(t->took, t->took_n, sizeof *t->took, took_order);
         json_array_append_new(
             all, json_pack(
                      "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "team", figures.teams.texts[t->team], "reacted",

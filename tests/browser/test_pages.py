@@ -264,7 +264,7 @@ STATES = {
     "state-then": at("accounting", "/state?as_of=2100-01-01"),
     "statistics-none": at("analytics", "/statistics?model=none&location=nowhere"),
     "statistics-then": at("analytics", "/statistics?since=2020-01-01&as_of=2100-01-01"),
-    "statistics-refused": at("analytics", "/statistics?until=soon"),
+    "statistics-refused": at("analytics", "/statistics?until=soon", 400),
     "state-before-all": at("sales", "/state?as_of=2000-01-01"),
     "state-no-moment": at("sales", "/state?as_of=noon", 400),
     "missing": at("support", "/returns/R-NONE", 404),

@@ -2,6 +2,7 @@
 #include "helper_probe.h"
 
 #include "chassis/assets.h"
+#include "chassis/metrics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,8 +71,10 @@ static void each_start_reads_all_from_the_first_event_on(void **state) {
     world_await(w, "SELECT COUNT(*) FROM noted", 6);
     world_stop(w);
     ask(w, 0, "R-1", 7);
+    int64_t consumed = metric_read(METRIC_events_consumed);
     world_start(w, &reader);
     world_await_health(w, "replay", "ok", "has read the 7 events");
+    assert_int_equal(metric_read(METRIC_events_consumed) - consumed, 7);
     assert_int_equal(world_int(w, "SELECT SUM(n) FROM noted"), 28);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled'"), 7);
     assert_int_equal(world_int(w, "SELECT MIN(id) FROM audit"), 1);

@@ -145,7 +145,7 @@ def keep_evidence(stack, seed):
 def prove(stack, options):
     """Returns the report."""
     progress = report.Progress()
-    progress.begin("Starting Kafka, the registry and five services of its own")
+    progress.begin("Starting Kafka, the registry and services of its own")
     stack.verb("up", seconds=900)
     stack.await_connected()
     progress.end()
