@@ -26,7 +26,7 @@ def records(kafka, topic):
         consumer.assign([TopicPartition(topic, p, 0) for p in described.partitions])
         left, found = len(described.partitions), []
         while left:
-            message = consumer.poll(10)
+            message = consumer.poll(30)
             assert message is not None, f"{topic} could not be read to its end"
             if message.error():
                 assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
