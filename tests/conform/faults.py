@@ -9,7 +9,7 @@ from confluent_kafka import Consumer
 from inputs import UNKNOWN_ID
 from stack import http, wait
 
-SETTLE_SECONDS = 120  # an honest one may wait for its group's session to time out
+SETTLE_SECONDS = 60  # without moving: an honest one may wait for its group's session to time out
 POISON_SECONDS = 25
 FIRST_SECONDS = 180
 KILLS = 3
@@ -40,9 +40,6 @@ class Faults:
 
     def done(self, check, text):
         self.judge.done[check] = text
-
-    def progress(self, s):
-        return self.watch.seen[s.name] + sum(self.watch.committed[s.name].values())
 
     def load_until(self, check, condition, seconds, rate=100):
         """Requests at that rate, until the condition holds. It is asked after each look at what was done by then."""
@@ -104,20 +101,20 @@ class Faults:
 
     def kills(self):
         left = {s.name: KILLS for s in self.subscribers}
-        at = {s.name: self.progress(s) for s in self.subscribers}
+        at = {s.name: self.watch.progress(s.name) for s in self.subscribers}
 
         def kill_those_at_work():
             for s in self.subscribers:
-                if left[s.name] and self.progress(s) > at[s.name] + 2:
+                if left[s.name] and self.watch.progress(s.name) > at[s.name] + 2:
                     time.sleep(self.chosen.uniform(0, 0.01))
                     s.kill()
                     left[s.name] -= 1
                     self.watch.offsets()
                     self.watch.poll()
-                    at[s.name] = self.progress(s)
+                    at[s.name] = self.watch.progress(s.name)
             return not any(left.values())
 
-        self.load_until("kill -9", kill_those_at_work, KILL_SECONDS, 200)
+        self.load_until("kill -9", kill_those_at_work, KILL_SECONDS, 100)
         self.judge.settle(self.inputs.of("kill -9"), SETTLE_SECONDS)
         self.judge.effects_once("kill -9")
         self.done("kill -9", f"{len(self.inputs.of('kill -9'))} events, up to {KILLS} kills each")
@@ -133,8 +130,8 @@ class Faults:
         strange.close()
         for s in self.subscribers:
             s.stop(0)
-        at = {s.name: self.progress(s) for s in self.subscribers}
-        self.load_until(check, lambda: all(self.progress(s) > at[s.name] for s in self.subscribers), 12)
+        at = {s.name: self.watch.progress(s.name) for s in self.subscribers}
+        self.load_until(check, lambda: all(self.watch.progress(s.name) > at[s.name] for s in self.subscribers), 12)
         for s in self.subscribers:
             s.wait_stopped(0)
             s.start(0)
@@ -163,7 +160,7 @@ class Faults:
 
     def broker(self):
         check = "broker outage"
-        self.publish(self.inputs.requests(check, 400))
+        self.publish(self.inputs.requests(check, 300))
         self.stack.verb("kill", "kafka")
         self.inputs.publish(self.inputs.requests(check, 100))  # they go out once it is back
         self.inputs.flush()

@@ -129,6 +129,9 @@ class Watch:
             return False
         return True
 
+    def progress(self, name):
+        return self.seen[name] + sum(self.committed[name].values())
+
     def passed(self, name, ends):
         return all(self.committed[name].get(p, 0) >= end for p, end in ends.items())
 
