@@ -70,6 +70,8 @@ class Judge:
     def look(self):
         self.watch.poll()
         self.watch.offsets()
+        for s in self.subscribers:
+            s.publishes = s.publishes or self.watch.seen[s.name] > 0
 
     def settle(self, events, seconds):
         """Until each has its effects, or has read all and is silent, or has not moved for so many seconds."""
@@ -172,7 +174,8 @@ class Judge:
             kept = None if self.watch.letters[s.name] else self.watch.kept_letters(s)
             for event in self.inputs.of(check, "poison"):
                 if not (self.is_kept(event, kept) if kept else self.is_letter(s, event)):
-                    faults.append(f"{event}: expected it as it came in {s.dead_letters}, saw {len(self.watch.letters[s.name])} others")
+                    faults.append(f"{event}: expected it as it came in {s.dead_letters}, saw "
+                                  f"{len(self.watch.letters[s.name])} others")
             for event in self.inputs.of(check, "keyless"):  # readable: handled, or put aside
                 if not self.is_letter(s, event):
                     faults += self.effect_faults(s, event, rows)
@@ -209,7 +212,7 @@ class Judge:
             one = s.instances[0]
             faults = []
             if len(one.exits) > most:
-                faults.append(f"it ended by itself {len(one.exits)} times, the last time with {one.exits[-1]}: {s.last_words(300)}")
+                faults.append(f"it ended by itself {len(one.exits)} times, last with {one.exits[-1]}: {s.last_words(300)}")
             if not one.process or one.process.poll() is not None:
                 faults.append(f"it does not run at the end: {s.last_words(300)}")
             self.note(s, check, faults)
