@@ -169,7 +169,8 @@ def register():
     for own in OWN.values():
         subject = f"{EVENTS}-{own['name']}"
         text = json.dumps({k: v for k, v in own.items() if not k.startswith("__")})
-        ids[own["name"]] = until_answered(lambda: http.post(f"{REGISTRY}/subjects/{subject}/versions", json={"schema": text})).json()["id"]
+        versions = f"{REGISTRY}/subjects/{subject}/versions"
+        ids[own["name"]] = until_answered(lambda: http.post(versions, json={"schema": text})).json()["id"]
         until_answered(lambda: http.put(f"{REGISTRY}/config/{subject}", json={"compatibility": "FULL_TRANSITIVE"}))
 
 
@@ -200,8 +201,9 @@ def main():
     db, pool = open_state(), ThreadPoolExecutor(8)
     producer = Producer({"bootstrap.servers": KAFKA, "enable.idempotence": True, "log_level": 0, "linger.ms": 5,
                          "message.timeout.ms": 1000 if has("skips-broker") else 0, "message.max.bytes": 2_000_000})
-    consumer = Consumer({"bootstrap.servers": KAFKA, "group.id": PREFIX + NAME, "group.instance.id": f"{NAME}-{os.environ['RETURNS_PORT']}",
-                         "enable.auto.commit": False, "auto.offset.reset": "earliest", "session.timeout.ms": 6000, "log_level": 0})
+    consumer = Consumer({"bootstrap.servers": KAFKA, "group.id": PREFIX + NAME, "session.timeout.ms": 6000,
+                         "group.instance.id": f"{NAME}-{os.environ['RETURNS_PORT']}", "log_level": 0,
+                         "enable.auto.commit": False, "auto.offset.reset": "earliest"})
     consumer.subscribe([INPUT])
     while running:
         records = [r for r in consumer.consume(50, 0.1) if not r.error()]

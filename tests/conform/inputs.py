@@ -75,10 +75,10 @@ class Inputs:
     def register(self, name, text):
         schema = json.loads(text)
         subject = f"{self.topic}-{schema['namespace']}.{schema['name']}"
-        answer = http.post(f"{self.registry}/subjects/{subject}/versions", json={"schema": text})
+        answer = http.post(f"{self.registry}/subjects/{subject}/versions", json={"schema": text}, timeout=60)
         if answer.status_code != 200:
             raise RuntimeError(f"the registry refused {subject}, {name}: {answer.text[:500]}")
-        http.put(f"{self.registry}/config/{subject}", json={"compatibility": "FULL_TRANSITIVE"})
+        http.put(f"{self.registry}/config/{subject}", json={"compatibility": "FULL_TRANSITIVE"}, timeout=60)
         self.schemas[name] = answer.json()["id"], fastavro.parse_schema(schema), schema
 
     def make(self, check, kind, data, schema):

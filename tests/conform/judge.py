@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 
 QUIET_SECONDS = 4  # one that read all and says nothing more for so long has said all
+CAP = 5  # times as long as one may stand still
 EFFECTS = ("handled", "declined", "skipped")
 FIELDS = {"event_id", "return_id", "version", "occurred_at", "caused_by"}
 HEADERS = {"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type", "traceparent"}
@@ -69,27 +70,27 @@ class Judge:
     def look(self):
         self.watch.poll()
         self.watch.offsets()
+        for s in self.subscribers:
+            s.publishes = s.publishes or self.watch.seen[s.name] > 0
 
     def settle(self, events, seconds):
-        """Until each has its effects, or has read all and is silent, or the time is over."""
-        end, still, left = time.monotonic() + seconds, {}, list(self.subscribers)
+        """Until each has its effects, or has read all and is silent, or has not moved for so many seconds."""
+        moved, left, end = {}, list(self.subscribers), time.monotonic() + CAP * seconds
         while left and time.monotonic() < end:
             self.look()
-            left = [s for s in left if not self.settled(s, events, still)]
+            left = [s for s in left if not self.settled(s, events, seconds, moved)]
             time.sleep(0.1)
         self.look()
 
-    def settled(self, s, events, still):
-        if not self.watch.passed(s.name, self.inputs.ends):
-            still.pop(s.name, None)
-            return False
-        if not self.faults(s, events, self.rows(s, 0)):
+    def settled(self, s, events, seconds, moved):
+        """moved: {name: (how far it was, since when)}"""
+        far = self.watch.progress(s.name)
+        if moved.get(s.name, (None,))[0] != far:
+            moved[s.name] = far, time.monotonic()
+        silent, passed = time.monotonic() - moved[s.name][1], self.watch.passed(s.name, self.inputs.ends)
+        if passed and not self.faults(s, events, self.rows(s, 0)):
             return True
-        before = still.setdefault(s.name, (self.watch.seen[s.name], time.monotonic()))
-        if before[0] != self.watch.seen[s.name]:
-            still.pop(s.name)
-            return False
-        return not s.audited and time.monotonic() - before[1] > QUIET_SECONDS
+        return silent > seconds or passed and not s.audited and silent > QUIET_SECONDS
 
     # --- Verdicts
 
@@ -173,7 +174,8 @@ class Judge:
             kept = None if self.watch.letters[s.name] else self.watch.kept_letters(s)
             for event in self.inputs.of(check, "poison"):
                 if not (self.is_kept(event, kept) if kept else self.is_letter(s, event)):
-                    faults.append(f"{event}: expected it as it came in {s.dead_letters}, saw {len(self.watch.letters[s.name])} others")
+                    faults.append(f"{event}: expected it as it came in {s.dead_letters}, saw "
+                                  f"{len(self.watch.letters[s.name])} others")
             for event in self.inputs.of(check, "keyless"):  # readable: handled, or put aside
                 if not self.is_letter(s, event):
                     faults += self.effect_faults(s, event, rows)
@@ -210,7 +212,7 @@ class Judge:
             one = s.instances[0]
             faults = []
             if len(one.exits) > most:
-                faults.append(f"it ended by itself {len(one.exits)} times, the last time with {one.exits[-1]}: {s.last_words(300)}")
+                faults.append(f"it ended by itself {len(one.exits)} times, last with {one.exits[-1]}: {s.last_words(300)}")
             if not one.process or one.process.poll() is not None:
                 faults.append(f"it does not run at the end: {s.last_words(300)}")
             self.note(s, check, faults)

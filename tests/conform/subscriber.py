@@ -12,7 +12,7 @@ from stack import BIN, POLICY, ROOT, free_ports
 
 WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # however the kit ends
 BACKOFF_SECONDS = 0.5
-UNKNOWN_ID_MS = 3000  # how long ours ask for a schema id that the registry does not know
+UNKNOWN_ID_MS = 6000  # how long ours ask for a schema id that the registry does not know
 
 
 def declared():

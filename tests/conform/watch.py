@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,9 +62,10 @@ class Watch:
             self.consumer.assign([TopicPartition(t, p, self.next.get((t, p), 0)) for t in there for p in range(6)])
 
     def poll(self):
-        """Reads what is there by now."""
+        """Reads what is there by now, for a second at most, as there may always be more."""
         self.find_topics()
-        while self.known:
+        end = time.monotonic() + 1
+        while self.known and time.monotonic() < end:
             records = self.consumer.consume(1000, 0.05)
             for record in records:
                 if not record.error():
@@ -126,6 +128,9 @@ class Watch:
         except KafkaException:
             return False
         return True
+
+    def progress(self, name):
+        return self.seen[name] + sum(self.committed[name].values())
 
     def passed(self, name, ends):
         return all(self.committed[name].get(p, 0) >= end for p, end in ends.items())
