@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import socket
 import sqlite3
 import threading
@@ -394,3 +395,19 @@ def test_texts_at_the_edge_are_accepted(writable):
     assert answer.status_code == 202, answer.text
     shown = http.get(f"{writable.url}/api/returns/{answer.json()['return_id']}").json()
     assert shown["request"] == sent | {"reason_code": "OTHER", "channel": "api"}
+
+
+def test_the_kind_of_reason_is_one_that_the_schema_has(writable):
+    symbols = ["DEFECTIVE", "DAMAGED_IN_TRANSIT", "WRONG_ITEM", "NOT_AS_DESCRIBED", "OTHER"]
+    for wrong in ("defective", "RECALLED", "OTHER "):
+        answer = http.post(writable.url + "/api/returns", json=request(reason_code=wrong))
+        assert answer.status_code == 422 and [e["field"] for e in answer.json()["errors"]] == ["reason_code"]
+    assert f"it must be one of {', '.join(symbols)}, or left out for OTHER" in http.post(
+        writable.url + "/api/returns", json=request(reason_code="RECALLED")).text
+    page = http.get(writable.url + "/returns/new").text
+    assert re.findall(r'<option value="([A-Z_]+)"', page) == symbols and '<option value="OTHER" selected>Other' in page
+    sent = http.post(writable.url + "/returns", data=form(request(reason_code="DAMAGED_IN_TRANSIT")))
+    assert sent.status_code == 303, sent.text
+    shown = http.get(writable.url + "/api" + sent.headers["location"]).json()["request"]
+    assert (shown["reason_code"], shown["channel"]) == ("DAMAGED_IN_TRANSIT", "form")
+    assert "Damaged in transit" in http.get(writable.url + sent.headers["location"]).text

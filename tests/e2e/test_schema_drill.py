@@ -71,7 +71,7 @@ def demo(tmp_path_factory):
 def drill(demo, *words):
     """(exit status, what it printed)"""
     done = subprocess.run(
-        [ROOT / "returns", "drill", "schema", *words], env=demo.env, stdin=subprocess.DEVNULL, timeout=240, text=True,
+        [ROOT / "returns", "drill", "schema", *words], env=demo.env, stdin=subprocess.DEVNULL, timeout=600, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout
 
@@ -79,9 +79,10 @@ def drill(demo, *words):
 def begin_and_kill(demo, at):
     process = subprocess.Popen(
         [ROOT / "returns", "drill", "schema"], env=demo.env, stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE)
-    for line in process.stdout:
-        if line.startswith(at):
-            break
+    said = []
+    while not (said and said[-1].startswith(at)):
+        said.append(process.stdout.readline())
+        assert said[-1], f"it ended: {said}"
     wait(lambda: "RETURNS_SCHEMAS" in (demo.home / "run/support.env").read_text(), 30, "support was given a schema")
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -60,6 +60,7 @@ def test_the_independent_client_reads_every_field(stack):
     for field in ("order_id", "model", "shipment_id", "serial_number", "location"):
         assert event[field] == sent[field]
     assert event["cost"] == {"amount": Decimal("1234567.89"), "currency": "CHF"}
+    assert (event["reason_code"], event["channel"]) == ("OTHER", "api")
     assert event["return_id"] == return_id and event["version"] == 1 and event["caused_by"] is None
     assert uuid.UUID(str(event["event_id"])).version == 7
     assert abs(event["occurred_at"] - datetime.now(timezone.utc)) < timedelta(minutes=1)

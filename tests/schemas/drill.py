@@ -8,7 +8,7 @@ from pathlib import Path
 from demo import Demo, Fell, TYPE, newest, wait
 from rules import breaches, parse
 
-RETURNS, HANDLED_SECONDS, QUIET_SECONDS = 12, 90, 2
+RETURNS, HANDLED_SECONDS, QUIET_SECONDS = 12, 180, 2
 
 
 class Drill:
@@ -71,7 +71,8 @@ class Drill:
     def is_handled(self, return_id):
         """By our services; of others that once came nobody knows whether they will be back."""
         teams = (self.demo.get("support", f"/api/returns/{return_id}") or {"teams": []})["teams"]
-        return set(self.teams) <= {team["team"] for team in teams if team["handled"]}
+        ours = [team["handled"] for team in teams if team["team"] in self.teams]
+        return ours and all(ours)
 
     def seen_to_publish(self, return_id):
         """Nobody has a list of who does: whose events have come when none came for a while."""
@@ -118,7 +119,7 @@ class Drill:
         if left:
             self.say(f"   an earlier drill left support with the schemas of {left}; back to its own")
             self.roll_back()
-        wait(lambda: demo.component("support", "schemas")[0] == "ok", 60, "support's schemas are registered")
+        wait(lambda: demo.component("support", "schemas")[0] == "ok", 120, "support's schemas are registered")
         self.versions = demo.versions()
         self.before = {team: demo.condition(team) for team in self.teams}
         asked = self.submit(["OTHER"])
@@ -142,7 +143,7 @@ class Drill:
                  if f["name"] == "reason_code" for s in f["type"]["symbols"]}
         self.symbols = [s for s in reasons if s not in known] or reasons[-1:]
         self.demo.roll(self.folder)
-        state, text = wait(self.settled, 60, "the registry has an opinion of the schema")
+        state, text = wait(self.settled, 120, "the registry has an opinion of the schema")
         if not self.held("the registry takes the next version", state == "ok", text if state != "ok" else ""):
             for line in self.sentences(path):
                 self.say("          " + line)
@@ -173,10 +174,14 @@ class Drill:
 
     def check_figures(self):
         """analytics was built before the symbol, and counts it by its name."""
-        if "analytics" not in self.demo.services or not (figures := self.demo.get("analytics", "/api/statistics")):
+        if "analytics" not in self.demo.services or not self.demo.get("analytics", "/api/statistics"):
             return
-        counted = [o for o in objects(figures) if self.symbols[0] in o.values()]
-        self.held(f"analytics counts {self.symbols[0]} by that name", bool(counted))
+        symbol, until = self.symbols[0], time.monotonic() + HANDLED_SECONDS
+        while not (counted := [o for o in objects(self.demo.get("analytics", "/api/statistics")) if o.get("name") == symbol]):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.2)
+        self.held(f"analytics counts {symbol} by that name", bool(counted), f"{counted[0]['returns']} so far" if counted else "")
 
     def sentences(self, path):
         """What ./returns schemas check says of it, against what the registry has."""
@@ -198,7 +203,7 @@ class Drill:
         status, said = demo.registry("POST", demo.subject, {"schema": path.read_text()})
         self.held("the registry refuses it, with 409", status == 409, str(said.get("message", said)))
         demo.roll(path.parent)
-        state, text = wait(self.settled, 60, "support was told what becomes of the schema")
+        state, text = wait(self.settled, 120, "support was told what becomes of the schema")
         self.held("support started with it says so, and goes on", state == "failed" and "is not used" in text, text)
         asked = self.submit(["OTHER", "DEFECTIVE"])
         events = self.await_handled(asked)
@@ -209,7 +214,7 @@ class Drill:
 
     def roll_back(self):
         self.demo.roll(None)
-        wait(lambda: self.demo.component("support", "schemas")[0] == "ok", 60, "support's schemas are registered")
+        wait(lambda: self.demo.component("support", "schemas")[0] == "ok", 120, "support's schemas are registered")
 
     def step_back(self):
         self.roll_back()
