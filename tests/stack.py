@@ -17,6 +17,8 @@ TEAMS = ["sales", "inventory", "manufacturing", "accounting"]
 SERVICES = ["support", *TEAMS]
 BIN = Path(os.environ.get("RETURNS_BIN", ROOT / "build/release/bin"))
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1 …: of several that share the tests
+
 POLICY = "unknown-orders=refund"  # most tests make up the orders of their returns
 
 http = httpx.Client(trust_env=False, timeout=10)
@@ -40,10 +42,13 @@ def wait(condition, seconds, what):
 
 
 def free_ports(n):
-    """Ports below the range from which the kernel takes those of outgoing connections, so that nobody takes them later."""
-    ports = []
+    """Ports below the range from which the kernel takes those of outgoing connections, so that nobody takes them later;
+    each of the processes that share the tests has a part of them."""
+    among, ports = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), []
+    own = 12000 // among
+    first = 20000 + own * int(WORKER.removeprefix("gw") or 0)
     while len(ports) < n:
-        port = random.randint(20000, 32000)
+        port = random.randrange(first, first + own)
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -143,7 +148,7 @@ class Stack(Pages):
     def __init__(self, home):
         self.home = Path(home)
         self.namespace = "test" + uuid.uuid4().hex[:6]
-        names = ["KAFKA", "KAFKA_CONTROLLER", "REGISTRY", *(s.upper() for s in SERVICES)]
+        names = ["KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "ANALYTICS", *(s.upper() for s in SERVICES)]
         self.ports = dict(zip(names, free_ports(len(names))))
         self.kafka = f"127.0.0.1:{self.ports['KAFKA']}"
         self.registry = f"http://127.0.0.1:{self.ports['REGISTRY']}/apis/ccompat/v7"
@@ -154,6 +159,7 @@ class Stack(Pages):
             "RETURNS_UNKNOWN_ID_MS": "3000",
             "RETURNS_POLICY": POLICY,
             "RETURNS_EXAMPLES": "0",
+            "RETURNS_WAIT": "300",  # where others start at the same time
         }
 
     def url(self, service):
