@@ -4,12 +4,12 @@ import tempfile
 
 import pytest
 
-from stack import ROOT, Stack
+from stack import ROOT, WORKER, Stack
 
 
 @pytest.fixture(scope="session")
 def stack():
-    """Up once for all tests. RETURNS_E2E_KEEP=1 leaves it running, and its folder in place, to look at after a failure."""
+    """Up once for all tests of a process. RETURNS_E2E_KEEP=1 leaves it running, and its folder in place, to look at after a failure."""
     home = tempfile.mkdtemp(prefix="returns-test-")
     s = Stack(home)
     keep = os.environ.get("RETURNS_E2E_KEEP")
@@ -23,7 +23,7 @@ def stack():
             print(f"\nkept: RETURNS_HOME={home}", *(f"{n}_PORT={p}" for n, p in s.ports.items()))
         else:
             s.verb("down")
-            shutil.copytree(s.home / "logs", ROOT / "var/logs/test-stack", dirs_exist_ok=True)
+            shutil.copytree(s.home / "logs", ROOT / "var/logs/test-stack" / WORKER, dirs_exist_ok=True)
             left = s.processes()
             assert not left, f"./returns down left processes: {left}"
             shutil.rmtree(home)

@@ -20,6 +20,8 @@ SERVICES = ["support", *TEAMS]
 DECLARED = re.findall(r"^service\(([a-z][a-z0-9-]*) +[0-9]+\)", (ROOT / "CMakeLists.txt").read_text(), re.M)
 BIN = Path(os.environ.get("RETURNS_BIN", ROOT / "build/release/bin"))
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1 …: of several that share the tests
+
 POLICY = "unknown-orders=refund"  # most tests make up the orders of their returns
 
 http = httpx.Client(trust_env=False, timeout=10)
@@ -43,10 +45,13 @@ def wait(condition, seconds, what):
 
 
 def free_ports(n):
-    """Ports below the range from which the kernel takes those of outgoing connections, so that nobody takes them later."""
-    ports = []
+    """Ports below the range from which the kernel takes those of outgoing connections, so that nobody takes them later;
+    each of the processes that share the tests has a part of them."""
+    among, ports = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), []
+    own = 12000 // among
+    first = 20000 + own * int(WORKER.removeprefix("gw") or 0)
     while len(ports) < n:
-        port = random.randint(20000, 32000)
+        port = random.randrange(first, first + own)
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -162,6 +167,7 @@ class Stack(Pages):
             "RETURNS_UNKNOWN_ID_MS": "3000",
             "RETURNS_POLICY": POLICY,
             "RETURNS_EXAMPLES": "0",
+            "RETURNS_WAIT": "300",  # where others start at the same time
         }
 
     def url(self, service):

@@ -308,17 +308,21 @@ static verdict type_parse(struct parser *p, const json_t *json, const struct nod
     return name_parse(p, type, json, scope, out);
 }
 
-/* The schema without what avro-c ignores anyway; a default such as "\u0000", a decimal 0, is a syntax error to it. */
+/* The schema without what avro-c ignores anyway; a default such as "\u0000", a decimal 0, is a syntax error to it.
+ * NULL: out of memory. */
 static json_t *schema_bare(const json_t *json) {
     static const char *const kept[] = {"type", "name", "namespace", "fields", "symbols", "size", "items", "values"};
     json_t *bare = json_is_array(json) ? json_array() : json_is_object(json) ? json_object() : json_deep_copy(json);
-    for (size_t i = 0; i < json_array_size(json); i++)
-        json_array_append_new(bare, schema_bare(json_array_get(json, i)));
-    for (size_t i = 0; json_is_object(json) && i < sizeof kept / sizeof *kept; i++) {
+    bool whole = bare;
+    for (size_t i = 0; whole && i < json_array_size(json); i++)
+        whole = !json_array_append_new(bare, schema_bare(json_array_get(json, i)));
+    for (size_t i = 0; whole && json_is_object(json) && i < sizeof kept / sizeof *kept; i++) {
         const json_t *member = json_object_get(json, kept[i]);
-        if (member) json_object_set_new(bare, kept[i], schema_bare(member));
+        whole = !member || !json_object_set_new(bare, kept[i], schema_bare(member));
     }
-    return bare;
+    if (whole) return bare;
+    json_decref(bare);
+    return NULL;
 }
 
 /* avro-c has one error text for the whole process, and leaks when it refuses: so it gets only what has passed above. */

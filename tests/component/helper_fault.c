@@ -34,7 +34,8 @@ int fault_calls(void) {
 }
 
 static bool fails(enum fault kind) {
-    if (fault_exempt || armed != (int)kind) return false;
+    if (fault_exempt || (armed != (int)kind && (armed != FAULT_MEMORY || (kind != FAULT_OWN && kind != FAULT_JSON))))
+        return false;
     calls++;
     int nth = left--;
     if (nth > 1 || (nth < 1 && !stays)) return false;
@@ -50,7 +51,7 @@ static bool fails(enum fault kind) {
     result __wrap_##name parameters {                                                                                  \
         return fails(kind) ? (failed) : __real_##name arguments;                                                       \
     }
-#define WRAP_MEMORY(result, name, parameters, arguments) WRAP(result, name, FAULT_MEMORY, NULL, parameters, arguments)
+#define WRAP_MEMORY(result, name, parameters, arguments) WRAP(result, name, FAULT_OWN, NULL, parameters, arguments)
 #define WRAP_DATABASE(name, parameters, arguments) WRAP(int, name, FAULT_DATABASE, code_given, parameters, arguments)
 
 WRAP_MEMORY(void *, malloc, (size_t n), (n))
@@ -77,7 +78,7 @@ WRAP_DATABASE(
     (db, sql, each, context, error))
 
 static void *json_take(size_t n) {
-    return __wrap_malloc(n);
+    return fails(FAULT_JSON) ? NULL : __real_malloc(n);
 }
 
 void fault_json(void) {

@@ -7,6 +7,8 @@
 enum fault {
     FAULT_NONE,
     FAULT_MEMORY,   /* an allocation of our own code, or of jansson for it, gives NULL */
+    FAULT_OWN,      /* only one of our own code does */
+    FAULT_JSON,     /* only one of jansson does */
     FAULT_DATABASE, /* a call of SQLite's API answers with the code, and does nothing */
     FAULT_FILE,     /* an operation on the database's files does: SQLite itself meets it, and rolls back as it must */
 };
@@ -19,4 +21,4 @@ int fault_count(void); /* how many calls have failed since it was armed */
 int fault_calls(void); /* how many were counted */
 
 void fault_vfs(void); /* SQLite's default VFS from now on is one whose operations can fail; once, before any database */
-void fault_json(void); /* jansson allocates through the counted functions; once, before any value */
+void fault_json(void); /* jansson's allocations are counted from now on; once, before any value */

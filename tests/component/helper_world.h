@@ -54,11 +54,11 @@ void world_publish_event(struct world *w, int partition, int schema_id, const ch
 /* One number from the service's database, through a connection of the test's own; -1: no row. */
 int64_t world_int(struct world *w, const char *sql);
 int64_t world_records(struct world *w, const char *topic); /* how many the topic holds */
-/* Waits until that number is as expected; fails the test after 10 s. */
+/* Waits until that number is as expected; fails the test after 30 s. */
 void world_await(struct world *w, const char *sql, int64_t expected);
 /* Waits until a component of the service is in the state, and its text holds the word. */
 void world_await_health(struct world *w, const char *component, const char *state, const char *word);
-/* Reads the topic from its beginning until n records came or 10 s passed; each value without its frame is given to
+/* Reads the topic from its beginning until n records came or 30 s passed; each value without its frame is given to
  * each(). */
 int world_read(
     struct world *w, const char *topic, int n, void (*each)(const rd_kafka_message_t *m, void *context), void *context);

@@ -51,6 +51,7 @@ def calm(stack):
     return stack
 
 
+@pytest.mark.alone
 def test_a_stopped_team_shows_within_two_seconds_with_its_backlog(calm):
     calm.verb("stop", "inventory")
     try:
@@ -74,6 +75,7 @@ def test_a_stopped_team_shows_within_two_seconds_with_its_backlog(calm):
     wait(lambda: calm.get("support", "/api/board")["totals"]["waiting"] == 0, 5, "nothing waits")
 
 
+@pytest.mark.alone
 def test_a_frozen_team_does_not_answer_and_a_killed_one_comes_back(calm):
     pid = calm.pid_of("accounting")
     os.kill(pid, signal.SIGSTOP)

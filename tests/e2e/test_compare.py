@@ -41,6 +41,7 @@ def handled(stack):
     wait(lambda: not stack.get("support", "/api/compare")["late"], 30, "all returns of the run are handled")
 
 
+@pytest.mark.alone
 def test_both_ways_in_health_and_in_trouble(drilled):
     well, _ = compare(drilled)
     assert row_of(well["traditional"]) == [ALL, ALL, 0, 0]

@@ -315,6 +315,7 @@ def fill(database):
         db.executemany("INSERT INTO return_private VALUES (?, ?, 'reason', 1)", ((f"R-{n}", f"C-{n}") for n in range(CUSTOMERS)))
 
 
+@pytest.mark.alone
 def test_with_ten_thousand_customers_and_a_hundred_thousand_items_pages_take_less_than_50_ms(tmp_path):
     with ByHand(["support"], tmp_path, **NOWHERE) as hand:
         support = hand.services["support"]

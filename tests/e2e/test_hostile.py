@@ -23,6 +23,8 @@ GOOD = json.dumps(request()).encode()
 HEAD = b"POST /api/returns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ASK = b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):

@@ -419,6 +419,7 @@ def make_many(path):
         db.execute("DELETE FROM subscriber_offset WHERE team = 'legal'")
 
 
+@pytest.mark.alone
 def test_a_page_of_the_list_of_100000_is_there_within_50_ms(tmp_path):
     with ByHand(["support"], tmp_path, **NOWHERE) as hand:
         hand.services["support"].stop()

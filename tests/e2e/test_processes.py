@@ -25,6 +25,7 @@ def test_a_killed_service_comes_back_by_itself_and_goes_on(stack):
     assert sorted(rows) == sorted(ids)
 
 
+@pytest.mark.alone
 def test_a_stopped_service_stays_stopped(stack):
     assert stack.pid_of("accounting")
     begin = time.monotonic()
@@ -57,6 +58,7 @@ def test_status_shows_every_service(stack):
         assert service in said.lower()
 
 
+@pytest.mark.alone
 def test_an_orderly_stop_takes_at_most_two_seconds(stack, tmp_path):
     settings = {"kafka": stack.kafka, "registry": stack.registry}
     with ByHand(SERVICES, tmp_path, **settings) as hand:
@@ -67,6 +69,7 @@ def test_an_orderly_stop_takes_at_most_two_seconds(stack, tmp_path):
             assert (code, seconds <= 2) == (0, True), f"{name} ended with {code} after {seconds:.2f} s"
 
 
+@pytest.mark.alone
 def test_an_orderly_stop_without_kafka_takes_at_most_two_seconds(tmp_path):
     with ByHand(SERVICES, tmp_path, **NOWHERE) as hand:
         for name, service in hand.services.items():
@@ -83,6 +86,7 @@ def start_ms(service):
     return times
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("where", ["with Kafka", "without Kafka"])
 def test_a_service_is_ready_within_50_ms_of_its_start(stack, tmp_path, where):
     settings = {"kafka": stack.kafka, "registry": stack.registry} if where == "with Kafka" else NOWHERE

@@ -78,6 +78,7 @@ def rows_at(stack, service, topic, place):
     return [r for r in stack.audit(service) if r["topic"] == topic and (r["partition"], r["offset"]) == place]
 
 
+@pytest.mark.alone
 def test_each_case_ends_in_quarantine_and_healthy_events_behind_it_wait_under_100_ms(stack):
     topic = stack.topic("support.events")
     good = lambda: write_avro(stack.registry, topic, refund_request(new_id()))  # noqa: E731

@@ -165,6 +165,7 @@ QUERIES = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("query", QUERIES)
 def test_the_page_over_a_million_rows_opens_within_100_ms(million, query):
     """The best of some, since other work on the machine can only add to it."""
@@ -179,6 +180,7 @@ def test_the_page_over_a_million_rows_opens_within_100_ms(million, query):
     assert min(took) <= 100, took
 
 
+@pytest.mark.alone
 def test_a_million_rows_are_exported_in_constant_memory(million):
     status = Path(f"/proc/{million.services['sales'].process.pid}/status")
     peak_kb = lambda: int(status.read_text().split("VmHWM:")[1].split()[0])

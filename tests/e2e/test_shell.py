@@ -128,6 +128,7 @@ def test_tail_names_the_topics_there_are(shell):
     assert 'no topic is named "no-such.events". There are ' in said and ".events, " in said
 
 
+@pytest.mark.alone
 def test_tail_follows_until_it_is_interrupted(stack):
     child = subprocess.Popen(
         [ROOT / "returns", "tail", "--json"], env=stack.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -33,6 +33,7 @@ def model_on_hand(stack):
     return max(on_hand, key=on_hand.get)
 
 
+@pytest.mark.alone
 def test_a_return_is_on_all_four_audit_pages_within_a_second(stack):
     trace = "0af7651916cd43dd8448eb211c80319c"
     sent = request()

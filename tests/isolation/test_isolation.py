@@ -16,7 +16,11 @@ import statistics
 import threading
 import time
 
+import pytest
+
 from stack import ROOT, TEAMS, request, wait
+
+pytestmark = pytest.mark.alone
 
 VICTIM = "inventory"
 OTHERS = [team for team in TEAMS if team != VICTIM]

@@ -21,12 +21,15 @@ from datetime import datetime, timezone
 
 import fastavro
 import json
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from stack import ROOT, ByHand, http, wait
 from wire import REFUND_REQUEST, refund_request
+
+pytestmark = pytest.mark.alone
 
 EVENTS = 20_000
 PAIRS = max(3, int(os.environ.get("ISOLATION_ROUNDS", "1")))
