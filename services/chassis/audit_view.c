@@ -1,11 +1,12 @@
 #include "chassis/audit_check.h"
 #include "chassis/audit_line.h"
 #include "chassis/page.h"
+#include "chassis/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_ROWS = 200, NEWS_MOST = 100, ROWS_USUALLY = 50 };
+enum { STREAM_ROWS = 200, NEWS_MOST = 100, ROWS_USUALLY = 50, FILTER_MAX = 300 };
 
 static const char *const outcomes[] = {"handled",     "declined", "duplicate", "skipped",
                                        "quarantined", "accepted", "refused"};
@@ -16,7 +17,8 @@ static const char *const filters[] = {"return_id", "action", "outcome", "event_t
 static const char *filter_text(struct exchange *x, const char *name) {
     const char *text = exchange_query(x, name);
     if (!text || !*text) return NULL;
-    if (strlen(text) > 500) exchange_problem_field(x, name, "is longer than 500 bytes; make it shorter");
+    if (utf8_count(text) > FILTER_MAX)
+        exchange_problem_field(x, name, "is longer than %d characters; make it shorter", FILTER_MAX);
     return text;
 }
 

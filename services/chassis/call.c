@@ -4,6 +4,7 @@
 #include "chassis/drill.h"
 #include "chassis/idempotency.h"
 #include "chassis/reaction.h"
+#include "chassis/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,17 +19,23 @@ static const struct handler *handler_find(const struct service *s) {
 
 /* --- What was asked */
 
+static bool is_negative(const struct field *f, const char *projected) {
+    return f->type == TYPE_MONEY && ((const struct money *)(const void *)(projected + f->offset))->minor < 0;
+}
+
 /* One entry for each field that is missing or wrong. */
 static bool fields_ok(struct exchange *x, const json_t *body, const struct handler *h) {
     _Alignas(max_align_t) char projected[1024];
     const json_t *id = json_object_get(body, "return_id");
     size_t n = json_string_length(id);
-    if (!n || n > RETURN_ID_MAX || strlen(json_string_value(id)) != n)
+    if (!n || utf8_count(json_string_value(id)) > RETURN_ID_MAX || strlen(json_string_value(id)) != n)
         exchange_problem_field(x, "return_id", "is not text of 1 to %d characters", RETURN_ID_MAX);
     for (size_t i = 0; h->size <= sizeof projected && i < h->fields_n; i++) {
         struct failure why;
         if (project(body, &h->fields[i], 1, projected, &why) != OK)
             exchange_problem_field(x, h->fields[i].path, "%s", why.text);
+        else if (is_negative(&h->fields[i], projected))
+            exchange_problem_field(x, h->fields[i].path, "is less than 0; write 0 or more");
     }
     if (!exchange_problem_fields(x)) return true;
     exchange_problem(

@@ -56,7 +56,7 @@ set(CHASSIS_DIR ${CMAKE_CURRENT_LIST_DIR})
 file(GLOB chassis_sources CONFIGURE_DEPENDS ${CHASSIS_DIR}/*.c)
 list(REMOVE_ITEM chassis_sources ${CHASSIS_DIR}/main.c)
 file(
-  GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/tables*.sql
+  GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/api/*.json ${CHASSIS_DIR}/tables*.sql
   ${CMAKE_SOURCE_DIR}/schemas/chassis/*.avsc)
 add_library(chassis STATIC ${chassis_sources})
 assets(chassis chassis_assets ${chassis_files})
@@ -72,7 +72,7 @@ target_link_libraries(chassis
 function(service name port)
   set(dir ${CHASSIS_DIR}/../${name})
   file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.c)
-  file(GLOB files CONFIGURE_DEPENDS ${dir}/pages/* ${dir}/schema*.sql ${CMAKE_SOURCE_DIR}/schemas/${name}/*.avsc
+  file(GLOB files CONFIGURE_DEPENDS ${dir}/pages/* ${dir}/api.json ${dir}/schema*.sql ${CMAKE_SOURCE_DIR}/schemas/${name}/*.avsc
     ${CMAKE_SOURCE_DIR}/schemas/${name}/snapshots/*.avsc)
   add_library(${name}_service STATIC ${sources})
   target_link_libraries(${name}_service PUBLIC chassis)

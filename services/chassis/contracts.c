@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/asyncapi.h"
+#include "chassis/openapi.h"
 #include "chassis/page.h"
 #include "chassis/peers.h"
 
@@ -16,6 +17,7 @@ static const struct contract {
     char *(*text)(const struct service *service, const char *name);
 } contracts[] = {
     {"asyncapi.json", asyncapi_text},
+    {"openapi.json", openapi_text},
 };
 
 static void found(struct exchange *x, const char *location) {
@@ -23,11 +25,19 @@ static void found(struct exchange *x, const char *location) {
     exchange_send(x, 302, "text/plain; charset=utf-8", "", 0);
 }
 
-void contracts_asyncapi_get(struct exchange *x) {
+static void contract_found(struct exchange *x, const char *ending) {
     const struct runtime *rt = x->context;
     char path[PATH_SIZE];
-    snprintf(path, sizeof path, "/docs/api/%s.asyncapi.json", rt->settings->service);
+    snprintf(path, sizeof path, "/docs/api/%s.%s", rt->settings->service, ending);
     found(x, path);
+}
+
+void contracts_asyncapi_get(struct exchange *x) {
+    contract_found(x, "asyncapi.json");
+}
+
+void contracts_openapi_get(struct exchange *x) {
+    contract_found(x, "openapi.json");
 }
 
 void contracts_get(struct exchange *x) {
@@ -45,7 +55,8 @@ void contracts_get(struct exchange *x) {
         free(text);
         return;
     }
-    exchange_problem(x, 404, "There is no file \"%.100s\" here; there is %s.asyncapi.json.", file, name);
+    exchange_problem(
+        x, 404, "There is no file \"%.100s\" here; there are %s.asyncapi.json and %s.openapi.json.", file, name, name);
 }
 
 /* --- Schemas */

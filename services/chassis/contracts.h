@@ -1,5 +1,5 @@
-/* contracts: what a service tells machines about itself: /docs/api/NAME.asyncapi.json, to which /asyncapi.json leads,
- * and the schemas that it refers to. */
+/* contracts: what a service tells machines about itself: /docs/api/NAME.asyncapi.json and NAME.openapi.json, to which
+ * /asyncapi.json and /openapi.json lead, and the schemas that it refers to. */
 #pragma once
 
 #include "chassis/http.h"
@@ -7,5 +7,6 @@
 /* The functions behind status_resources. */
 void contracts_get(struct exchange *x);
 void contracts_asyncapi_get(struct exchange *x);
+void contracts_openapi_get(struct exchange *x);
 /* /schemas/{service}/{file}: what it publishes from its own files, and others' by a way to where they are (302). */
 void contracts_schema_get(struct exchange *x);

@@ -13,6 +13,7 @@
 #include "chassis/idempotency.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
+#include "chassis/openapi.h"
 #include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/rebuild.h"
@@ -262,6 +263,7 @@ int service_main(const struct service *service, const char *name, int port, int 
     if (argc > 1 && !strcmp(argv[1], "rebuild")) return rebuild_main(service, name, port, argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "dump")) return dump_main(service, name, argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--asyncapi")) return asyncapi_main(service, name);
+    if (argc > 1 && !strcmp(argv[1], "--openapi")) return openapi_main(service, name);
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
     if (v == OK) v = check_schemas(&settings, &why);

@@ -314,7 +314,8 @@ void settings_help(const struct settings *s, const char *duty) {
     puts("  -X name=value            any property of librdkafka; wins over --kafka-config\n"
          "  --help                   this text\n"
          "  --settings-table         the same as a Markdown table\n"
-         "  --asyncapi               its topics, as an AsyncAPI document\n\n"
+         "  --asyncapi               its topics, as an AsyncAPI document\n"
+         "  --openapi                its HTTP API, as an OpenAPI document\n\n"
          "A flag wins over the environment. A wrong setting ends the program with exit code 2.");
 }
 

@@ -228,6 +228,7 @@ const struct resource status_resources[] = {
     {.api_path = "/api/audit.csv", .get = audit_csv_get},
     {.path = "/drill", .page = "drill_page.html", .get = drill_get, .post = drill_post},
     {.api_path = "/api/peers", .get = peers_get},
+    {.path = "/openapi.json", .api_path = "", .get = contracts_openapi_get},
     {.path = "/asyncapi.json", .api_path = "", .get = contracts_asyncapi_get},
     {.path = "/docs/api/{file}", .api_path = "", .get = contracts_get},
     {.path = "/schemas/{service}/{file}", .api_path = "", .get = contracts_schema_get},

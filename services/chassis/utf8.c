@@ -22,6 +22,12 @@ bool utf8_valid(const char *bytes, size_t n) {
     return true;
 }
 
+size_t utf8_count(const char *text) {
+    size_t n = 0;
+    for (; *text; text++) n += (*text & 0xc0) != 0x80;
+    return n;
+}
+
 json_t *utf8_json(const char *text) {
     size_t n = strlen(text);
     if (utf8_valid(text, n)) return json_string(text);

@@ -7,6 +7,8 @@
 
 bool utf8_valid(const char *bytes, size_t n); /* no overlong forms, surrogates or code points past U+10FFFF */
 
+size_t utf8_count(const char *text); /* the characters of valid UTF-8 */
+
 /* A JSON string of the text, with U+FFFD for every byte that is no UTF-8: for quoting what somebody sent, also when the
  * quote was cut in the middle of a character. NULL only when there is no memory. */
 json_t *utf8_json(const char *text);

@@ -5,6 +5,7 @@
 
 #include "chassis/page.h"
 #include "chassis/peers.h"
+#include "chassis/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,8 +137,8 @@ void customers_get(struct exchange *x) {
     const char *q = page_query(x, "q"), *after = page_query(x, "after");
     int limit = limit_of(x, CUSTOMERS);
     if (!limit) return;
-    if (q && strlen(q) > QUERY_MAX) {
-        exchange_problem(x, 400, "q \"%.60s\" is longer than %d bytes; make it shorter.", q, QUERY_MAX);
+    if (q && utf8_count(q) > QUERY_MAX) {
+        exchange_problem(x, 400, "q \"%.60s\" is longer than %d characters; make it shorter.", q, QUERY_MAX);
         return;
     }
     json_t *data = customers_page(reader, q, after, limit);

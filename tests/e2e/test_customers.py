@@ -182,7 +182,7 @@ def test_lists_are_paged(stack, sales, known):
     ("/customers?limit=0", 400, "limit \"0\""),
     ("/customers?limit=many", 400, "limit \"many\""),
     ("/customers?after=C-NONE", 400, "after \"C-NONE\""),
-    ("/customers?q=" + "x" * 201, 400, "longer than 200 bytes"),
+    ("/customers?q=" + "x" * 201, 400, "longer than 200 characters"),
     ("/customers/{customer}?before=ORD-NONE", 400, "before \"ORD-NONE\""),
     ("/customers/{customer}?limit=1001", 400, "limit \"1001\""),
 ])
@@ -229,7 +229,7 @@ def test_from_a_customer_to_an_order_to_an_item_to_a_return(stack, sales):
     ({"customer": "{customer}", "before": "ORD-NONE"}, 400, "before \"ORD-NONE\""),
     ({"order": "{first}"}, 400, "name the customer too"),
     ({"customer": "{customer}", "item": "SN-1"}, 400, "name the order too"),
-    ({"q": "x" * 201}, 400, "longer than 200 bytes"),
+    ({"q": "x" * 201}, 400, "longer than 200 characters"),
 ])
 def test_what_the_form_cannot_start_from_is_said(stack, known, query, status, said):
     answer = get(stack, "/returns/new?" + urlencode({k: v.format(**known) for k, v in query.items()}))
