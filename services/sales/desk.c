@@ -32,7 +32,7 @@ static bool limit_ok(struct exchange *x, int *limit) {
 
 static void customers_show(struct exchange *x, const json_t *typed) {
     struct connection *reader = reader_of(x);
-    const char *before = exchange_query(x, "before");
+    const char *before = page_query(x, "before");
     int limit;
     if (!limit_ok(x, &limit)) return;
     x->data = orders_customers(reader, before, limit);
@@ -63,7 +63,7 @@ void desk_customer_get(struct exchange *x) {
 
 void desk_orders_get(struct exchange *x) {
     struct connection *reader = reader_of(x);
-    const char *before = exchange_query(x, "before"), *customer = exchange_query(x, "customer");
+    const char *before = page_query(x, "before"), *customer = page_query(x, "customer");
     int limit;
     if (!limit_ok(x, &limit)) return;
     x->data = orders_page(reader, customer, before, limit);

@@ -52,7 +52,7 @@ static int limit_of(struct exchange *x) {
 
 static void returns_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->store);
-    const char *before = exchange_query(x, "before");
+    const char *before = page_query(x, "before");
     struct bound b = bound_now;
     int limit = limit_of(x);
     if (!limit || !page_moment(x, "as_of", &b.at)) return;
