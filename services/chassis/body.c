@@ -4,6 +4,7 @@
 
 #include <civetweb.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -92,6 +93,8 @@ verdict exchange_form(struct exchange *x, json_t **out, struct failure *why) {
 
 /* --- JSON */
 
+#define WHOLE_MAX 9007199254740992.0 /* 2^53: up to there each integer is a double */
+
 static int json_depth(const char *text, size_t n) {
     int depth = 0, deepest = 0;
     bool in_string = false;
@@ -112,12 +115,32 @@ static int json_depth(const char *text, size_t n) {
     return deepest;
 }
 
+/* 4.0 is the integer 4, as JSON's readers and JSON Schema have it. */
+static json_t *integers_settle(json_t *value) {
+    const char *name;
+    json_t *member;
+    size_t i;
+    double real = json_real_value(value);
+    if (json_is_real(value) && real == floor(real) && fabs(real) <= WHOLE_MAX) {
+        json_decref(value);
+        return json_integer((json_int_t)real);
+    }
+    json_object_foreach(
+        value, name, member) if (json_is_real(member) || json_is_object(member) || json_is_array(member))
+        json_object_set_new(value, name, integers_settle(json_incref(member)));
+    json_array_foreach(value, i, member) json_array_set_new(value, i, integers_settle(json_incref(member)));
+    return value;
+}
+
 verdict exchange_json(struct exchange *x, json_t **out, struct failure *why) {
     json_error_t error;
     if (json_depth(x->body, x->body_n) > JSON_DEPTH_MAX)
         return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
     *out = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (*out) return OK;
+    if (*out) {
+        *out = integers_settle(*out);
+        return *out ? OK : fail(why, RETRY, "out of memory");
+    }
     if (json_error_code(&error) == json_error_out_of_memory || !*error.text) /* jansson does not always say so */
         return fail(why, RETRY, "out of memory");
     if (json_error_code(&error) == json_error_duplicate_key)
