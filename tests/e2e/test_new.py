@@ -202,7 +202,7 @@ def test_one_in_memory_with_other_events_too(copy):
     (["fine", "--port", "0"], '--port "0": must be a port'),
     (["fine", "--port", "80a"], '--port "80a": must be a port'),
     (["fine", "--port", "70000"], '--port "70000": must be a port'),
-    (["fine", "--events", "RefundRequested"], '"RefundRequested": no such event\nThere are: AssetDisposalCharged,'),
+    (["fine", "--events", "RefundRequested"], '"RefundRequested": no such event\nThere are: AssetDisposalCharged '),
     (["fine", "--events", "RefundRequest,RefundRequest"], '"RefundRequest" is named twice'),
     (["fine", "--events", "AuditHeads"], '"AuditHeads": no such event'),
     (["fine", "--events"], "--events: its value is missing"),
