@@ -2,15 +2,14 @@
  * topics too. */
 #include "cli.h"
 
-#include "chassis/kafka.h"
 #include "chassis/ids.h"
+#include "chassis/kafka.h"
 
 #include <string.h>
 #include <unistd.h>
 
 enum { ANSWER_MS = 5000, LEAVES_MS = 20000, AGAIN_MS = 200, TOPICS = 100 };
 
-/* A member that was killed counts until its session ends. */
 static rd_kafka_resp_err_t group_delete_once(rd_kafka_t *rk, rd_kafka_queue_t *answers, const char *group) {
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR__TIMED_OUT;
     rd_kafka_DeleteGroup_t *question = rd_kafka_DeleteGroup_new(group);
@@ -27,11 +26,16 @@ static rd_kafka_resp_err_t group_delete_once(rd_kafka_t *rk, rd_kafka_queue_t *a
     return error;
 }
 
+/* A member that was killed counts until its session ends; and a coordinator may be on its way. */
+static bool passes(rd_kafka_resp_err_t error) {
+    return error == RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP || error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
+           error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE || error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+}
+
 static verdict group_delete(rd_kafka_t *rk, rd_kafka_queue_t *answers, const char *group, struct failure *why) {
     int64_t until = steady_ms() + LEAVES_MS;
     rd_kafka_resp_err_t error;
-    while ((error = group_delete_once(rk, answers, group)) == RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP && steady_ms() < until)
-        usleep(AGAIN_MS * 1000);
+    while (passes(error = group_delete_once(rk, answers, group)) && steady_ms() < until) usleep(AGAIN_MS * 1000);
     if (!error || error == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND) return OK;
     return fail(why, RETRY, "could not delete the consumer group \"%s\": %s", group, rd_kafka_err2str(error));
 }
