@@ -241,7 +241,7 @@ class Service:
         self.spawn()
         while not self.is_ready():
             assert self.process.poll() is None, f"{self.name} ended:\n{self.log.read_text()[-3000:]}"
-            assert time.perf_counter() - begin < 10, f"{self.name} is not ready:\n{self.log.read_text()[-3000:]}"
+            assert time.perf_counter() - begin < 30, f"{self.name} is not ready:\n{self.log.read_text()[-3000:]}"
             time.sleep(0.0005)
         return time.perf_counter() - begin
 
@@ -249,7 +249,7 @@ class Service:
         """Returns (exit code, seconds)."""
         begin = time.perf_counter()
         self.process.send_signal(signum)
-        code = self.process.wait(10)
+        code = self.process.wait(30)
         self.process = None
         return code, time.perf_counter() - begin
 
