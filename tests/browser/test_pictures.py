@@ -20,7 +20,7 @@ def test_the_board_while_a_team_is_stopped(stack, open_page, readme):
     stack.await_audits([stack.submit()], SERVICES, 10)
     stack.verb("stop", "inventory")
     try:
-        page = open_page(viewport={"width": 1100, "height": 1030})
+        page = open_page(viewport={"width": 1100, "height": 1090})
         ids = [stack.submit(model=m) for m in ("Aurora 14 laptop", "Dune headset", "Comet router")]
         stack.await_audits(ids, ["sales", "manufacturing", "accounting"], 10)
         page.goto(stack.url("support") + "/")
