@@ -128,7 +128,7 @@ class Drill:
         self.publishers = self.seen_to_publish(return_id)
         own = self.requests(events)[return_id]["schema_id"]
         self.own = next(n for n, v in self.versions.items() if v["id"] == own)
-        self.say(f"   RefundRequest is in the registry in versions {", ".join(map(str, self.versions))}; support publishes version {self.own}")
+        self.say(f"   RefundRequest is in the registry in versions {', '.join(map(str, self.versions))}; support publishes version {self.own}")
         for team in self.teams:
             told = "publishes its answer" if team in self.publishers else "only reads"
             self.say(f"   {team:14} program {self.before[team]['program']}, since {self.before[team]['started']}; {told}")
