@@ -73,14 +73,17 @@ class SkipIt(Exception):
 
 
 def writers_schema(schema_id):
-    if schema_id not in schemas:
-        end = time.monotonic() + UNKNOWN_ID_SECONDS
-        ask = lambda: http.get(f"{REGISTRY}/schemas/ids/{schema_id}")  # noqa: E731
-        while (answer := until_answered(ask, has("skips-registry"))).status_code != 200:
-            if time.monotonic() > end:  # somebody may be about to register it; not for ever
-                raise Unreadable(f"the registry does not know the schema id {schema_id}")
-            time.sleep(0.2)
-        schemas[schema_id] = fastavro.parse_schema(json.loads(answer.json()["schema"]))
+    """One just registered, or known to a registry that was just started, may come late; so 404 is asked again, not for ever."""
+    asks = UNKNOWN_ID_SECONDS / 0.2  # only answers count: while the registry is away, nothing is known
+    while schema_id not in schemas:
+        answer = until_answered(lambda: http.get(f"{REGISTRY}/schemas/ids/{schema_id}"), has("skips-registry"))
+        if answer.status_code == 200:
+            schemas[schema_id] = fastavro.parse_schema(json.loads(answer.json()["schema"]))
+            break
+        asks -= 1
+        if asks < 0:
+            raise Unreadable(f"the registry does not know the schema id {schema_id}")
+        time.sleep(0.2)
     return schemas[schema_id]
 
 
