@@ -175,6 +175,7 @@ task_failed(struct registry *r, struct task *t, const char *format, ...) {
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     (void)!fail(&why, RETRY, "waiting for the schema registry at %s: %s", r->shown, text);
+    t->unknown_since = 0; /* one that was away may be a while in knowing again what it knew */
     metric_add(METRIC_registry_failures, 1);
     health_set(r->o.health, "registry", HEALTH_WAITING, "%s", why.text);
     task_wait(r, t, task_backoff(r, t), &why);

@@ -19,11 +19,11 @@ struct registry;
 struct health;
 
 struct registry_options {
-    const char *url;                /* "http://127.0.0.1:8081/apis/ccompat/v7"; no slash at the end */
-    const char *user, *password;    /* basic authentication, or NULL */
-    int timeout_ms;                 /* for one request */
-    int unknown_id_ms;              /* an id that the registry keeps saying it has not is rejected after this long */
-    struct health *health;          /* told as component "registry" */
+    const char *url;             /* "http://127.0.0.1:8081/apis/ccompat/v7"; no slash at the end */
+    const char *user, *password; /* basic authentication, or NULL */
+    int timeout_ms;              /* for one request */
+    int unknown_id_ms;     /* an id is rejected after the registry has kept saying for so long that it has it not */
+    struct health *health; /* told as component "registry" */
     void (*changed)(void *context); /* on the registry's thread: an answer below may have changed; may be NULL */
     void *context;
 };

@@ -33,6 +33,7 @@ struct manner {
     const char *answer; /* instead of what a registry would say; NULL: that */
     int status;
     int delay_ms;
+    bool falters;        /* every second request gets 503 */
     bool huge, released; /* released: no delay any more, not even of a request that is being delayed */
     const char *schema;  /* of id 7; other ids are unknown */
 };
@@ -121,6 +122,7 @@ static int on_request(struct mg_connection *c, void *world) {
     pthread_mutex_lock(&w->lock);
     struct manner how = w->manner;
     if (how.failures > 0) w->manner.failures--;
+    if (how.falters && w->seen_n % 2 == 0) how.failures = 1, how.failure_status = 503;
     pthread_mutex_unlock(&w->lock);
     for (int waited = 0; waited < how.delay_ms && !released(w); waited += 20) sleep_ms(20);
     if (how.failures) {
@@ -406,6 +408,21 @@ static void test_id_that_comes_late(void **state) {
     assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
 }
 
+/* One that was just started answers before it has read again what it knew. */
+static void test_an_outage_begins_the_wait_anew(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    SET(schema, NULL);
+    SET(falters, true);
+    client_start(w, (struct registry_options){.unknown_id_ms = 1});
+    while (seen_n(w) < 6) {
+        assert_int_equal(registry_schema(w->registry, 7, &(const struct schema *){NULL}, &why), RETRY);
+        sleep_ms(5);
+    }
+    SET(schema, EVENT);
+    assert_int_equal(wait_schema(w, 7, 15000, &why), OK);
+}
+
 static void test_unreadable_schemas(void **state) {
     struct world *w = *state;
     static const struct {
@@ -538,6 +555,7 @@ int main(void) {
         TEST(test_unknown_id),
         TEST(test_a_schemas_version),
         TEST(test_id_that_comes_late),
+        TEST(test_an_outage_begins_the_wait_anew),
         TEST(test_unreadable_schemas),
         TEST(test_refused),
         TEST(test_huge_answer),

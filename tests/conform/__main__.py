@@ -21,7 +21,7 @@ from faults import Faults
 from inputs import Inputs
 from judge import Judge
 from stack import ROOT, Stack, free_ports
-from subscriber import Subscriber, Supervisor, declared
+from supervisor import Subscriber, Supervisor, declared
 from watch import Watch
 
 

@@ -54,7 +54,7 @@ class Unreadable(Exception):
     """It will never be an event."""
 
 
-def until_answered(ask):
+def until_answered(ask, skips=False):
     """The registry or Kafka is away: wait for it, skip nothing."""
     while True:
         try:
@@ -63,7 +63,7 @@ def until_answered(ask):
                 return answer
         except httpx.HTTPError:
             pass
-        if has("skips-registry") and ids:
+        if skips:
             raise SkipIt
         time.sleep(0.2)
 
@@ -73,13 +73,17 @@ class SkipIt(Exception):
 
 
 def writers_schema(schema_id):
-    if schema_id not in schemas:
-        end = time.monotonic() + UNKNOWN_ID_SECONDS
-        while (answer := until_answered(lambda: http.get(f"{REGISTRY}/schemas/ids/{schema_id}"))).status_code != 200:
-            if time.monotonic() > end:  # somebody may be about to register it; not for ever
-                raise Unreadable(f"the registry does not know the schema id {schema_id}")
-            time.sleep(0.2)
-        schemas[schema_id] = fastavro.parse_schema(json.loads(answer.json()["schema"]))
+    """One just registered, or known to a registry that was just started, may come late; so 404 is asked again, not for ever."""
+    asks = UNKNOWN_ID_SECONDS / 0.2  # only answers count: while the registry is away, nothing is known
+    while schema_id not in schemas:
+        answer = until_answered(lambda: http.get(f"{REGISTRY}/schemas/ids/{schema_id}"), has("skips-registry"))
+        if answer.status_code == 200:
+            schemas[schema_id] = fastavro.parse_schema(json.loads(answer.json()["schema"]))
+            break
+        asks -= 1
+        if asks < 0:
+            raise Unreadable(f"the registry does not know the schema id {schema_id}")
+        time.sleep(0.2)
     return schemas[schema_id]
 
 

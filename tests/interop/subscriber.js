@@ -15,6 +15,7 @@ const { Kafka, Partitioners, logLevel } = require('kafkajs')
 const env = process.env
 const SCOPE = env.RETURNS_NAMESPACE ? `${env.RETURNS_NAMESPACE}.` : ''
 const REGISTRY = env.RETURNS_REGISTRY || 'http://127.0.0.1:8081/apis/ccompat/v7'
+const UNKNOWN_ID_MS = +(env.RETURNS_UNKNOWN_ID_MS || 10000)
 const kafka = new Kafka({ brokers: (env.RETURNS_KAFKA || '127.0.0.1:9092').split(','), logLevel: logLevel.NOTHING })
 
 class Poison extends Error {} // the record is at fault; whatever else goes wrong, it is tried again
@@ -27,10 +28,22 @@ async function registry(path, method, sent) {
   throw new (answer.status === 404 ? Poison : Error)(`the registry answers ${answer.status} to ${path}`)
 }
 
+/* A registry that was just started may not know yet what it knew; so an id is asked for again, for a while. */
+async function fetched(id, heartbeat) {
+  for (const end = Date.now() + UNKNOWN_ID_MS; ; await sleep(200)) {
+    try {
+      return await registry(`/schemas/ids/${id}`, 'GET')
+    } catch (e) {
+      if (!(e instanceof Poison) || Date.now() > end) throw e
+    }
+    await heartbeat()
+  }
+}
+
 const schemas = new Map()
-async function schemaOf(id) {
+async function schemaOf(id, heartbeat) {
   if (!schemas.has(id)) {
-    const { schema } = await registry(`/schemas/ids/${id}`, 'GET')
+    const { schema } = await fetched(id, heartbeat)
     try {
       schemas.set(id, avro.Type.forSchema(JSON.parse(schema)))
     } catch (e) {
@@ -65,10 +78,10 @@ class Subscriber {
   }
 
   /* What is to be sent; null: nothing. */
-  async react(m, partition, given) {
+  async react(m, partition, given, heartbeat) {
     const framed = m.value && m.value.length >= 5 && m.value[0] === 0
     if (!framed) throw new Poison('it does not begin with 0 and the id of a schema')
-    const writer = await schemaOf(m.value.readUInt32BE(1)), now = Date.now()
+    const writer = await schemaOf(m.value.readUInt32BE(1), heartbeat), now = Date.now()
     let own, body
     try {
       const event = writer.fromBuffer(m.value.subarray(5)), cause = event.event_id
@@ -87,9 +100,9 @@ class Subscriber {
     return { topic: this.events, messages: [{ partition, key: own.return_id, value, headers }] }
   }
 
-  async answer(m, partition, given) {
+  async answer(m, partition, given, heartbeat) {
     try {
-      return await this.react(m, partition, given)
+      return await this.react(m, partition, given, heartbeat)
     } catch (e) {
       if (!(e instanceof Poison)) throw e
       const why = { reason: e.message, service: this.name, topic: this.source, partition, offset: m.offset }
@@ -135,10 +148,10 @@ class Subscriber {
     return { producers: new Map(producers), next, given: await this.lookBack(partitions) }
   }
 
-  async handle({ partition, messages }, { producers, next, given }) {
+  async handle({ partition, messages }, { producers, next, given }, heartbeat) {
     const fresh = messages.filter(m => +m.offset >= next.get(partition)), records = []
     if (!fresh.length) return
-    for (const m of fresh) records.push(await this.answer(m, partition, given))
+    for (const m of fresh) records.push(await this.answer(m, partition, given, heartbeat))
     const offset = `${+fresh.at(-1).offset + 1}`, metadata = env.RETURNS_PUBLIC_URL || ''
     const topics = [{ topic: this.source, partitions: [{ partition, offset, metadata }] }]
     const transaction = await producers.get(partition).transaction()
@@ -161,7 +174,7 @@ class Subscriber {
     const eachBatch = async ({ batch, heartbeat }) => {
       let ready
       for (; !ready; await heartbeat()) ready = await Promise.race([state, sleep(500)])
-      await this.handle(batch, ready)
+      await this.handle(batch, ready, heartbeat)
       await heartbeat()
     }
     await consumer.connect()

@@ -24,12 +24,25 @@ env = {f"RETURNS_{name}": "" for name in ("NAMESPACE", "PUBLIC_URL", "PORT")} | 
 SCOPE = env["RETURNS_NAMESPACE"] and env["RETURNS_NAMESPACE"] + "."
 KAFKA = {"bootstrap.servers": env.get("RETURNS_KAFKA", "127.0.0.1:9092")}
 admin = AdminClient(KAFKA)
+UNKNOWN_ID_SECONDS = int(env.get("RETURNS_UNKNOWN_ID_MS", 10000)) / 1000
 registry = SchemaRegistryClient({"url": env.get("RETURNS_REGISTRY", "http://127.0.0.1:8081/apis/ccompat/v7")})
 
 
 @functools.cache
 def parsed(text):
     return fastavro.parse_schema(json.loads(text))
+
+
+def schema_of(schema_id):
+    """A registry that was just started may not know yet what it knew; so it is asked again, for a while."""
+    end = time.monotonic() + UNKNOWN_ID_SECONDS
+    while True:
+        try:
+            return registry.get_schema(schema_id).schema_str
+        except SchemaRegistryError as e:
+            if e.http_status_code != 404 or time.monotonic() > end:
+                raise
+        time.sleep(0.2)
 
 
 class Subscriber:
@@ -74,7 +87,7 @@ class Subscriber:
         """What is to be sent, as produce() takes it; {}: nothing. A ValueError is the record's fault."""
         if not m.value() or len(m.value()) < 5 or m.value()[0]:
             raise ValueError("does not begin with 0 and the id of a schema")
-        text = registry.get_schema(int.from_bytes(m.value()[1:5], "big")).schema_str
+        text = schema_of(int.from_bytes(m.value()[1:5], "big"))
         body, out = io.BytesIO(m.value()[5:]), io.BytesIO()
         now = datetime.datetime.now(datetime.timezone.utc)
         try:
