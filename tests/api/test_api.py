@@ -104,8 +104,9 @@ def real(stack):
     producer.flush(10)
     sales = stack.url("sales")
     http.post(f"{sales}/api/customers", json={"customer_id": "C-api", "name": "A", "location": "B"})
-    item = {"model": "M", "price": {"amount": "1.00", "currency": "EUR"}, "serial_number": "SN-api"}
-    http.post(f"{sales}/api/orders", json={"order_id": "ORD-api", "customer_id": "C-api", "shipment_id": "S", "items": [item]})
+    for order in ("ORD-api", "ORD-completed"):
+        item = {"model": "M", "price": {"amount": "1.00", "currency": "EUR"}, "serial_number": f"SN-{order}"}
+        http.post(f"{sales}/api/orders", json={"order_id": order, "customer_id": "C-api", "shipment_id": "S", "items": [item]})
     ids = [stack.submit(customer_id="C-api") for _ in range(6)]
     stack.await_audits(ids, DECLARED, 30)
     wait(lambda: http.get(stack.url("support") + "/api/orders/ORD-api").status_code == 200, 30, "support knows the order")
@@ -128,7 +129,7 @@ def real_of(stack, service, ids):
         "/api/customers/{id}": ["C-api"],
         "/api/orders/{id}": ["ORD-api"],
         "/api/orders/{id}/change": ["ORD-api"],
-        "/api/orders/{id}/complete": ["ORD-api"],
+        "/api/orders/{id}/complete": ["ORD-completed"],  # after which nothing changes it
     }
     of = {path: [{"id": i} for i in these] for path, these in known.items()} | {"customer": "C-api"}
     of["/assets/{name}"] = [{"name": "style.css"}]
