@@ -119,7 +119,8 @@ class Catalogue:
         return kept if kept and kept[-1] == newest else [*kept, newest]
 
     def readers_of(self, message):
-        return {name: p for name, p in self.readers.get(message["name"], {}).items() if name not in self.everything}
+        """By name, but for those that read everything and take nothing by name."""
+        return {name: p for name, p in self.readers.get(message["name"], {}).items() if p or name not in self.everything}
 
     def row(self, service, channel, message):
         short = message["name"].rpartition(".")[2]
@@ -167,7 +168,7 @@ TEXT = """# Event catalogue
 Made by `./returns contracts` from [schemas/](../schemas), their [history](../schemas/history) and what each service says of
 itself ([docs/api](api)); not to be edited.
 
-{everything} reads every event, of whatever type and version, as a whole; so do `./returns tail` and `export`. The others read what
+Every event, of whatever type and version, is read by {everything}, and by `./returns tail` and `export`. The others read what
 is named here, and skip the rest of the topics that they subscribe to.
 
 {events}

@@ -2,8 +2,8 @@
 # Services that join or leave: their names, ports, files and line in CMakeLists.txt.
 
 # What CMake, supervisord or the folders have for themselves.
-NAMES_TAKEN=' all chassis clean depend fuzzers help history house install kafka kafka-controller m package preinstall
-    registry returns schemas supervisor supervisord test tools uninstall version '
+NAMES_TAKEN=' all chassis clean depend drill fuzzers help history house install kafka kafka-controller m package preinstall
+    registry returns schema schemas supervisor supervisord test tools uninstall version '
 NAME_LENGTH=40
 FIRST_PORT=8005
 

@@ -43,7 +43,7 @@ struct raw raw_of(const rd_kafka_message_t *m) {
     return raw;
 }
 
-/* "support" of "demo2.support.events" */
+/* NAME of "demo2.NAME.events" */
 static void source_read(const struct runtime *rt, const char *topic, char out[SOURCE_NAME]) {
     const char *namespace = rt->settings->namespace;
     if (*namespace) topic += strlen(namespace) + 1;

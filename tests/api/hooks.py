@@ -42,5 +42,18 @@ def before_call(context, case, kwargs):
     for name in ("before", "after"):
         if isinstance(case.query.get(name), str):
             del case.query[name]
-    if case.operation.label == "POST /api/orders" and isinstance(case.body, dict):
+    body_fits(case, is_real)
+
+
+def body_fits(case, is_real):
+    """A device can be refunded once, an order has the lines that it has, and a customer has to be known."""
+    if not isinstance(case.body, dict):
+        return
+    if case.operation.label == "POST /api/returns/traditional":
+        unique = uuid.uuid4().hex[:10]
+        case.body = case.body | {"order_id": f"O-{unique}", "serial_number": f"SN-{unique}"}
+    if case.operation.label == "POST /api/orders/{id}/change" and is_real:
+        case.body = case.body | {"shipment_id": f"S-{uuid.uuid4().hex[:10]}"}
+        case.body.pop("items", None)
+    if case.operation.label == "POST /api/orders":
         case.body = case.body | {"customer_id": REAL["customer"]}
