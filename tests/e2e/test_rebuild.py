@@ -217,6 +217,12 @@ def told(event):
     return {k: v for k, v in event.items() if k != "schema_version"}
 
 
+def reacted(page):
+    """What each team did. When support saw that one who publishes nothing was past an event, is in no topic."""
+    return [{k: v for k, v in team.items() if not k.endswith("seen_at")} | {"saw": sorted(k for k in team if k.endswith("seen_at"))}
+            for team in page["teams"]]
+
+
 def database(s, name):
     return s.home / "data" / f"{s.namespace}.{name}.db"
 
@@ -332,7 +338,7 @@ def test_with_its_database_gone_support_is_brought_back_from_the_topics(own):
     assert [r["return_id"] for r in again["returns"]] == [r["return_id"] for r in shown["returns"]]
     assert [told(e) for e in own.events(one)] == [told(e) for e in events]
     after = own.get("support", f"/api/returns/{one}")
-    assert after["teams"] == page["teams"] and after["version"] == page["version"]
+    assert reacted(after) == reacted(page) and after["version"] == page["version"]
     assert own.submit()
     settled(own)
 

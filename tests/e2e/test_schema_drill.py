@@ -102,7 +102,8 @@ def test_a_schema_changes_under_load_and_nothing_is_lost_or_done_twice(demo, tmp
             assert ("an earlier drill left support" in said) == (n == 0), said
         for line in (
                 "13 returns in version 2; + drill_note, - channel", 'field "location": TYPE_MISMATCH', "refuses it, with 409",
-                'field "urgency": READER_FIELD_MISSING_DEFAULT_VALUE', "nothing was registered: versions 1, 2 as before", "0 fell"):
+                'field "urgency": READER_FIELD_MISSING_DEFAULT_VALUE', "nothing was registered: versions 1, 2 as before",
+                "analytics counts RECALLED by that name", "0 fell"):
             assert line in said, said
         for team in TEAMS:
             assert f"{team} 13 values" in said or f"{team} 26 values" in said, said

@@ -142,6 +142,7 @@ class Drill:
         known = {s for v in self.versions.values() for f in parse(v["schema"]).to_json()["fields"]
                  if f["name"] == "reason_code" for s in f["type"]["symbols"]}
         self.symbols = [s for s in reasons if s not in known] or reasons[-1:]
+        self.counted = self.figure()
         self.demo.roll(self.folder)
         state, text = wait(self.settled, 120, "the registry has an opinion of the schema")
         if not self.held("the registry takes the next version", state == "ok", text if state != "ok" else ""):
@@ -154,7 +155,7 @@ class Drill:
         self.check_next(asked, events)
         self.check_projections(asked, events)
         self.check_others()
-        self.check_figures()
+        self.check_figures(asked)
 
     def settled(self):
         """Once it is more than: waiting."""
@@ -172,16 +173,21 @@ class Drill:
                  if e["data"]["reason_code"] != asked[r]["reason_code"] or self.dropped & e["data"].keys() or not self.added <= e["data"].keys()]
         self.held(f"they say what was sent, the new reason {', '.join(self.symbols)} too", not wrong, ", ".join(wrong))
 
-    def check_figures(self):
-        """analytics was built before the symbol, and counts it by its name."""
-        if "analytics" not in self.demo.services or not self.demo.get("analytics", "/api/statistics"):
+    def figure(self):
+        """How many returns analytics, which was built before the new symbol, counts by its name; None: there is no analytics."""
+        if "analytics" not in self.demo.services:
+            return None
+        said = wait(lambda: self.demo.get("analytics", "/api/statistics"), 30, "analytics says what it has counted")
+        return next((row["returns"] for row in said["by"]["reason"] if row["name"] == self.symbols[0]), 0)
+
+    def check_figures(self, asked):
+        if self.counted is None:
             return
-        symbol, until = self.symbols[0], time.monotonic() + HANDLED_SECONDS
-        while not (counted := [o for o in objects(self.demo.get("analytics", "/api/statistics")) if o.get("name") == symbol]):
-            if time.monotonic() > until:
-                break
+        due = self.counted + sum(body["reason_code"] == self.symbols[0] for body in asked.values())
+        until = time.monotonic() + HANDLED_SECONDS
+        while (counted := self.figure()) < due and time.monotonic() < until:
             time.sleep(0.2)
-        self.held(f"analytics counts {symbol} by that name", bool(counted), f"{counted[0]['returns']} so far" if counted else "")
+        self.held(f"analytics counts {self.symbols[0]} by that name", counted >= due, f"{counted}, {self.counted} before")
 
     def sentences(self, path):
         """What ./returns schemas check says of it, against what the registry has."""
@@ -246,14 +252,6 @@ class Drill:
             self.say(f"{'held' if holds else 'FELL'}  {what}")
         self.say(f"{len(self.rows) - len(fell)} held, {len(fell)} fell")
         return 1 if fell else 0
-
-
-def objects(value):
-    """Every object within."""
-    if isinstance(value, dict):
-        yield value
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from objects(one)
 
 
 if __name__ == "__main__":
