@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import tempfile
@@ -7,9 +8,9 @@ import pytest
 from stack import ROOT, WORKER, Stack
 
 
-@pytest.fixture(scope="session")
-def stack():
-    """Up once for all tests of a process. RETURNS_E2E_KEEP=1 leaves it running, and its folder in place, to look at after a failure."""
+@contextlib.contextmanager
+def stack_up(logs):
+    """RETURNS_E2E_KEEP=1 leaves it running, and its folder in place, to look at after a failure."""
     home = tempfile.mkdtemp(prefix="returns-test-")
     s = Stack(home)
     keep = os.environ.get("RETURNS_E2E_KEEP")
@@ -23,7 +24,14 @@ def stack():
             print(f"\nkept: RETURNS_HOME={home}", *(f"{n}_PORT={p}" for n, p in s.ports.items()))
         else:
             s.verb("down")
-            shutil.copytree(s.home / "logs", ROOT / "var/logs/test-stack" / WORKER, dirs_exist_ok=True)
+            shutil.copytree(s.home / "logs", ROOT / "var/logs/test-stack" / logs, dirs_exist_ok=True)
             left = s.processes()
             assert not left, f"./returns down left processes: {left}"
             shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def stack():
+    """Up once for all tests of a process."""
+    with stack_up(WORKER) as s:
+        yield s

@@ -136,6 +136,7 @@ static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
     struct partition *p = partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
     if (!p || *p->lost) return;
     c->assign_again = true;
+    if (p->fetched >= 0 && m->offset >= 0 && m->offset != p->fetched) return; /* of where it was before: asks anew */
     if (p->fresh && p->fetched == 0) {
         p->fetched = RD_KAFKA_OFFSET_BEGINNING;
     } else if (p->checking) {

@@ -4,6 +4,7 @@
 #include "view.h"
 
 #include "chassis/page.h"
+#include "chassis/utf8.h"
 
 #include <string.h>
 
@@ -134,8 +135,8 @@ static void older_add(json_t *step, const struct choice *c) {
 }
 
 static bool choice_ok(struct exchange *x, const struct choice *c) {
-    if (c->q && strlen(c->q) > QUERY_MAX)
-        exchange_problem(x, 400, "q \"%.60s\" is longer than %d bytes; make it shorter.", c->q, QUERY_MAX);
+    if (c->q && utf8_count(c->q) > QUERY_MAX)
+        exchange_problem(x, 400, "q \"%.60s\" is longer than %d characters; make it shorter.", c->q, QUERY_MAX);
     else if ((c->order && !c->customer) || (c->item && !c->order))
         exchange_problem(
             x, 400, "%s \"%.60s\" is of no use alone: name the %s too.", c->order ? "order" : "item",

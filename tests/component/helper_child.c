@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { CHILD_PATIENCE_MS = 20000 };
+enum { CHILD_PATIENCE_MS = 60000 };
 
 int child_main(int argc, char *argv[]) {
     if (argc < 2 || strcmp(argv[1], "as-a-child") != 0) return -1;

@@ -71,7 +71,7 @@ static void meet(struct world *w, int request, const rd_kafka_resp_err_t *errors
         if (request == PRODUCE) break_next_send = w->cluster;
         ask(w, 0, "R-1", 2000 + (int)i);
         events++;
-        int64_t until = clock_ms() + 30000;
+        int64_t until = clock_ms() + 60000; /* three times into the group, each as long as a session */
         while (world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL") != events && clock_ms() < until)
             usleep(5000);
         if (world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL") != events)
@@ -178,7 +178,7 @@ static void errors_of_joining(void **state) {
         w->cluster, INIT_PRODUCER_ID, 2, E(COORDINATOR_LOAD_IN_PROGRESS), E(NOT_COORDINATOR));
     ask(w, 0, "R-1", 1);
     world_start(w, &probe);
-    int64_t until = clock_ms() + 30000;
+    int64_t until = clock_ms() + 60000;
     while (world_int(w, "SELECT COUNT(*) FROM kept") != 1 && clock_ms() < until) usleep(5000);
     await_all(w, 1);
     assert_once_each(w, 1, 0);

@@ -27,7 +27,7 @@ enum { START_STEP = 11, START_STEP_JSON = 88 };
 #else
 enum { START_STEP = 1, START_STEP_JSON = 16 };
 #endif
-enum { PATIENCE_MS = 15000, NTH_MAX = 2000, ROOM_MS = 150 };
+enum { PATIENCE_MS = 30000, NTH_MAX = 2000, ROOM_MS = 150 };
 
 /* service_end() asks for the end of the process; whoever runs it would start it again. */
 static bool asked_to_end(void) {
@@ -60,7 +60,10 @@ static bool all_done(struct world *w, int events) {
 static void await_done(struct world *w, int events, const char *what, int nth) {
     int64_t until = clock_ms() + PATIENCE_MS;
     while (!all_done(w, events)) {
-        if (asked_to_end()) start_again(w);
+        if (asked_to_end()) {
+            start_again(w);
+            until = clock_ms() + PATIENCE_MS;
+        }
         if (clock_ms() > until)
             fail_msg(
                 "%s %d: kept %d, sent %d, put aside %d of %d events", what, nth,
@@ -99,7 +102,9 @@ static void fail_each(struct world *w, enum fault kind, int code, bool forever, 
     for (; met && nth < NTH_MAX; nth += step) {
         fault_arm(kind, nth, code, forever);
         ask(w, nth % 2, "R-1", 2000 + nth);
-        int64_t until = clock_ms() + ROOM_MS;
+        int64_t until = clock_ms() + PATIENCE_MS;
+        while (forever && !fault_count() && !all_done(w, events + 1) && clock_ms() < until) usleep(2000);
+        until = clock_ms() + ROOM_MS;
         while (forever && !all_done(w, events + 1) && clock_ms() < until) usleep(2000);
         if (forever) fault_mend();
         await_done(w, ++events, what, nth);

@@ -11,6 +11,8 @@ import pytest
 from node import NODE
 from stack import ROOT
 
+pytestmark = pytest.mark.alone
+
 CARELESS = Path(__file__).resolve().parent / "careless.py"
 INTEROP = {"warranty": ["python", "tests/interop/warranty.py"], "carrier": [str(NODE), "tests/interop/carrier.js"]}
 

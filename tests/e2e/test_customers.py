@@ -215,7 +215,7 @@ def test_from_a_customer_to_an_order_to_an_item_to_a_return(stack, sales):
     assert answer.status_code == 200 and "likely to decline" not in answer.text
     sent = http.post(stack.url("support") + "/returns", data=values(answer.text))
     return_id = sent.headers["Location"].rpartition("/")[2]
-    assert stack.get("support", f"/api/returns/{return_id}")["request"] == asked | {"reason": "broken"}
+    assert stack.get("support", f"/api/returns/{return_id}")["request"] == asked | {"reason": "broken", "reason_code": "OTHER", "channel": "form"}
     page = get(stack, "/returns/new?" + urlencode({"customer": customer, "order": order}))
     links = Links(page.text).found
     assert f"Fan, {serial}" not in links and links[return_id] == f"/returns/{return_id}"

@@ -215,6 +215,7 @@ def test_the_boards_button(stack):
     assert row["actor"] == "form" and row["summary"] == "50 returns a second for 2 s"
 
 
+@pytest.mark.alone
 def test_the_button_does_not_hold_up_a_stop(tmp_path):
     with ByHand(["support"], tmp_path, kafka="127.0.0.1:1", registry="http://127.0.0.1:1", drills=1) as hand:
         assert http.post(hand.url("support") + "/api/simulate", json={"rate": 100, "seconds": 60}).status_code == 202

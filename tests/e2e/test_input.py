@@ -299,6 +299,7 @@ def test_a_body_that_stops_half_way_is_refused_and_holds_up_nobody(support):
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.alone
 def test_slow_clients_do_not_hold_up_others(support):
     """More of them than the server has threads: others get an answer when these have had their time."""
     slow = []

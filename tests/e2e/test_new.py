@@ -15,6 +15,8 @@ import pytest
 
 from stack import BIN, ROOT, Stack, free_ports, wait
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 180  # seconds; on a quiet machine a sixth of it. The figure is printed
 WARNINGS = "-Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla -Wformat=2"
 EVENTS = sorted(p.stem for p in ROOT.glob("schemas/*/*.avsc") if p.parent.name not in ("chassis", "history"))
