@@ -460,9 +460,10 @@ void registry_stop(struct registry **registry) {
 
 /* --- What callers ask; under the lock */
 
+/* Of what is asked for by its id. The step of what is published changes without the lock. */
 static struct task *task_find(const struct registry *r, enum step step, int32_t id) {
     for (struct task *t = r->tasks; t; t = t->next)
-        if (t->step == step && t->id == id) return t;
+        if (!t->subject && t->step == step && t->id == id) return t;
     return NULL;
 }
 

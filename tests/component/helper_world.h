@@ -22,9 +22,9 @@ struct world {
     pthread_mutex_t lock;
     struct mg_context *registry;
     int registry_port;
-    atomic_bool registry_down;         /* answers 503 */
-    atomic_bool registry_refuses;      /* answers 409 to registrations */
-    const char *registry_refuses_text; /* to those alone that hold it; set before the start */
+    atomic_bool registry_down;                 /* answers 503 */
+    atomic_bool registry_refuses;              /* answers 409 to registrations */
+    const char *_Atomic registry_refuses_text; /* to those alone that hold it */
     char folder[64], registry_url[128];
     const char *name;    /* of the service; "probe" unless the test says another before it starts it */
     const char *more[4]; /* flags besides the usual ones */
