@@ -442,6 +442,6 @@ def test_from_a_customer_to_a_return_with_the_keyboard_alone(stack, open_page, j
     made = stack.get("support", f"/api/returns/{return_of(page)}")["request"]
     assert made == request(
         order_id=order, model="Fan", shipment_id="SHP-1", serial_number=serial, location="Lyon", customer_id=customer,
-        cost={"amount": "12.00", "currency": "CHF"}, reason="It hums.")
+        cost={"amount": "12.00", "currency": "CHF"}, reason="It hums.") | {"reason_code": "OTHER", "channel": "form"}
     links = {a.inner_text(): a.get_attribute("href") for a in page.locator("main dl a").all()}
     assert links[order] == f"/orders/{order}" and links[customer] == f"/customers/{customer}"
