@@ -120,6 +120,7 @@ def test_a_wrong_argument_is_quoted(words):
     assert code == 2 and words[-1] in said, said
 
 
+@pytest.mark.alone
 def test_a_short_proof_holds_and_leaves_nothing_behind(tmp_path):
     """Its own outcome, with its own schema of today, is good enough to plant every fault in."""
     report, record = tmp_path / "report.json", tmp_path / "seen.json"
