@@ -14,6 +14,7 @@ from decimal import Decimal
 from signal import SIGKILL
 
 import fastavro
+import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -277,6 +278,7 @@ def redrive_all(hand, chance, unread):
             assert answer.status_code == 200 and answer.json()["state"] == "redriven", answer.text
 
 
+@pytest.mark.alone
 def test_random_histories_leave_what_they_should(stack, tmp_path):
     chance = random.Random(SEED)
     print(f"HISTORIES={HISTORIES} HISTORIES_SEED={SEED}")

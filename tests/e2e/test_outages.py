@@ -5,6 +5,8 @@ import pytest
 from stack import SERVICES, TEAMS, ByHand, form, http, request, wait
 from wire import records
 
+pytestmark = pytest.mark.alone  # it waits for Kafka, whose start takes a processor
+
 
 def submit_some(stack, n):
     """On the form and over the API by turns."""

@@ -139,6 +139,7 @@ def members(hand, name):
     return sorted(len(m.assignment.topic_partitions) for m in described.members)
 
 
+@pytest.mark.alone
 def test_once_each_whatever_happens(hand):
     """Two instances share the partitions; events come twice; one is killed in the middle, and Kafka too."""
     topic, seconds = hand.topic("support.events"), {name: hand.more(name) for name in COMMANDS}
