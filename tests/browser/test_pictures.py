@@ -22,11 +22,11 @@ def test_the_board_while_a_team_is_stopped(stack, open_page, readme):
     try:
         page = open_page(viewport={"width": 1100, "height": 1090})
         ids = [stack.submit(model=m) for m in ("Aurora 14 laptop", "Dune headset", "Comet router")]
-        stack.await_audits(ids, ["sales", "manufacturing", "accounting"], 10)
+        stack.await_audits(ids, ["sales", "manufacturing", "accounting"], 30)
         page.goto(stack.url("support") + "/")
         page.get_by_text("3 waiting").wait_for()
         page.screenshot(path=readme / "board.png")
     finally:
         stack.verb("start", "inventory")
-    stack.await_audits(ids, ["inventory"], 10)
+    stack.await_audits(ids, ["inventory"], 30)
     assert_small(readme / "board.png")
