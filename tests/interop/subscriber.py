@@ -22,8 +22,8 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 env = {f"RETURNS_{name}": "" for name in ("NAMESPACE", "PUBLIC_URL", "PORT")} | os.environ
 SCOPE = env["RETURNS_NAMESPACE"] and env["RETURNS_NAMESPACE"] + "."
-KAFKA = {"bootstrap.servers": env.get("RETURNS_KAFKA", "127.0.0.1:9092")}
-admin = AdminClient(KAFKA)
+# A broker that was restarted leads anew; who does not look soon is refused by it as one of before.
+KAFKA = {"bootstrap.servers": env.get("RETURNS_KAFKA", "127.0.0.1:9092"), "topic.metadata.refresh.interval.ms": 1000}
 UNKNOWN_ID_SECONDS = int(env.get("RETURNS_UNKNOWN_ID_MS", 10000)) / 1000
 registry = SchemaRegistryClient({"url": env.get("RETURNS_REGISTRY", "http://127.0.0.1:8081/apis/ccompat/v7")})
 
@@ -54,11 +54,11 @@ class Subscriber:
         self.events, self.letters = self.group + ".events", self.group + ".dead-letters"
         self.instance = f"{self.group}@{socket.gethostname()}:{env['RETURNS_PORT'] or os.getpid()}"
         self.reader = KAFKA | {"group.id": self.group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-        self.given = set()
+        self.given, self.admin = set(), None
 
     def prepare(self):
         topics = [NewTopic(topic, 6, config={"retention.ms": "-1"}) for topic in (self.events, self.letters)]
-        for made in admin.create_topics(topics).values():
+        for made in self.admin.create_topics(topics).values():
             if made.exception() and made.exception().args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise made.exception()
         subject = f"{self.events}-{self.type}"
@@ -68,18 +68,20 @@ class Subscriber:
     def look_back(self, _, assigned):
         """Which answers the partitions hold that became ours; those that a predecessor just commits are waited for."""
         places = {TopicPartition(self.events, p.partition): OffsetSpec.latest() for p in assigned}
-        asked = admin.list_offsets(places) if places else {}
+        asked = self.admin.list_offsets(places) if places else {}
         ends = {place.partition: future.result().offset for place, future in asked.items()}
         reader = Consumer(self.reader | {"enable.partition.eof": True, "fetch.wait.max.ms": 50})
         reader.assign([TopicPartition(self.events, partition, 0) for partition in ends])
         self.given.clear()
         while ends:
             m = reader.poll(1)
-            if m and not m.error():
+            if m is None:  # not "if m": a record without a value has the length 0
+                continue
+            if not m.error():
                 self.given.add(dict(m.headers())["ce_id"].decode())
-            elif m and m.error().code() != KafkaError._PARTITION_EOF:
+            elif m.error().code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(m.error())
-            elif m and m.offset() >= ends.get(m.partition(), 0):
+            elif m.offset() >= ends.get(m.partition(), 0):
                 ends.pop(m.partition(), None)
         reader.close()
 
@@ -129,7 +131,7 @@ class Subscriber:
 
     def step(self, consumer, producer):
         batch, m = [], consumer.poll(1)
-        while m:
+        while m is not None:
             if m.error():
                 raise KafkaException(m.error())
             batch.append(m)
@@ -150,6 +152,7 @@ class Subscriber:
         while True:
             consumer = None
             try:
+                self.admin = AdminClient(KAFKA)
                 self.prepare()
                 producer = Producer(KAFKA | {"transactional.id": self.instance, "transaction.timeout.ms": 10000})
                 producer.init_transactions()  # ends what a killed predecessor of this name had begun
