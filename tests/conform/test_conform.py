@@ -60,7 +60,9 @@ def outcome():
 
 @pytest.fixture(scope="module")
 def mistaken():
-    return judged([command(f"c-{flag}", flag) for flag in MISTAKES])
+    """Those whose mistake is one of order by themselves: with many beside them, threads take turns."""
+    passes = [judged([command(f"c-{flag}", flag) for flag in flags]) for flags in (MISTAKES.keys() - {"threads"}, {"threads"})]
+    return {"subscribers": passes[0]["subscribers"] | passes[1]["subscribers"]}
 
 
 def fallen(outcome, name):
