@@ -85,6 +85,17 @@ def form(fields):
     return flat | {f"cost.{k}": v for k, v in cost.items()}
 
 
+def take_interrupts():
+    """For a program: an interrupt or a SIGTERM is a KeyboardInterrupt, once, so that its stack can be taken down."""
+    def interrupted(*_):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+
+
 class Pages:
     """What can be asked of a running service at self.url(name)."""
 

@@ -5,7 +5,6 @@ import json
 import re
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -20,8 +19,8 @@ import table
 from faults import Faults
 from inputs import Inputs
 from judge import Judge
-from stack import ROOT, Stack, free_ports
-from supervisor import Subscriber, Supervisor, declared
+from stack import DECLARED, ROOT, Stack, take_interrupts
+from supervisor import Subscriber, Supervisor
 from watch import Watch
 
 
@@ -43,12 +42,12 @@ def arguments():
     parser.add_argument("--cwd", type=Path, default=Path.cwd(), help=argparse.SUPPRESS)
     parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
-    options.commands = commands_of(options.names or declared(), command)
+    options.commands = commands_of(options.names or DECLARED, command)
     return options
 
 
 def commands_of(words, command):
-    ours, commands = declared(), {}
+    ours, commands = DECLARED, {}
     for word in words:
         name, equals, own = word.partition("=")
         if not re.fullmatch("[a-z][a-z0-9-]{0,62}", name):
@@ -79,10 +78,8 @@ class Ground(Stack):
 
     def __init__(self, home):
         super().__init__(home)
-        names = [f"{name.upper().replace('-', '_')}_PORT" for name in declared()]
-        self.env |= {name: str(port) for name, port in zip(names, free_ports(len(names))) if name not in self.env}
         (self.home / "run").mkdir(parents=True)
-        for name in declared():
+        for name in DECLARED:
             (self.home / f"run/{name}.stopped").touch()
 
 
@@ -142,15 +139,8 @@ def keep_logs(stack):
     say(f"The logs: {kept}")
 
 
-def interrupted(*_):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
+    take_interrupts()
     given = arguments()
     if given.only_parse:
         sys.exit(0)

@@ -1,23 +1,17 @@
 """The subscribers under test: their processes, restarted when they end, as supervisord would."""
 
 import os
-import re
 import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
 
-from stack import BIN, POLICY, ROOT, free_ports
+from stack import BIN, POLICY, free_ports
 
 WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # however the kit ends
 BACKOFF_SECONDS = 0.5
 UNKNOWN_ID_MS = 6000  # how long ours ask for a schema id that the registry does not know
-
-
-def declared():
-    """The services of CMakeLists.txt."""
-    return re.findall(r"^service\(([a-z][a-z0-9-]*) +[0-9]+\)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
 
 
 class Instance:
@@ -34,8 +28,7 @@ class Subscriber:
         self.folder = Path(folder) / name
         self.folder.mkdir(parents=True)
         self.log = self.folder / "log"
-        prefix = f"{stack.namespace}." if stack.namespace else ""
-        self.group, self.events, self.dead_letters = (f"{prefix}{name}{end}" for end in ("", ".events", ".dead-letters"))
+        self.group, self.events, self.dead_letters = (stack.topic(name + end) for end in ("", ".events", ".dead-letters"))
         env = {k: v for k, v in os.environ.items() if not k.startswith("RETURNS_")} | {
             "RETURNS_KAFKA": stack.kafka, "RETURNS_REGISTRY": stack.registry, "RETURNS_NAMESPACE": stack.namespace,
             "RETURNS_HOST": "127.0.0.1", "RETURNS_DATA_DIR": str(self.folder / "data"), "RETURNS_POLICY": POLICY,

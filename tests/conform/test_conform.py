@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node import NODE
-from stack import ROOT
+from stack import DECLARED, ROOT
 
 pytestmark = pytest.mark.alone
 
@@ -42,10 +42,6 @@ def command(name, *flags):
     return f"{name}=python {CARELESS} {name} {' '.join(f'--{flag}' for flag in flags)}"
 
 
-def ours():
-    return re.findall(r"^service\(([a-z0-9-]+) ", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
-
-
 def judged(words):
     code, out, err = conform("--json", *words, seconds=900)
     print(err, file=sys.stderr)
@@ -55,7 +51,7 @@ def judged(words):
 
 @pytest.fixture(scope="module")
 def outcome():
-    return judged([*ours(), *(f"{n}={' '.join(c)}" for n, c in INTEROP.items()), command("careful")])
+    return judged([*DECLARED, *(f"{n}={' '.join(c)}" for n, c in INTEROP.items()), command("careful")])
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +66,8 @@ def fallen(outcome, name):
 
 
 def test_ours_hold(outcome):
-    assert {name: fallen(outcome, name) for name in ours()} == {name: {} for name in ours()}
-    for name in ours():
+    assert {name: fallen(outcome, name) for name in DECLARED} == {name: {} for name in DECLARED}
+    for name in DECLARED:
         assert outcome["subscribers"][name]["audited"]
         checks = outcome["subscribers"][name]["checks"]
         assert {check for check, c in checks.items() if c["verdict"] == "-"} <= {"its events"}, checks

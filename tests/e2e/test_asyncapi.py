@@ -92,7 +92,8 @@ class World(ByHand):
         return_id = f"R-OUT{uuid.uuid4().hex[:10].upper()}"
         value = write_avro(self.registry, self.topic("support.events"), refund_request(return_id, **fields))
         self.put(return_id, value)
-        self.await_audits([return_id], NAMES, 60)
+        self.await_audits([return_id], NAMES, 60)  # support's row may be of a team's event, read before the request itself
+        wait(lambda: http.get(f"{self.url('support')}/api/returns/{return_id}").status_code == 200, 60, "support has the return")
         return return_id
 
     def play(self):

@@ -4,7 +4,6 @@ import argparse
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import load
 import observe
 import plants
 import report
-from stack import ROOT, SERVICES, Stack
+from stack import ROOT, SERVICES, Stack, take_interrupts
 
 RETURNS_PER_SECOND = 150
 SECONDS_PER_KILL = 1.0
@@ -205,15 +204,8 @@ def run(options):
     return outcome["ok"]
 
 
-def interrupted(*_):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
+    take_interrupts()
     given = arguments()
     if given.only_parse:
         sys.exit(0)
