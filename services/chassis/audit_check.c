@@ -83,6 +83,7 @@ static bool rest(struct audit_check *c, int ms) {
 
 static void *check_run(void *check) {
     struct audit_check *c = check;
+    pthread_setname_np(pthread_self(), "audit_check");
     for (int ms = FIRST_MS; rest(c, ms);) ms = check_step(c);
     walk_free(&c->walk);
     return NULL;

@@ -427,6 +427,7 @@ static void consumer_reopen(struct consumer *c) {
 
 static void *consumer_run(void *consumer) {
     struct consumer *c = consumer;
+    pthread_setname_np(pthread_self(), "consumer");
     while (!c->stopping) {
         take_what_is_there(c);
         if (c->broken) consumer_reopen(c);

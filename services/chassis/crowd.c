@@ -135,6 +135,7 @@ static void clients_look(struct crowd *c, int port) {
 
 static void *guard(void *crowd) {
     struct crowd *c = crowd;
+    pthread_setname_np(pthread_self(), "crowd");
     pthread_mutex_lock(&c->lock);
     while (!c->stopping) {
         if (c->taken < c->workers) {

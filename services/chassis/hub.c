@@ -213,6 +213,7 @@ static int hub_wait(struct hub *h) {
 
 static void *hub_run(void *argument) {
     struct hub *h = argument;
+    pthread_setname_np(pthread_self(), "hub");
     while (!atomic_load(&h->stopping)) {
         int n = hub_wait(h);
         int64_t now = steady_ms();

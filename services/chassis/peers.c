@@ -504,6 +504,7 @@ static bool round_next(struct peers *p, int64_t last, int64_t *due) {
 
 static void *peers_run(void *peers) {
     struct peers *p = peers;
+    pthread_setname_np(pthread_self(), "peers");
     int64_t last = 0, due;
     while (round_next(p, last, &due)) {
         int running;

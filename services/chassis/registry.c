@@ -374,6 +374,7 @@ static bool registry_stopping(struct registry *r) {
 
 static void *registry_run(void *registry) {
     struct registry *r = registry;
+    pthread_setname_np(pthread_self(), "registry");
     while (!registry_stopping(r)) {
         int wait_ms, running, left;
         for (struct task *t; (t = task_due(r, &wait_ms));) {

@@ -420,6 +420,7 @@ static void relay_step(struct relay *r) {
 
 static void *relay_run(void *relay) {
     struct relay *r = relay;
+    pthread_setname_np(pthread_self(), "relay");
     while (!r->stopping) relay_step(r);
     if (r->producer && r->topic_ready) rd_kafka_flush(r->producer, 500);
     mark_sent(r);

@@ -228,6 +228,7 @@ static enum log_level level_of(const char *name) {
  */
 static void *watchdog(void *unused) {
     (void)unused;
+    pthread_setname_np(pthread_self(), "watchdog");
     struct timespec wait = {STOP_SECONDS, 0};
     nanosleep(&wait, NULL);
     log_line(LOG_WARNING, "the orderly stop took too long; ending at once", NULL);

@@ -184,6 +184,7 @@ static bool subscribers_sleep(struct subscribers *s) {
 
 static void *subscribers_run(void *subscribers) {
     struct subscribers *s = subscribers;
+    pthread_setname_np(pthread_self(), "subscribers");
     json_t *known = NULL;
     do {
         json_t *teams = teams_ask(s);

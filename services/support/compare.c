@@ -148,6 +148,7 @@ static void customer_serve(struct way *w, int k, int64_t due) {
 
 static void *client_run(void *way) {
     struct way *w = way;
+    pthread_setname_np(pthread_self(), "customer");
     int64_t due;
     for (int k; (k = customer_next(w, &due)) >= 0;) customer_serve(w, k, due);
     return NULL;
@@ -196,6 +197,7 @@ static void warm_up(void) {
 
 static void *run_drive(void *unused) {
     (void)unused;
+    pthread_setname_np(pthread_self(), "compare");
     warm_up();
     pthread_t clients[CLIENTS_MAX];
     int n = 0;

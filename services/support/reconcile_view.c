@@ -28,6 +28,7 @@ static struct {
 
 static void *reconcile(void *unused) {
     (void)unused;
+    pthread_setname_np(pthread_self(), "reconcile");
     struct failure why = {0};
     json_t *result = NULL;
     verdict v = reconcile_run(run.settings, &run.progress, &result, &why);

@@ -70,6 +70,7 @@ static void orders_place(void) {
 
 static void *simulate(void *unused) {
     (void)unused;
+    pthread_setname_np(pthread_self(), "simulate");
     struct failure why;
     orders_place();
     struct load load = {

@@ -1,15 +1,15 @@
 """What 100 live viewers cost the service that they watch: events handled a second while it catches up, with and without
-them, in pairs of one run; and how long a submit takes. Half of the viewers read every row, half are pages: they load the
-page when they are told of news, and every two seconds. Printed, and kept in var/logs/viewers.txt.
+them, in pairs of one run; the time of a processor that the threads take which serve them; and how long a submit takes.
+Half of the viewers read every row, half are pages: they load the page when they are told of news, and every two seconds.
+Printed, and kept in var/logs/viewers.txt.
 
-On a machine that is busy with other things, whatever runs takes from the consumer, the viewers' side of this test too. So
-there the processor time counts that viewers cost the service, which is measured in any case."""
+The threads' time is exact. The throughput of one arm differs from that of the next by a fifth whoever watches, as
+machines are shared; so it speaks against the viewers only if it is less by a tenth in each of the pairs."""
 
 import io
 import os
 import re
 import selectors
-import signal
 import socket
 import sqlite3
 import statistics
@@ -18,6 +18,7 @@ import time
 import uuid
 from contextlib import closing
 from datetime import datetime, timezone
+from pathlib import Path
 
 import fastavro
 import json
@@ -31,11 +32,12 @@ from wire import REFUND_REQUEST, refund_request
 
 pytestmark = pytest.mark.alone
 
-EVENTS = 20_000
+EVENTS = 10_000
 PAIRS = max(3, int(os.environ.get("ISOLATION_ROUNDS", "1")))
 VIEWERS = 100
 COST_MAX = 0.10
 STATUS_MS = 2000  # how often a status page is loaded without news
+SETTLE_SECONDS = 3  # until all viewers are there and have loaded their page
 
 
 class Viewers(threading.Thread):
@@ -109,75 +111,87 @@ def latest_id(registry, subject):
         return None
 
 
-def publish_many(stack, namespace, n):
-    """Into that namespace's support.events, whose schema and topic a support of the namespace has made."""
-    topic = f"{namespace}.support.events"
+def events_of(stack, topic):
+    """EVENTS of them, as they will be produced; by the schema that a support of the namespace has registered."""
     registry = SchemaRegistryClient({"url": stack.registry})
-    subject = f"{topic}-returns.support.RefundRequest"
-    number = wait(lambda: latest_id(registry, subject), 20, "the schema")
-    schema = fastavro.parse_schema(json.loads(REFUND_REQUEST))
-    producer = Producer({"bootstrap.servers": stack.kafka, "linger.ms": 20, "queue.buffering.max.messages": 2 * n})
-    for _ in range(n):
-        return_id = "R-" + uuid.uuid4().hex[:13].upper()
-        event = refund_request(return_id)
-        out = io.BytesIO(b"\0" + number.to_bytes(4))
-        out.seek(5)
+    number = wait(lambda: latest_id(registry, f"{topic}-returns.support.RefundRequest"), 20, "the schema")
+    schema, made = fastavro.parse_schema(json.loads(REFUND_REQUEST)), []
+    for _ in range(EVENTS):
+        event = refund_request("R-" + uuid.uuid4().hex[:13].upper())
+        out = io.BytesIO()
+        out.write(b"\0" + number.to_bytes(4))
         fastavro.schemaless_writer(out, schema, event)
         headers = {"ce_id": event["event_id"], "ce_type": "returns.support.RefundRequest", "ce_source": "http://localhost:1",
                    "ce_specversion": "1.0", "ce_time": datetime.now(timezone.utc).isoformat()}
-        producer.produce(topic, out.getvalue(), return_id, headers=headers)
-    assert producer.flush(60) == 0
+        made.append({"value": out.getvalue(), "key": event["return_id"], "headers": headers})
+    return made
 
 
-def catch_up(stack, namespace, folder, viewers):
-    """(events a second, seconds of CPU, the viewers) of a sales that has never read the topic before."""
-    folder.mkdir()
-    settings = {"kafka": stack.kafka, "registry": stack.registry, "namespace": namespace}
-    with ByHand(["sales"], folder, **settings) as hand:
-        sales = hand.services["sales"]
-        watching = Viewers(sales.port, viewers)
-        (path,) = (folder / "data").glob("*.db")
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
-            def done():
-                time.sleep(0.1)  # looking is not to be what is measured
-                n = store.execute("SELECT MAX(id) FROM audit").fetchone()[0]
-                return n == EVENTS
+def serving_seconds(process):
+    """Processor time of the threads that serve viewers: the hub, and civetweb's."""
+    total = 0
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        if (task / "comm").read_text().strip() in ("hub", "civetweb-worker", "civetweb-master"):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
 
-            wait(done, 120, "sales has caught up")
-            first, last = store.execute("SELECT MIN(at), MAX(at) FROM audit").fetchone()
-        with open(f"/proc/{sales.process.pid}/stat") as stat:
-            ticks = sum(map(int, stat.read().rpartition(")")[2].split()[11:13]))
-        watching.stop()
-        assert not watching.ended, f"{watching.ended} streams were ended"
-        sales.stop(signal.SIGTERM)
-    return EVENTS / (last - first) * 1000, ticks / os.sysconf("SC_CLK_TCK"), watching
+
+class CatchUp:
+    """A sales that catches up with what comes all at once."""
+
+    def __init__(self, stack, hand, folder):
+        self.stack, self.topic, self.sales = stack, hand.topic("support.events"), hand.services["sales"]
+        self.producer = Producer({"bootstrap.servers": stack.kafka, "linger.ms": 20, "queue.buffering.max.messages": 2 * EVENTS})
+        (path,) = folder.glob("data/*sales*.db")
+        self.store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+
+    def newest(self):
+        return self.store.execute("SELECT MAX(id) FROM audit").fetchone()[0] or 0
+
+    def done(self, last):
+        time.sleep(0.1)  # looking is not to be what is measured
+        return self.newest() >= last
+
+    def run(self, n):
+        """(events a second, share of a processor for the viewers, the viewers), while n of them watch who came before."""
+        events, before = events_of(self.stack, self.topic), self.newest()
+        viewers = Viewers(self.sales.port, n)
+        time.sleep(SETTLE_SECONDS)
+        loads, served, begin = viewers.loads, serving_seconds(self.sales.process), time.monotonic()
+        for event in events:
+            self.producer.produce(self.topic, **event)
+        assert self.producer.flush(60) == 0
+        wait(lambda: self.done(before + EVENTS), 120, "sales has caught up")
+        share = (serving_seconds(self.sales.process) - served) / (time.monotonic() - begin)
+        viewers.loads -= loads
+        viewers.stop()
+        assert not viewers.ended, f"{viewers.ended} streams were ended"
+        first, last = self.store.execute("SELECT MIN(at), MAX(at) FROM audit WHERE id > ?", (before,)).fetchone()
+        return EVENTS / (last - first) * 1000, share, viewers
 
 
 def test_a_hundred_viewers_cost_the_consumer_less_than_a_tenth(stack, tmp_path):
-    namespace = "viewers" + uuid.uuid4().hex[:6]
-    with ByHand(["support"], tmp_path, kafka=stack.kafka, registry=stack.registry, namespace=namespace) as hand:
-        hand.await_connected(["support"])
-        publish_many(stack, namespace, EVENTS)
-    catch_up(stack, namespace, tmp_path / "warm", 0)
-    busy = os.getloadavg()[0] > os.cpu_count()
-    lines, ratios, shares = [], [], []
-    for i in range(PAIRS):
-        arms = [0, VIEWERS] if i % 2 else [VIEWERS, 0]
-        ran = {n: catch_up(stack, namespace, tmp_path / f"{i}-{n}", n) for n in arms}
-        (alone, alone_cpu, _), (watched, watched_cpu, viewers) = ran[0], ran[VIEWERS]
-        ratios.append(watched / alone)
-        shares.append((watched_cpu - alone_cpu) / (EVENTS / watched))
-        lines.append(f"{alone:8.0f} events/s alone ({alone_cpu:.2f} s of CPU), {watched:8.0f} with {VIEWERS} viewers ({watched_cpu:.2f} s; "
-                     f"{viewers.loads} page loads, {viewers.bytes >> 10} kB): ×{ratios[-1]:.3f}")
-    cost = 1 - statistics.median(ratios)
+    with ByHand(["support", "sales"], tmp_path, kafka=stack.kafka, registry=stack.registry) as hand:
+        hand.await_connected(["support", "sales"])
+        hand.services["support"].stop()  # it has made the topic, and registered its schemas
+        sales = CatchUp(stack, hand, tmp_path)
+        sales.run(0)  # warm
+        lines, ratios, shares = [], [], []
+        for i in range(PAIRS):
+            arms = [0, VIEWERS] if i % 2 else [VIEWERS, 0]
+            ran = {n: sales.run(n) for n in arms}
+            (alone, _, _), (watched, share, viewers) = ran[0], ran[VIEWERS]
+            ratios.append(watched / alone)
+            shares.append(share)
+            lines.append(f"{alone:8.0f} events/s alone, {watched:8.0f} with {VIEWERS} viewers ({share:.1%} of a processor, "
+                         f"{viewers.loads} page loads, {viewers.bytes >> 10} kB): ×{ratios[-1]:.3f}")
     share = statistics.median(shares)
     said = "\n".join([f"viewers: sales catches up {EVENTS} events, {PAIRS} pairs", *lines,
-                      f"median cost: {cost:.1%} of the throughput; {share:.1%} of one processor"
-                      f"{', on a busy machine' if busy else ''}", ""])
+                      f"medians: ×{statistics.median(ratios):.3f} of the throughput, {share:.1%} of a processor", ""])
     print(said)
     (ROOT / "var/logs").mkdir(parents=True, exist_ok=True)
     (ROOT / "var/logs/viewers.txt").write_text(said)
-    assert share < COST_MAX and (busy or cost < COST_MAX), said
+    assert share < COST_MAX and max(ratios) > 1 - COST_MAX, said
 
 
 def test_posts_are_answered_while_a_hundred_watch(tmp_path):
