@@ -56,9 +56,7 @@ def outcome():
 
 @pytest.fixture(scope="module")
 def mistaken():
-    """Those whose mistake is one of order by themselves: with many beside them, threads take turns."""
-    passes = [judged([command(f"c-{flag}", flag) for flag in flags]) for flags in (MISTAKES.keys() - {"threads"}, {"threads"})]
-    return {"subscribers": passes[0]["subscribers"] | passes[1]["subscribers"]}
+    return judged([command(f"c-{flag}", flag) for flag in MISTAKES])
 
 
 def fallen(outcome, name):
