@@ -292,13 +292,20 @@ static bool answer_ok(struct registry *r, struct task *t, const json_t *answer) 
     return true;
 }
 
+/* That something is there already says nothing against the schema: a registry that was just started refuses so what it
+ * has not read back yet. */
+static bool is_refusal(const struct task *t, long status, const json_t *answer) {
+    return t->subject && t->step == REGISTER && (status == 409 || status == 422) &&
+           !strstr(answer_message(t, answer), "already exists");
+}
+
 /* The status decides. A 404 is about the schema only if it says so as a registry does: a wrong URL gives one as well,
  * and must not get records quarantined. */
 static void task_answered(struct registry *r, struct task *t, long status) {
     json_t *answer = json_loadb(t->answer.data ? t->answer.data : "", t->answer.length, JSON_ALLOW_NUL, NULL);
     json_int_t code = json_integer_value(json_object_get(answer, "error_code"));
     bool missing = status == 404 && !t->subject && (code == 404 || code / 100 == 404);
-    bool refused = t->subject && (status == 409 || status == 422);
+    bool refused = is_refusal(t, status, answer);
     if (missing || refused || status / 100 == 2)
         health_set(r->o.health, "registry", HEALTH_OK, "the schema registry at %s answers", r->shown);
     if (missing && t->step == VERSION)

@@ -30,7 +30,8 @@ struct seen {
 struct manner {
     int failures, failure_status; /* the next so many requests are answered with this status */
     const char *failure_body;
-    const char *answer; /* instead of what a registry would say; NULL: that */
+    const char *refusal; /* what it answers to each schema, with status */
+    const char *answer;  /* instead of what a registry would say; NULL: that */
     int status;
     int delay_ms;
     bool falters;        /* every second request gets 503 */
@@ -95,7 +96,7 @@ static void reply_as_registry(const struct manner *how, struct mg_connection *c)
     if (!strncmp(info->request_uri, "/config/", 8)) {
         reply(c, 200, "{\"compatibility\":\"FULL_TRANSITIVE\"}");
     } else if (!strncmp(info->request_uri, "/subjects/", 10)) {
-        reply(c, 200, "{\"id\":41}");
+        reply(c, how->refusal ? how->status : 200, how->refusal ? how->refusal : "{\"id\":41}");
     } else if (!strcmp(info->request_uri, "/schemas/ids/7/versions")) {
         reply(c, 200, "[{\"subject\":\"s\",\"version\":3}]");
     } else if (!strcmp(info->request_uri, "/schemas/ids/7") && how->schema) {
@@ -446,11 +447,9 @@ static void test_unreadable_schemas(void **state) {
 static void test_refused(void **state) {
     struct world *w = *state;
     static const int statuses[] = {409, 422};
-    SET(failure_body, "{\"error_code\":409,\"message\":\"reader's field cost is missing\"}");
     for (size_t i = 0; i < 2; i++) {
         struct failure why;
-        tell(w, 0, 0);
-        SET(answer, w->manner.failure_body);
+        SET(refusal, "{\"error_code\":409,\"message\":\"reader's field cost is missing\"}");
         SET(status, statuses[i]);
         client_start(w, (struct registry_options){0});
         registry_publish(w->registry, "s-t.Event", event, strlen(EVENT));
@@ -463,6 +462,25 @@ static void test_refused(void **state) {
         assert_int_equal(seen_n(w), before); /* asked again, but slowly */
         registry_stop(&w->registry);
     }
+}
+
+/* A registry that is being started may not know yet what it holds, and then cannot write it either. */
+static void test_a_conflict_is_no_refusal(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    static const char exists[] = "{\"error_code\":409,\"message\":\"A rule named 'COMPATIBILITY' already exists.\"}";
+    SET(failure_body, exists);
+    SET(refusal, exists);
+    SET(status, 409);
+    tell(w, 2, 409);
+    client_start(w, (struct registry_options){0});
+    registry_publish(w->registry, "s-t.Event", event, strlen(EVENT));
+    for (int i = 0; i < 1000 && seen_n(w) < 5; i++) sleep_ms(5);
+    assert_int_equal(wait_id(w, "s-t.Event", event, 20, &why), RETRY);
+    assert_says(why.text, "already exists");
+    assert_string_equal(w->seen[4].uri, "/subjects/s-t.Event/versions");
+    SET(refusal, NULL);
+    assert_int_equal(wait_id(w, "s-t.Event", event, 8000, &why), OK);
 }
 
 static void test_huge_answer(void **state) {
@@ -558,6 +576,7 @@ int main(void) {
         TEST(test_an_outage_begins_the_wait_anew),
         TEST(test_unreadable_schemas),
         TEST(test_refused),
+        TEST(test_a_conflict_is_no_refusal),
         TEST(test_huge_answer),
         TEST(test_hanging_requests),
         TEST(test_timeout),
