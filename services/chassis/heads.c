@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, HEADS_BYTES_MAX = 1 << 18, TOPIC_MS = 500, UNSENT_MS = 1000 };
+enum { NAME_SIZE = 400, HEADS_BYTES_MAX = 1 << 18, TOPIC_MS = 500, UNSENT_MS = 1000, AGAIN_MS = 1000 };
 
 struct heads {
     struct heads_options o;
@@ -146,6 +146,13 @@ static verdict heads_send(struct heads *h, rd_kafka_t *producer, const json_t *h
     return error ? fail(why, RETRY, "%s", rd_kafka_err2str(error)) : v;
 }
 
+/* Tried again soon: what is in the way may be no more than a topic just created, which not every broker knows yet. */
+static void heads_wait(struct heads *h, const char *why) {
+    int64_t soon = steady_ms() + AGAIN_MS;
+    if (soon < h->due) h->due = soon;
+    health_set(h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", why);
+}
+
 void heads_step(struct heads *h, rd_kafka_t *producer) {
     struct failure why;
     if (h->in_flight || !is_due(h)) return;
@@ -156,7 +163,7 @@ void heads_step(struct heads *h, rd_kafka_t *producer) {
     if (v == OK)
         h->in_flight = json_incref(heads);
     else
-        health_set(h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", why.text);
+        heads_wait(h, why.text);
     json_decref(heads);
 }
 
@@ -187,8 +194,7 @@ void heads_delivered(struct heads *h, const rd_kafka_message_t *report) {
     if (!h->in_flight) return;
     if (report->err) {
         h->topic_ready = false;
-        health_set(
-            h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", rd_kafka_err2str(report->err));
+        heads_wait(h, rd_kafka_err2str(report->err));
     } else {
         heads_keep(h, report->offset);
         json_decref(h->last);
