@@ -295,7 +295,7 @@ static bool answer_ok(struct registry *r, struct task *t, const json_t *answer) 
 /* That something is there already says nothing against the schema: a registry that was just started refuses so what it
  * has not read back yet. */
 static bool is_refusal(const struct task *t, long status, const json_t *answer) {
-    return t->subject && t->step == REGISTER && (status == 409 || status == 422) &&
+    return t->step == REGISTER && (status == 409 || status == 422) &&
            !strstr(answer_message(t, answer), "already exists");
 }
 

@@ -217,7 +217,7 @@ def main():
                          "message.timeout.ms": 2000 if has("skips-broker") else 0, "message.max.bytes": 2_000_000})
     consumer = join()
     while running:
-        got = consumer.consume(*((500, 1) if has("threads") or has("commit-first") else (50, 0.1)))
+        got = consumer.consume(500, 1) if has("threads") or has("commit-first") else consumer.consume(50, 0.1)
         if got and has("threads"):
             got += consumer.consume(500, 1)
         records = [record for record in got if not record.error()]

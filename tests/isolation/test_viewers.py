@@ -111,22 +111,6 @@ def latest_id(registry, subject):
         return None
 
 
-def events_of(stack, topic):
-    """EVENTS of them, as they will be produced; by the schema that a support of the namespace has registered."""
-    registry = SchemaRegistryClient({"url": stack.registry})
-    number = wait(lambda: latest_id(registry, f"{topic}-returns.support.RefundRequest"), 20, "the schema")
-    schema, made = fastavro.parse_schema(json.loads(REFUND_REQUEST)), []
-    for _ in range(EVENTS):
-        event = refund_request("R-" + uuid.uuid4().hex[:13].upper())
-        out = io.BytesIO()
-        out.write(b"\0" + number.to_bytes(4))
-        fastavro.schemaless_writer(out, schema, event)
-        headers = {"ce_id": event["event_id"], "ce_type": "returns.support.RefundRequest", "ce_source": "http://localhost:1",
-                   "ce_specversion": "1.0", "ce_time": datetime.now(timezone.utc).isoformat()}
-        made.append({"value": out.getvalue(), "key": event["return_id"], "headers": headers})
-    return made
-
-
 def serving_seconds(process):
     """Processor time of the threads that serve viewers: the hub, and civetweb's."""
     total = 0
@@ -137,13 +121,24 @@ def serving_seconds(process):
 
 
 class CatchUp:
-    """A sales that catches up with what comes all at once."""
+    """A sales that catches up with what comes all at once. A support of the namespace has made the topic, and registered
+    the schema."""
 
-    def __init__(self, stack, hand, folder):
-        self.stack, self.topic, self.sales = stack, hand.topic("support.events"), hand.services["sales"]
+    def __init__(self, stack, hand, store):
+        self.topic, self.sales, self.store = hand.topic("support.events"), hand.services["sales"], store
         self.producer = Producer({"bootstrap.servers": stack.kafka, "linger.ms": 20, "queue.buffering.max.messages": 2 * EVENTS})
-        (path,) = folder.glob("data/*sales*.db")
-        self.store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        registry = SchemaRegistryClient({"url": stack.registry})
+        number = wait(lambda: latest_id(registry, f"{self.topic}-returns.support.RefundRequest"), 20, "the schema")
+        self.frame, self.schema = b"\0" + number.to_bytes(4), fastavro.parse_schema(json.loads(REFUND_REQUEST))
+
+    def event(self):
+        """As it will be produced."""
+        event, out = refund_request("R-" + uuid.uuid4().hex[:13].upper()), io.BytesIO()
+        out.write(self.frame)
+        fastavro.schemaless_writer(out, self.schema, event)
+        headers = {"ce_id": event["event_id"], "ce_type": "returns.support.RefundRequest", "ce_source": "http://localhost:1",
+                   "ce_specversion": "1.0", "ce_time": datetime.now(timezone.utc).isoformat()}
+        return {"value": out.getvalue(), "key": event["return_id"], "headers": headers}
 
     def newest(self):
         return self.store.execute("SELECT MAX(id) FROM audit").fetchone()[0] or 0
@@ -154,7 +149,7 @@ class CatchUp:
 
     def run(self, n):
         """(events a second, share of a processor for the viewers, the viewers), while n of them watch who came before."""
-        events, before = events_of(self.stack, self.topic), self.newest()
+        events, before = [self.event() for _ in range(EVENTS)], self.newest()
         viewers = Viewers(self.sales.port, n)
         time.sleep(SETTLE_SECONDS)
         loads, served, begin = viewers.loads, serving_seconds(self.sales.process), time.monotonic()
@@ -171,20 +166,22 @@ class CatchUp:
 
 
 def test_a_hundred_viewers_cost_the_consumer_less_than_a_tenth(stack, tmp_path):
+    lines, ratios, shares = [], [], []
     with ByHand(["support", "sales"], tmp_path, kafka=stack.kafka, registry=stack.registry) as hand:
         hand.await_connected(["support", "sales"])
-        hand.services["support"].stop()  # it has made the topic, and registered its schemas
-        sales = CatchUp(stack, hand, tmp_path)
-        sales.run(0)  # warm
-        lines, ratios, shares = [], [], []
-        for i in range(PAIRS):
-            arms = [0, VIEWERS] if i % 2 else [VIEWERS, 0]
-            ran = {n: sales.run(n) for n in arms}
-            (alone, _, _), (watched, share, viewers) = ran[0], ran[VIEWERS]
-            ratios.append(watched / alone)
-            shares.append(share)
-            lines.append(f"{alone:8.0f} events/s alone, {watched:8.0f} with {VIEWERS} viewers ({share:.1%} of a processor, "
-                         f"{viewers.loads} page loads, {viewers.bytes >> 10} kB): ×{ratios[-1]:.3f}")
+        (path,) = tmp_path.glob("data/*sales*.db")
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
+            sales = CatchUp(stack, hand, store)
+            hand.services["support"].stop()  # it would handle the events as well
+            sales.run(0)  # warm
+            for i in range(PAIRS):
+                arms = [0, VIEWERS] if i % 2 else [VIEWERS, 0]
+                ran = {n: sales.run(n) for n in arms}
+                (alone, _, _), (watched, share, viewers) = ran[0], ran[VIEWERS]
+                ratios.append(watched / alone)
+                shares.append(share)
+                lines.append(f"{alone:8.0f} events/s alone, {watched:8.0f} with {VIEWERS} viewers ({share:.1%} of a processor, "
+                             f"{viewers.loads} page loads, {viewers.bytes >> 10} kB): ×{ratios[-1]:.3f}")
     share = statistics.median(shares)
     said = "\n".join([f"viewers: sales catches up {EVENTS} events, {PAIRS} pairs", *lines,
                       f"medians: ×{statistics.median(ratios):.3f} of the throughput, {share:.1%} of a processor", ""])
