@@ -35,7 +35,7 @@ void audit_append(struct connection *c, const struct audit_row *row);
 void audit_emitted(struct connection *c, const char *topic, int32_t partition, int64_t offset);
 
 /* A page of rows, newest first: {"rows":[…],"next":id or null}. Every filter may be NULL or 0. Whatever the filter, no
- * more is read than the blocks of rows (tables.4.sql) that hold what it asks for; with return_id, that return's rows.
+ * more is read than the blocks of rows (audit_block) that hold what it asks for; with return_id, that return's rows.
  */
 struct audit_filter {
     const char *return_id, *action, *outcome, *event_type;

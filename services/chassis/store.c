@@ -45,6 +45,12 @@ struct store {
     struct connection no_reader; /* what a thread gets that has no memory for one of its own */
 };
 
+/* FNV-1a */
+static const uint64_t HASH_START = 14695981039346656037u;
+static uint64_t hash_byte(uint64_t hash, char byte) {
+    return (hash ^ (unsigned char)byte) * 1099511628211u;
+}
+
 /* --- Connections */
 
 static verdict kind_of(int code) {
@@ -179,7 +185,22 @@ void store_unlock(int *lock) {
     *lock = -1;
 }
 
-static verdict migrate_one(struct connection *c, const struct migration *m, struct failure *why) {
+/* Of all statements that made an owner's tables, up to that version. Comments and spaces may change. */
+static int64_t fingerprint(const struct migration *m, size_t n, const char *owner, int64_t version) {
+    uint64_t hash = HASH_START;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(m[i].owner, owner) != 0 || m[i].version > version) continue;
+        for (const char *sql = m[i].sql; *sql;) {
+            sql += strspn(sql, " \n");
+            size_t comment = strncmp(sql, "--", 2) ? 0 : strcspn(sql, "\n");
+            if (!comment && *sql) hash = hash_byte(hash, *sql++);
+            sql += comment;
+        }
+    }
+    return (int64_t)hash;
+}
+
+static verdict migrate_one(struct connection *c, const struct migration *m, int64_t made_by, struct failure *why) {
     int64_t have = store_int(c, 0, "SELECT version FROM schema_version WHERE owner = ?", value_text(m->owner));
     if (c->state != OK) return fail(why, c->state, "%s", c->error);
     if (have >= m->version) return OK;
@@ -188,27 +209,49 @@ static verdict migrate_one(struct connection *c, const struct migration *m, stru
     crash_point("during migration");
     store_run(
         c,
-        "INSERT INTO schema_version (owner, version) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET version = excluded.version",
-        value_text(m->owner), value_int(m->version));
+        "INSERT INTO schema_version (owner, version, made_by) VALUES (?, ?, ?) "
+        "ON CONFLICT (owner) DO UPDATE SET version = excluded.version, made_by = excluded.made_by",
+        value_text(m->owner), value_int(m->version), value_int(made_by));
     connection_exec(c, "COMMIT", "commit a migration");
     if (c->state != OK) {
         sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
-        return fail(why, c->state, "migration %d of the %s's tables: %s", m->version, m->owner, c->error);
+        return fail(why, c->state, "version %d of the %s's tables: %s", m->version, m->owner, c->error);
     }
     return OK;
 }
 
-static verdict refuse_newer(struct connection *c, const struct migration *m, size_t n, struct failure *why) {
+static verdict
+refuse_newer(const struct connection *c, const char *owner, int64_t version, int64_t known, struct failure *why) {
+    return fail(
+        why, FATAL,
+        "the database \"%s\" has version %lld of the %s's tables, this program knows %lld; run the newer program",
+        c->store->path, (long long)version, owner, (long long)known);
+}
+
+static verdict refuse_other(
+    const struct connection *c, const char *owner, int64_t version, int64_t made_by, int64_t wanted,
+    struct failure *why) {
+    return fail(
+        why, FATAL,
+        "version %lld of the %s's tables in \"%s\" was made by other statements (%016llx) than this program has (%016llx). "
+        "A file whose tables exist is not changed: put it back, and add what is new as the next version (schema.2.sql). "
+        "Or begin anew: ./returns reset; or move the database away, and ./returns rebuild makes it from the topics",
+        (long long)version, owner, c->store->path, (unsigned long long)made_by, (unsigned long long)wanted);
+}
+
+/* Databases of programs before there were fingerprints have two columns, and were made by other statements. */
+static verdict refuse_strange(struct connection *c, const struct migration *m, size_t n, struct failure *why) {
     verdict v = OK;
-    for (struct rows r = store_rows(c, "SELECT owner, version FROM schema_version"); rows_next(&r);) {
-        int64_t known = 0;
+    for (struct rows r = store_rows(c, "SELECT * FROM schema_version"); rows_next(&r);) {
+        const char *owner = rows_text(&r, 0);
+        int64_t version = rows_int(&r, 1), made_by = rows_columns(&r) > 2 ? rows_int(&r, 2) : 0, known = 0;
         for (size_t i = 0; i < n; i++)
-            if (!strcmp(m[i].owner, rows_text(&r, 0)) && m[i].version > known) known = m[i].version;
-        if (rows_int(&r, 1) > known)
-            v = fail(
-                why, FATAL,
-                "the database \"%s\" has version %lld of the %s's tables, this program knows %lld; run the newer program",
-                c->store->path, (long long)rows_int(&r, 1), rows_text(&r, 0), (long long)known);
+            if (!strcmp(m[i].owner, owner) && m[i].version > known) known = m[i].version;
+        int64_t wanted = fingerprint(m, n, owner, version);
+        if (version > known)
+            v = refuse_newer(c, owner, version, known, why);
+        else if (made_by != wanted)
+            v = refuse_other(c, owner, version, made_by, wanted, why);
     }
     return v;
 }
@@ -247,10 +290,15 @@ static verdict open_migrated(
         c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", "set the journal");
     if (empty) connection_exec(c, "PRAGMA synchronous = OFF", "set the journal");
     connection_exec(
-        c, "CREATE TABLE IF NOT EXISTS schema_version (owner TEXT NOT NULL PRIMARY KEY, version BIGINT NOT NULL)",
+        c,
+        "CREATE TABLE IF NOT EXISTS schema_version (owner TEXT NOT NULL PRIMARY KEY, version BIGINT NOT NULL, "
+        "made_by BIGINT NOT NULL)",
         "write");
-    v = c->state == OK ? refuse_newer(c, migrations, n, why) : fail(why, c->state, "%s", c->error);
-    for (size_t i = 0; v == OK && i < n; i++) v = migrate_one(c, &migrations[i], why);
+    v = c->state == OK ? refuse_strange(c, migrations, n, why) : fail(why, c->state, "%s", c->error);
+    for (size_t i = 0; v == OK && i < n; i++) {
+        const struct migration *m = &migrations[i];
+        v = migrate_one(c, m, fingerprint(migrations, n, m->owner, m->version), why);
+    }
     if (v == OK) return OK;
 failed:
     store_close(out);
@@ -436,8 +484,8 @@ struct value value_blob(const void *bytes, size_t n) {
 }
 
 static uint64_t hash_of(const char *text) {
-    uint64_t hash = 14695981039346656037u;
-    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    uint64_t hash = HASH_START;
+    for (; *text; text++) hash = hash_byte(hash, *text);
     return hash;
 }
 

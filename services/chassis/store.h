@@ -31,7 +31,8 @@ struct value value_text(const char *text); /* NULL gives SQL's NULL */
 struct value value_blob(const void *bytes, size_t n);
 
 /* Schema versions: migration i brings the database from version i to i + 1, each in a transaction of its own. The
- * chassis and the team are versioned apart. A database that is newer than the program is refused. */
+ * chassis and the team are versioned apart. A database that is newer than the program is refused, and one that other
+ * statements made: a migration that ran is not edited, but followed by another one. */
 struct migration {
     const char *owner; /* "chassis" or "team" */
     int version;       /* 1, 2, … in order for each owner */
@@ -39,7 +40,7 @@ struct migration {
 };
 
 /* Opens, or creates with its folder, the database at path and migrates it. RETRY: held by another process, or no room.
- * FATAL: unreadable, or of a newer version. The store is the caller's to close. */
+ * FATAL: unreadable, of a newer version, or made by other statements. The store is the caller's to close. */
 MUST_CHECK verdict
 store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
 /* The same, but what was in it is removed first, and nothing waits for the disk: for what is had anew at each start. */

@@ -2,9 +2,15 @@
 
 -- Where to go on reading. Moved in the transaction that holds the effect of every record before it.
 CREATE TABLE consumer_offset (
-    topic       TEXT   NOT NULL,
-    partition   BIGINT NOT NULL,
-    next_offset BIGINT NOT NULL,
+    topic        TEXT   NOT NULL,
+    partition    BIGINT NOT NULL,
+    next_offset  BIGINT NOT NULL,
+    -- What tells the log that was read from another one: the cluster's id, and a fingerprint of the record just before
+    -- next_offset.
+    cluster      TEXT,
+    mark         BIGINT,
+    log          BIGINT NOT NULL DEFAULT 0, -- how many times somebody accepted another log in its place
+    first_offset BIGINT NOT NULL DEFAULT 0, -- from where the log was read that is read now
     PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID;
 
@@ -27,9 +33,10 @@ CREATE TABLE audit (
     record_offset BIGINT,
     summary       TEXT   NOT NULL,
     trace_id      TEXT,
-    hash          BLOB   NOT NULL
+    hash          BLOB   NOT NULL,
+    log           BIGINT NOT NULL DEFAULT 0 -- consumer_offset.log: the offsets of another log start again
 );
-CREATE UNIQUE INDEX audit_record ON audit (topic, partition, record_offset);
+CREATE UNIQUE INDEX audit_record ON audit (topic, partition, record_offset, log);
 CREATE INDEX audit_return ON audit (return_id);
 
 CREATE TABLE audit_chain (
@@ -38,10 +45,41 @@ CREATE TABLE audit_chain (
     head  BLOB   NOT NULL
 ) WITHOUT ROWID;
 
--- Audit rows by outcome, so that the status page need not count them.
-CREATE TABLE tally (
-    outcome TEXT   NOT NULL PRIMARY KEY,
-    n       BIGINT NOT NULL
+-- The heads that were published, as the topic holds them (docs/audit.md).
+CREATE TABLE audit_published (
+    id            INTEGER PRIMARY KEY,
+    heads         TEXT   NOT NULL,
+    record_offset BIGINT NOT NULL
+);
+
+-- What each block of 128 audit rows holds, so that a filter reads only blocks that have what it looks for, however rare
+-- that is. Written once, when a block is full (audit.c); all of it can be made anew from the rows. event_type: '' for none.
+CREATE TABLE audit_block (
+    block      BIGINT NOT NULL,
+    action     TEXT   NOT NULL,
+    outcome    TEXT   NOT NULL,
+    event_type TEXT   NOT NULL,
+    first_at   BIGINT NOT NULL,
+    last_at    BIGINT NOT NULL,
+    PRIMARY KEY (block, action, outcome, event_type)
+) WITHOUT ROWID;
+
+-- Audit rows by outcome, of each chain and each log that was read in its place (consumer_offset.log), so that the status
+-- page need not count them.
+CREATE TABLE chain_tally (
+    chain   TEXT   NOT NULL,
+    log     BIGINT NOT NULL,
+    outcome TEXT   NOT NULL,
+    n       BIGINT NOT NULL,
+    PRIMARY KEY (chain, log, outcome)
+) WITHOUT ROWID;
+CREATE VIEW tally AS SELECT outcome, SUM(n) AS n FROM chain_tally GROUP BY outcome;
+
+-- Events that went to the outbox in reaction to a chain's records, as far as these begin with first_offset.
+CREATE TABLE chain_emitted (
+    chain        TEXT   NOT NULL PRIMARY KEY,
+    first_offset BIGINT NOT NULL,
+    n            BIGINT NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE outbox (
@@ -54,11 +92,21 @@ CREATE TABLE outbox (
     occurred_at   BIGINT NOT NULL,
     sent_at       BIGINT,
     partition     BIGINT,
-    record_offset BIGINT
+    record_offset BIGINT,
+    dead_letter   BIGINT, -- this row publishes that dead letter, as it came, and has no body of its own
+    received_at   BIGINT, -- when the record that the event reacts to was taken up; NULL: it reacts to none
+    schema_row    BIGINT  -- outbox_schema
 );
 CREATE INDEX outbox_waiting ON outbox (id) WHERE sent_at IS NULL;
 
--- Records that could not be decoded or were rejected, as they came.
+-- What the outbox's bodies were encoded by: the service may go by another schema when it sends them.
+CREATE TABLE outbox_schema (
+    id   INTEGER PRIMARY KEY,
+    type TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+
+-- Records that could not be decoded or were rejected, as they came. Each is open until a redrive gave it its effect.
 CREATE TABLE dead_letter (
     id            INTEGER PRIMARY KEY,
     at            BIGINT NOT NULL,
@@ -68,8 +116,13 @@ CREATE TABLE dead_letter (
     record_key    BLOB,
     headers       TEXT   NOT NULL,
     value         BLOB,
-    reason        TEXT   NOT NULL
+    reason        TEXT   NOT NULL,
+    state         TEXT   NOT NULL DEFAULT 'open',
+    said          TEXT, -- what the last redrive met that could not give it its effect
+    said_at       BIGINT
 );
+CREATE INDEX dead_letter_open ON dead_letter (id) WHERE state = 'open';
+CREATE INDEX dead_letter_redriven ON dead_letter (topic, partition) WHERE state = 'redriven';
 
 -- How far each consumer group has read this service's topic (kept only where the declaration asks for it).
 CREATE TABLE subscriber_offset (
@@ -78,3 +131,31 @@ CREATE TABLE subscriber_offset (
     next_offset BIGINT NOT NULL,
     PRIMARY KEY (team, partition)
 ) WITHOUT ROWID;
+
+-- The first answer to each POST that carried an Idempotency-Key (idempotency.h), to be given again to who repeats it.
+CREATE TABLE idempotency (
+    idempotency_key TEXT   NOT NULL PRIMARY KEY,
+    at              BIGINT NOT NULL,
+    request         TEXT   NOT NULL,
+    fingerprint     BLOB   NOT NULL,
+    status          BIGINT NOT NULL,
+    content_type    TEXT   NOT NULL,
+    headers         TEXT   NOT NULL,
+    body            BLOB   NOT NULL
+);
+CREATE INDEX idempotency_at ON idempotency (at);
+
+-- What changed the state without being in a topic, or out of its place there, in order; a rebuild needs it (by_hand.h).
+-- Each was done before what the outbox has behind row after_sequence. A redrive: letter, and which record of its
+-- partition was the next one then. Else a call, with what was asked.
+CREATE TABLE by_hand (
+    id             INTEGER PRIMARY KEY,
+    after_sequence BIGINT NOT NULL,
+    at             BIGINT NOT NULL, -- reaction.now
+    letter         BIGINT,
+    next_offset    BIGINT,
+    event_id       BLOB,
+    type           TEXT,
+    data           TEXT,
+    trace_parent   TEXT
+);

@@ -21,12 +21,16 @@ struct fixture {
     struct store *store;
 };
 
+static size_t tables(struct migration all[MIGRATIONS_MAX]) {
+    size_t n = assets_migrations("chassis", "tables", all, 0);
+    all[n++] =
+        (struct migration){"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"};
+    return n;
+}
+
 static verdict open_store(struct fixture *f, struct failure *why) {
     struct migration migrations[MIGRATIONS_MAX];
-    size_t n = assets_migrations("chassis", "tables", migrations, 0);
-    migrations[n++] =
-        (struct migration){"team", 1, "CREATE TABLE thing (name TEXT PRIMARY KEY, n BIGINT CHECK (n >= 0), raw BYTEA)"};
-    return store_open(&f->store, f->path, migrations, n, why);
+    return store_open(&f->store, f->path, migrations, tables(migrations), why);
 }
 
 static int setup(void **state) {
@@ -143,16 +147,49 @@ static void a_failed_migration_leaves_nothing(void **state) {
     struct fixture *f = *state;
     struct failure why;
     store_close(&f->store);
-    struct migration tables[MIGRATIONS_MAX];
-    int newest = (int)assets_migrations("chassis", "tables", tables, 0);
-    const struct migration migrations[] = {
-        {"chassis", newest, ""},
-        {"team", 1, ""},
-        {"team", 2, "CREATE TABLE half (a TEXT); CREATE TABLE thing (a TEXT)"}};
-    assert_int_equal(store_open(&f->store, f->path, migrations, 3, &why), FATAL);
-    assert_non_null(strstr(why.text, "migration 2 of the team's tables"));
+    struct migration more[MIGRATIONS_MAX];
+    size_t n = tables(more);
+    more[n++] = (struct migration){"team", 2, "CREATE TABLE half (a TEXT); CREATE TABLE thing (a TEXT)"};
+    assert_int_equal(store_open(&f->store, f->path, more, n, &why), FATAL);
+    assert_non_null(strstr(why.text, "version 2 of the team's tables"));
     assert_int_equal(outside(f, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'half'"), 0);
     assert_int_equal(open_store(f, &why), OK);
+}
+
+static verdict open_with(struct fixture *f, size_t file, const char *sql, struct failure *why) {
+    struct migration changed[MIGRATIONS_MAX];
+    size_t n = tables(changed);
+    store_close(&f->store);
+    changed[file].sql = sql;
+    return store_open(&f->store, f->path, changed, n, why);
+}
+
+static void a_database_that_other_statements_made_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    struct migration known[MIGRATIONS_MAX];
+    size_t team = tables(known) - 1;
+    char sql[500];
+    snprintf(sql, sizeof sql, "%s; ALTER TABLE thing ADD COLUMN more TEXT", known[team].sql);
+    assert_int_equal(open_with(f, team, sql, &why), FATAL);
+    assert_non_null(strstr(why.text, "version 1 of the team's tables in"));
+    assert_non_null(strstr(why.text, f->path));
+    assert_non_null(strstr(why.text, "schema.2.sql"));
+    assert_non_null(strstr(why.text, "./returns reset"));
+    assert_int_equal(open_with(f, 0, "CREATE TABLE audit (id BIGINT)", &why), FATAL);
+    assert_non_null(strstr(why.text, "version 1 of the chassis's tables in"));
+    snprintf(sql, sizeof sql, "-- A word\n%s -- and another one\n", known[team].sql);
+    assert_int_equal(open_with(f, team, sql, &why), OK);
+    assert_int_equal(outside(f, "SELECT COUNT(*) FROM pragma_table_info('thing') WHERE name = 'more'"), 0);
+}
+
+static void a_database_without_fingerprints_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct failure why;
+    store_close(&f->store);
+    (void)outside(f, "ALTER TABLE schema_version DROP COLUMN made_by");
+    assert_int_equal(open_store(f, &why), FATAL);
+    assert_non_null(strstr(why.text, "was made by other statements"));
 }
 
 /* --- Audit */
@@ -259,6 +296,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_second_owner_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_database_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_migration_leaves_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_database_that_other_statements_made_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_database_without_fingerprints_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(audit_rows_come_newest_first, setup, teardown),
         cmocka_unit_test_setup_teardown(one_record_has_one_row, setup, teardown),
         cmocka_unit_test_setup_teardown(every_tampering_is_found, setup, teardown),

@@ -1,2 +1,0 @@
--- For the latest refunds.
-CREATE INDEX refund_refunded ON refund (refunded_at);
