@@ -93,7 +93,8 @@ def test_the_same_pinned_versions_and_packages():
         assert version not in DOCKERFILE
     local = words("PACKAGES_RUN", (LOCAL / "packages.sh").read_text())
     only_local = {"supervisor", "procps", "iproute2", "ca-certificates"}
-    assert installed("build") | installed("java") | installed("parts") == local - only_local
+    first = {word.strip("'").split("|")[0] for word in local}
+    assert installed("build") | installed("java") | installed("parts") == first - only_local
 
 
 def test_a_service_waits_for_nobody():
@@ -114,8 +115,8 @@ def test_every_container_is_confined_and_watched():
     assert "name" not in COMPOSE, "docker-compose 1.29 refuses it"
 
 
-def test_every_image_is_debian_12():
+def test_every_image_is_debian_13():
     stages = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.M)
     assert len(stages) == len(re.findall(r"^FROM", DOCKERFILE, re.M))
     names = {name for _, name in stages}
-    assert {base for base, _ in stages} - names == {"debian:12-slim"}
+    assert {base for base, _ in stages} - names == {"debian:13-slim"}
