@@ -17,6 +17,7 @@ settings_names() {
     say RETURNS_NAMESPACE
     say RETURNS_HOST
     say RETURNS_DRILLS
+    say RETURNS_EXAMPLES
     say KAFKA_CONTROLLER_PORT
     for name in "${PROCESSES[@]}"; do setting_of "$name"; done
 }
@@ -75,7 +76,10 @@ settings_read() {
         PORTS[$name]=${!setting}
     done
     RETURNS_NAMESPACE=${RETURNS_NAMESPACE:-} RETURNS_HOST=${RETURNS_HOST:-127.0.0.1} RETURNS_DRILLS=${RETURNS_DRILLS:-1}
-    [[ $RETURNS_DRILLS == [01] ]] || die_usage "RETURNS_DRILLS=\"$RETURNS_DRILLS\": must be 0 or 1"
+    RETURNS_EXAMPLES=${RETURNS_EXAMPLES:-1}
+    for setting in RETURNS_DRILLS RETURNS_EXAMPLES; do
+        [[ ${!setting} == [01] ]] || die_usage "$setting=\"${!setting}\": must be 0 or 1"
+    done
     export RETURNS_ROOT RETURNS_HOME RETURNS_JAVA RETURNS_NAMESPACE RETURNS_HOST RETURNS_DRILLS
     cd "$RETURNS_ROOT"
 }

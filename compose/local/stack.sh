@@ -127,10 +127,12 @@ stack_start() {
     done
 }
 
-# Those that came or went since the stack was started, and those whose program is another now.
+# Those that came or went since the stack was started, those whose program is another now, and those that do not run though
+# nobody stopped them: a verb that was about to start one was ended.
 stack_update() {
-    local name known
+    local name known ended
     known=$(supervisor avail | awk '{print $1}')
+    ended=$(supervisor status | awk '$2 ~ /^(STOPPED|EXITED|FATAL)$/ {print $1}' || true)
     for name in $known; do
         [[ " ${PROCESSES[*]} " == *" $name "* ]] || { supervisor stop "$name" && supervisor remove "$name"; } >&2
     done
@@ -142,6 +144,9 @@ stack_update() {
         elif [[ " ${CHANGED[*]} " == *" $name "* ]] && ! is_stopped "$name"; then
             supervisor restart "$name" >/dev/null
             UPDATED+=("$name (rebuilt)")
+        elif grep -qxF "$name" <<<"$ended" && ! is_stopped "$name"; then
+            supervisor start "$name" >/dev/null
+            UPDATED+=("$name (did not run)")
         fi
     done
 }
@@ -229,10 +234,27 @@ readiness_all() {
 
 stack_starts() { (cut -d ' ' -f 1 "$RETURNS_HOME/run/$1.starts" 2>/dev/null || say 0) | head -n 1; }
 
-# stack_wait TITLE SECONDS: until all are ready. Gives up early when one ends again and again.
+# log_lines NAME: how many different lines its log has, whatever the numbers in them: one that says the same again and again
+# does not get on.
+log_lines() { { tail -c 1000000 "$RETURNS_HOME/logs/$1.log" 2>/dev/null || true; } | sed 's/[0-9a-f]*[0-9][0-9a-f]*//g' | sort -u | wc -l; }
+
+# stack_progress: succeeds when there is any since the last time: of those that are waited for one got ready, says that it
+# waits for something else, or logs something new.
+declare -A PROGRESS_SEEN=()
+stack_progress() {
+    local name fact new=1
+    for name in "${LATE[@]}"; do
+        for fact in "${#LATE[@]} are late" "$name: ${WHY[$name]//[0-9]/}" "$name has logged $(log_lines "$name")"; do
+            if [[ ! ${PROGRESS_SEEN[$fact]-} ]]; then new=0 PROGRESS_SEEN[$fact]=1; fi
+        done
+    done
+    return $new
+}
+
+# stack_wait TITLE SECONDS: until all are ready. Gives up after so long without progress, and when one ends again and again.
 stack_wait() {
-    local title=$1 limit=$2 began=$SECONDS late name shown=
-    IS_READY=()
+    local title=$1 limit=$2 began=$SECONDS late name shown='' looked=-1 moved=$SECONDS
+    IS_READY=() PROGRESS_SEEN=()
     progress_begin "$title"
     while readiness_all && ((${#LATE[@]})); do
         late=$(printf ', %s' "${LATE[@]}")
@@ -242,7 +264,8 @@ stack_wait() {
         for name in "${LATE[@]}"; do
             (($(stack_starts "$name") < 5)) || stack_failed "$name ended, and was started again $(stack_starts "$name") times"
         done
-        ((SECONDS - began < limit)) || stack_failed "not ready after $limit s: ${late:2}"
+        if ((SECONDS != looked)) && looked=$SECONDS && stack_progress; then moved=$SECONDS; fi
+        ((SECONDS - moved < limit)) || stack_failed "not ready after $((SECONDS - began)) s, and no progress in the last $limit s: ${late:2}"
         sleep 0.1
     done
     progress_end "$title" $((SECONDS - began))
