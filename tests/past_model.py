@@ -1,8 +1,8 @@
 """A return as it stood at one of its versions, or at a moment: worked out from its events by words, not by our code.
 
 A return is `requested`, `handled` once every subscriber of today has passed its request, `closed` by support's event, and
-`cancelled` by it whatever else happens, since the teams undo what they did. `version` counts support's own events; a team's
-event carries the one it reacted to. At version N count support's events up to N, and what reacted to those; at a moment, all
+`cancelled` by it whatever else happens, since the teams undo what they did. `version` counts support's own events but for
+refusals (CommandRejected), which change nothing; a team's event carries the one it reacted to. At version N count support's events up to N, and what reacted to those; at a moment, all
 that had occurred by then. A subscriber without events about the return is judged by its offset: as far as it was seen when
 it passed, else from when the record was in the topic."""
 
@@ -41,7 +41,7 @@ class Return:
         self.own = sorted((e for e in events if e.team == "support"), key=lambda e: (e.version, e.at, e.id))
         self.theirs = sorted((e for e in events if e.team != "support"), key=lambda e: (e.version, e.at, e.id))
         self.subscribers = subscribers
-        self.versions = sorted({e.version for e in self.own})
+        self.versions = sorted({e.version for e in self.own if e.name != "CommandRejected"})
         self.requested_at = self.request(self.own).at
 
     @staticmethod
@@ -59,7 +59,7 @@ class Return:
         request, cancel = self.request(own), next((e for e in own if e.name == "RefundCancelled"), None)
         if not request:
             return None
-        version = max(e.version for e in own)
+        version = max(e.version for e in own if e.name != "CommandRejected")
         first = self.request(self.own).version
         teams = {}
         for name in sorted({*self.subscribers.offsets, *(e.team for e in theirs)}):

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BY_MAX = 64 };
+enum { BY_MAX = 64, REFUSALS_KEPT = 100 };           /* of each version of a return */
 static const int64_t VERSION_MAX = INT64_C(1) << 53; /* what JSON's readers can count */
 
 struct command {
@@ -63,6 +63,7 @@ struct order {
     struct buffer if_match; /* without it: what the header or the form's version says */
     json_t *one;            /* of returns_now(), in the transaction */
     char refusal[400];      /* "": it is accepted */
+    bool kept;              /* its refusal is: it is an event, and in the audit log */
     struct uuid event_id;
 };
 
@@ -149,6 +150,11 @@ static int64_t version_of(const struct order *o) {
     return json_integer_value(json_object_get(o->one, "version"));
 }
 
+/* A refusal leaves the version as it is. */
+static int64_t version_after(const struct order *o) {
+    return version_of(o) + !*o->refusal;
+}
+
 /* Returns the status of the answer, and fills o->refusal. */
 static int judge(struct order *o) {
     const char *status = page_text(o->one, "status");
@@ -165,9 +171,11 @@ static int judge(struct order *o) {
             (long long)version);
         return 412;
     }
-    if (is_legal(status, o->command)) return 200;
-    snprintf(o->refusal, sizeof o->refusal, "%s", refusal_of(status));
-    return 409;
+    if (!is_legal(status, o->command))
+        snprintf(o->refusal, sizeof o->refusal, "%s", refusal_of(status));
+    else if (version >= VERSION_MAX)
+        snprintf(o->refusal, sizeof o->refusal, "its version, %lld, cannot be counted any further", (long long)version);
+    return *o->refusal ? 409 : 200;
 }
 
 static json_t *event_fields(const struct order *o) {
@@ -202,22 +210,22 @@ static void order_audit(struct exchange *x, struct connection *c, const struct o
 /* --- Answering */
 
 static void answer_refused(struct exchange *x, const struct order *o, int status, json_t *page) {
-    json_int_t version = version_of(o) + 1;
+    json_int_t version = version_after(o);
     exchange_problem_member(x, "return_id", json_string(o->return_id));
     exchange_problem_member(x, "version", json_integer(version));
     exchange_problem_member(x, "return_status", json_incref(json_object_get(o->one, "status")));
     if (x->api) exchange_problem_member(x, "page", json_incref(page));
     exchange_problem(
         x, status,
-        "The return was not %s: %s. Its status is %s; with this refusal, which is kept in its history, it is at "
-        "version %lld.",
-        o->command->to, o->refusal, page_text(o->one, "status"), (long long)version);
+        "The return was not %s: %s. Its status is %s, and it is at version %lld, as before. This refusal is %s.",
+        o->command->to, o->refusal, page_text(o->one, "status"), (long long)version,
+        o->kept ? "kept in its history" : "not kept: so many of this version are kept already");
 }
 
 static void answer(struct exchange *x, const struct order *o, int status) {
     struct runtime *rt = x->context;
     char tag[32];
-    json_int_t version = version_of(o) + 1;
+    json_int_t version = version_after(o);
     json_t *path = view_url("/returns/", o->return_id);
     json_t *page = json_sprintf("%s%s", rt->settings->public_url, json_string_value(path));
     snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
@@ -252,12 +260,15 @@ static void answer_not_stored(struct exchange *x, const struct failure *why) {
 static verdict decide_order(struct exchange *x, struct connection *c, struct order *o, struct failure *why) {
     struct runtime *rt = x->context;
     int status = judge(o);
-    if (version_of(o) >= VERSION_MAX)
-        return fail(why, REJECT, "its version, %lld, cannot be counted any further", (long long)version_of(o));
+    o->kept = *o->refusal && past_refusals(c, o->return_id, version_of(o)) < REFUSALS_KEPT;
+    if (*o->refusal && !o->kept) {
+        answer(x, o, status);
+        return OK;
+    }
     struct outgoing e = {
         .type = *o->refusal ? "CommandRejected" : o->command->event,
         .return_id = o->return_id,
-        .version = version_of(o) + 1,
+        .version = version_after(o),
         .trace_parent = x->trace_parent,
         .fields = event_fields(o)};
     verdict v = decide(rt, c, &e, &o->event_id, why);

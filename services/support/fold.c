@@ -78,8 +78,7 @@ static void team_note(struct reaction *r) {
 
 /* --- What commands change */
 
-static const char cancelled[] = "returns.support.RefundCancelled", closed[] = "returns.support.ReturnClosed",
-                  rejected[] = "returns.support.CommandRejected";
+static const char cancelled[] = "returns.support.RefundCancelled", closed[] = "returns.support.ReturnClosed";
 
 /* An event of support's own as far as it changes the state of its return; topic NULL: it was only decided yet. */
 struct change {
@@ -105,7 +104,7 @@ static void cancelled_apply(struct connection *c, const struct change *e) {
 /* Does nothing while the return is not known; its request makes up for that. */
 static void change_apply(struct connection *c, const struct change *e) {
     bool is_cancelled = !strcmp(e->type, cancelled), is_closed = !strcmp(e->type, closed);
-    if (!is_cancelled && !is_closed && strcmp(e->type, rejected) != 0) return;
+    if (!is_cancelled && !is_closed) return;
     (void)store_run(
         c, "UPDATE return_request SET version = ? WHERE return_id = ? AND version < ?", value_int(e->version),
         value_text(e->return_id), value_int(e->version));

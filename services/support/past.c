@@ -54,6 +54,14 @@ void past_note(struct connection *c, const struct event *own) {
         value_text(own->type), value_int(own->occurred_at));
 }
 
+static const char refusal[] = "returns.support.CommandRejected";
+
+int64_t past_refusals(struct connection *c, const char *return_id, int64_t version) {
+    return store_int(
+        c, 0, "SELECT COUNT(*) FROM return_version WHERE return_id = ? AND version = ? AND type = ?",
+        value_text(return_id), value_int(version), value_text(refusal));
+}
+
 /* Where a record of support's is in its topic; then: it was there by then. */
 struct place {
     bool known, then;
@@ -86,10 +94,11 @@ static void version_fold(struct past *p, int64_t version, const char *type) {
 /* The versions beside it are those of other numbers, also where an event of a lower one came later. */
 static void versions_fold(struct past *p) {
     static const char sql[] =
-        "SELECT version, at, type FROM return_version WHERE return_id = ? ORDER BY version, at, event_id";
-    for (struct rows r = store_rows(p->reader, sql, value_text(p->return_id)); rows_next(&r);)
+        "SELECT version, at, type FROM return_version WHERE return_id = ? AND type <> ? ORDER BY version, at, event_id";
+    struct value id = value_text(p->return_id), but = value_text(refusal);
+    for (struct rows r = store_rows(p->reader, sql, id, but); rows_next(&r);)
         if (bound_holds(p->bound, rows_int(&r, 0), rows_int(&r, 1))) version_fold(p, rows_int(&r, 0), rows_text(&r, 2));
-    for (struct rows r = store_rows(p->reader, sql, value_text(p->return_id)); rows_next(&r);) {
+    for (struct rows r = store_rows(p->reader, sql, id, but); rows_next(&r);) {
         p->newest = rows_int(&r, 0);
         if (!p->first && is_own(rows_text(&r, 2), "RefundRequest")) p->first = p->newest;
         if (p->first && p->newest < p->version) p->previous = p->newest;

@@ -1,6 +1,7 @@
 /* past: a return as it stood at one of its versions, or at a moment.
  *
- *     ?version=N     support's own events up to version N, and what the teams published in reaction to those
+ *     ?version=N     support's own events up to version N, and what the teams published in reaction to those; a refusal
+ *                    has the version that it found, and makes none
  *     ?as_of=MOMENT  every event that had occurred by then (moment.h)
  *
  * A return is folded anew from its events up to that bound, the same way whichever of the two it is. What no event
@@ -20,8 +21,10 @@ bool past_is_now(const struct bound *b);
 /* What the query asks for. False: both at once, or what is no number and no moment; answered with 400. */
 MUST_CHECK bool past_asked(struct exchange *x, struct bound *b);
 
-/* A version of a return, noted when its event is decided, or read from the topic; in the fold's transaction. */
+/* Support's own event of a return, noted when it is decided, or read from the topic; in the fold's transaction. */
 void past_note(struct connection *c, const struct event *own);
+/* How many commands were refused while the return was at that version. */
+MUST_CHECK int64_t past_refusals(struct connection *c, const char *return_id, int64_t version);
 
 /* Turns what returns_one() says of now into what it would have said then, and adds "as_of" or "at_version", "versions"
  * (the newest), and "previous" and "next", the versions beside it, or null; nothing for bound_now. False: it was not

@@ -21,7 +21,8 @@ static void own_add(json_t *state, const struct rows *r) {
         {"returns.support.RefundCancelled", "cancelled"},
         {"returns.support.ReturnClosed", "closed"}};
     const char *type = rows_text(r, 1);
-    if (rows_int(r, 2) > json_integer_value(json_object_get(state, "version")))
+    bool refusal = !strcmp(type, "returns.support.CommandRejected"); /* it makes no version */
+    if (!refusal && rows_int(r, 2) > json_integer_value(json_object_get(state, "version")))
         json_object_set_new(state, "version", json_integer(rows_int(r, 2)));
     bool requested = json_is_object(json_object_get(state, "request"));
     if (!strcmp(type, moves[0][0]) && !requested) json_object_set_new(state, "request", request_of(rows_text(r, 5)));

@@ -39,12 +39,13 @@ static bool is_command(const json_t *event) {
            strcmp(page_text(event, "type"), "returns.support.RefundRequest") != 0;
 }
 
-/* The event of support's own that a team's reacts to, by its version; NULL: the request. */
+/* The event of support's own that a team's reacts to, by its version; NULL: the request. A refusal has the version of
+ * what was there already, and nobody reacts to it. */
 static const json_t *command_of(const json_t *history, const json_t *reaction) {
     json_t *event;
     size_t i;
     json_array_foreach((json_t *)history, i, event) if (
-        is_command(event) &&
+        is_command(event) && strcmp(page_text(event, "type"), "returns.support.CommandRejected") != 0 &&
         json_equal(json_object_get(event, "version"), json_object_get(reaction, "version"))) return event;
     return NULL;
 }

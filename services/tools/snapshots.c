@@ -114,7 +114,8 @@ static bool ends_in(const char *text, const char *end) {
 
 static void own_fold(json_t *fold, const char *type, const json_t *event) {
     json_t *version = json_object_get(event, "version");
-    if (json_integer_value(version) > json_integer_value(json_object_get(fold, "version")))
+    bool refusal = !strcmp(type, "returns.support.CommandRejected"); /* it makes no version */
+    if (!refusal && json_integer_value(version) > json_integer_value(json_object_get(fold, "version")))
         json_object_set(fold, "version", version);
     if (!strcmp(type, "returns.support.RefundCancelled")) json_object_set_new(fold, "status", json_string("cancelled"));
     if (!strcmp(type, "returns.support.ReturnClosed")) json_object_set_new(fold, "status", json_string("closed"));

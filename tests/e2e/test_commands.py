@@ -22,6 +22,7 @@ from test_input import NOWHERE, Support
 from wire import publish, refund_request, write_avro
 
 RACERS = 200
+KEPT = 100  # refusals of each version
 ROUNDS = int(os.environ.get("RETURNS_RACES", "100"))
 
 
@@ -92,9 +93,9 @@ def test_what_is_stale_is_refused_and_kept(support, if_match):
     answer = command(support.url, return_id, "cancel", if_match, json={"by": "agent-8"})
     assert answer.status_code == 412 and answer.headers["Content-Type"].startswith("application/problem+json")
     problem = answer.json()
-    assert (problem["version"], problem["return_status"], problem["return_id"]) == (2, "requested", return_id)
-    assert answer.headers["ETag"] == '"2"' and "at version 1" in problem["detail"]
-    assert decided(support, return_id) == [("RefundRequest", 1), ("CommandRejected", 2)]
+    assert (problem["version"], problem["return_status"], problem["return_id"]) == (1, "requested", return_id)
+    assert answer.headers["ETag"] == '"1"' and "at version 1" in problem["detail"]
+    assert decided(support, return_id) == [("RefundRequest", 1), ("CommandRejected", 1)]
     row = support.hand.audit("support", return_id=return_id)[0]
     assert (row["outcome"], row["event_type"]) == ("refused", "returns.support.CommandRejected")
     assert "agent-8" in row["summary"]
@@ -113,12 +114,12 @@ def test_what_the_state_forbids_is_refused_and_kept(support):
     return_id = support.hand.submit()
     answer = command(support.url, return_id, "close", '"1"')
     assert answer.status_code == 409 and "not every subscriber has handled it" in answer.json()["detail"]
-    assert command(support.url, return_id, "cancel", '"2"').status_code == 200
-    for version, name in enumerate(["cancel", "close"], 3):
-        answer = command(support.url, return_id, name, f'"{version}"')
+    assert command(support.url, return_id, "cancel", '"1"').status_code == 200, "the version that one saw is valid still"
+    for name in ("cancel", "close"):
+        answer = command(support.url, return_id, name, '"2"')
         assert answer.status_code == 409 and "is cancelled" in answer.json()["detail"]
-        assert (answer.json()["version"], answer.json()["return_status"]) == (version + 1, "cancelled")
-    assert [version for _, version in decided(support, return_id)] == [1, 2, 3, 4, 5]
+        assert (answer.json()["version"], answer.json()["return_status"]) == (2, "cancelled")
+    assert [version for _, version in decided(support, return_id)] == [1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("sent, status", [
@@ -174,10 +175,10 @@ def test_a_page_stays_readable_however_often_one_asks(support):
         for n in range(2, 5000):
             db.execute("INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, "
                        "trace_id, data) VALUES (?, ?, 'support', 'returns.support.CommandRejected', ?, ?, 't', 0, ?, '', '{}')",
-                       (return_id, uuid.uuid4().bytes, n, n, n))
+                       (return_id, uuid.uuid4().bytes, 1, n, n))
     page = http.get(f"{support.url}/returns/{return_id}")
     assert page.status_code == 200 and len(page.text) < 100_000 and "4978 older refused commands" in page.text
-    assert page.text.count("<strong>CommandRejected") == 20 and "version 4999 of the return" in page.text
+    assert page.text.count("<strong>CommandRejected") == 20 and "version 1 of the return" in page.text
 
 
 def database(support):
@@ -202,7 +203,7 @@ def test_the_form(support):
     assert stale.status_code == 412 and stale.headers["Content-Type"].startswith("text/html")
     assert "meant for version 7" in stale.text and "<h1>The return was not cancelled</h1>" in stale.text
     assert f'href="/returns/{return_id}"' in stale.text
-    answer = post_form(support, return_id, "cancel", version="2", idempotency_key=str(uuid.uuid4()))
+    answer = post_form(support, return_id, "cancel", version="1", idempotency_key=str(uuid.uuid4()))
     assert answer.status_code == 303 and answer.headers["Location"] == f"/returns/{return_id}"
     row = support.hand.audit("support", return_id=return_id)[0]
     assert (row["outcome"], row["actor"]) == ("accepted", "form") and "by form" in row["summary"]
@@ -218,8 +219,8 @@ def test_a_return_that_another_client_named_can_be_cancelled(support):
                        "serial_number, location, cost_minor, cost_currency) VALUES (?, ?, 1, '', '', '', ?, '', 1, 'EUR')",
                        (return_id, version, return_id))
     answer = http.post(support.url + "/returns/R-MANY/cancel", data={"version": str(2**63 - 1)})
-    assert answer.status_code in (409, 500) and "counted" in answer.text
-    assert decided(support, "R-MANY") == []
+    assert answer.status_code == 409 and "cannot be counted any further" in answer.text
+    assert decided(support, "R-MANY") == [("CommandRejected", 2**63 - 1)]
 
 
 # --- Many at once
@@ -271,11 +272,9 @@ class Race:
 
 
 def assert_one_by_one(changes):
-    """[(type, version)]: versions from 1 without a gap; the first command was accepted, and every other one refused."""
-    assert [version for _, version in changes] == list(range(1, len(changes) + 1))
-    types = [name for name, _ in changes]
-    assert types[0] == "RefundRequest" and types[1] in ("RefundCancelled", "ReturnClosed")
-    assert len(types) >= RACERS + 1 and set(types[2:]) == {"CommandRejected"}
+    """[(type, version)]: the first command was accepted, and of the others, all refused, so many are kept."""
+    assert changes[0] == ("RefundRequest", 1) and changes[1] in [("RefundCancelled", 2), ("ReturnClosed", 2)]
+    assert changes[2:] == [("CommandRejected", 2)] * KEPT
 
 
 def test_of_200_with_one_version_one_wins(support):
@@ -303,7 +302,7 @@ def test_the_race_holds_a_hundred_times_with_kills(stack, tmp_path):
             Race(service, return_id, ["cancel", "close"], kill).assert_one_won()
             assert status(return_id) in ("cancelled", "closed")
         for return_id in ids:
-            wait(lambda: len(folded(hand, return_id)) == read(url, return_id)["version"], 60, "its history is whole")
+            wait(lambda: len(folded(hand, return_id)) == 2 + KEPT, 60, "its history is whole")
             assert_one_by_one(folded(hand, return_id))
 
 
@@ -358,13 +357,13 @@ def test_what_is_closed_stays_as_it_is(stack):
     assert read(url, return_id)["commands"] == ["cancel", "close"]
     assert command(url, return_id, "close", '"1"', json={"by": "agent-7"}).json()["status"] == "closed"
     assert stack.get("support", "/api/board")["totals"]["closed"] == closed + 1
-    for version, name in ((2, "cancel"), (3, "close")):
-        answer = command(url, return_id, name, f'"{version}"')
+    for name in ("cancel", "close"):
+        answer = command(url, return_id, name, '"2"')
         assert answer.status_code == 409 and "closed" in answer.json()["detail"]
     assert stack.submit(**sent) != return_id, "its item is free"
     wait(lambda: len(folded(stack, return_id)) == 4, 10, "the history is whole")
     assert folded(stack, return_id) == [
-        ("RefundRequest", 1), ("ReturnClosed", 2), ("CommandRejected", 3), ("CommandRejected", 4)]
+        ("RefundRequest", 1), ("ReturnClosed", 2), ("CommandRejected", 2), ("CommandRejected", 2)]
     told = [e["data"] for e in stack.events(return_id) if e["team"] == "support"]
     assert told[1]["by"] == "agent-7" and told[2]["by"] == "api"
     assert (told[2]["command"], told[2]["expected_version"]) == ("CancelReturn", 2) and "closed" in told[2]["reason"]

@@ -80,7 +80,7 @@ class Histories:
             elif letter == "P":
                 one = (None, {"return_id": return_id, "event_id": None})
             else:
-                version += 1
+                version += letter != "J"
                 type = {"C": "RefundCancelled", "L": "ReturnClosed", "J": "CommandRejected"}[letter]
                 one = (type, self.event(return_id, version))
             made.append(one)

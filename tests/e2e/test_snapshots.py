@@ -52,7 +52,8 @@ class Reader:
         name = type_name.rsplit(".", 1)[1]
         state["attention"] |= name.endswith("Declined")
         if owner == "support":
-            state["version"] = max(state["version"], event["version"])
+            if name != "CommandRejected":
+                state["version"] = max(state["version"], event["version"])
             state["status"] = MOVES.get(name, state["status"])
             if name == "RefundRequest" and not state["request"]:
                 state["request"] = {f: event[f] for f in FIELDS}
