@@ -130,10 +130,19 @@ static void commit_positions(struct consumer *c) {
 
 /* --- Reading */
 
+/* "": an error that is about no topic. */
+static const char *topic_of(const rd_kafka_message_t *m) {
+    return m->rkt ? rd_kafka_topic_name(m->rkt) : "";
+}
+
+static struct partition *partition_of(struct consumer *c, const rd_kafka_message_t *m) {
+    return partition_find(c, topic_of(m), m->partition);
+}
+
 /* The log has no such offset. On a first run that means that it begins later; so it does when all that was read, and
  * nothing else, was deleted; otherwise somebody must decide. */
 static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
-    struct partition *p = partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+    struct partition *p = partition_of(c, m);
     if (!p || *p->lost) return;
     c->assign_again = true;
     if (p->fetched >= 0 && m->offset >= 0 && m->offset != p->fetched) return; /* of where it was before: asks anew */
@@ -149,7 +158,7 @@ static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
 
 /* Nothing more can be read now: what is behind it, if anything, belongs to a transaction that is under way. */
 static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
-    struct partition *p = c->assign_again ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+    struct partition *p = c->assign_again ? NULL : partition_of(c, m);
     if (!p || *p->lost) return;
     if (p->checking && m->offset >= p->next) {
         log_lose(
@@ -171,7 +180,7 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
         c->check_again = true;
         health_set(
             c->rt->health, "kafka", HEALTH_WAITING,
-            "waiting for the topic %s, which its owner makes when it first starts", rd_kafka_topic_name(m->rkt));
+            "waiting for the topic %s, which its owner makes when it first starts", topic_of(m));
         break;
     case RD_KAFKA_RESP_ERR__FATAL: on_error(c->rk, m->err, text, c); break;
     default: log_line(LOG_WARNING, "Kafka reports", "reason", text, NULL);
@@ -188,8 +197,7 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
     if (!m) return false;
     /* What comes before a new assignment is made is from the old position; it will be fetched again. */
-    struct partition *p =
-        m->err || c->assign_again ? NULL : partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+    struct partition *p = m->err || c->assign_again ? NULL : partition_of(c, m);
     if (m->err) take_error(c, m);
     if (p && p->checking) source_hear(c, m); /* also where nothing new comes */
     /* Below `fetched`: a second copy of a fetch. Not kept for want of memory: fetched again. */

@@ -21,10 +21,12 @@ static verdict set(rd_kafka_conf_t *conf, const struct property *p, struct failu
     return fail(why, REJECT, "librdkafka refuses -X %s=%s: %s", p->name, p->value, text);
 }
 
-/* A property of the other kind of client is only warned about by librdkafka, so one list serves both. */
+/* A property of the other kind of client is only warned about by librdkafka, so one list serves both. Those of the file
+ * come first, since the last one counts. */
 static verdict set_of_settings(rd_kafka_conf_t *conf, const struct settings *s, struct failure *why) {
     verdict v = set(conf, &(struct property){"bootstrap.servers", s->kafka}, why);
-    for (size_t i = 0; v == OK && i < s->properties_n; i++) v = set(conf, &s->properties[i], why);
+    for (size_t i = s->properties_given; v == OK && i < s->properties_n; i++) v = set(conf, &s->properties[i], why);
+    for (size_t i = 0; v == OK && i < s->properties_given; i++) v = set(conf, &s->properties[i], why);
     return v;
 }
 

@@ -1,6 +1,7 @@
 #include "chassis/scan.h"
 
 #include "chassis/codec.h"
+#include "chassis/denial.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -17,10 +18,12 @@ struct scan {
     rd_kafka_t *rk;
     struct registry *registry;
     struct health *health; /* of the registry, if it is the scan's own */
-    bool own_registry, assigned;
+    bool own_registry, started;
     struct scan_place *places;
     size_t places_n, done_n;
-    pthread_mutex_t lock; /* with news: the registry has some */
+    rd_kafka_queue_t *records;  /* of all places */
+    rd_kafka_topic_t **reading; /* of each place; NULL: nothing of it is fetched */
+    pthread_mutex_t lock;       /* with news: the registry has some */
     pthread_cond_t news;
 };
 
@@ -49,13 +52,8 @@ static verdict own_registry(struct scan *s, struct failure *why) {
 }
 
 verdict scan_open(struct scan **out, const struct settings *settings, struct registry *registry, struct failure *why) {
-    static const struct property properties[] = {
-        {"group.id", "none"}, /* librdkafka wants one to assign partitions; nothing joins it */
-        {"enable.auto.commit", "false"},
-        {"enable.auto.offset.store", "false"},
-        {"enable.partition.eof", "true"},
-        {"auto.offset.reset", "error"},
-        {0}};
+    /* No group.id: who is in no group needs no right on one. */
+    static const struct property properties[] = {{"enable.partition.eof", "true"}, {"auto.offset.reset", "error"}, {0}};
     struct scan *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, RETRY, "out of memory");
     s->settings = settings;
@@ -63,19 +61,27 @@ verdict scan_open(struct scan **out, const struct settings *settings, struct reg
     pthread_mutex_init(&s->lock, NULL);
     wait_init(&s->news);
     verdict v = kafka_open(&s->rk, RD_KAFKA_CONSUMER, settings, NULL, NULL, properties, why);
-    if (v == OK) rd_kafka_poll_set_consumer(s->rk);
+    if (v == OK && !(s->records = rd_kafka_queue_new(s->rk))) v = fail(why, RETRY, "out of memory");
     if (v == OK && !registry) v = own_registry(s, why);
     if (v != OK) scan_close(out);
     return v;
 }
 
+static void reading_stop(struct scan *s) {
+    for (size_t i = 0; s->reading && i < s->places_n; i++) {
+        if (!s->reading[i]) continue;
+        rd_kafka_consume_stop(s->reading[i], s->places[i].partition);
+        rd_kafka_topic_destroy(s->reading[i]);
+    }
+    free(s->reading);
+}
+
 void scan_close(struct scan **out) {
     struct scan *s = *out;
     if (!s) return;
-    if (s->rk) {
-        rd_kafka_consumer_close(s->rk);
-        rd_kafka_destroy(s->rk);
-    }
+    reading_stop(s);
+    if (s->records) rd_kafka_queue_destroy(s->records);
+    if (s->rk) rd_kafka_destroy(s->rk);
     if (s->own_registry) registry_stop(&s->registry);
     health_free(&s->health);
     for (size_t i = 0; i < s->places_n; i++)
@@ -93,14 +99,19 @@ rd_kafka_t *scan_client(struct scan *s) {
 
 /* --- What is to be read */
 
-static verdict unanswered(const struct scan *s, const char *what, rd_kafka_resp_err_t error, struct failure *why) {
-    return fail(why, RETRY, "Kafka at %s does not say %s: %s", s->settings->kafka, what, rd_kafka_err2str(error));
+/* topic: "" where it is about all. */
+static verdict
+unanswered(const struct scan *s, const char *what, rd_kafka_resp_err_t error, const char *topic, struct failure *why) {
+    char reason[DENIAL_TEXT];
+    rd_kafka_poll(s->rk, 0); /* what it says of its connections */
+    denial_reason(s->settings, error, (struct right){"Describe", "topic", topic}, reason);
+    return fail(why, RETRY, "Kafka at %s does not say %s: %s", s->settings->kafka, what, reason);
 }
 
 verdict scan_topics(struct scan *s, json_t **out, struct failure *why) {
     const struct rd_kafka_metadata *found;
     rd_kafka_resp_err_t error = rd_kafka_metadata(s->rk, 1, NULL, &found, ASK_MS);
-    if (error) return unanswered(s, "which topics it has", error, why);
+    if (error) return unanswered(s, "which topics it has", error, "", why);
     *out = json_array();
     for (int i = 0; i < found->topic_cnt; i++)
         if (strncmp(found->topics[i].topic, "__", 2) != 0)
@@ -115,7 +126,11 @@ static verdict partitions_count(struct scan *s, const char *topic, int *n, struc
     rd_kafka_topic_t *handle = rd_kafka_topic_new(s->rk, topic, NULL);
     rd_kafka_resp_err_t error = handle ? rd_kafka_metadata(s->rk, 0, handle, &found, ASK_MS) : rd_kafka_last_error();
     if (handle) rd_kafka_topic_destroy(handle);
-    if (error) return unanswered(s, "which partitions a topic has", error, why);
+    if (!error && found->topic_cnt && denial_is(found->topics[0].err)) {
+        error = found->topics[0].err;
+        rd_kafka_metadata_destroy(found);
+    }
+    if (error) return unanswered(s, "which partitions a topic has", error, topic, why);
     *n = found->topic_cnt && !found->topics[0].err ? found->topics[0].partition_cnt : 0;
     rd_kafka_metadata_destroy(found);
     return OK;
@@ -139,7 +154,7 @@ verdict scan_add(struct scan *s, const char *topic, struct failure *why) {
         struct scan_place *p = &s->places[i];
         rd_kafka_resp_err_t error =
             rd_kafka_query_watermark_offsets(s->rk, topic, p->partition, &p->begin, &p->end, ASK_MS);
-        if (error) return unanswered(s, "where a partition begins and ends", error, why);
+        if (error) return unanswered(s, "where a partition begins and ends", error, topic, why);
         p->next = p->begin;
     }
     return OK;
@@ -158,13 +173,14 @@ verdict scan_since(struct scan *s, int64_t moment, struct failure *why) {
     for (size_t i = 0; !error && i < s->places_n; i++)
         s->places[i].next = list->elems[i].offset >= 0 ? list->elems[i].offset : s->places[i].end;
     rd_kafka_topic_partition_list_destroy(list);
-    return error ? unanswered(s, "what was there at a moment", error, why) : OK;
+    return error ? unanswered(s, "what was there at a moment", error, s->places_n ? s->places[0].topic : "", why) : OK;
 }
 
 /* --- Reading */
 
+/* NULL: of none. An error that is about no topic has none. */
 static struct scan_place *place_of(struct scan *s, const rd_kafka_message_t *m) {
-    const char *topic = rd_kafka_topic_name(m->rkt);
+    const char *topic = m->rkt ? rd_kafka_topic_name(m->rkt) : "";
     for (size_t i = 0; i < s->places_n; i++)
         if (s->places[i].partition == m->partition && !strcmp(s->places[i].topic, topic)) return &s->places[i];
     return NULL;
@@ -175,19 +191,27 @@ static void place_end(struct scan *s, struct scan_place *p) {
     p->done = true;
 }
 
-static verdict assign(struct scan *s, struct failure *why) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)s->places_n);
-    for (size_t i = 0; i < s->places_n; i++) {
-        struct scan_place *p = &s->places[i];
-        if (p->next >= p->end)
-            place_end(s, p);
-        else
-            rd_kafka_topic_partition_list_add(list, p->topic, p->partition)->offset = p->next;
+static verdict place_start(struct scan *s, size_t i, struct failure *why) {
+    struct scan_place *p = &s->places[i];
+    if (p->next >= p->end) {
+        place_end(s, p);
+        return OK;
     }
-    rd_kafka_resp_err_t error = rd_kafka_assign(s->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    s->assigned = true;
-    return error ? fail(why, RETRY, "could not read from Kafka: %s", rd_kafka_err2str(error)) : OK;
+    s->reading[i] = rd_kafka_topic_new(s->rk, p->topic, NULL);
+    if (s->reading[i] && !rd_kafka_consume_start_queue(s->reading[i], p->partition, p->next, s->records)) return OK;
+    if (s->reading[i]) rd_kafka_topic_destroy(s->reading[i]);
+    s->reading[i] = NULL;
+    return fail(
+        why, RETRY, "could not read %s[%d] from Kafka: %s", p->topic, p->partition,
+        rd_kafka_err2str(rd_kafka_last_error()));
+}
+
+static verdict reading_start(struct scan *s, struct failure *why) {
+    s->started = true;
+    s->reading = calloc(s->places_n + 1, sizeof *s->reading);
+    verdict v = s->reading ? OK : fail(why, RETRY, "out of memory");
+    for (size_t i = 0; v == OK && i < s->places_n; i++) v = place_start(s, i, why);
+    return v;
 }
 
 /* True: it is a record of a place that is not done. A log may end in what is no record, so its end is told apart. */
@@ -196,8 +220,9 @@ static bool take(struct scan *s, const rd_kafka_message_t *m, verdict *v, struct
     if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         if (p && m->offset >= p->end) place_end(s, p);
     } else if (m->err && p) {
-        *v = fail(
-            why, RETRY, "could not read %s[%d] from Kafka: %s", p->topic, p->partition, rd_kafka_message_errstr(m));
+        char reason[DENIAL_TEXT];
+        denial_reason(s->settings, m->err, (struct right){"Read", "topic", p->topic}, reason);
+        *v = fail(why, RETRY, "could not read %s[%d] from Kafka: %s", p->topic, p->partition, reason);
     } else if (!m->err && p && !p->done) {
         bool within = m->offset < p->end;
         p->next = m->offset + 1;
@@ -214,19 +239,19 @@ static bool follows(const struct scan *s) {
 }
 
 verdict scan_next(struct scan *s, int wait_ms, rd_kafka_message_t **out, struct failure *why) {
-    verdict v = s->assigned ? OK : assign(s, why);
+    verdict v = s->started ? OK : reading_start(s, why);
     bool following = follows(s);
     int64_t until = steady_ms() + (following ? wait_ms : QUIET_MS);
     *out = NULL;
     while (v == OK && s->done_n < s->places_n) {
-        rd_kafka_message_t *m = rd_kafka_consumer_poll(s->rk, following && wait_ms < POLL_MS ? wait_ms : POLL_MS);
+        rd_kafka_message_t *m = rd_kafka_consume_queue(s->records, following && wait_ms < POLL_MS ? wait_ms : POLL_MS);
         if (m && take(s, m, &v, why)) {
             *out = m;
             return OK;
         }
         if (m) rd_kafka_message_destroy(m);
         if (steady_ms() < until || v != OK) continue;
-        return following ? OK : fail(why, RETRY, "Kafka at %s stopped answering", s->settings->kafka);
+        return following ? OK : unanswered(s, "more", RD_KAFKA_RESP_ERR__TIMED_OUT, "", why);
     }
     return v;
 }

@@ -377,6 +377,13 @@ json_t *settings_json(const struct settings *s) {
     return all;
 }
 
+const char *settings_property(const struct settings *s, const char *name) {
+    const char *given = NULL, *filed = NULL;
+    for (size_t i = 0; i < s->properties_n; i++)
+        if (!strcmp(s->properties[i].name, name)) *(i < s->properties_given ? &given : &filed) = s->properties[i].value;
+    return given ? given : filed;
+}
+
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size) {
     snprintf(out, size, "%s%s%s", s->namespace, *s->namespace ? "." : "", name);
     return out;

@@ -70,5 +70,8 @@ const char *settings_policy(const struct settings *s, const char *name, const ch
 MUST_CHECK verdict
 settings_check_policy(const struct settings *s, const char *name, const char *values, struct failure *why);
 
+/* What that property of librdkafka is set to, by -X or else by the file; NULL: by neither. */
+const char *settings_property(const struct settings *s, const char *name);
+
 /* "support.events", or "demo2.support.events" in namespace demo2. Returns out. */
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size);

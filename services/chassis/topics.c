@@ -1,5 +1,6 @@
 #include "chassis/topics.h"
 
+#include "chassis/denial.h"
 #include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
@@ -7,6 +8,7 @@
 #include "chassis/scan.h"
 #include "chassis/utf8.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +29,10 @@ static bool stopped(const struct topics *t) {
 }
 
 verdict topics_open(struct topics **out, const struct settings *s, const atomic_bool *stop, struct failure *why) {
-    /* For the same reason as in subscribers.c; it joins none. */
-    static const struct property properties[] = {{"group.id", "none"}, {0}};
+    /* For the same reason as in subscribers.c. It joins none, so it is no matter whether it may. */
+    char group[NAME_SIZE], name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.look", s->service);
+    const struct property properties[] = {{"group.id", settings_scoped(s, name, group, sizeof group)}, {0}};
     struct topics *t = *out = calloc(1, sizeof *t);
     if (!t || !(t->health = health_new())) return fail(why, RETRY, "out of memory");
     t->settings = s;
@@ -74,14 +78,18 @@ static bool ends_with(const char *name, const char *ending) {
     return n > m && !strcmp(name + n - m, ending);
 }
 
-static verdict no_answer(const struct topics *t, const char *what, const char *reason, struct failure *why) {
+static verdict no_answer(
+    const struct topics *t, const char *what, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
+    char reason[DENIAL_TEXT];
+    rd_kafka_poll(t->rk, 0); /* what it says of its connections */
+    denial_reason(t->settings, error, right, reason);
     return fail(why, RETRY, "Kafka at %s does not say %s: %s", t->settings->kafka, what, reason);
 }
 
 verdict topics_find(struct topics *t, const char *ending, json_t **names, struct failure *why) {
     const struct rd_kafka_metadata *found;
     rd_kafka_resp_err_t error = rd_kafka_metadata(t->rk, 1, NULL, &found, ANSWER_MS);
-    if (error) return no_answer(t, "which topics there are", rd_kafka_err2str(error), why);
+    if (error) return no_answer(t, "which topics there are", error, (struct right){"Describe", "cluster", ""}, why);
     *names = json_array();
     for (int i = 0; i < found->topic_cnt; i++) {
         const char *name = unscoped(t, found->topics[i].topic);
@@ -94,10 +102,11 @@ verdict topics_find(struct topics *t, const char *ending, json_t **names, struct
 }
 
 /* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
-static rd_kafka_event_t *answer_await(struct topics *t, const char *what, struct failure *why) {
+static rd_kafka_event_t *answer_await(struct topics *t, const char *what, struct right right, struct failure *why) {
     rd_kafka_event_t *event = rd_kafka_queue_poll(t->answers, ANSWER_MS + 500);
-    if (event && !rd_kafka_event_error(event)) return event;
-    (void)!no_answer(t, what, event ? rd_kafka_event_error_string(event) : "no answer in time", why);
+    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (!error) return event;
+    (void)!no_answer(t, what, error, right, why);
     if (event) rd_kafka_event_destroy(event);
     return NULL;
 }
@@ -116,13 +125,16 @@ group_ask(struct topics *t, const char *group, const char *topic, int partitions
     rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, wanted);
     rd_kafka_AdminOptions_t *options = options_new(t, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_ListConsumerGroupOffsets(t->rk, &question, 1, options, t->answers);
-    rd_kafka_event_t *event = answer_await(t, "how far the consumer groups are", why);
+    const struct right right = {"Describe", "group", group};
+    rd_kafka_event_t *event = answer_await(t, "how far the consumer groups are", right, why);
     verdict v = event ? OK : RETRY;
     size_t n = 0;
     const rd_kafka_group_result_t **groups = event ? rd_kafka_ListConsumerGroupOffsets_result_groups(
                                                          rd_kafka_event_ListConsumerGroupOffsets_result(event), &n)
                                                    : NULL;
-    const rd_kafka_topic_partition_list_t *found = n ? rd_kafka_group_result_partitions(groups[0]) : NULL;
+    rd_kafka_resp_err_t error = n ? rd_kafka_error_code(rd_kafka_group_result_error(groups[0])) : 0;
+    if (error) v = no_answer(t, "how far a consumer group is", error, right, why);
+    const rd_kafka_topic_partition_list_t *found = n && !error ? rd_kafka_group_result_partitions(groups[0]) : NULL;
     for (int i = 0; found && i < found->cnt; i++) {
         char partition[24];
         if (found->elems[i].offset >= 0)
@@ -144,7 +156,10 @@ static verdict groups_of(
     const rd_kafka_ConsumerGroupListing_t **all = rd_kafka_ListConsumerGroups_result_valid(result, &n);
     const rd_kafka_error_t **failed = rd_kafka_ListConsumerGroups_result_errors(result, &errors);
     settings_scoped(t->settings, topic, scoped, sizeof scoped);
-    if (errors) return no_answer(t, "which consumer groups there are", rd_kafka_error_string(failed[0]), why);
+    if (errors)
+        return no_answer(
+            t, "which consumer groups there are", rd_kafka_error_code(failed[0]),
+            (struct right){"Describe", "cluster", ""}, why);
     for (size_t i = 0; i < n; i++) {
         const char *group = rd_kafka_ConsumerGroupListing_group_id(all[i]), *name = unscoped(t, group);
         if (!name || strchr(name, '.')) continue;
@@ -164,7 +179,8 @@ verdict topics_groups(struct topics *t, const char *topic, json_t **groups, stru
     if (v != OK || !ends.n) return v;
     rd_kafka_AdminOptions_t *options = options_new(t, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
     rd_kafka_ListConsumerGroups(t->rk, options, t->answers);
-    rd_kafka_event_t *event = answer_await(t, "which consumer groups there are", why);
+    rd_kafka_event_t *event =
+        answer_await(t, "which consumer groups there are", (struct right){"Describe", "cluster", ""}, why);
     rd_kafka_AdminOptions_destroy(options);
     v = event ? groups_of(t, rd_kafka_event_ListConsumerGroups_result(event), topic, ends.n, *groups, why) : RETRY;
     if (event) rd_kafka_event_destroy(event);

@@ -119,12 +119,47 @@ static void a_reading_can_be_stopped(void **state) {
     topics_close(&t);
 }
 
+/* Kafka says no to a group, and there is no topic in its answer. Whoever reads by offsets needs none. */
+static void a_reading_needs_no_right_on_any_group(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    for (int i = 1; i <= 12; i++) ask(w, i % 4, "R-1", i);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 12);
+    for (int i = 0; i < 1000; i++)
+        rd_kafka_mock_push_request_errors(
+            w->cluster, 10 /* FindCoordinator */, 1, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+    assert_int_equal(read_all(w, "support.events").n, 12);
+    assert_int_equal(read_all(w, "probe.events").n, 12);
+}
+
+/* Each read of a partition is refused. */
+static void a_denied_reading_names_the_topic_and_the_right(void **state) {
+    struct world *w = *state;
+    struct topics *t;
+    struct topic_ends ends;
+    struct failure why;
+    struct gathered g = {0};
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
+    assert_int_equal(topics_look(t, "probe.events", &ends, &why), OK);
+    for (int i = 0; i < 100; i++)
+        rd_kafka_mock_push_request_errors(w->cluster, 1 /* Fetch */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
+    assert_non_null(strstr(why.text, "operation Read on the topic"));
+    assert_non_null(strstr(why.text, "\"probe.events\""));
+    topics_close(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_record_is_read_once_and_decoded, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(topics_are_found_by_their_ending, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_outage_is_said, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_reading_can_be_stopped, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_reading_needs_no_right_on_any_group, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_denied_reading_names_the_topic_and_the_right, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,112 @@
+#include "chassis/denial.h"
+
+#include "chassis/ids.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+/* librdkafka says the same failure again after 30 s at the earliest. */
+enum { ENTRY_MS = 60000, REASON_TEXT = 260 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char entry[DENIAL_TEXT]; /* "": the process is let in, as far as is known */
+static int64_t entry_until;
+
+/* --- Rights */
+
+bool denial_is(rd_kafka_resp_err_t error) {
+    return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+           error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED ||
+           error == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+}
+
+const char *denial_principal(const struct settings *s, char out[200]) {
+    const char *user = settings_property(s, "sasl.username");
+    snprintf(out, 200, "%s%.150s", user ? "User:" : "this service's principal", user ? user : "");
+    return out;
+}
+
+const char *denial_text(const struct settings *s, struct right right, char out[DENIAL_TEXT]) {
+    bool cluster = !strcmp(right.type, "cluster");
+    char who[200], what[300];
+    denial_principal(s, who);
+    if (cluster)
+        snprintf(what, sizeof what, "the cluster");
+    else
+        snprintf(what, sizeof what, "the %s \"%s\"", right.type, right.name);
+    int n = snprintf(
+        out, DENIAL_TEXT,
+        "Kafka denies %.100s the operation %s on %s. Allow it, or remove the ACL that denies it: ", who,
+        right.operation, what);
+    /* A command is given whole or not at all. */
+    char command[DENIAL_TEXT];
+    int m = snprintf(
+        command, sizeof command,
+        "kafka-acls.sh --bootstrap-server %s --add --allow-principal %s --operation %s --%s%s%s", s->kafka,
+        strncmp(who, "User:", 5) ? "User:NAME" : who, right.operation, right.type, cluster ? "" : " ",
+        cluster ? "" : right.name);
+    if (n > 0 && m > 0 && n + m < DENIAL_TEXT)
+        memcpy(out + n, command, (size_t)m + 1);
+    else if (n > 0 && n < DENIAL_TEXT)
+        snprintf(out + n, DENIAL_TEXT - (size_t)n, "see kafka-acls.sh --add");
+    return out;
+}
+
+const char *
+denial_reason(const struct settings *s, rd_kafka_resp_err_t error, struct right right, char out[DENIAL_TEXT]) {
+    if (denial_is(error)) return denial_text(s, right, out);
+    bool cut_off = error == RD_KAFKA_RESP_ERR__TRANSPORT || error == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+                   error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || error == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+                   error == RD_KAFKA_RESP_ERR__SSL || error == RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE;
+    if (!cut_off || !denial_entry(out)) snprintf(out, DENIAL_TEXT, "%s", rd_kafka_err2str(error));
+    return out;
+}
+
+/* --- The way in */
+
+/* librdkafka's own words, without the broker's address before them and the durations behind them. */
+static const char *bare(const char *text, char out[REASON_TEXT]) {
+    const char *from = strstr(text, ": SASL "), *ssl = strstr(text, ": SSL ");
+    if (!from || (ssl && ssl < from)) from = ssl;
+    snprintf(out, REASON_TEXT, "%s", from ? from + 2 : text);
+    char *after = strstr(out, " (after ");
+    if (after) *after = '\0';
+    return out;
+}
+
+bool denial_hear(const struct settings *s, rd_kafka_resp_err_t error, const char *text) {
+    char reason[REASON_TEXT], who[200], said[DENIAL_TEXT];
+    if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION)
+        snprintf(
+            said, sizeof said,
+            "Kafka at %.120s does not let %.100s in: %.200s. See to sasl.username, sasl.password and sasl.mechanism",
+            s->kafka, denial_principal(s, who), bare(text, reason));
+    else if (error == RD_KAFKA_RESP_ERR__SSL)
+        snprintf(
+            said, sizeof said,
+            "no TLS connection to Kafka at %.120s: %.230s. See to ssl.ca.location, the certificate's dates and the name that it is for",
+            s->kafka, bare(text, reason));
+    else
+        return false;
+    pthread_mutex_lock(&lock);
+    snprintf(entry, sizeof entry, "%s", said);
+    entry_until = steady_ms() + ENTRY_MS;
+    pthread_mutex_unlock(&lock);
+    return true;
+}
+
+void denial_over(void) {
+    pthread_mutex_lock(&lock);
+    entry[0] = '\0';
+    pthread_mutex_unlock(&lock);
+}
+
+bool denial_entry(char out[DENIAL_TEXT]) {
+    pthread_mutex_lock(&lock);
+    bool kept_out = *entry && steady_ms() < entry_until;
+    if (kept_out) snprintf(out, DENIAL_TEXT, "%s", entry);
+    pthread_mutex_unlock(&lock);
+    return kept_out;
+}
