@@ -48,7 +48,8 @@ struct hub {
     int wake; /* eventfd */
     atomic_bool stopping;
     pthread_mutex_t lock; /* guards the rest */
-    int taken;            /* viewers, and those who are about to be */
+    int taken;            /* viewers, those who are about to be, and those who are gone and not swept yet: each has its
+                             place in the arrays, and gives it back with that */
     int lights;
     struct viewer *viewers;
     struct pollfd *polled; /* the thread's alone */
@@ -67,7 +68,6 @@ static void viewer_close(struct hub *h, struct viewer *v) {
     buffer_free(&v->rest);
     v->fd = -1;
     h->lights -= v->light;
-    h->taken--;
 }
 
 /* How many of the bytes the socket takes; a socket that is broken is closed. */
@@ -193,6 +193,7 @@ static void viewers_mind(struct hub *h, int64_t now) {
             viewer_say(h, v, ": still here\n\n", 14, now);
         if (v->fd >= 0) h->viewers[kept++] = *v;
     }
+    h->taken -= h->n - kept;
     h->n = kept;
 }
 

@@ -12,7 +12,10 @@
 #include "helper_client.h"
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +52,7 @@ static int start(int life_ms) {
     struct failure why;
     struct http_options web = {
         .host = "127.0.0.1",
+        .allowed_hosts = "h",
         .threads = THREADS,
         .body_max = 1000,
         .body_ms = 1000,
@@ -160,6 +164,43 @@ static void await_watched(int n) {
     int64_t end = steady_ms() + WAIT_MS;
     while (hub_watched(runtime.hub) != n && steady_ms() < end) usleep(1000);
     assert_int_equal(hub_watched(runtime.hub), n);
+}
+
+/* --- The hub's thread, held where it waits for news, without its lock */
+
+static atomic_bool held, hold;
+
+static void stand_still(int number) {
+    (void)number;
+    atomic_store(&held, true);
+    while (atomic_load(&hold)) usleep(1000);
+}
+
+static pid_t thread_named(const char *name) {
+    DIR *threads = opendir("/proc/self/task");
+    pid_t found = 0;
+    for (struct dirent *entry; threads && !found && (entry = readdir(threads));) {
+        char path[300], text[40] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *comm = fopen(path, "re");
+        if (comm && fgets(text, sizeof text, comm)) text[strcspn(text, "\n")] = '\0';
+        if (comm) fclose(comm);
+        if (!strcmp(text, name)) found = (pid_t)atoi(entry->d_name);
+    }
+    if (threads) closedir(threads);
+    return found;
+}
+
+static void hub_hold(void) {
+    struct sigaction action = {.sa_handler = stand_still};
+    sigaction(SIGUSR1, &action, NULL);
+    atomic_store(&held, false);
+    atomic_store(&hold, true);
+    int64_t end = steady_ms() + WAIT_MS;
+    while (!thread_named("hub") && steady_ms() < end) usleep(1000);
+    assert_int_equal(tgkill(getpid(), thread_named("hub"), SIGUSR1), 0);
+    while (!atomic_load(&held) && steady_ms() < end) usleep(1000);
+    assert_true(atomic_load(&held));
 }
 
 /* --- Tests */
@@ -300,6 +341,24 @@ static void test_who_does_not_read_is_cut_off(void **state) {
     watch_close(not );
 }
 
+/* Each of them is gone before its stream has begun: no more may be kept for it than there are places. */
+static void test_those_who_come_and_go_between_two_turns_have_a_bound(void **state) {
+    (void)state;
+    hub_hold();
+    for (int i = 0; i < 4 * STREAMS; i++) {
+        watch_close(watch_open("/api/stream", ""));
+        (void)get("/livez", "");
+    }
+    struct answer *full = get("/api/stream", "");
+    assert_int_equal(full->status, 503);
+    assert_in_range(hub_watched(runtime.hub), 1, STREAMS);
+    atomic_store(&hold, false);
+    await_watched(0); /* their places are free again */
+    struct watch *w = watch_open("/api/stream", "");
+    assert_true(watch_until(w, "id: 0\n\n"));
+    watch_close(w);
+}
+
 static void test_ends_by_itself(void **state) {
     (void)state;
     http_stop(&runtime.http);
@@ -331,7 +390,7 @@ static void test_stopping_ends_streams_at_once(void **state) {
 static void test_head_only(void **state) {
     (void)state;
     int fd = client_open(http_port(runtime.http));
-    client_send(fd, "HEAD /api/stream HTTP/1.1\r\n\r\n", 29);
+    client_send(fd, "HEAD /api/stream HTTP/1.1\r\nHost: h\r\n\r\n", 38);
     assert_int_equal(client_read(fd, true)->status, 200);
     close(fd);
     await_watched(0);
@@ -348,6 +407,7 @@ int main(void) {
         TEST(a_heartbeat_comes_in_silence),
         TEST(streams_have_a_cap_and_take_no_workers),
         TEST(who_does_not_read_is_cut_off),
+        TEST(those_who_come_and_go_between_two_turns_have_a_bound),
         TEST(ends_by_itself),
         TEST(stopping_ends_streams_at_once),
         TEST(head_only)};
