@@ -177,6 +177,7 @@ class Stack(Pages):
             "RETURNS_NAMESPACE": self.namespace,
             "RETURNS_UNKNOWN_ID_MS": "3000",
             "RETURNS_POLICY": POLICY,
+            "RETURNS_ALLOWED_HOSTS": "localhost,x",  # as tests that write their requests by hand have it
             "RETURNS_EXAMPLES": "0",
             "RETURNS_WAIT": "300",  # where others start at the same time
         }
@@ -226,7 +227,7 @@ class Service:
         self.folder = Path(folder)
         self.log = self.folder / f"{name}.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("RETURNS_")}
-        given = {"port": self.port, "data_dir": self.folder / "data"} | settings
+        given = {"port": self.port, "data_dir": self.folder / "data", "allowed_hosts": "localhost,x"} | settings
         self.env = inherited | {f"RETURNS_{k.upper()}": str(v) for k, v in given.items()}
 
     @property

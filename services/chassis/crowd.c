@@ -12,6 +12,7 @@ enum { TICK_MS = 20, HEAD_MS = 200, BODY_MS = 300, ANSWER_MS = 500, CLIENTS_MAX 
 
 /* A connection as the guard has seen it since the crowd began. */
 struct client {
+    char peer_address[16];
     int peer_port;
     unsigned round; /* in which it was last seen */
     int64_t since;
@@ -88,8 +89,10 @@ void crowd_end(struct crowd *c, struct visit *v) {
 static struct client *client_note(struct crowd *c, const struct socket_seen *s, int64_t now) {
     if (s->fd >= CLIENTS_MAX) return NULL;
     struct client *client = &c->clients[s->fd];
-    bool same = client->peer_port == s->peer_port && client->round + 1 == c->round;
-    *client = (struct client){s->peer_port, c->round, same ? client->since : now};
+    bool same = client->peer_port == s->peer_port && !strcmp(client->peer_address, s->peer_address) &&
+                client->round + 1 == c->round;
+    *client = (struct client){.peer_port = s->peer_port, .round = c->round, .since = same ? client->since : now};
+    memcpy(client->peer_address, s->peer_address, sizeof client->peer_address);
     return client;
 }
 

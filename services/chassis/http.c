@@ -38,15 +38,6 @@ struct http {
 
 /* --- Deciding what to answer */
 
-/* A browser tells where a POST comes from; other clients send neither header, and cannot be made to by a web page. */
-static bool is_cross_site(struct exchange *x) {
-    const char *site = exchange_header(x, "Sec-Fetch-Site"), *origin = exchange_header(x, "Origin");
-    if (site) return strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
-    if (!origin) return false;
-    const char *host = exchange_header(x, "Host"), *authority = strstr(origin, "://");
-    return !host || !authority || strcasecmp(authority + 3, host) != 0;
-}
-
 static bool url_read(struct exchange *x) {
     struct failure why;
     const char *query = mg_get_request_info(x->private->connection)->query_string;
@@ -61,8 +52,7 @@ static bool url_read(struct exchange *x) {
 }
 
 /* The resource's function for the method, or NULL: refused. */
-static void (*function_find(struct exchange *x))(struct exchange *) {
-    const struct resource *r = router_find(x);
+static void (*function_find(struct exchange *x, const struct resource *r))(struct exchange *) {
     if (!r) {
         exchange_problem(x, 404, "There is nothing at \"%.200s\".", x->path);
         return NULL;
@@ -92,12 +82,11 @@ static void request_run(struct exchange *x, const struct http *h) {
         exchange_problem(x, 503, "The service is stopping; try again in a moment.");
     }
     if (!framed || exchange_refused(x) || !url_read(x)) return;
-    void (*function)(struct exchange *) = function_find(x);
-    if (!function) return;
-    if (!strcmp(x->method, "POST") && is_cross_site(x)) {
-        exchange_problem(x, 403, "The request came from a page of another site; open the form here and send it again.");
-        return;
-    }
+    const struct resource *r = router_find(x);
+    bool any_host = r && r->any_host && !json_object_size(x->private->query);
+    if (!host_allowed(x, any_host)) return;
+    void (*function)(struct exchange *) = function_find(x, r);
+    if (!function || (!strcmp(x->method, "POST") && !origin_allowed(x))) return;
     crowd_move(h->crowd, &x->private->visit, VISIT_READS);
     bool read = body_read(x);
     crowd_move(h->crowd, &x->private->visit, VISIT_WORKS);
@@ -250,7 +239,7 @@ static void early_problem(struct exchange *x, const struct mg_request_info *info
         exchange_problem(x, 400, "The address holds characters that must be percent-encoded.");
     else if (info->num_headers > 0 && !body_framed(x))
         return;
-    else if (!is_unknown_method(info) || function_find(x))
+    else if (!is_unknown_method(info) || function_find(x, router_find(x)))
         exchange_problem(
             x, 400,
             "The request could not be understood: it is not HTTP/1.1, has more than %d bytes before its body, or did "

@@ -6,7 +6,12 @@
  *
  * Handlers run on civetweb's worker threads, many at once. A body is read completely, and within its limits, before the
  * handler is called: Content-Length is required (411), Transfer-Encoding refused (411), more than body_max refused
- * (413), later than body_ms refused (408). Cross-site POSTs are refused (403, Sec-Fetch-Site and Origin). */
+ * (413), later than body_ms refused (408).
+ *
+ * A page of another site must not be able to act here, nor to read what is here by a name that it had resolved to this
+ * address. So the one Host of a request (none, or two: 400) must be the public URL's, an address that is listened on or
+ * one of allowed_hosts (421), whatever X-Forwarded-Host says; and a POST that a browser sends must come from a page of
+ * that same site, or of the public URL (403, by Sec-Fetch-Site and Origin). */
 #pragma once
 
 #include "chassis/buffer.h"
@@ -25,6 +30,7 @@ struct resource {
     void (*get)(struct exchange *x);  /* NULL: 405. HEAD comes with it */
     void (*post)(struct exchange *x); /* NULL: 405 */
     const char *nav;                  /* what the navigation of the pages calls it; NULL: it is not in there */
+    bool any_host; /* asked without a query it answers whatever Host was named, as probes ask a machine's address */
 };
 
 struct exchange {
@@ -95,7 +101,9 @@ bool exchange_type_is(struct exchange *x, const char *media_type); /* parameters
 struct http;
 struct http_options {
     const char *host;
-    int port; /* 0: any free one, see http_port() */
+    int port;                  /* 0: any free one, see http_port() */
+    const char *public_url;    /* "https://returns.example"; NULL: none */
+    const char *allowed_hosts; /* more names that it is asked by, "host:port,…"; NULL: none */
     int threads;
     size_t body_max;
     int body_ms;

@@ -112,6 +112,8 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
     struct http_options o = {
         .host = rt->settings->host,
         .port = (int)rt->settings->port,
+        .public_url = rt->settings->public_url,
+        .allowed_hosts = rt->settings->allowed_hosts,
         .threads = (int)rt->settings->http_threads,
         .body_max = BODY_MAX,
         .body_ms = BODY_MS,

@@ -1,5 +1,6 @@
 #include "chassis/settings.h"
 
+#include "chassis/authority.h"
 #include "chassis/buffer.h"
 
 #include <errno.h>
@@ -24,6 +25,8 @@ static const struct setting {
     {"port", SETTING_NUMBER, AT(port), NULL, 0, 65535, "", "the web server's port; 0 takes any free one"},
     {"public-url", SETTING_TEXT, AT(public_url), "", 0, 500, "URL",
      "where others reach this service; the source in its events (default http://localhost:PORT)"},
+    {"allowed-hosts", SETTING_TEXT, AT(allowed_hosts), "", 0, 2000, "host:port,…",
+     "further names by which it is asked, besides those of the public URL and of the address that it listens on; other requests get 421"},
     {"data-dir", SETTING_TEXT, AT(data_dir), "var/data", 1, 3000, "folder",
      "holds the service's database; made when it is not there"},
     {"kafka", SETTING_TEXT, AT(kafka), "127.0.0.1:9092", 1, 2000, "host:port,…", "Kafka's bootstrap servers"},
@@ -246,6 +249,27 @@ static verdict check_policy(const struct settings *s, struct failure *why) {
     return OK;
 }
 
+static verdict check_public_url(const struct settings *s, struct failure *why) {
+    struct authority site;
+    if (!*s->public_url || site_read(s->public_url, &site)) return OK;
+    return fail(
+        why, REJECT, "public-url=\"%.200s\": must be http://host:port or https://host:port, with nothing behind",
+        s->public_url);
+}
+
+static verdict check_hosts(const struct settings *s, struct failure *why) {
+    struct authority host;
+    for (const char *p = s->allowed_hosts; *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        if (!authority_read(p, n, &host))
+            return fail(
+                why, REJECT, "allowed-hosts=\"%.200s\": \"%.*s\" must be host or host:port, as a Host header has it",
+                s->allowed_hosts, n < 100 ? (int)n : 100, p);
+        p += n;
+    }
+    return OK;
+}
+
 verdict settings_check_policy(const struct settings *s, const char *name, const char *values, struct failure *why) {
     char value[100];
     settings_policy(s, name, "", value, sizeof value);
@@ -267,6 +291,8 @@ verdict settings_read(
     for (int i = 1; v == OK && i < argc;) v = read_flag(out, argv, argc, &i, why);
     if (v == OK) v = check_namespace(out, why);
     if (v == OK) v = check_policy(out, why);
+    if (v == OK) v = check_public_url(out, why);
+    if (v == OK) v = check_hosts(out, why);
     out->properties_given = out->properties_n;
     if (v == OK) v = read_properties(out, why);
     if (v != OK) return v;

@@ -22,7 +22,8 @@ struct settings {
     const char *namespace;
     const char *host;
     int64_t port;
-    const char *public_url; /* "" was replaced by http://localhost:<port> */
+    const char *public_url;    /* "" was replaced by http://localhost:<port> */
+    const char *allowed_hosts; /* "host:port,…", each checked */
     const char *data_dir;
     const char *kafka;
     const char *kafka_config;

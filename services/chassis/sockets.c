@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { LENT_MAX = 4096, REQUEST_LARGE = 48 * 1024 }; /* more of one may not fit into a socket */
 
@@ -72,6 +75,14 @@ int sockets_peer(int port, const char *peer_address, int peer_port) {
     return sockets_find(port, peer_is, &(struct peer){peer_address, peer_port});
 }
 
+bool sockets_local(int port, const char *peer_address, int peer_port, char out[16]) {
+    int fd = sockets_peer(port, peer_address, peer_port);
+    struct sockaddr_in local;
+    socklen_t n = sizeof local;
+    return fd >= 0 && !getsockname(fd, (struct sockaddr *)&local, &n) &&
+           inet_ntop(AF_INET, &local.sin_addr, out, INET_ADDRSTRLEN);
+}
+
 size_t socket_waiting(int fd) {
     int n = 0;
     return ioctl(fd, FIONREAD, &n) || n < 0 ? 0 : (size_t)n;
@@ -89,17 +100,28 @@ void sockets_drain(int port, const char *peer_address, int peer_port, int ms) {
     }
 }
 
-static bool wake(int fd, const void *what) {
-    (void)what;
-    shutdown(fd, SHUT_RD);
+/* Its thread may close that descriptor at any moment, and another may get its number for something else. So the
+ * socket is looked at and shut down by a descriptor of our own. What has become a file is left open: to close it would
+ * give up SQLite's locks on it. */
+static void socket_end(int fd, int port, const struct socket_seen *s, int how) {
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    struct stat is;
+    if (own < 0 || fstat(own, &is) || !S_ISSOCK(is.st_mode)) return;
+    if (is_of_port(own, port) && (!s || is_of_peer(own, s->peer_address, s->peer_port))) shutdown(own, how);
+    close(own);
+}
+
+static bool wake(int fd, const void *port) {
+    socket_end(fd, *(const int *)port, NULL, SHUT_RD);
     return false;
 }
 
 void sockets_wake(int port) {
-    (void)sockets_find(port, wake, NULL);
+    (void)sockets_find(port, wake, &port);
 }
 
 struct cutting {
+    int port;
     bool (*look)(const struct socket_seen *s, void *context);
     void *context;
 };
@@ -112,12 +134,12 @@ static bool cut(int fd, const void *what) {
     if (is_lent(fd) || getpeername(fd, (struct sockaddr *)&peer, &n)) return false; /* or the one that listens */
     seen.peer_port = ntohs(peer.sin_port);
     inet_ntop(AF_INET, &peer.sin_addr, seen.peer_address, sizeof seen.peer_address);
-    if (c->look(&seen, c->context) && is_of_peer(fd, seen.peer_address, seen.peer_port)) shutdown(fd, SHUT_RDWR);
+    if (c->look(&seen, c->context)) socket_end(fd, c->port, &seen, SHUT_RDWR);
     return false;
 }
 
 void sockets_each(int port, bool (*look)(const struct socket_seen *s, void *context), void *context) {
-    (void)sockets_find(port, cut, &(struct cutting){look, context});
+    (void)sockets_find(port, cut, &(struct cutting){port, look, context});
 }
 
 /* Only a guess at the body: it decides how long a client may wait in a crowd, not what its request says. */

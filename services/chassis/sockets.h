@@ -9,7 +9,9 @@
 #include <stddef.h>
 
 int sockets_peer(int port, const char *peer_address, int peer_port); /* its descriptor, or −1 */
-size_t socket_waiting(int fd);                                       /* how many bytes have arrived and not been read */
+/* The address of this machine that the client came to. False: it is gone. */
+bool sockets_local(int port, const char *peer_address, int peer_port, char out[16]);
+size_t socket_waiting(int fd); /* how many bytes have arrived and not been read */
 
 /* Says that no more will be sent to that client, and throws away what it sends until it closes or ms have passed. */
 void sockets_drain(int port, const char *peer_address, int peer_port, int ms);

@@ -39,7 +39,7 @@ void world_start(struct world *w, const struct service *service); /* its databas
 /* The same, for a start that may fail; whatever the verdict, world_stop() or another start may follow. */
 MUST_CHECK verdict world_try(struct world *w, const struct service *service, struct failure *why);
 /* The program's arguments with which a service runs in this world: argv[0] first, NULL last; they live in flags. */
-enum { WORLD_FLAGS = 16 };
+enum { WORLD_FLAGS = 20 };
 int world_flags(struct world *w, char flags[WORLD_FLAGS][200], char *argv[WORLD_FLAGS]);
 void world_stop(struct world *w);
 

@@ -52,7 +52,7 @@ static int submit(struct world *w, const char *serial) {
         serial);
     int n = snprintf(
         request, sizeof request,
-        "POST /api/returns HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
+        "POST /api/returns HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
         "%zu\r\n\r\n%s",
         strlen(body), body);
     int fd = client_open(http_port(w->rt.http));

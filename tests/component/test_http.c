@@ -55,6 +55,10 @@ static void moved_post(struct exchange *x) {
     exchange_redirect(x, "/items/1\r\nSet-Cookie: a=b");
 }
 
+static void probe_get(struct exchange *x) {
+    exchange_send(x, 200, "text/plain", "ok", 2);
+}
+
 static void broken_get(struct exchange *x) {
     x->data = json_object();
     x->page = "no-such-page.html";
@@ -76,6 +80,7 @@ static const struct resource resources[] = {
     {.path = "/echo", .post = echo_post},
     {.path = "/moved", .api_path = "", .post = moved_post},
     {.path = "/slow", .get = slow_get},
+    {.path = "/probe", .api_path = "", .get = probe_get, .any_host = true},
     {.path = "/broken", .page = "x", .get = broken_get},
     {0}};
 
@@ -84,6 +89,8 @@ static verdict start(struct http **out, int port, struct failure *why) {
     struct http_options o = {
         .host = "127.0.0.1",
         .port = port,
+        .public_url = "https://returns.example",
+        .allowed_hosts = "h,shop:8000,[2001:db8::1]:8000",
         .threads = 4,
         .body_max = BODY_MAX,
         .body_ms = BODY_MS,
@@ -159,7 +166,7 @@ static void test_answers(void **state) {
 static void test_security_headers(void **state) {
     (void)state;
     static const char *const requests[] = {
-        "GET /api/items/1 HTTP/1.1\r\n\r\n", "GET /nowhere HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n"};
+        "GET /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n", "GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", "nonsense\r\n\r\n"};
     static const char *const headers[] = {
         "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
         "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n",
@@ -174,10 +181,10 @@ static void test_security_headers(void **state) {
 static void test_continues_a_trace(void **state) {
     (void)state;
     struct answer *a = ask(
-        "GET /api/items/1 HTTP/1.1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n");
+        "GET /api/items/1 HTTP/1.1\r\nHost: h\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n");
     assert_non_null(strstr(a->body, "00-0af7651916cd43dd8448eb211c80319c-"));
     assert_null(strstr(a->body, "b7ad6b7169203331"));
-    a = ask("GET /api/items/1 HTTP/1.1\r\ntraceparent: 00-junk\r\n\r\n");
+    a = ask("GET /api/items/1 HTTP/1.1\r\nHost: h\r\ntraceparent: 00-junk\r\n\r\n");
     assert_non_null(strstr(a->body, "\"trace\":\"00-"));
     assert_null(strstr(a->body, "junk"));
 }
@@ -185,7 +192,7 @@ static void test_continues_a_trace(void **state) {
 static void test_head_has_no_body(void **state) {
     (void)state;
     int fd = client_open(http_port(server));
-    const char *request = "HEAD /api/items/1 HTTP/1.1\r\n\r\n";
+    const char *request = "HEAD /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n";
     client_send(fd, request, strlen(request));
     struct answer *a = client_read(fd, true);
     assert_int_equal(a->status, 200);
@@ -198,7 +205,8 @@ static void test_head_has_no_body(void **state) {
 static void test_keeps_the_connection(void **state) {
     (void)state;
     int fd = client_open(http_port(server));
-    const char *two = "POST /api/echo HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    const char *two =
+        "POST /api/echo HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
     for (int i = 0; i < 3; i++) {
         client_send(fd, two, strlen(two));
         assert_string_equal(client_read(fd, false)->body, "{\"given\":{}}");
@@ -209,25 +217,27 @@ static void test_keeps_the_connection(void **state) {
 static void test_refuses_addresses(void **state) {
     (void)state;
     char longer[6000];
-    assert_problem(ask("GET /api/nowhere HTTP/1.1\r\n\r\n"), 404, "/api/nowhere");
-    assert_problem(ask("GET /API/items/1 HTTP/1.1\r\nAccept: application/json\r\n\r\n"), 404, "/API/items/1");
-    assert_problem(ask("GET /api/ITEMS/1 HTTP/1.1\r\n\r\n"), 404, "ITEMS");
-    assert_problem(ask("GET /api/items/../items/1 HTTP/1.1\r\n\r\n"), 404, "nothing");
-    assert_problem(ask("GET /api/items/a%2Fb HTTP/1.1\r\n\r\n"), 400, "encoded slash");
-    assert_problem(ask("GET /api/items%2f1 HTTP/1.1\r\n\r\n"), 400, "encoded slash");
-    assert_problem(ask("GET /api/items/%zz HTTP/1.1\r\n\r\n"), 400, "hexadecimal");
-    assert_problem(ask("GET /api/items/%4 HTTP/1.1\r\n\r\n"), 400, "hexadecimal");
-    assert_problem(ask("GET /api/items/a%00b HTTP/1.1\r\n\r\n"), 400, "control character");
-    assert_problem(ask("GET /api/items/%ff HTTP/1.1\r\n\r\n"), 400, "UTF-8");
+    assert_problem(ask("GET /api/nowhere HTTP/1.1\r\nHost: h\r\n\r\n"), 404, "/api/nowhere");
+    assert_problem(
+        ask("GET /API/items/1 HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\n\r\n"), 404, "/API/items/1");
+    assert_problem(ask("GET /api/ITEMS/1 HTTP/1.1\r\nHost: h\r\n\r\n"), 404, "ITEMS");
+    assert_problem(ask("GET /api/items/../items/1 HTTP/1.1\r\nHost: h\r\n\r\n"), 404, "nothing");
+    assert_problem(ask("GET /api/items/a%2Fb HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "encoded slash");
+    assert_problem(ask("GET /api/items%2f1 HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "encoded slash");
+    assert_problem(ask("GET /api/items/%zz HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "hexadecimal");
+    assert_problem(ask("GET /api/items/%4 HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "hexadecimal");
+    assert_problem(ask("GET /api/items/a%00b HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "control character");
+    assert_problem(ask("GET /api/items/%ff HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "UTF-8");
     assert_problem(ask("GET /api/items/\xff HTTP/1.1\r\n\r\n"), 400, "percent-encoded");
-    assert_problem(ask("GET /api/items/1?q=%00 HTTP/1.1\r\n\r\n"), 400, "q: ");
-    assert_problem(ask("GET /api/items/1?q=%c0%af HTTP/1.1\r\n\r\n"), 400, "UTF-8");
-    assert_problem(ask("GET /api/items/1?q=%e HTTP/1.1\r\n\r\n"), 400, "hexadecimal");
-    assert_problem(ask("GET /api/items/1?q=1&q=2 HTTP/1.1\r\n\r\n"), 400, "q: is there more than once");
-    assert_problem(ask("OPTIONS * HTTP/1.1\r\n\r\n"), 400, "is not an address of this server");
-    assert_problem(ask("GET http://elsewhere/api/items/1 HTTP/1.1\r\n\r\n"), 400, "not an address of this server");
-    assert_problem(ask("GET items HTTP/1.1\r\n\r\n"), 400, "not an address of this server");
-    snprintf(longer, sizeof longer, "GET /api/items/%0*d HTTP/1.1\r\n\r\n", 5000, 1);
+    assert_problem(ask("GET /api/items/1?q=%00 HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "q: ");
+    assert_problem(ask("GET /api/items/1?q=%c0%af HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "UTF-8");
+    assert_problem(ask("GET /api/items/1?q=%e HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "hexadecimal");
+    assert_problem(ask("GET /api/items/1?q=1&q=2 HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "q: is there more than once");
+    assert_problem(ask("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "is not an address of this server");
+    assert_problem(
+        ask("GET http://elsewhere/api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "not an address of this server");
+    assert_problem(ask("GET items HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "not an address of this server");
+    snprintf(longer, sizeof longer, "GET /api/items/%0*d HTTP/1.1\r\nHost: h\r\n\r\n", 5000, 1);
     assert_problem(ask(longer), 414, "4096");
     assert_alive();
 }
@@ -237,38 +247,39 @@ static void test_refuses_methods(void **state) {
     static const char *const methods[] = {"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW", "TRACE", "get"};
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         char request[200];
-        snprintf(request, sizeof request, "%s /api/items/1 HTTP/1.1\r\nContent-Length: 0\r\n\r\n", methods[i]);
+        snprintf(
+            request, sizeof request, "%s /api/items/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", methods[i]);
         struct answer *a = ask(request);
         assert_problem(a, 405, methods[i]);
         assert_non_null(strstr(a->text, "Allow: GET, HEAD\r\n"));
     }
-    assert_non_null(strstr(ask("GET /api/echo HTTP/1.1\r\n\r\n")->text, "Allow: POST\r\n"));
-    assert_problem(ask("BREW /api/pot HTTP/1.1\r\n\r\n"), 404, "/api/pot");
+    assert_non_null(strstr(ask("GET /api/echo HTTP/1.1\r\nHost: h\r\n\r\n")->text, "Allow: POST\r\n"));
+    assert_problem(ask("BREW /api/pot HTTP/1.1\r\nHost: h\r\n\r\n"), 404, "/api/pot");
     assert_alive();
 }
 
 static void test_refuses_requests(void **state) {
     (void)state;
-    static const char nul[] = "GET /api/items/1 HTTP/1.1\r\nX: a\0b\r\n\r\n";
+    static const char nul[] = "GET /api/items/1 HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n";
     char *large = calloc(1, 40000);
-    memset(large + sprintf(large, "GET /api/items/1 HTTP/1.1\r\nX: "), 'x', 30000);
+    memset(large + sprintf(large, "GET /api/items/1 HTTP/1.1\r\nHost: h\r\nX: "), 'x', 30000);
     strcat(large, "\r\n\r\n");
     assert_problem(ask(large), 400, "16384");
     free(large);
-    char many[8000] = "GET /api/items/1 HTTP/1.1\r\n";
+    char many[8000] = "GET /api/items/1 HTTP/1.1\r\nHost: h\r\n";
     for (int i = 0; i < 100; i++) strcat(many, "X: y\r\n");
     assert_problem(ask(strcat(many, "\r\n")), 431, "64");
     assert_problem(exchange_bytes(nul, sizeof nul - 1), 400, "understood");
     assert_problem(ask("\x16\x03\x01\x02\x01 hello, TLS\r\n\r\n"), 400, "understood");
     assert_problem(ask("GET /api/items/1\r\n\r\n"), 400, "understood");
     assert_problem(ask("GET /api/items/1 HTTP/3.0\r\n\r\n"), 400, "version");
-    assert_problem(ask("GET /api/items/1 HTTP/1.1\r\nno colon\r\n\r\n"), 400, "understood");
+    assert_problem(ask("GET /api/items/1 HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n"), 400, "understood");
     assert_alive();
 }
 
 static void test_refuses_bodies_without_a_certain_end(void **state) {
     (void)state;
-#define POST "POST /api/echo HTTP/1.1\r\nContent-Type: application/json\r\n"
+#define POST "POST /api/echo HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
     assert_problem(ask(POST "\r\n{}"), 411, "no Content-Length");
     assert_problem(ask(POST "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"), 411, "chunked");
     assert_problem(ask(POST "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"), 411, "gzip");
@@ -321,8 +332,8 @@ static void test_reads_a_body_in_pieces(void **state) {
     (void)state;
     int fd = client_open(http_port(server));
     const char *pieces[] = {
-        "POST /api/echo HTT", "P/1.1\r\nContent-Type: application/json\r\nContent-Le", "ngth: 7\r\n\r", "\n[1,",
-        "2,3]"};
+        "POST /api/echo HTT", "P/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Le", "ngth: 7\r\n\r",
+        "\n[1,", "2,3]"};
     for (int i = 0; i < 5; i++) {
         client_send(fd, pieces[i], strlen(pieces[i]));
         usleep(20000);
@@ -391,25 +402,144 @@ static void test_refuses_other_sites(void **state) {
     assert_int_equal(ask("POST /api/echo HTTP/1.1\r\n" FORM "Sec-Fetch-Site: same-origin\r\n\r\n{}")->status, 200);
 }
 
+/* --- Who is asked for */
+
+static struct answer *ask_of(const char *method, const char *headers) {
+    char request[2000];
+    snprintf(request, sizeof request, "%s HTTP/1.1\r\nContent-Length: 0\r\n%s\r\n", method, headers);
+    return ask(request);
+}
+
+/* {port} in it: the server's own. */
+static struct answer *ask_host(const char *format) {
+    char headers[600], *port = strstr(format, "{port}");
+    if (port)
+        snprintf(
+            headers, sizeof headers, "Host: %.*s%d%s\r\n", (int)(port - format), format, http_port(server), port + 6);
+    else
+        snprintf(headers, sizeof headers, "Host: %s\r\n", format);
+    return ask_of("GET /api/items/1", headers);
+}
+
+static void test_answers_to_its_own_names(void **state) {
+    (void)state;
+    static const char *const own[] = {
+        "127.0.0.1:{port}", "localhost:{port}",  "LOCALHOST:{port}",    "localhost.:{port}", "[::1]:{port}",
+        "127.0.0.2:{port}", "returns.example",   "Returns.Example:443", "returns.example.",  "h",
+        "shop:8000",        "[2001:DB8::1]:8000"};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        struct answer *a = ask_host(own[i]);
+        if (a->status != 200) fail_msg("%s: %.300s", own[i], a->text);
+    }
+}
+
+static void test_answers_to_no_other_name(void **state) {
+    (void)state;
+    static const char *const other[] = {
+        "evil.example:{port}",
+        "evil.example",
+        "127.0.0.1",
+        "localhost",
+        "localhost:1",
+        "returns.example:80",
+        "returns.example:8000",
+        "shop",
+        "shop:8001",
+        "192.0.2.1:{port}",
+        "[::2]:{port}",
+        "127.0.0.1.evil.example:{port}",
+        "localhost.evil:{port}",
+        "2130706433:{port}",
+        "evil.returns.example",
+        "[2001:db8::1]"};
+    static const char *const malformed[] = {
+        "",
+        "a b",
+        "localhost:99999",
+        "localhost:",
+        "localhost:0",
+        "localhost:80a",
+        "user@localhost:{port}",
+        "[::1",
+        "[x]:80",
+        "localhost/x",
+        "localhost:{port},evil.example",
+        "..",
+        "\xc3\xa9"};
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) assert_problem(ask_host(other[i]), 421, "allowed-hosts");
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++)
+        assert_problem(ask_host(malformed[i]), 400, "is not a host");
+    assert_non_null(strstr(ask_host("evil.example")->body, "\\\"evil.example\\\""));
+    assert_alive();
+}
+
+static void test_wants_one_host(void **state) {
+    (void)state;
+    assert_problem(ask_of("GET /api/items/1", ""), 400, "no Host header");
+    assert_problem(ask_of("GET /api/items/1", "Host: h\r\nhost: h\r\n"), 400, "more than one Host header");
+    assert_problem(ask_of("GET /api/items/1", "Host: h\r\nHost: evil.example\r\n"), 400, "more than one");
+    assert_problem(ask("GET /api/items/1 HTTP/1.0\r\n\r\n"), 400, "no Host header");
+    assert_problem(ask_of("GET /api/items/1", "X-Forwarded-Host: h\r\n"), 400, "no Host header");
+    const char *forwarded = "Host: evil.example\r\nX-Forwarded-Host: h\r\nForwarded: host=h\r\n";
+    assert_problem(ask_of("GET /api/items/1", forwarded), 421, "evil.example");
+    assert_problem(ask_of("GET http://evil.example/api/items/1", "Host: h\r\n"), 400, "not an address of this");
+    assert_problem(ask_of("GET http://mydomain.com/api/items/1", "Host: h\r\n"), 400, "not an address of this");
+    assert_problem(ask_of("POST /api/echo", "Host: evil.example\r\n"), 421, "evil.example");
+}
+
+/* What asks whether a machine lives names it by its address, and learns nothing else. */
+static void test_a_probe_may_name_any_host(void **state) {
+    (void)state;
+    assert_int_equal(ask_of("GET /probe", "Host: 10.1.2.3:8000\r\n")->status, 200);
+    assert_int_equal(ask_of("GET /probe?verbose", "Host: 10.1.2.3:8000\r\nAccept: application/json\r\n")->status, 421);
+    assert_int_equal(ask_of("GET /probe", "Accept: application/json\r\n")->status, 400);
+}
+
+/* A proxy may keep the Host that it was asked by, or put the address of this server into its place. */
+static void test_a_form_may_come_through_a_proxy(void **state) {
+    (void)state;
+    char rewritten[300];
+    snprintf(
+        rewritten, sizeof rewritten, "Host: 127.0.0.1:%d\r\nOrigin: https://returns.example\r\n", http_port(server));
+    assert_int_equal(ask_of("POST /moved", rewritten)->status, 303);
+    assert_int_equal(
+        ask_of("POST /moved", "Host: returns.example\r\nOrigin: https://returns.example\r\n")->status, 303);
+    strcat(rewritten, "Sec-Fetch-Site: same-origin\r\n");
+    assert_int_equal(ask_of("POST /moved", rewritten)->status, 303);
+    static const char *const others[] = {
+        "http://returns.example",
+        "https://returns.example:8443",
+        "https://evil.example",
+        "https://returns.example.evil",
+        "http://127.0.0.1:1",
+        "null",
+        ""};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        snprintf(rewritten, sizeof rewritten, "Host: 127.0.0.1:%d\r\nOrigin: %s\r\n", http_port(server), others[i]);
+        assert_int_equal(ask_of("POST /moved", rewritten)->status, 403);
+    }
+}
+
 static void test_problems(void **state) {
     (void)state;
-    struct answer *a = ask("GET /api/items/new HTTP/1.1\r\n\r\n");
+    struct answer *a = ask("GET /api/items/new HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_problem(a, 422, "\"errors\":[{\"field\":\"cost\",\"detail\":\"\\\"\xef\xbf\xbd<b>\\\" is not an amount\"}]");
     assert_non_null(strstr(a->body, "\"hint\":\"again\""));
-    a = ask("GET /items/new HTTP/1.1\r\nAccept: text/html,*/*;q=0.8\r\n\r\n");
+    a = ask("GET /items/new HTTP/1.1\r\nHost: h\r\nAccept: text/html,*/*;q=0.8\r\n\r\n");
     assert_int_equal(a->status, 422);
     assert_non_null(strstr(a->text, "Content-Type: text/html"));
     assert_non_null(strstr(a->body, "&lt;b&gt;"));
     assert_null(strstr(a->body, "<b>"));
-    assert_problem(ask("GET /items/new HTTP/1.1\r\nAccept: application/json\r\n\r\n"), 422, "cost");
+    assert_problem(ask("GET /items/new HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\n\r\n"), 422, "cost");
     assert_problem(
-        ask("GET /items/new HTTP/1.1\r\nAccept: text/html;q=0.2, application/problem+json\r\n\r\n"), 422, "cost");
-    assert_problem(ask("GET /broken HTTP/1.1\r\nAccept: application/json\r\n\r\n"), 500, "log");
+        ask("GET /items/new HTTP/1.1\r\nHost: h\r\nAccept: text/html;q=0.2, application/problem+json\r\n\r\n"), 422,
+        "cost");
+    assert_problem(ask("GET /broken HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\n\r\n"), 500, "log");
 }
 
 static void test_headers_cannot_be_split(void **state) {
     (void)state;
-    struct answer *a = ask("POST /moved HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
+    struct answer *a = ask("POST /moved HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
     assert_int_equal(a->status, 303);
     assert_non_null(strstr(a->text, "Location: /items/1Set-Cookie: a=b\r\n"));
 }
@@ -432,7 +562,7 @@ struct slow_client {
 static void *slow_client(void *argument) {
     struct slow_client *client = argument;
     int fd = client_open(client->port);
-    const char *request = "GET /api/slow HTTP/1.1\r\n\r\n";
+    const char *request = "GET /api/slow HTTP/1.1\r\nHost: h\r\n\r\n";
     client_send(fd, request, strlen(request));
     client->status = client_read(fd, false)->status;
     close(fd);
@@ -447,7 +577,7 @@ static void test_stops_quickly_and_answers_first(void **state) {
     pthread_t client;
     idle[0] = client_open(http_port(server));
     idle[1] = client_open(http_port(server));
-    client_send(idle[1], "GET /api/items/1 HTTP/1.1\r\n\r\n", 29);
+    client_send(idle[1], "GET /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n", 38);
     assert_int_equal(client_read(idle[1], false)->status, 200);
     pthread_create(&client, NULL, slow_client, &slow);
     usleep(100000);
@@ -479,6 +609,11 @@ int main(void) {
         TEST(refuses_json),
         TEST(reads_forms),
         TEST(refuses_other_sites),
+        TEST(answers_to_its_own_names),
+        TEST(answers_to_no_other_name),
+        TEST(wants_one_host),
+        TEST(a_probe_may_name_any_host),
+        TEST(a_form_may_come_through_a_proxy),
         TEST(problems),
         TEST(headers_cannot_be_split),
         TEST(port_in_use),

@@ -46,7 +46,7 @@ static int post(struct world *w, const char *path, const char *tag, const char *
     char request[2000];
     int n = snprintf(
         request, sizeof request,
-        "POST /api%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n%s%s%sContent-Length: "
+        "POST /api%s HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n%s%s%sContent-Length: "
         "%zu\r\n\r\n%s",
         path, *tag ? "If-Match: " : "", tag, *tag ? "\r\n" : "", strlen(body), body);
     int fd = client_open(http_port(w->rt.http));

@@ -58,6 +58,7 @@ static int setup(void **state) {
     const struct resource *resources[] = {status_resources};
     struct http_options o = {
         .host = "127.0.0.1",
+        .allowed_hosts = "h",
         .threads = 2,
         .body_max = 1000,
         .body_ms = 1000,

@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         struct buffer text = BUFFER(8192);
         buffer_text(&text, before[i]);
         buffer_bytes(&text, bytes, n);
-        buffer_text(&text, " HTTP/1.1\n\n");
+        buffer_text(&text, " HTTP/1.1\nHost: x\n\n");
         peer_ask(resources, runtime(), (const uint8_t *)text.data, text.length);
         buffer_free(&text);
     }

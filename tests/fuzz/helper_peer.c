@@ -146,6 +146,7 @@ void peer_ask(const struct resource *table, void *context, const uint8_t *text, 
     struct failure why;
     const struct http_options o = {
         .host = "127.0.0.1",
+        .allowed_hosts = "localhost,localhost:8000,x",
         .threads = 4,
         .body_max = BODY_MAX,
         .body_ms = 1000,
