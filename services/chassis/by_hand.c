@@ -8,7 +8,7 @@ static struct value sequence_now(struct connection *c) {
 }
 
 void by_hand_call(struct connection *c, const struct record *r) {
-    char *data = json_dumps(r->data, JSON_COMPACT);
+    char *data = json_dumps(r->written.data, JSON_COMPACT);
     if (!data) store_spoil(c, RETRY, "could not keep a call: out of memory");
     (void)store_run(
         c, "INSERT INTO by_hand (after_sequence, at, event_id, type, data, trace_parent) VALUES (?, ?, ?, ?, ?, ?)",

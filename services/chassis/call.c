@@ -32,7 +32,7 @@ static bool fields_ok(struct exchange *x, const json_t *body, const struct handl
         exchange_problem_field(x, "return_id", "is not text of 1 to %d characters", RETURN_ID_MAX);
     for (size_t i = 0; h->size <= sizeof projected && i < h->fields_n; i++) {
         struct failure why;
-        if (project(body, &h->fields[i], 1, projected, &why) != OK)
+        if (project(&(struct written){.data = (json_t *)body}, &h->fields[i], 1, projected, &why) != OK)
             exchange_problem_field(x, h->fields[i].path, "%s", why.text);
         else if (is_negative(&h->fields[i], projected))
             exchange_problem_field(x, h->fields[i].path, "is less than 0; write 0 or more");
@@ -118,7 +118,7 @@ static void perform(struct exchange *x, struct record *r) {
 
 static void call_run(struct exchange *x, const json_t *body, const struct handler *h) {
     struct reply said = {0};
-    struct record r = {.reply = &said, .has_id = true, .data = (json_t *)body};
+    struct record r = {.reply = &said, .has_id = true, .written.data = (json_t *)body};
     snprintf(r.source, sizeof r.source, "call");
     snprintf(r.trace, sizeof r.trace, "%s", x->trace_parent);
     r.event = (struct event){
@@ -130,7 +130,8 @@ static void call_run(struct exchange *x, const json_t *body, const struct handle
         .occurred_at = clock_ms(),
         .trace_parent = r.trace,
         .topic = "",
-        .data = body};
+        .data = body,
+        .written = &r.written};
     if (key_ok(x, r.event.return_id, &r.event.id)) perform(x, &r);
     json_decref(said.fields);
 }

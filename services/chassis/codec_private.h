@@ -10,8 +10,20 @@
 #include <avro.h>
 #include <stdbool.h>
 
-/* DEPTH_MAX: of types within types. CELLS_MAX: how many values one event may hold, counted as avro-c allots memory. */
-enum { DEPTH_MAX = 32, CELLS_MAX = 1 << 20, MAP_ENTRY_CELLS = 4, PLACE_TEXT = 200 };
+/* DEPTH_MAX: of types within types. TYPES_MAX: how many a schema may have, fields and symbols counted alike, as some of
+ * what is checked takes the square of that. */
+enum { DEPTH_MAX = 32, TYPES_MAX = 10000, SCALE_MAX = 60, PLACE_TEXT = 200 };
+
+/* What a type means beyond its bytes; what Avro does not know, or what does not fit its type, means nothing. */
+enum logical {
+    LOGICAL_NONE,
+    LOGICAL_DECIMAL,
+    LOGICAL_UUID,
+    LOGICAL_MILLIS,
+    LOGICAL_MICROS,
+    LOGICAL_NANOS,
+    LOGICAL_OTHER, /* date, time-*, local-timestamp-*, duration */
+};
 
 struct member {
     const char *name; /* of a field; NULL for branches, items and values */
@@ -27,17 +39,21 @@ struct node {
     size_t members_n;
     const json_t *symbols; /* of an enum */
     size_t size;           /* of a fixed */
-    bool decimal;          /* bytes or fixed that hold a decimal */
-    int precision, scale;
-    size_t least; /* bytes that a value takes at the least, capped at EVENT_BYTES_MAX */
-    size_t cells; /* what a value counts against CELLS_MAX, without the items of its arrays and maps */
+    enum logical logical;
+    const char *logical_name; /* as the schema has it; NULL: none */
+    int precision, scale;     /* of a decimal */
+    size_t least;             /* bytes that a value takes at the least, capped at EVENT_BYTES_MAX */
+    size_t bytes; /* what avro-c allots for a value, at the most and without what it holds in text, bytes and items */
+    size_t json_bytes; /* what its JSON takes besides that, likewise */
     int depth;
+    int avro_name;     /* of what has a full name, once avro-c has it */
     bool open;         /* being parsed: another use within it is recursion */
     struct node *next; /* the schema's list of all nodes */
 };
 
 struct schema {
-    json_t *json; /* owns the names, symbols and defaults that nodes point to */
+    json_t *texts; /* own the names, symbols and defaults that nodes point to */
+    size_t types_n;
     struct node *nodes;
     const struct node *root;
     avro_schema_t avro;

@@ -18,6 +18,7 @@ enum {
     REOPEN_MS = 200,
     COMMIT_AGAIN_MS = 1000,
     ASSIGN_MS = 500,
+    BATCH_BYTES = 2 * DECODED_BYTES_MAX, /* of decoded records; the one more that passes it is bounded itself */
 };
 
 /* --- Where to read */
@@ -241,22 +242,25 @@ static void take_what_is_there(struct consumer *c) {
 
 /* --- Handling */
 
-/* Decodes from the front of each partition until the batch is full or one must wait for its schema. */
+/* Decodes from the front of each partition until the batch is full, or takes too much memory, or one must wait for its
+ * schema. */
 static size_t records_decode(struct consumer *c) {
-    size_t n = 0, most = pace_take(c), batch = (size_t)c->rt->settings->batch;
+    size_t bytes = 0, n = 0, most = pace_take(c), batch = (size_t)c->rt->settings->batch;
     const struct partition *turn = pace_turn(c, most);
     int64_t now = steady_ms();
     if (batch < most) most = batch;
     for (size_t i = 0; i < c->partitions_n; i++) {
         struct partition *p = &c->partitions[i];
         p->taken = 0;
-        while (!held_now(p, now) && p->taken < p->waiting_n && n < most && (!turn || p == turn)) {
+        while (!held_now(p, now) && p->taken < p->waiting_n && n < most && bytes < BATCH_BYTES &&
+               (!turn || p == turn)) {
             struct failure why;
             struct raw raw = raw_of(p->waiting[p->taken]);
             if (record_decode(c->rt, &raw, &c->records[n], &why) != OK) {
                 partition_hold(c, p, why.text);
                 break;
             }
+            bytes += c->records[n].written.bytes;
             n++, p->taken++;
         }
     }
@@ -509,8 +513,8 @@ json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
                      "{s:s, s:i, s:I, s:o, s:o, s:s?}", "topic", p->topic, "partition", p->id, "next",
                      (json_int_t)p->next, "end", end < 0 ? json_null() : json_integer(end), "lag",
                      end < 0 ? json_null() : json_integer(end - position), "held", *p->lost ? p->lost : NULL));
-        int64_t at = p->waiting_n ? rd_kafka_message_timestamp(p->waiting[0], NULL) : now;
-        if (now - at > oldest) oldest = now - at;
+        int64_t at = p->waiting_n ? kafka_time(p->waiting[0]) : now;
+        if (at && now - at > oldest) oldest = now - at;
     }
     pthread_mutex_unlock(&c->lock);
     *oldest_unhandled_ms = oldest;

@@ -21,7 +21,8 @@ decide(const struct runtime *rt, struct connection *c, const struct outgoing *e,
                    .occurred_at = made.at,
                    .trace_parent = made.trace_parent,
                    .topic = "",
-                   .data = made.fields});
+                   .data = made.fields,
+                   .written = &(struct written){.data = made.fields}});
     json_decref(made.fields);
     return v;
 }

@@ -11,7 +11,7 @@
 
 struct walk {
     const unsigned char *at, *end;
-    size_t cells; /* counted so far, see CELLS_MAX */
+    size_t bytes; /* what decoding takes so far, at the most */
     struct failure *why;
 };
 
@@ -52,10 +52,12 @@ static verdict walk_int(struct walk *w, const struct place *place) {
     return v;
 }
 
-static verdict walk_count(struct walk *w, const struct place *place, size_t cells) {
-    if (cells > CELLS_MAX || w->cells > CELLS_MAX - cells)
-        return malformed(w, place, "the event holds more than %d values", CELLS_MAX);
-    w->cells += cells;
+static verdict walk_cost(struct walk *w, const struct place *place, size_t bytes) {
+    if (bytes > DECODED_BYTES_MAX || w->bytes > DECODED_BYTES_MAX - bytes)
+        return malformed(
+            w, place, "decoding the event would take more than the %d bytes of memory that a record may cost",
+            DECODED_BYTES_MAX);
+    w->bytes += bytes;
     return OK;
 }
 
@@ -76,11 +78,13 @@ static verdict walk_bytes(struct walk *w, const struct place *place, const unsig
     return v;
 }
 
+enum { TEXT_COSTS = 3, BYTES_COST = 6 }; /* for each byte: avro-c's copy, and JSON's, with what makes it */
+
 static verdict walk_text(struct walk *w, const struct place *place, const unsigned char **text, size_t *n) {
     verdict v = walk_bytes(w, place, text, n);
     if (v != OK) return v;
     if (!utf8_valid((const char *)*text, *n)) return malformed(w, place, "the text is not UTF-8");
-    return OK;
+    return walk_cost(w, place, TEXT_COSTS * *n);
 }
 
 /* Big-endian two's complement of any length; false when it does not fit in 64 bits. */
@@ -106,7 +110,8 @@ static verdict walk_bytes_or_decimal(struct walk *w, const struct node *n, const
     const unsigned char *bytes = w->at;
     size_t bytes_n = n->size;
     verdict v = n->type == AVRO_FIXED ? walk_skip(w, place, (int64_t)n->size) : walk_bytes(w, place, &bytes, &bytes_n);
-    return v == OK && n->decimal ? walk_decimal(w, place, bytes, bytes_n) : v;
+    if (v == OK && n->type == AVRO_BYTES) v = walk_cost(w, place, BYTES_COST * bytes_n);
+    return v == OK && n->logical == LOGICAL_DECIMAL ? walk_decimal(w, place, bytes, bytes_n) : v;
 }
 
 /* JSON has no way to write infinity, nor what is not a number. */
@@ -147,6 +152,8 @@ static verdict walk_key(struct walk *w, const struct place *place, json_t *keys)
     return json_object_set_new_nocheck(keys, text, json_null()) ? fail(w->why, RETRY, "out of memory") : OK;
 }
 
+enum { MAP_ENTRY_COSTS = 512 };
+
 /* *count items follow, 0 at the end; where the writer told their bytes, *end is where they must end. */
 static verdict
 walk_block(struct walk *w, const struct node *n, const struct place *place, int64_t *count, const unsigned char **end) {
@@ -174,7 +181,7 @@ static verdict walk_items(struct walk *w, const struct node *n, const struct pla
         verdict v = walk_block(w, n, place, &count, &end);
         if (v != OK || !count) return v;
         for (int64_t i = 0; i < count; i++) {
-            v = walk_count(w, place, item->cells + (keys ? MAP_ENTRY_CELLS : 0));
+            v = walk_cost(w, place, 32 + 2 * item->bytes + (keys ? MAP_ENTRY_COSTS : 0));
             if (v == OK && keys) v = walk_key(w, place, keys);
             if (v == OK) v = walk_value(w, item, place);
             if (v != OK) return v;
@@ -212,6 +219,8 @@ static verdict walk_value(struct walk *w, const struct node *n, const struct pla
     const unsigned char *text;
     int64_t number;
     size_t size;
+    verdict v = walk_cost(w, place, n->json_bytes);
+    if (v != OK) return v;
     switch (n->type) {
     case AVRO_NULL: return OK;
     case AVRO_BOOLEAN: return walk_boolean(w, place);
@@ -245,7 +254,7 @@ static json_t *decimal_json(const unsigned char *bytes, size_t n, int scale) {
 }
 
 static json_t *node_bytes_json(const struct node *n, const unsigned char *bytes, size_t size) {
-    if (n->decimal) return decimal_json(bytes, size, n->scale);
+    if (n->logical == LOGICAL_DECIMAL) return decimal_json(bytes, size, n->scale);
     struct buffer text = BUFFER(2 * EVENT_BYTES_MAX);
     for (size_t i = 0; i < size; i++) {
         const unsigned char two[2] = {(unsigned char)(0xc0 | bytes[i] >> 6), (unsigned char)(0x80 | (bytes[i] & 0x3f))};
@@ -336,12 +345,13 @@ static json_t *value_json(const struct node *n, const avro_value_t *value) {
 
 /* --- */
 
-static verdict body_check(const struct schema *s, const void *body, size_t n, struct failure *why) {
+static verdict body_check(const struct schema *s, const void *body, size_t n, size_t *bytes, struct failure *why) {
     struct walk w = {.at = body, .end = (const unsigned char *)body + n, .why = why};
     if (n > EVENT_BYTES_MAX) return malformed(&w, NULL, "%zu bytes; at most %d are read", n, (int)EVENT_BYTES_MAX);
-    verdict v = walk_count(&w, NULL, s->root->cells);
+    verdict v = walk_cost(&w, NULL, s->root->bytes);
     if (v == OK) v = walk_value(&w, s->root, NULL);
     if (v == OK && w.at != w.end) v = malformed(&w, NULL, "%zu bytes are left over at its end", walk_left(&w));
+    *bytes = w.bytes;
     return v;
 }
 
@@ -356,10 +366,23 @@ static json_t *body_read(const struct schema *s, const void *body, size_t n) {
     return json;
 }
 
-verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t **out, struct failure *why) {
+verdict codec_read(const struct schema *s, const void *body, size_t n, struct written *out, struct failure *why) {
     struct failure reason = {0};
-    *out = NULL;
-    verdict v = body_check(s, n ? body : "", n, &reason);
-    if (v == OK && !(*out = body_read(s, n ? body : "", n))) v = fail(&reason, RETRY, "out of memory");
+    *out = (struct written){.type = s->root};
+    verdict v = body_check(s, n ? body : "", n, &out->bytes, &reason);
+    if (v == OK && !(out->data = body_read(s, n ? body : "", n))) v = fail(&reason, RETRY, "out of memory");
     return v == OK ? OK : fail(why, v, "could not decode the %s: %s", schema_name(s), reason.text);
+}
+
+verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t **out, struct failure *why) {
+    struct written w;
+    verdict v = codec_read(s, body, n, &w, why);
+    *out = w.data;
+    return v;
+}
+
+void written_free(struct written *w) {
+    json_decref(w->data);
+    json_decref(w->texts);
+    *w = (struct written){0};
 }

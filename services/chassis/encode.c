@@ -106,7 +106,7 @@ static bool bytes_from_text(const json_t *json, unsigned char *out, size_t *n) {
 
 static verdict bytes_fill(
     struct filling *f, const struct node *n, const json_t *json, avro_value_t *value, const struct place *place) {
-    if (n->decimal && !f->from_schema) return decimal_fill(f, n, plain_text(json), value, place);
+    if (n->logical == LOGICAL_DECIMAL && !f->from_schema) return decimal_fill(f, n, plain_text(json), value, place);
     unsigned char *bytes = malloc(json_string_length(json) + 1);
     size_t size;
     verdict v;

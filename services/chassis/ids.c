@@ -100,15 +100,20 @@ void return_id_make(char out[RETURN_ID]) {
     out[15] = '\0';
 }
 
+bool time_valid(int64_t ms) {
+    static const int64_t end = 253402300800000; /* the year 10000 */
+    return ms >= 0 && ms < end;
+}
+
 const char *time_text(int64_t ms, char out[TIME_TEXT]) {
     time_t seconds = (time_t)(ms / 1000);
-    int rest = (int)(ms % 1000);
-    if (rest < 0) rest += 1000, seconds--;
     struct tm t;
     char date[sizeof "2026-11-21T09:28:51"];
-    if (!gmtime_r(&seconds, &t) || !strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &t))
-        strcpy(date, "1970-01-01T00:00:00");
-    snprintf(out, TIME_TEXT, "%s.%03uZ", date, (unsigned)rest % 1000);
+    bool known = time_valid(ms) && gmtime_r(&seconds, &t) && strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &t);
+    if (known)
+        snprintf(out, TIME_TEXT, "%s.%03uZ", date, (unsigned)(ms % 1000));
+    else
+        snprintf(out, TIME_TEXT, "xxxx-xx-xxTxx:xx:xx.xxxZ");
     return out;
 }
 
@@ -128,7 +133,7 @@ bool time_parse(const char *text, int64_t *ms) {
     }
     if (strcmp(p, "Z") != 0) return false;
     *ms = (int64_t)timegm(&t) * 1000 + rest;
-    return true;
+    return time_valid(*ms);
 }
 
 const char *duration_text(int64_t ms, char out[DURATION_TEXT]) {

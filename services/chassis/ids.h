@@ -31,11 +31,14 @@ MUST_CHECK bool uuid_named(const char *name, struct uuid *id);
 
 void return_id_make(char out[RETURN_ID]); /* "R-" and 13 characters of Crockford's base 32; sorts by time */
 
-int64_t clock_ms(void);                                    /* since 1970; may step in either direction */
-int64_t steady_ms(void);                                   /* since some moment; never steps: for waits and deadlines */
-const char *time_text(int64_t ms, char out[TIME_TEXT]);    /* "2026-11-21T09:28:51.123Z"; returns out */
-json_t *time_json(int64_t ms);                             /* the same as JSON; the caller's */
-MUST_CHECK bool time_parse(const char *text, int64_t *ms); /* what time_text writes; seconds' fraction optional */
+int64_t clock_ms(void);  /* since 1970; may step in either direction */
+int64_t steady_ms(void); /* since some moment; never steps: for waits and deadlines */
+/* Of the years 1970 to 9999: what a page, a file and a scale can show. Everything else is refused where it comes in. */
+bool time_valid(int64_t ms);
+/* Of a moment that is none "xxxx-xx-xxTxx:xx:xx.xxxZ", never a date that nobody meant. */
+const char *time_text(int64_t ms, char out[TIME_TEXT]);         /* "2026-11-21T09:28:51.123Z"; returns out */
+json_t *time_json(int64_t ms);                                  /* the same as JSON; the caller's */
+MUST_CHECK bool time_parse(const char *text, int64_t *ms);      /* what time_text writes; seconds' fraction optional */
 const char *duration_text(int64_t ms, char out[DURATION_TEXT]); /* for people: "3.2 s", "45 min"; returns out */
 
 void trace_make(char parent[TRACE_PARENT]); /* a new trace */

@@ -1,5 +1,6 @@
 #include "chassis/kafka.h"
 
+#include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/utf8.h"
 
@@ -147,4 +148,9 @@ json_t *kafka_headers_json(rd_kafka_headers_t *headers) {
     if (whole) return all;
     json_decref(all);
     return NULL;
+}
+
+int64_t kafka_time(const rd_kafka_message_t *m) {
+    int64_t at = rd_kafka_message_timestamp(m, NULL);
+    return time_valid(at) ? at : 0;
 }

@@ -24,6 +24,10 @@ MUST_CHECK verdict kafka_open(
 /* Whether librdkafka takes the settings' brokers and -X properties. REJECT: not; the text quotes name and value. */
 MUST_CHECK verdict kafka_check(const struct settings *s, struct failure *why);
 
+/* When Kafka, or the record's producer, says that it was written, ms; 0: it does not say so (CreateTime is what the
+ * producer pleases, also −1 and the year 50000). */
+int64_t kafka_time(const rd_kafka_message_t *m);
+
 /* Creates the topic where it does not exist yet. May take up to timeout_ms: never on a thread that others wait for.
  * RETRY: the cluster cannot be reached or will not say. */
 MUST_CHECK verdict kafka_ensure_topic(

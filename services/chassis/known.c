@@ -179,6 +179,7 @@ verdict known_decide(const struct runtime *rt, struct connection *c, int64_t seq
     size_t n;
     if (!rows_next(&r)) return OK;
     json_t *data = json_loads(rows_text(&r, 7), JSON_ALLOW_NUL, NULL);
+    struct written written = {.data = data};
     struct event own = {
         .type = rows_text(&r, 1),
         .source = rt->settings->service,
@@ -189,7 +190,8 @@ verdict known_decide(const struct runtime *rt, struct connection *c, int64_t seq
         .occurred_at = rows_int(&r, 4),
         .trace_parent = rows_text(&r, 5),
         .topic = "",
-        .data = data};
+        .data = data,
+        .written = &written};
     memcpy(own.id.bytes, rows_blob(&r, 0, &n), sizeof own.id.bytes);
     if (data)
         rt->service->decided(c, &own);

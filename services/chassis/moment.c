@@ -2,6 +2,7 @@
 
 #include "chassis/ids.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -26,7 +27,7 @@ static bool sign_read(const char **p, const char *among) {
 /* A day that does not exist (30 February) is another one when it is counted. */
 static bool date_read(const char **p, int64_t *ms) {
     int year, month, day;
-    if (!number_read(p, 4, 1000, 9999, &year) || !sign_read(p, "-") || !number_read(p, 2, 1, 12, &month) ||
+    if (!number_read(p, 4, 0, 9999, &year) || !sign_read(p, "-") || !number_read(p, 2, 1, 12, &month) ||
         !sign_read(p, "-") || !number_read(p, 2, 1, 31, &day))
         return false;
     struct tm t = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
@@ -69,12 +70,11 @@ bool moment_read(const char *text, int64_t *ms) {
     bool whole_day = !*p;
     if (!whole_day && (!sign_read(&p, "Tt ") || !clock_read(&p, &at) || !offset_read(&p, &at))) return false;
     *ms = whole_day ? at + DAY_MS - 1 : at;
-    return !*p;
+    return !*p && time_valid(*ms);
 }
 
 const char *moment_local(int64_t ms, char out[MOMENT_LOCAL]) {
     char text[TIME_TEXT];
-    memcpy(out, time_text(ms, text), MOMENT_LOCAL - 1);
-    out[MOMENT_LOCAL - 1] = '\0';
+    snprintf(out, MOMENT_LOCAL, "%.*s", MOMENT_LOCAL - 1, time_text(ms, text));
     return out;
 }

@@ -38,7 +38,7 @@ struct raw raw_of(const rd_kafka_message_t *m) {
         .key_n = m->key_len,
         .value = m->payload,
         .value_n = m->len};
-    if (raw.at < 0) raw.at = 0;
+    if (!time_valid(raw.at)) raw.at = 0;
     if (rd_kafka_message_headers(m, &raw.headers)) raw.headers = NULL;
     return raw;
 }
@@ -111,18 +111,19 @@ static verdict read_common(struct record *r) {
         FIELD_TEXT(struct common, event_id),
         {"return_id", TYPE_TEXT, offsetof(struct common, return_id), ""},
         FIELD_INT(struct common, version),
-        FIELD_INT(struct common, occurred_at),
+        FIELD_MOMENT(struct common, occurred_at),
     };
-    if (project(r->data, fields, sizeof fields / sizeof *fields, &common, &r->why) != OK) return REJECT;
+    if (project(&r->written, fields, sizeof fields / sizeof *fields, &common, &r->why) != OK) return REJECT;
     if (!uuid_parse(common.event_id, &r->event.id))
         return fail(&r->why, REJECT, "event_id \"%.60s\" is not a UUID", common.event_id);
     r->has_id = true;
-    bool of_return = json_object_get(r->data, "return_id");
+    bool of_return = json_object_get(r->written.data, "return_id");
     if (of_return && !*common.return_id) return fail(&r->why, REJECT, "return_id is empty");
     r->event.return_id = of_return ? common.return_id : NULL;
     r->event.version = common.version;
     r->event.occurred_at = common.occurred_at;
-    r->event.data = r->data;
+    r->event.data = r->written.data;
+    r->event.written = &r->written;
     return OK;
 }
 
@@ -136,7 +137,7 @@ static verdict read_value(const struct runtime *rt, struct record *r) {
     v = registry_schema(rt->registry, id, &schema, &r->why);
     if (v != OK) return v;
     r->event.type = schema_name(schema);
-    v = codec_decode(schema, body, n, &r->data, &r->why);
+    v = codec_read(schema, body, n, &r->written, &r->why);
     return v == OK ? read_common(r) : v;
 }
 
@@ -161,8 +162,7 @@ verdict record_decode_wait(
 }
 
 void record_free(struct record *record) {
-    json_decref(record->data);
-    record->data = NULL;
+    written_free(&record->written);
 }
 
 /* --- What a handler calls */
@@ -302,7 +302,7 @@ handle(const struct runtime *rt, struct connection *c, struct record *r, const s
     if (h->size > sizeof fields)
         return fail(why, FATAL, "the projection of %s is larger than %zu bytes", h->type, sizeof fields);
     snprintf(private.summary, sizeof private.summary, "%s", r->event.type);
-    verdict v = h->fields ? project(r->data, h->fields, h->fields_n, fields, why) : OK;
+    verdict v = h->fields ? project(&r->written, h->fields, h->fields_n, fields, why) : OK;
     if (v == OK) v = h->handle(&reaction, h->fields ? fields : NULL, why);
     if (v == OK && private.failure.kind != OK) v = fail(why, private.failure.kind, "%s", private.failure.text);
     if (v == OK) audit_record(c, r, private.outcome, private.action, private.summary);

@@ -45,7 +45,7 @@ struct replayed {
 struct record {
     struct raw raw;     /* the caller's */
     struct event event; /* filled as far as the record could be read */
-    json_t *data;
+    struct written written;
     bool has_id;
     char source[SOURCE_NAME], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */

@@ -91,7 +91,7 @@ static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct f
                 .version = r.event.version,
                 .partition = m->partition,
                 .offset = m->offset,
-                .data = r.data},
+                .data = r.written.data},
             why);
         if (b->lost) outbox_restore(b, m, &r, sequence);
     }

@@ -212,7 +212,7 @@ static verdict call_again(struct replay *r, const struct replay_act *act, struct
         r->c, "SELECT event_id, type, data, trace_parent FROM base.by_hand WHERE id = ?", value_int(act->id));
     if (!rows_next(&row)) return fail(why, RETRY, "a call that was kept is not there any more");
     json_t *data = json_loads(rows_text(&row, 2), JSON_ALLOW_NUL, NULL);
-    call.data = data;
+    call.written.data = data;
     snprintf(call.source, sizeof call.source, "call");
     snprintf(call.trace, sizeof call.trace, "%s", rows_text(&row, 3));
     call.event = (struct event){
@@ -224,7 +224,8 @@ static verdict call_again(struct replay *r, const struct replay_act *act, struct
         .occurred_at = act->at,
         .trace_parent = call.trace,
         .topic = "",
-        .data = data};
+        .data = data,
+        .written = &call.written};
     memcpy(call.event.id.bytes, rows_blob(&row, 0, &n), sizeof call.event.id.bytes);
     verdict v = data ? record_again(r, &call, act->at, &stalled, why) : fail(why, RETRY, "out of memory");
     rows_close(&row);

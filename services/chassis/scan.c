@@ -269,7 +269,8 @@ static verdict schema_await(struct scan *s, int32_t id, const struct schema **ou
     return v;
 }
 
-verdict scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **type, json_t **out, struct failure *why) {
+verdict
+scan_read(struct scan *s, const rd_kafka_message_t *m, const char **type, struct written *out, struct failure *why) {
     const struct schema *schema;
     const void *body;
     size_t n;
@@ -277,7 +278,15 @@ verdict scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **ty
     verdict v = frame_read(m->payload, m->len, &id, &body, &n, why);
     if (v == OK) v = schema_await(s, id, &schema, why);
     if (v == OK && type) *type = schema_name(schema);
-    return v == OK ? codec_decode(schema, body, n, out, why) : v;
+    *out = (struct written){0};
+    return v == OK ? codec_read(schema, body, n, out, why) : v;
+}
+
+verdict scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **type, json_t **out, struct failure *why) {
+    struct written w;
+    verdict v = scan_read(s, m, type, &w, why);
+    if (w.data) *out = w.data;
+    return v;
 }
 
 const char *scan_header(const rd_kafka_message_t *m, const char *name, char *out, size_t size) {

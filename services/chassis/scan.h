@@ -5,6 +5,7 @@
  *     scan_open ─▶ scan_add each topic ─▶ scan_next until none is left ─▶ scan_close                              */
 #pragma once
 
+#include "chassis/codec.h"
 #include "chassis/failure.h"
 #include "chassis/settings.h"
 
@@ -44,6 +45,10 @@ MUST_CHECK verdict scan_next(struct scan *s, int wait_ms, rd_kafka_message_t **o
  * caller's. REJECT: it cannot be decoded. RETRY: the registry does not give its schema. */
 MUST_CHECK verdict
 scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **type, json_t **out, struct failure *why);
+
+/* The same with the types that it was written by. */
+MUST_CHECK verdict
+scan_read(struct scan *s, const rd_kafka_message_t *m, const char **type, struct written *out, struct failure *why);
 
 /* A header's text; "" where it is absent, does not fit or is no text. Returns out. */
 const char *scan_header(const rd_kafka_message_t *m, const char *name, char *out, size_t size);

@@ -86,12 +86,12 @@ static verdict name_define(struct parser *p, struct node *node, const json_t *js
     const char *name = json_string_value(json_object_get(json, "name"));
     const json_t *space_json = json_object_get(json, "namespace");
     if (!name) return fail(p->why, REJECT, "a record, enum or fixed has no \"name\"");
-    if (space_json && !json_is_string(space_json))
+    if (space_json && !json_is_string(space_json) && !json_is_null(space_json))
         return fail(p->why, REJECT, "the \"namespace\" of \"%s\" is not text", name);
     size_t n;
     const char *space = scope_space(scope, &n);
-    if (space_json) {
-        space = json_string_value(space_json);
+    if (space_json) { /* null is the empty one */
+        space = json_is_null(space_json) ? "" : json_string_value(space_json);
         n = strlen(space);
     }
     char *full = name_qualify(name, space, n);
@@ -112,7 +112,13 @@ static verdict name_define(struct parser *p, struct node *node, const json_t *js
 
 static verdict type_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out);
 
+/* NULL: p->why says why. */
 static struct node *node_new(struct parser *p, avro_type_t type, size_t members_n) {
+    if (members_n >= TYPES_MAX - p->schema->types_n) {
+        (void)!fail(p->why, REJECT, "it has more than %d types, fields and symbols", TYPES_MAX);
+        return NULL;
+    }
+    p->schema->types_n += 1 + members_n;
     struct node *n = calloc(1, sizeof *n);
     if (n && members_n && !(n->members = calloc(members_n, sizeof *n->members))) {
         free(n);
@@ -129,43 +135,109 @@ static struct node *node_new(struct parser *p, avro_type_t type, size_t members_
     return n;
 }
 
+/* What avro-c 1.11 and 1.12 allot for a value, rounded up: the generic value itself, and what is made with it. */
+static size_t bytes_of(const struct node *n, size_t sum, size_t most) {
+    switch (n->type) {
+    case AVRO_STRING:
+    case AVRO_BYTES: return 96;
+    case AVRO_FIXED: return 32 + n->size;
+    case AVRO_RECORD: return 48 + sum;
+    case AVRO_UNION: return 32 + most; /* there is room for the largest branch */
+    case AVRO_ARRAY: return 96;
+    case AVRO_MAP: return 320;
+    default: return 32;
+    }
+}
+
+/* jansson's, with an object's table, which is copied as it grows. */
+static size_t json_bytes_of(const struct node *n) {
+    size_t bytes = n->type == AVRO_RECORD || n->type == AVRO_MAP || n->type == AVRO_ARRAY ? 256 : 96;
+    for (size_t i = 0; n->type == AVRO_RECORD && i < n->members_n; i++) bytes += 128 + strlen(n->members[i].name);
+    if (n->type == AVRO_NULL || n->type == AVRO_BOOLEAN || n->type == AVRO_UNION) return 0;
+    if (n->type == AVRO_FIXED) bytes += 6 * n->size;
+    return n->type == AVRO_INT32 || n->type == AVRO_INT64 || n->type == AVRO_FLOAT || n->type == AVRO_DOUBLE ? 32
+                                                                                                             : bytes;
+}
+
 /* Works out what follows from the members, when they are all there. */
 static verdict node_close(struct parser *p, struct node *n) {
-    size_t least = EVENT_BYTES_MAX, sum = 0, most_cells = 0, sum_cells = 0;
+    size_t least = EVENT_BYTES_MAX, sum = 0, most_bytes = 0, sum_bytes = 0;
     for (size_t i = 0; i < n->members_n; i++) {
         const struct node *m = n->members[i].type;
         if (m->depth >= n->depth) n->depth = m->depth + 1;
         if (m->least < least) least = m->least;
-        if (m->cells > most_cells) most_cells = m->cells;
+        if (m->bytes > most_bytes) most_bytes = m->bytes;
         sum += m->least;
-        sum_cells += m->cells;
+        sum_bytes += m->bytes;
     }
     if (n->type == AVRO_RECORD)
-        n->least = sum, n->cells = 1 + sum_cells;
+        n->least = sum;
     else if (n->type == AVRO_UNION)
-        n->least = 1 + least, n->cells = 2 + most_cells;
+        n->least = 1 + least;
     else
-        n->least = n->type == AVRO_FIXED ? n->size : 1, n->cells = 2 + n->size / 64;
+        n->least = n->type == AVRO_FIXED ? n->size : 1;
+    n->bytes = bytes_of(n, sum_bytes, most_bytes);
+    n->json_bytes = json_bytes_of(n);
     if (n->least > EVENT_BYTES_MAX) n->least = EVENT_BYTES_MAX;
     n->open = false;
     if (n->depth > DEPTH_MAX)
         return fail(p->why, REJECT, "\"%s\" is nested deeper than %d types", node_name(n), DEPTH_MAX);
-    if (n->cells > CELLS_MAX)
-        return fail(p->why, REJECT, "one \"%s\" could hold more than %d values", node_name(n), CELLS_MAX);
+    if (n->bytes > DECODED_BYTES_MAX)
+        return fail(
+            p->why, REJECT, "one \"%s\" would take more than the %d bytes of memory that a record may cost",
+            node_name(n), DECODED_BYTES_MAX);
     return OK;
 }
 
-/* A decimal whose precision and scale make no sense counts as plain bytes, as Avro demands. */
-static void node_set_logical(struct node *n, const json_t *json) {
-    const char *logical = json_string_value(json_object_get(json, "logicalType"));
+/* --- Logical types: one that does not fit its type, as Avro's rules say, counts for nothing. */
+
+/* How many decimal digits fit in so many bytes for certain. */
+static json_int_t fixed_digits(size_t size) {
+    return size > 1000 ? 2408 : (json_int_t)(((double)size * 8 - 1) * 0.30102999566398120);
+}
+
+static bool decimal_fits(struct node *n, const json_t *json) {
     const json_t *precision = json_object_get(json, "precision"), *scale = json_object_get(json, "scale");
-    if (!logical || strcmp(logical, "decimal") != 0) return;
-    if (!json_is_integer(precision) || (scale && !json_is_integer(scale))) return;
+    if (!json_is_integer(precision) || (scale && !json_is_integer(scale))) return false;
     json_int_t p = json_integer_value(precision), s = json_integer_value(scale);
-    if (p < 1 || p > 64 || s < 0 || s > p) return;
-    n->decimal = true;
+    if (p < 1 || s < 0 || s > p || s > SCALE_MAX || p > INT32_MAX) return false;
+    if (n->type == AVRO_FIXED && p > fixed_digits(n->size)) return false;
     n->precision = (int)p;
     n->scale = (int)s;
+    return true;
+}
+
+static const struct {
+    const char *name;
+    avro_type_t type;
+    size_t size; /* of a fixed */
+    enum logical logical;
+} logicals[] = {
+    {"decimal", AVRO_BYTES, 0, LOGICAL_DECIMAL},
+    {"decimal", AVRO_FIXED, 0, LOGICAL_DECIMAL},
+    {"uuid", AVRO_STRING, 0, LOGICAL_UUID},
+    {"uuid", AVRO_FIXED, 16, LOGICAL_UUID},
+    {"timestamp-millis", AVRO_INT64, 0, LOGICAL_MILLIS},
+    {"timestamp-micros", AVRO_INT64, 0, LOGICAL_MICROS},
+    {"timestamp-nanos", AVRO_INT64, 0, LOGICAL_NANOS},
+    {"local-timestamp-millis", AVRO_INT64, 0, LOGICAL_OTHER},
+    {"local-timestamp-micros", AVRO_INT64, 0, LOGICAL_OTHER},
+    {"local-timestamp-nanos", AVRO_INT64, 0, LOGICAL_OTHER},
+    {"date", AVRO_INT32, 0, LOGICAL_OTHER},
+    {"time-millis", AVRO_INT32, 0, LOGICAL_OTHER},
+    {"time-micros", AVRO_INT64, 0, LOGICAL_OTHER},
+    {"duration", AVRO_FIXED, 12, LOGICAL_OTHER},
+};
+
+static void node_set_logical(struct node *n, const json_t *json) {
+    const char *name = json_string_value(json_object_get(json, "logicalType"));
+    for (size_t i = 0; name && i < sizeof logicals / sizeof *logicals; i++) {
+        if (strcmp(name, logicals[i].name) != 0 || n->type != logicals[i].type) continue;
+        if (logicals[i].size && logicals[i].size != n->size) continue;
+        if (logicals[i].logical == LOGICAL_DECIMAL && !decimal_fits(n, json)) continue;
+        n->logical = logicals[i].logical;
+        n->logical_name = logicals[i].name;
+    }
 }
 
 static verdict record_parse(struct parser *p, const json_t *json, const struct node *scope, const struct node **out) {
@@ -198,6 +270,9 @@ static verdict enum_parse(struct parser *p, const json_t *json, const struct nod
     size_t symbols_n = json_array_size(symbols);
     struct node *n = node_new(p, AVRO_ENUM, 0);
     if (!n) return p->why->kind;
+    if (symbols_n >= TYPES_MAX - p->schema->types_n)
+        return fail(p->why, REJECT, "it has more than %d types, fields and symbols", TYPES_MAX);
+    p->schema->types_n += symbols_n;
     verdict v = name_define(p, n, json, scope);
     if (v != OK) return v;
     if (!symbols_n) return fail(p->why, REJECT, "the enum \"%s\" has no \"symbols\"", n->full_name);
@@ -275,8 +350,9 @@ static verdict name_parse(
         struct node *n = node_new(p, primitive->type, 0);
         if (!n) return p->why->kind;
         n->least = primitive->least;
-        n->cells = 1;
-        if (n->type == AVRO_BYTES) node_set_logical(n, attributes);
+        n->bytes = bytes_of(n, 0, 0);
+        n->json_bytes = json_bytes_of(n);
+        node_set_logical(n, attributes);
         *out = n;
         return OK;
     }
@@ -308,27 +384,67 @@ static verdict type_parse(struct parser *p, const json_t *json, const struct nod
     return name_parse(p, type, json, scope, out);
 }
 
-/* The schema without what avro-c ignores anyway; a default such as "\u0000", a decimal 0, is a syntax error to it.
- * NULL: out of memory. */
-static json_t *schema_bare(const json_t *json) {
-    static const char *const kept[] = {"type", "name", "namespace", "fields", "symbols", "size", "items", "values"};
-    json_t *bare = json_is_array(json) ? json_array() : json_is_object(json) ? json_object() : json_deep_copy(json);
-    bool whole = bare;
-    for (size_t i = 0; whole && i < json_array_size(json); i++)
-        whole = !json_array_append_new(bare, schema_bare(json_array_get(json, i)));
-    for (size_t i = 0; whole && json_is_object(json) && i < sizeof kept / sizeof *kept; i++) {
-        const json_t *member = json_object_get(json, kept[i]);
-        whole = !member || !json_object_set_new(bare, kept[i], schema_bare(member));
+/* --- For avro-c: the tree as a schema of its own, without logical types and defaults, which it ignores (a default such
+ * as "\u0000" is a syntax error to it), in one text, and with names that stand for nothing: avro-c's rules of
+ * namespaces are not Avro's. Each function returns NULL for want of memory. */
+
+static json_t *node_json(struct node *n, int *named);
+
+static json_t *fields_json(struct node *n, int *named) {
+    json_t *all = json_array();
+    for (size_t i = 0; all && i < n->members_n; i++) {
+        json_t *type = node_json((struct node *)n->members[i].type, named);
+        json_t *field = type ? json_pack("{s:s, s:o}", "name", n->members[i].name, "type", type) : NULL;
+        if (field && !json_array_append_new(all, field)) continue;
+        json_decref(all);
+        return NULL;
     }
-    if (whole) return bare;
-    json_decref(bare);
-    return NULL;
+    return all;
+}
+
+static json_t *union_json(struct node *n, int *named) {
+    json_t *all = json_array();
+    for (size_t i = 0; all && i < n->members_n; i++) {
+        json_t *type = node_json((struct node *)n->members[i].type, named);
+        if (type && !json_array_append_new(all, type)) continue;
+        json_decref(all);
+        return NULL;
+    }
+    return all;
+}
+
+static json_t *members_json(const char *type, const char *items, json_t *members) {
+    return members ? json_pack("{s:s, s:o}", "type", type, items, members) : NULL;
+}
+
+static json_t *named_json(struct node *n, int *named) {
+    char name[24];
+    bool known = n->avro_name;
+    if (!known) n->avro_name = ++*named;
+    snprintf(name, sizeof name, "t%d", n->avro_name);
+    if (known) return json_string(name);
+    if (n->type == AVRO_FIXED)
+        return json_pack("{s:s, s:s, s:I}", "type", "fixed", "name", name, "size", (json_int_t)n->size);
+    if (n->type == AVRO_ENUM)
+        return json_pack("{s:s, s:s, s:O}", "type", "enum", "name", name, "symbols", (json_t *)n->symbols);
+    json_t *fields = fields_json(n, named);
+    return fields ? json_pack("{s:s, s:s, s:o}", "type", "record", "name", name, "fields", fields) : NULL;
+}
+
+static json_t *node_json(struct node *n, int *named) {
+    if (n->full_name) return named_json(n, named);
+    if (n->type == AVRO_UNION) return union_json(n, named);
+    if (n->type == AVRO_ARRAY)
+        return members_json("array", "items", node_json((struct node *)n->members[0].type, named));
+    if (n->type == AVRO_MAP) return members_json("map", "values", node_json((struct node *)n->members[0].type, named));
+    return json_string(node_name(n));
 }
 
 /* avro-c has one error text for the whole process, and leaks when it refuses: so it gets only what has passed above. */
 static verdict avro_open(struct schema *s, struct failure *why) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    json_t *bare = schema_bare(s->json);
+    int named = 0;
+    json_t *bare = node_json((struct node *)s->root, &named);
     char *text = json_dumps(bare, JSON_COMPACT);
     json_decref(bare);
     if (!text) return fail(why, RETRY, "out of memory");
@@ -345,24 +461,33 @@ static verdict avro_open(struct schema *s, struct failure *why) {
     return v;
 }
 
-verdict schema_parse(const char *text, size_t n, struct schema **out, struct failure *why) {
-    struct failure reason = {0};
+/* --- */
+
+static verdict text_parse(struct parser *p, const struct schema_text *text, struct failure *why) {
     json_error_t error;
+    json_t *json = json_loadb(text->text, text->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+    if (!json && (json_error_code(&error) == json_error_out_of_memory || !*error.text))
+        return fail(why, RETRY, "out of memory");
+    if (!json) return fail(why, REJECT, "it is not JSON: line %d: %s", error.line, error.text);
+    if (json_array_append_new(p->schema->texts, json)) return fail(why, RETRY, "out of memory");
+    return type_parse(p, json, NULL, &p->schema->root);
+}
+
+verdict schema_parse_all(const struct schema_text *texts, size_t texts_n, struct schema **out, struct failure *why) {
+    struct failure reason = {0};
+    size_t n = 0;
     *out = NULL;
+    for (size_t i = 0; i < texts_n; i++) n += texts[i].n;
     if (n > SCHEMA_BYTES_MAX)
         return fail(why, REJECT, "the schema has %zu bytes; at most %d are read", n, (int)SCHEMA_BYTES_MAX);
-    json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (!json && (json_error_code(&error) == json_error_out_of_memory || !*error.text))
-        return fail(why, RETRY, "could not read the schema: out of memory");
-    if (!json) return fail(why, REJECT, "the schema is not JSON: line %d: %s", error.line, error.text);
     struct schema *s = calloc(1, sizeof *s);
-    if (!s) {
-        json_decref(json);
+    if (!s || !(s->texts = json_array())) {
+        free(s);
         return fail(why, RETRY, "could not read the schema: out of memory");
     }
-    s->json = json;
     struct parser p = {s, &reason};
-    verdict v = type_parse(&p, json, NULL, &s->root);
+    verdict v = OK;
+    for (size_t i = 0; v == OK && i < texts_n; i++) v = text_parse(&p, &texts[i], &reason);
     if (v == OK && s->root->type != AVRO_RECORD)
         v = fail(&reason, REJECT, "it is a \"%s\", and an event is a record", node_name(s->root));
     if (v == OK) v = avro_open(s, &reason);
@@ -372,6 +497,10 @@ verdict schema_parse(const char *text, size_t n, struct schema **out, struct fai
     }
     schema_free(&s);
     return fail(why, v, "could not read the schema: %s", reason.text);
+}
+
+verdict schema_parse(const char *text, size_t n, struct schema **out, struct failure *why) {
+    return schema_parse_all(&(struct schema_text){text, n}, 1, out, why);
 }
 
 void schema_free(struct schema **schema) {
@@ -386,7 +515,7 @@ void schema_free(struct schema **schema) {
         free(n->members);
         free(n);
     }
-    json_decref(s->json);
+    json_decref(s->texts);
     free(s);
 }
 

@@ -40,7 +40,8 @@ struct event {
     const void *bytes;   /* the record's value: schema id, then Avro */
     size_t bytes_n;
     const struct raw *raw;
-    const json_t *data; /* all of it, by the writer's schema */
+    const json_t *data;      /* all of it, by the writer's schema */
+    struct written *written; /* the same with its types, for project() */
 };
 
 /* Its record's headers as JSON text: [["name","text" or {"hex":"…"} or null],…]; the caller's. NULL: no memory. */

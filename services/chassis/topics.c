@@ -219,12 +219,11 @@ static verdict record_give(
     char key[KEY_SIZE];
     json_t *data = NULL;
     const char *type = NULL;
-    int64_t at = rd_kafka_message_timestamp(m, NULL);
     verdict v = scan_decode(t->scan, m, &type, &data, why);
     struct topic_record r = {
         .partition = m->partition,
         .offset = m->offset,
-        .at = at > 0 ? at : 0,
+        .at = kafka_time(m),
         .type = data ? type : "",
         .data = data,
         .message = m};

@@ -177,7 +177,7 @@ void fold_decided(struct connection *c, const struct event *own) {
     change_apply(c, &change);
     if (strcmp(own->type, "returns.support.RefundRequest") != 0) return;
     if (project(
-            own->data, request_event_fields, sizeof request_event_fields / sizeof *request_event_fields, &q, &why) ==
+            own->written, request_event_fields, sizeof request_event_fields / sizeof *request_event_fields, &q, &why) ==
         OK)
         request_add(c, own, &q);
     else

@@ -37,7 +37,7 @@ char *orders_search_text(const char *text) {
 
 /* --- Folding */
 
-static verdict customer_fold(struct reaction *r, const json_t *data, struct failure *why) {
+static verdict customer_fold(struct reaction *r, struct written *data, struct failure *why) {
     struct customer {
         const char *customer_id, *name, *location;
     } q;
@@ -107,14 +107,14 @@ struct item {
     struct money price;
 };
 
-static verdict item_read(const json_t *data, struct item *out, struct failure *why) {
+static verdict item_read(struct written *data, struct item *out, struct failure *why) {
     static const struct field fields[] = {
         FIELD_INT(struct item, line),
         {"removed", TYPE_BOOL, offsetof(struct item, removed), "false"},
         {"model", TYPE_TEXT, offsetof(struct item, model), ""},
         {"price", TYPE_MONEY, offsetof(struct item, price), "0.00 XXX"},
         {"serial_number", TYPE_TEXT, offsetof(struct item, serial_number), ""}};
-    out->has_price = json_is_object(json_object_get(data, "price"));
+    out->has_price = json_is_object(json_object_get(data->data, "price"));
     return project(data, fields, sizeof fields / sizeof *fields, out, why);
 }
 
@@ -151,22 +151,22 @@ static void item_set(struct reaction *r, const char *order_id, const struct item
             q->removed ? none : value_text(q->serial_number), version, id, line, version);
 }
 
-static verdict order_fold(struct reaction *r, const json_t *data, bool placed, bool completed, struct failure *why) {
+static verdict order_fold(struct reaction *r, struct written *data, bool placed, bool completed, struct failure *why) {
     static const struct field fields[] = {
         FIELD_TEXT(struct order, order_id),
         {"customer_id", TYPE_TEXT, offsetof(struct order, customer_id), ""},
         {"shipment_id", TYPE_TEXT, offsetof(struct order, shipment_id), ""}};
-    const json_t *items = json_object_get(data, "items"), *one;
     struct order q;
     struct item item;
-    size_t i;
+    size_t items_n = 0;
     verdict v = project(data, fields, sizeof fields / sizeof *fields, &q, why);
     if (v == OK && !*q.order_id) v = fail(why, REJECT, "order_id is empty");
     if (v == OK && placed && !*q.customer_id) v = fail(why, REJECT, "customer_id is empty");
-    if (v == OK && items && !json_is_array(items)) v = fail(why, REJECT, "field \"items\" is no list");
+    if (v == OK) v = written_list(data, "items", &items_n, why);
     if (v == OK) order_set(r, &q, placed, completed);
-    json_array_foreach((json_t *)items, i, one) {
-        if (v == OK) v = item_read(one, &item, why);
+    for (size_t i = 0; v == OK && i < items_n; i++) {
+        struct written one = written_item(data, "items", i);
+        v = item_read(&one, &item, why);
         if (v == OK) item_set(r, q.order_id, &item);
     }
     return v;
@@ -177,8 +177,8 @@ verdict orders_fold(struct reaction *r, struct failure *why) {
     const char *name = e->type + strlen("returns.sales.");
     if (strcmp(e->source, "sales") != 0) return OK;
     if (e->version < 1) return fail(why, REJECT, "version %lld is none: they count from 1", (long long)e->version);
-    if (!strcmp(name, "CustomerRegistered")) return customer_fold(r, e->data, why);
-    return order_fold(r, e->data, !strcmp(name, "OrderPlaced"), !strcmp(name, "OrderCompleted"), why);
+    if (!strcmp(name, "CustomerRegistered")) return customer_fold(r, e->written, why);
+    return order_fold(r, e->written, !strcmp(name, "OrderPlaced"), !strcmp(name, "OrderCompleted"), why);
 }
 
 /* --- Doubts */

@@ -77,6 +77,7 @@ struct kind {
 };
 static const struct kind kind_text = {"TEXT", "const char *", "TEXT  ", "value_text", ""};
 static const struct kind kind_int = {"INT", "int64_t ", "BIGINT", "value_int", "0"};
+static const struct kind kind_moment = {"MOMENT", "int64_t ", "BIGINT", "value_int", "0"};
 static const struct kind kind_bool = {"BOOL", "bool ", "BIGINT", "value_int", "false"};
 static const struct kind kind_money = {"MONEY", "struct money ", NULL, NULL, "0.00 XXX"};
 
@@ -112,7 +113,8 @@ static const struct kind *kind_of(const json_t *type, json_t *named) {
         json_object_set(named, full, (json_t *)type);
     }
     if (!strcmp(name, "string") || !strcmp(name, "enum")) return &kind_text;
-    if (!strcmp(name, "int") || !strcmp(name, "long")) return &kind_int;
+    if (!strcmp(name, "long") && !strncmp(new_text(type, "logicalType"), "timestamp-", 10)) return &kind_moment;
+    if (!strcmp(name, "int") || !strcmp(name, "long")) return *new_text(type, "logicalType") ? NULL : &kind_int;
     if (!strcmp(name, "boolean")) return &kind_bool;
     return !strcmp(name, "record") && is_money(type) ? &kind_money : NULL;
 }
@@ -218,7 +220,7 @@ static void field_add(struct gathered *g, const json_t *field) {
         json_array_append_new(g->left_out, json_string(path));
         return;
     }
-    bool is_moment = k == &kind_int && !strncmp(new_text(type, "logicalType"), "timestamp-millis", 16);
+    bool is_moment = k == &kind_moment;
     json_t *fallback = fallback_of(field, k, nullable);
     name_of(path, name);
     projection_add(g, path, name, k, fallback);

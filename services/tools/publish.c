@@ -158,7 +158,8 @@ static void fill(const struct publish *p, struct message *m, json_t *event) {
     const char *id = json_string_value(json_object_get(event, "event_id"));
     const json_t *at = json_object_get(event, "occurred_at");
     if (id) snprintf(m->id, sizeof m->id, "%s", id);
-    time_text(json_is_integer(at) ? json_integer_value(at) : now, m->time);
+    bool given = json_is_integer(at) && time_valid(json_integer_value(at));
+    time_text(given ? json_integer_value(at) : now, m->time);
 }
 
 static void key_find(const struct publish *p, struct message *m, const json_t *event) {

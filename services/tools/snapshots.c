@@ -87,24 +87,30 @@ struct needed {
 };
 static const struct field needed_fields[] = {
     FIELD_TEXT(struct needed, event_id),    {"return_id", TYPE_TEXT, offsetof(struct needed, return_id), ""},
-    FIELD_INT(struct needed, version),      FIELD_INT(struct needed, occurred_at),
+    FIELD_INT(struct needed, version),      FIELD_MOMENT(struct needed, occurred_at),
     FIELD_TEXT(struct needed, order_id),    FIELD_TEXT(struct needed, model),
     FIELD_TEXT(struct needed, shipment_id), FIELD_TEXT(struct needed, serial_number),
     FIELD_TEXT(struct needed, location),    FIELD_MONEY(struct needed, cost),
 };
 enum { OF_EVERY = 4, OF_REQUEST = sizeof needed_fields / sizeof *needed_fields };
 
-/* Its event_id is from here on as snapshots write it. */
-static bool is_event(const char *type, json_t *event) {
+/* Its event_id, version and moment are from here on as snapshots write them. */
+static bool is_event(const char *type, struct written *written) {
+    json_t *event = written->data;
     struct needed q;
     struct failure why;
     struct uuid id;
     char text[UUID_TEXT];
     bool request = !strcmp(type, "returns.support.RefundRequest");
-    if (project(event, needed_fields, request ? OF_REQUEST : OF_EVERY, &q, &why) != OK || !uuid_parse(q.event_id, &id))
+    if (project(written, needed_fields, request ? OF_REQUEST : OF_EVERY, &q, &why) != OK ||
+        !uuid_parse(q.event_id, &id))
         return false;
+    bool of_return = json_object_get(event, "return_id");
     json_object_set_new(event, "event_id", json_string(uuid_text(id, text)));
-    return *q.return_id || !json_object_get(event, "return_id");
+    json_object_set_new(event, "version", json_integer(q.version));
+    json_object_set_new(event, "occurred_at", json_integer(q.occurred_at));
+    if (of_return) json_object_set_new(event, "return_id", json_string(q.return_id));
+    return *q.return_id || !of_return;
 }
 
 static bool ends_in(const char *text, const char *end) {
@@ -175,15 +181,15 @@ static void event_take(struct check *k, const rd_kafka_message_t *m, const char 
 
 static verdict record_take(struct check *k, struct scan *s, const rd_kafka_message_t *m, struct failure *why) {
     const char *type;
-    json_t *event = NULL;
+    struct written event;
     struct failure reason;
-    verdict v = scan_decode(s, m, &type, &event, &reason);
+    verdict v = scan_read(s, m, &type, &event, &reason);
     if (v == RETRY) return fail(why, RETRY, "%s", reason.text);
-    if (v == OK && is_event(type, event))
-        event_take(k, m, type, event);
+    if (v == OK && is_event(type, &event))
+        event_take(k, m, type, event.data);
     else
         k->unread++;
-    json_decref(event);
+    written_free(&event);
     return OK;
 }
 

@@ -37,13 +37,14 @@ static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
     json_t *data = NULL, *id = json_null();
     rd_kafka_headers_t *headers = NULL;
     const unsigned char *bytes = m->payload;
+    int64_t at = kafka_time(m);
     verdict v = scan_decode(t->scan, m, &type, &data, &why);
     if (rd_kafka_message_headers(m, &headers)) headers = NULL;
     if (m->len >= FRAME_SIZE && !bytes[0])
         id = json_integer((json_int_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]);
     json_t *record = json_pack(
-        "{s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:s?}", "topic", rd_kafka_topic_name(m->rkt), "partition", m->partition,
-        "offset", (json_int_t)m->offset, "timestamp", time_text(rd_kafka_message_timestamp(m, NULL), moment), "key",
+        "{s:s, s:i, s:I, s:s?, s:o, s:o, s:o, s:s?}", "topic", rd_kafka_topic_name(m->rkt), "partition", m->partition,
+        "offset", (json_int_t)m->offset, "timestamp", at ? time_text(at, moment) : NULL, "key",
         bytes_json(m->key, m->key_len), "headers", kafka_headers_json(headers), "schema_id", id, "type", type);
     if (v == OK) {
         json_object_set_new(record, "data", data);
@@ -93,8 +94,9 @@ static void print_line(const struct tail *t, const json_t *record) {
     const char *type = json_string_value(json_object_get(record, "type")), *dot = type ? strrchr(type, '.') : NULL;
     const json_t *key = json_object_get(record, "key"), *data = json_object_get(record, "data");
     char moment[24];
-    snprintf(moment, sizeof moment, "%s", json_string_value(json_object_get(record, "timestamp")));
-    if (moment[0]) moment[10] = ' ';
+    const char *at = json_string_value(json_object_get(record, "timestamp"));
+    snprintf(moment, sizeof moment, "%s", at ? at : "(no time)");
+    if (at) moment[10] = ' ';
     colour(t, "2");
     printf(
         "%s  %s[%d]@%lld  ", moment,
@@ -188,7 +190,7 @@ static verdict moment_read(const char *text, int64_t *ms, struct failure *why) {
     size_t n = strlen(text), digits = strspn(text, "0123456789");
     const char *unit = n && digits && digits == n - 1 && n < 12 ? strchr(units, text[n - 1]) : NULL;
     if (unit) *ms = clock_ms() - atoll(text) * each[unit - units];
-    if (unit || time_parse(text, ms)) return OK;
+    if (unit ? time_valid(*ms) : time_parse(text, ms)) return OK;
     return fail(
         why, REJECT,
         "--from \"%s\": must be beginning, end, how long ago (30s, 10m, 2h, 1d) or a moment such as 2026-11-21T09:28:51Z",

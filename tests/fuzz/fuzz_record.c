@@ -80,11 +80,12 @@ static void value_check(const struct record *r, int32_t id) {
     struct failure why;
     struct buffer body = BUFFER(EVENT_BYTES_MAX);
     json_t *again = NULL;
-    (void)!project(r->data, fields, 2, &out, &why);
+    (void)!project((struct written *)&r->written, fields, 2, &out, &why);
     must(registry_schema(NULL, id, &s, &why) == OK, "the schema is there");
-    if (codec_encode(s, r->data, &body, &why) == OK) { /* refused: a decimal with more digits than its schema keeps */
+    if (codec_encode(s, r->written.data, &body, &why) ==
+        OK) { /* refused: a decimal with more digits than its schema keeps */
         must(codec_decode(s, body.data, body.length, &again, &why) == OK, "what was encoded can be decoded");
-        must(json_equal(r->data, again), "and is the same again");
+        must(json_equal(r->written.data, again), "and is the same again");
         json_decref(again);
     }
     buffer_free(&body);
@@ -98,7 +99,7 @@ static void record_check(const struct record *r) {
     must(r->state == OK || (r->state == REJECT && strlen(r->why.text) > 10), "a rejected record is told why");
     must(trace_valid(r->event.trace_parent), "a record has a trace");
     must(!strcmp(r->event.source, "support"), "a record has a source");
-    if (!r->data) return;
+    if (!r->written.data) return;
     must(frame_read(r->raw.value, r->raw.value_n, &id, &body, &n, &why) == OK, "it had a frame");
     value_check(r, id);
 }

@@ -10,24 +10,24 @@ struct fields {
     int64_t count;
     bool flag;
     struct money cost;
+    int64_t at;
 };
 static const struct field fields[] = {
-    FIELD_TEXT(struct fields, name),
-    FIELD_INT(struct fields, count),
-    FIELD_BOOL(struct fields, flag),
-    FIELD_MONEY(struct fields, cost),
+    FIELD_TEXT(struct fields, name),  FIELD_INT(struct fields, count), FIELD_BOOL(struct fields, flag),
+    FIELD_MONEY(struct fields, cost), FIELD_MOMENT(struct fields, at),
 };
 
 static void value_read(const struct schema *s, const uint8_t *bytes, size_t n) {
     struct failure why;
     struct fields out;
     struct buffer again = BUFFER(EVENT_BYTES_MAX);
-    json_t *value = NULL;
-    if (codec_decode(s, bytes, n, &value, &why) != OK) return;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) (void)!project(value, fields + i, 1, &out, &why);
-    (void)!codec_encode(s, value, &again, &why);
+    struct written value;
+    if (codec_read(s, bytes, n, &value, &why) == OK) {
+        for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) (void)!project(&value, fields + i, 1, &out, &why);
+        (void)!codec_encode(s, value.data, &again, &why);
+    }
     buffer_free(&again);
-    json_decref(value);
+    written_free(&value);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {

@@ -1,8 +1,10 @@
 #include "chassis/codec.h"
 
+#include <avro.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -251,7 +253,179 @@ static void test_hostile_memory(void **state) {
     struct failure why = {0};
     json_t *json;
     assert_int_equal(decode(s, bytes, 40004, &json, &why), REJECT);
-    assert_non_null(strstr(why.text, "more than 1048576 values"));
+    assert_non_null(strstr(why.text, "more than the 16777216 bytes of memory"));
+    schema_free(&s);
+}
+
+/* What malloc has given out, at its highest while the body is decoded, against what was counted. */
+static atomic_size_t in_use, highest;
+static void *counted_malloc(size_t n) {
+    size_t *p = malloc(n + 16);
+    if (!p) return NULL;
+    *p = n;
+    size_t now = atomic_fetch_add(&in_use, n + 16) + n + 16;
+    if (now > highest) highest = now;
+    return (char *)p + 16;
+}
+static void counted_free(void *p) {
+    if (!p) return;
+    size_t *start = (size_t *)(void *)((char *)p - 16);
+    atomic_fetch_sub(&in_use, *start + 16);
+    free(start);
+}
+static void *counted_avro(void *user, void *p, size_t old, size_t new) {
+    (void)user, (void)old;
+    size_t *start = p ? (size_t *)(void *)((char *)p - 16) : NULL;
+    if (!new) {
+        counted_free(p);
+        return NULL;
+    }
+    void *grown = counted_malloc(new);
+    if (grown && start) memcpy(grown, p, *start < new ? *start : new);
+    if (grown) counted_free(p);
+    return grown;
+}
+
+static void *plain_avro(void *user, void *p, size_t old, size_t new) {
+    (void)user, (void)old;
+    if (new) return realloc(p, new);
+    free(p);
+    return NULL;
+}
+
+static void cost_holds(const char *fields, const void *bytes, size_t n) {
+    char text[20000];
+    struct failure why = {0};
+    struct written w;
+    snprintf(text, sizeof text, "{\"type\":\"record\",\"name\":\"R\",\"fields\":[%s]}", fields);
+    struct schema *s = parse(text);
+    json_set_alloc_funcs(counted_malloc, counted_free);
+    avro_set_allocator(counted_avro, NULL);
+    size_t before = highest = in_use;
+    verdict v = codec_read(s, bytes, n, &w, &why);
+    size_t took = highest - before;
+    if (getenv("SHOW_COST")) printf("%zu of %zu %.60s\n", took, w.bytes, fields);
+    written_free(&(struct written){w.type, w.data, NULL, NULL, 0});
+    json_set_alloc_funcs(malloc, free);
+    avro_set_allocator(plain_avro, NULL);
+    if (v == OK && took > w.bytes) fail_msg("%zu bytes were taken, and %zu counted, for %.100s", took, w.bytes, fields);
+    if (v != OK && !strstr(why.text, "bytes of memory")) fail_msg("%s", why.text);
+    if (v != OK && took > 10000) fail_msg("%zu bytes were taken for what was refused", took);
+    schema_free(&s);
+}
+
+/* a: how many fields of the type, named f0, f1, … */
+static char *fields_of(const char *type, int a) {
+    static char text[15000];
+    char *p = text;
+    *p = 0;
+    for (int i = 0; i < a; i++) p += sprintf(p, "%s{\"name\":\"f%d\",\"type\":%s}", i ? "," : "", i, type);
+    return text;
+}
+
+static void test_what_is_counted_covers_what_is_taken(void **state) {
+    (void)state;
+    static unsigned char body[400000];
+    memset(body, 0, sizeof body);
+    cost_holds(fields_of("\"null\"", 300), body, 0);
+    cost_holds(fields_of("\"long\"", 300), body, 300);
+    cost_holds(fields_of("\"string\"", 300), body, 300);
+    cost_holds(fields_of("\"bytes\"", 300), body, 300);
+    cost_holds(fields_of("\"boolean\"", 300), body, 300);
+    cost_holds(fields_of("[\"null\",\"long\"]", 250), body, 250);
+    cost_holds(fields_of("{\"type\":\"array\",\"items\":\"long\"}", 250), body, 250);
+    cost_holds(fields_of("{\"type\":\"map\",\"values\":\"long\"}", 250), body, 250);
+    /* 20,000 items: a block's count, then the items, then 0 */
+    memcpy(body, "\xc0\xb8\x02", 3);
+    cost_holds(fields_of("{\"type\":\"array\",\"items\":\"long\"}", 1), body, 20004);
+    cost_holds(fields_of("{\"type\":\"array\",\"items\":\"string\"}", 1), body, 20004);
+    cost_holds(fields_of("{\"type\":\"array\",\"items\":[\"null\",\"string\"]}", 1), body, 20004);
+    cost_holds(
+        fields_of(
+            "{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":\"I\",\"fields\":[{\"name\":\"a\",\"type\":"
+            "\"long\"}]}}",
+            1),
+        body, 20004);
+    /* One text of 300,000 bytes, and as many bytes that JSON has to write as two. */
+    memcpy(body, "\xc0\xcf\x24", 3);
+    memset(body + 3, 'x', 300000);
+    cost_holds(fields_of("\"string\"", 1), body, 300003);
+    memset(body + 3, 0xff, 300000);
+    cost_holds(fields_of("\"bytes\"", 1), body, 300003);
+    cost_holds(fields_of("{\"type\":\"fixed\",\"name\":\"F\",\"size\":300000}", 1), body, 300000);
+}
+
+/* 100 fields of 100 fields of 100 nulls: a million values of no bytes, by 10 kB of schema. */
+static void test_a_short_record_cannot_claim_much(void **state) {
+    (void)state;
+    static char text[30000];
+    struct failure why = {0};
+    json_t *json;
+    char *p = text + sprintf(
+                         text, "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":"
+                               "{\"type\":\"record\",\"name\":\"A\",\"fields\":[{\"name\":\"b\",\"type\":"
+                               "{\"type\":\"record\",\"name\":\"B\",\"fields\":[{\"name\":\"n\",\"type\":\"null\"}");
+    for (int i = 1; i < 100; i++) p += sprintf(p, ",{\"name\":\"n%d\",\"type\":\"null\"}", i);
+    p += sprintf(p, "]}}");
+    for (int i = 1; i < 100; i++) p += sprintf(p, ",{\"name\":\"b%d\",\"type\":\"B\"}", i);
+    p += sprintf(p, "]}},{\"name\":\"id\",\"type\":\"string\"}");
+    for (int i = 1; i < 40; i++) p += sprintf(p, ",{\"name\":\"a%d\",\"type\":\"A\"}", i);
+    sprintf(p, "]}");
+    struct schema *s = parse(text);
+    assert_int_equal(decode(s, "\x02x", 2, &json, &why), REJECT);
+    assert_non_null(strstr(why.text, "more than the 16777216 bytes of memory"));
+    schema_free(&s);
+}
+
+static void test_a_schema_of_too_many_types(void **state) {
+    (void)state;
+    static char text[200000];
+    char *p = text + sprintf(text, "{\"type\":\"record\",\"name\":\"R\",\"fields\":[");
+    for (int i = 0; i < 6000; i++) p += sprintf(p, "%s{\"name\":\"f%d\",\"type\":\"int\"}", i ? "," : "", i);
+    strcpy(p, "]}");
+    refused_schema(text, "more than 10000 types");
+}
+
+static void test_a_schema_in_several_texts(void **state) {
+    (void)state;
+    static const char currency[] = "{\"type\":\"enum\",\"name\":\"t.Currency\",\"symbols\":[\"EUR\",\"CHF\"]}",
+                      money[] =
+                          "{\"type\":\"record\",\"name\":\"t.Money\",\"fields\":["
+                          "{\"name\":\"minor\",\"type\":\"long\"},{\"name\":\"currency\",\"type\":\"Currency\"}]}",
+                      event[] = "{\"type\":\"record\",\"name\":\"E\",\"namespace\":\"other\",\"fields\":["
+                                "{\"name\":\"cost\",\"type\":\"t.Money\"},{\"name\":\"in\",\"type\":\"t.Currency\"}]}";
+    const struct schema_text all[] = {
+        {currency, sizeof currency - 1}, {money, sizeof money - 1}, {event, sizeof event - 1}};
+    struct failure why = {0};
+    struct schema *s;
+    json_t *json;
+    if (schema_parse_all(all, 3, &s, &why) != OK) fail_msg("%s", why.text);
+    assert_string_equal(schema_name(s), "other.E");
+    assert_int_equal(decode(s, "\x04\x02\0", 3, &json, &why), OK);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "cost"), "currency")), "CHF");
+    json_decref(json);
+    schema_free(&s);
+    assert_int_equal(schema_parse_all(all + 1, 2, &s, &why), REJECT);
+    assert_non_null(strstr(why.text, "\"t.Currency\" is not defined"));
+}
+
+/* null is the empty namespace, not the one around it. */
+static void test_a_namespace_of_null(void **state) {
+    (void)state;
+    struct schema *s = parse("{\"type\":\"record\",\"name\":\"R\",\"namespace\":null,\"fields\":[]}");
+    assert_string_equal(schema_name(s), "R");
+    schema_free(&s);
+    s = parse("{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"a\",\"fields\":["
+              "{\"name\":\"x\",\"type\":{\"type\":\"enum\",\"name\":\"E\",\"namespace\":null,\"symbols\":[\"A\"]}},"
+              "{\"name\":\"y\",\"type\":{\"type\":\"enum\",\"name\":\"a.E\",\"symbols\":[\"B\"]}},"
+              "{\"name\":\"z\",\"type\":{\"type\":\"record\",\"name\":\"S\",\"namespace\":\"\",\"fields\":["
+              "{\"name\":\"e\",\"type\":\"E\"}]}}]}");
+    struct failure why;
+    json_t *json;
+    assert_int_equal(decode(s, "\0\0\0", 3, &json, &why), OK);
+    assert_string_equal(json_string_value(json_object_get(json, "y")), "B");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "z"), "e")), "A");
+    json_decref(json);
     schema_free(&s);
 }
 
@@ -327,7 +501,7 @@ static void test_dangerous_schemas(void **state) {
             "\"T%d\"},{\"name\":\"b\",\"type\":\"T%d\"}]}}",
             i, i, i - 1, i - 1);
     strcpy(p, "]}");
-    refused_schema(text, "could hold more than");
+    refused_schema(text, "would take more than the 16777216 bytes");
 }
 
 static void test_names_and_spaces(void **state) {
@@ -534,6 +708,11 @@ int main(void) {
         cmocka_unit_test(test_hostile_bytes),
         cmocka_unit_test(test_hostile_blocks),
         cmocka_unit_test(test_hostile_memory),
+        cmocka_unit_test(test_what_is_counted_covers_what_is_taken),
+        cmocka_unit_test(test_a_short_record_cannot_claim_much),
+        cmocka_unit_test(test_a_schema_of_too_many_types),
+        cmocka_unit_test(test_a_schema_in_several_texts),
+        cmocka_unit_test(test_a_namespace_of_null),
         cmocka_unit_test(test_refused_schemas),
         cmocka_unit_test(test_dangerous_schemas),
         cmocka_unit_test(test_names_and_spaces),
