@@ -65,12 +65,20 @@ step_run() {
     fi
 }
 
-# step TITLE COMMAND…: the same, and a failure is the end.
+# cannot WORD…: this is the end, unless STEP_GOES_ON is set; then STEP_STATUS and STEP_WHY say so.
+cannot() {
+    STEP_STATUS=1 STEP_WHY=$*
+    if [[ ! ${STEP_GOES_ON-} ]]; then die "$STEP_WHY"; fi
+    warn "returns: $STEP_WHY"
+}
+
+# step TITLE COMMAND…: step_run, and a failure is the end, unless STEP_GOES_ON is set. STEP_PREFIX comes before the title;
+# STEP_LOG is another log.
 step() {
-    local title=$1 log="$RETURNS_HOME/logs/setup.log"
+    local title=$1 log=${STEP_LOG:-$RETURNS_HOME/logs/setup.log}
     shift
-    step_run "$title" "$log" "$@"
-    ((STEP_STATUS == 0)) || die "could not go on. The whole log: $log; ./returns doctor looks for what is in the way"
+    step_run "${STEP_PREFIX-}$title" "$log" "$@"
+    ((STEP_STATUS == 0)) || cannot "$title failed. The whole log: $log; ./returns doctor looks for what is in the way"
 }
 
 log_tail() { if [[ -s $1 ]]; then tail -n "$2" "$1" | cut -c 1-400 | sed 's/^/    /' >&2; fi; }

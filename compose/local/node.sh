@@ -8,7 +8,7 @@ node_make() {
     mkdir -p "$to"
     cp "$from/package.json" "$from/package-lock.json" "$to"
     cd "$to"
-    PATH="$(dirname "$NODE"):$PATH" "$NODE" "$npm" ci --no-audit --no-fund --ignore-scripts
+    PATH="$(dirname "$NODE"):$PATH" "$NODE" "$npm" ci --no-audit --no-fund --ignore-scripts --fetch-timeout 60000
     say "$stamp" >installed
 }
 

@@ -9,7 +9,9 @@ PACKAGES_RUN=(gcc libc6-dev cmake ninja-build pkg-config librdkafka-dev libavro-
     'openjdk-21-jre-headless|openjdk-25-jre-headless|openjdk-17-jre-headless' maven supervisor
     ca-certificates curl procps iproute2 kcat)
 # shellcheck disable=SC2034
-PACKAGES_TEST=(clang libclang-rt-CLANG-dev libcmocka-dev python3-venv chromium fonts-dejavu-core shellcheck)
+PACKAGES_TEST=(libcmocka-dev python3-venv chromium fonts-dejavu-core shellcheck git)
+# shellcheck disable=SC2034
+PACKAGES_FUZZ=(clang libclang-rt-CLANG-dev)
 
 packages_installed() {
     dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p' | sort -u || true
@@ -69,8 +71,9 @@ packages_need() {
     ((${#MISSING[@]})) || return 0
     if ((EUID != 0)); then
         if ! command -v sudo >/dev/null || ! sudo -v; then
-            die "${#MISSING[@]} packages are missing, and only root can install them. As root, run:
+            cannot "${#MISSING[@]} packages are missing, and only root can install them. As root, run:
     $(packages_line "${MISSING[@]}")"
+            return
         fi
     fi
     step "Installing ${#MISSING[@]} Debian packages" packages_apt "$@"

@@ -52,8 +52,8 @@ const struct resource *router_find(struct exchange *x);
 const char *router_allow(const struct resource *r);                     /* "GET, HEAD, POST" */
 MUST_CHECK verdict router_check(const char *path, struct failure *why); /* REJECT: broken encoding, encoded slash, … */
 
-/* host.c. Each false: refused, with 400, 421 or 403. any: the one Host may be any, since what is asked for tells nothing
- * and changes nothing. */
+/* host.c. Each false: refused, with 400, 421 or 403. any: the one Host may be any, since what is asked for tells
+ * nothing and changes nothing. */
 MUST_CHECK bool host_allowed(struct exchange *x, bool any);
 MUST_CHECK bool origin_allowed(struct exchange *x);
 
