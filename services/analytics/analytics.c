@@ -13,7 +13,7 @@ struct request {
     struct money cost;
 };
 static const struct field request_fields[] = {
-    FIELD_TEXT(struct request, model),
+    FIELD_ID(struct request, model),
     FIELD_TEXT(struct request, location),
     {"reason_code", TYPE_TEXT, offsetof(struct request, reason_code), "OTHER"},
     {"channel", TYPE_TEXT, offsetof(struct request, channel), "unknown"},

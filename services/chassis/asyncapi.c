@@ -160,8 +160,8 @@ static void message_name_type(json_t *message, const char *type) {
 }
 
 static json_t *projection_json(const struct handler *h) {
-    static const char *const types[] = {
-        [TYPE_TEXT] = "text", [TYPE_INT] = "integer", [TYPE_BOOL] = "boolean", [TYPE_MONEY] = "money", [TYPE_MOMENT] = "moment"};
+    static const char *const types[] = {[TYPE_TEXT] = "text",    [TYPE_ID] = "text",     [TYPE_INT] = "integer",
+                                        [TYPE_BOOL] = "boolean", [TYPE_MONEY] = "money", [TYPE_MOMENT] = "moment"};
     json_t *all = json_array();
     for (const struct field *f = h->fields; f && f < h->fields + h->fields_n; f++) {
         json_t *field = json_pack("{s:s, s:s}", "path", f->path, "type", types[f->type]);

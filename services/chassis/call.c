@@ -3,13 +3,13 @@
 #include "chassis/by_hand.h"
 #include "chassis/drill.h"
 #include "chassis/idempotency.h"
+#include "chassis/input.h"
 #include "chassis/reaction.h"
-#include "chassis/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { RETURN_ID_MAX = 100, PATIENCE_MS = 5000 };
+enum { PATIENCE_MS = 5000 };
 
 static const struct handler *handler_find(const struct service *s) {
     for (const struct handler *h = s->handlers; h && h->type; h++)
@@ -27,9 +27,11 @@ static bool is_negative(const struct field *f, const char *projected) {
 static bool fields_ok(struct exchange *x, const json_t *body, const struct handler *h) {
     _Alignas(max_align_t) char projected[1024];
     const json_t *id = json_object_get(body, "return_id");
-    size_t n = json_string_length(id);
-    if (!n || utf8_count(json_string_value(id)) > RETURN_ID_MAX || strlen(json_string_value(id)) != n)
-        exchange_problem_field(x, "return_id", "is not text of 1 to %d characters", RETURN_ID_MAX);
+    struct failure wrong;
+    if (!json_is_string(id))
+        exchange_problem_field(x, "return_id", "is not text of 1 to %d bytes", ID_BYTES_MAX);
+    else if (input_id(json_string_value(id), json_string_length(id), &wrong) != OK)
+        exchange_problem_field(x, "return_id", "%s", wrong.text);
     for (size_t i = 0; h->size <= sizeof projected && i < h->fields_n; i++) {
         struct failure why;
         if (project(&(struct written){.data = (json_t *)body}, &h->fields[i], 1, projected, &why) != OK)

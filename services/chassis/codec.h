@@ -83,13 +83,15 @@ struct money {
 };
 struct field {
     const char *path; /* "order_id", or "address.city" into nested records */
-    /* const char *, int64_t, bool, struct money, int64_t: ms, of the years 1970 to 9999 */
-    enum { TYPE_TEXT, TYPE_INT, TYPE_BOOL, TYPE_MONEY, TYPE_MOMENT } type;
+    /* const char *, the same as input_id() has it, int64_t, bool, struct money, int64_t: ms, of the years 1970 to 9999
+     */
+    enum { TYPE_TEXT, TYPE_ID, TYPE_INT, TYPE_BOOL, TYPE_MONEY, TYPE_MOMENT } type;
     size_t offset;
     const char *fallback; /* read for a field that the writer does not have, or has as null; NULL: it is required */
 };
 /* clang-format off */
 #define FIELD_TEXT(type, member) {#member, TYPE_TEXT, offsetof(type, member), NULL}
+#define FIELD_ID(type, member) {#member, TYPE_ID, offsetof(type, member), NULL}
 #define FIELD_INT(type, member) {#member, TYPE_INT, offsetof(type, member), NULL}
 #define FIELD_BOOL(type, member) {#member, TYPE_BOOL, offsetof(type, member), NULL}
 #define FIELD_MONEY(type, member) {#member, TYPE_MONEY, offsetof(type, member), NULL}

@@ -1,5 +1,7 @@
 #include "chassis/input.h"
 
+#include "chassis/utf8.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -64,6 +66,23 @@ static verdict text_check(const char *text, int most, bool lines, struct failure
     if (n > most) return fail(why, REJECT, "has %d characters; at most %d are kept", n, most);
     if (!lines && (is_blank(first) || is_blank(c)))
         return fail(why, REJECT, "\"%.*s\" begins or ends with a blank; leave that out", QUOTED, text);
+    return OK;
+}
+
+verdict input_id(const char *id, size_t n, struct failure *why) {
+    bool visible = false;
+    if (!n) return fail(why, REJECT, "is empty; an id has 1 to %d bytes", ID_BYTES_MAX);
+    if (n > ID_BYTES_MAX)
+        return fail(why, REJECT, "\"%.*s…\" has %zu bytes; an id has at most %d", QUOTED, id, n, ID_BYTES_MAX);
+    if (!utf8_valid(id, n)) return fail(why, REJECT, "is not UTF-8");
+    for (const char *p = id; p < id + n;) {
+        uint32_t c = character_next(&p);
+        if (is_control(c)) return fail(why, REJECT, "holds the control character U+%04X, which no id may", (unsigned)c);
+        visible |= !is_invisible(c);
+    }
+    if (!visible) return fail(why, REJECT, "holds nothing that can be seen");
+    if ((n == 1 && *id == '.') || (n == 2 && !memcmp(id, "..", 2)))
+        return fail(why, REJECT, "is \"%.*s\", which no address can hold; give it another id", (int)n, id);
     return OK;
 }
 

@@ -13,6 +13,11 @@ const char *input_type(const json_t *value); /* "a number", "an object", … */
  * with no blank at either end. */
 MUST_CHECK verdict input_text(const json_t *value, const char *example, int most, bool lines, struct failure *why);
 
+/* The one rule for ids, wherever they come in: 1 to 255 bytes of UTF-8, something visible among them, no control
+ * characters, and neither . nor .., which no address can hold. Whatever keeps it can be linked to, percent-encoded. */
+enum { ID_BYTES_MAX = 255 };
+MUST_CHECK verdict input_id(const char *id, size_t n, struct failure *why);
+
 MUST_CHECK verdict input_currency(const char *code, struct failure *why); /* ISO 4217, with two decimals or none */
 /* 0 or more, in hundredths, as finely as the currency (NULL: not known) has it. */
 MUST_CHECK verdict input_amount(const char *amount, const char *currency, int64_t *minor, struct failure *why);

@@ -1,5 +1,6 @@
 #include "chassis/codec_private.h"
 #include "chassis/ids.h"
+#include "chassis/input.h"
 #include "chassis/utf8.h"
 
 #include <errno.h>
@@ -211,6 +212,13 @@ text_project(struct written *w, const char *path, struct piece v, const char **o
     return fail(why, REJECT, "field \"%s\" holds a NUL character", path);
 }
 
+static verdict id_project(struct written *w, const char *path, struct piece v, const char **out, struct failure *why) {
+    struct failure reason;
+    verdict read = text_project(w, path, v, out, why);
+    if (read != OK || input_id(*out, strlen(*out), &reason) == OK) return read;
+    return fail(why, REJECT, "field \"%s\" %s", path, reason.text);
+}
+
 /* --- Numbers */
 
 static verdict int_project(const char *path, struct piece v, int64_t *out, struct failure *why) {
@@ -294,7 +302,8 @@ static verdict fallback_project(const struct field *f, void *member, struct fail
     const char *text = f->fallback;
     char *end;
     switch (f->type) {
-    case TYPE_TEXT: *(const char **)member = text; return OK;
+    case TYPE_TEXT:
+    case TYPE_ID: *(const char **)member = text; return OK;
     case TYPE_BOOL: *(bool *)member = !strcmp(text, "true"); return OK;
     case TYPE_INT:
     case TYPE_MOMENT:
@@ -317,6 +326,7 @@ static verdict
 field_project(struct written *w, const struct field *f, struct piece v, void *member, struct failure *why) {
     switch (f->type) {
     case TYPE_TEXT: return text_project(w, f->path, v, member, why);
+    case TYPE_ID: return id_project(w, f->path, v, member, why);
     case TYPE_INT: return int_project(f->path, v, member, why);
     case TYPE_BOOL: return bool_project(f->path, v, member, why);
     case TYPE_MOMENT: return moment_project(f->path, v, member, why);

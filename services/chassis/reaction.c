@@ -2,6 +2,7 @@
 
 #include "chassis/codec.h"
 #include "chassis/dead_letter.h"
+#include "chassis/input.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 #include "chassis/peers.h"
@@ -62,9 +63,8 @@ static void read_place(const struct runtime *rt, struct record *r) {
     source_read(rt, raw->topic, r->source);
     r->event.source = r->source;
     /* The key is the return's id; should it be something else, the audit row goes without one. */
-    if (!raw->key || raw->key_n >= sizeof r->key || !utf8_valid(raw->key, raw->key_n) ||
-        memchr(raw->key, 0, raw->key_n))
-        return;
+    struct failure why;
+    if (!raw->key || raw->key_n >= sizeof r->key || input_id(raw->key, raw->key_n, &why) != OK) return;
     memcpy(r->key, raw->key, raw->key_n);
     r->event.return_id = r->event.key = r->key;
 }
@@ -118,7 +118,9 @@ static verdict read_common(struct record *r) {
         return fail(&r->why, REJECT, "event_id \"%.60s\" is not a UUID", common.event_id);
     r->has_id = true;
     bool of_return = json_object_get(r->written.data, "return_id");
-    if (of_return && !*common.return_id) return fail(&r->why, REJECT, "return_id is empty");
+    struct failure why;
+    if (of_return && input_id(common.return_id, strlen(common.return_id), &why) != OK)
+        return fail(&r->why, REJECT, "return_id %s", why.text);
     r->event.return_id = of_return ? common.return_id : NULL;
     r->event.version = common.version;
     r->event.occurred_at = common.occurred_at;

@@ -13,8 +13,6 @@ verdict router_check(const char *path, struct failure *why) {
         v = fail(why, REJECT, "the path \"%.200s\" holds a %% that is not followed by two hexadecimal digits", path);
     else if (!utf8_valid(decoded, (size_t)n))
         v = fail(why, REJECT, "the path \"%.200s\" is not UTF-8 once it is percent-decoded", path);
-    else if (strcasestr(path, "%2f"))
-        v = fail(why, REJECT, "the path \"%.200s\" holds an encoded slash (%%2F), which no address here has", path);
     for (long i = 0; v == OK && i < n; i++)
         if ((unsigned char)decoded[i] < ' ' || decoded[i] == 0x7f)
             v = fail(why, REJECT, "the path \"%.200s\" holds a control character", path);

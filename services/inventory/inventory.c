@@ -6,8 +6,8 @@ struct request {
     const char *model, *shipment_id;
 };
 static const struct field request_fields[] = {
-    FIELD_TEXT(struct request, model),
-    FIELD_TEXT(struct request, shipment_id),
+    FIELD_ID(struct request, model),
+    FIELD_ID(struct request, shipment_id),
 };
 
 static json_t *piece(const struct request *q) {

@@ -9,7 +9,7 @@ struct request {
     const char *serial_number, *location;
 };
 static const struct field request_fields[] = {
-    FIELD_TEXT(struct request, serial_number),
+    FIELD_ID(struct request, serial_number),
     FIELD_TEXT(struct request, location),
 };
 

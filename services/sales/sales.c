@@ -11,8 +11,8 @@ struct request {
     struct money cost;
 };
 static const struct field request_fields[] = {
-    FIELD_TEXT(struct request, order_id),
-    FIELD_TEXT(struct request, serial_number),
+    FIELD_ID(struct request, order_id),
+    FIELD_ID(struct request, serial_number),
     FIELD_MONEY(struct request, cost),
 };
 

@@ -41,13 +41,16 @@ static char *pattern_of(const char *q) {
     return pattern.data;
 }
 
-static json_t *customers_read(struct connection *reader, const char *pattern, const char *behind, int limit) {
+/* after: the customer of that id, whose text is behind; "": from the first on. */
+static json_t *
+customers_read(struct connection *reader, const char *pattern, const char *behind, const char *after, int limit) {
     json_t *list = json_array(), *next = json_null();
     struct rows r = store_rows(
         reader,
-        "SELECT " CUSTOMER_COLUMNS " FROM customer c WHERE c.search > ? AND c.search LIKE ? ESCAPE '!' "
-        "ORDER BY c.search LIMIT ?",
-        value_text(behind), value_text(pattern), value_int(limit + 1)); /* one more tells that there are more */
+        "SELECT " CUSTOMER_COLUMNS " FROM customer c WHERE (c.search, c.customer_id) > (?, ?) "
+        "AND c.search LIKE ? ESCAPE '!' ORDER BY c.search, c.customer_id LIMIT ?",
+        value_text(behind), value_text(after), value_text(pattern),
+        value_int(limit + 1)); /* one more tells that there are more */
     while (rows_next(&r)) {
         size_t n = json_array_size(list);
         if (n < (size_t)limit)
@@ -70,7 +73,7 @@ json_t *customers_page(struct connection *reader, const char *q, const char *aft
     if (!pattern || (!after && !behind))
         store_spoil(reader, RETRY, "out of memory");
     else if (behind)
-        page = customers_read(reader, pattern, behind, limit);
+        page = customers_read(reader, pattern, behind, after ? after : "", limit);
     free(behind);
     free(pattern);
     return page;

@@ -16,10 +16,10 @@ struct request_event { /* what every RefundRequest says, whoever published it */
     const char *reason_code, *channel; /* older requests have neither */
 };
 static const struct field request_event_fields[] = {
-    FIELD_TEXT(struct request_event, order_id),
-    FIELD_TEXT(struct request_event, model),
-    FIELD_TEXT(struct request_event, shipment_id),
-    FIELD_TEXT(struct request_event, serial_number),
+    FIELD_ID(struct request_event, order_id),
+    FIELD_ID(struct request_event, model),
+    FIELD_ID(struct request_event, shipment_id),
+    FIELD_ID(struct request_event, serial_number),
     FIELD_TEXT(struct request_event, location),
     FIELD_MONEY(struct request_event, cost),
     {"reason_code", TYPE_TEXT, offsetof(struct request_event, reason_code), "OTHER"},

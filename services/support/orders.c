@@ -42,11 +42,10 @@ static verdict customer_fold(struct reaction *r, struct written *data, struct fa
         const char *customer_id, *name, *location;
     } q;
     static const struct field fields[] = {
-        FIELD_TEXT(struct customer, customer_id), FIELD_TEXT(struct customer, name),
+        FIELD_ID(struct customer, customer_id), FIELD_TEXT(struct customer, name),
         FIELD_TEXT(struct customer, location)};
     verdict v = project(data, fields, sizeof fields / sizeof *fields, &q, why);
     if (v != OK) return v;
-    if (!*q.customer_id) return fail(why, REJECT, "customer_id is empty");
     struct buffer both = BUFFER(SEARCH_MAX);
     buffer_format(&both, "%s\n%s", q.name, q.customer_id);
     char *search = both.data ? orders_search_text(both.data) : NULL;
@@ -111,9 +110,9 @@ static verdict item_read(struct written *data, struct item *out, struct failure 
     static const struct field fields[] = {
         FIELD_INT(struct item, line),
         {"removed", TYPE_BOOL, offsetof(struct item, removed), "false"},
-        {"model", TYPE_TEXT, offsetof(struct item, model), ""},
+        {"model", TYPE_ID, offsetof(struct item, model), ""},
         {"price", TYPE_MONEY, offsetof(struct item, price), "0.00 XXX"},
-        {"serial_number", TYPE_TEXT, offsetof(struct item, serial_number), ""}};
+        {"serial_number", TYPE_ID, offsetof(struct item, serial_number), ""}};
     out->has_price = json_is_object(json_object_get(data->data, "price"));
     return project(data, fields, sizeof fields / sizeof *fields, out, why);
 }
@@ -153,14 +152,13 @@ static void item_set(struct reaction *r, const char *order_id, const struct item
 
 static verdict order_fold(struct reaction *r, struct written *data, bool placed, bool completed, struct failure *why) {
     static const struct field fields[] = {
-        FIELD_TEXT(struct order, order_id),
-        {"customer_id", TYPE_TEXT, offsetof(struct order, customer_id), ""},
-        {"shipment_id", TYPE_TEXT, offsetof(struct order, shipment_id), ""}};
+        FIELD_ID(struct order, order_id),
+        {"customer_id", TYPE_ID, offsetof(struct order, customer_id), ""},
+        {"shipment_id", TYPE_ID, offsetof(struct order, shipment_id), ""}};
     struct order q;
     struct item item;
     size_t items_n = 0;
     verdict v = project(data, fields, sizeof fields / sizeof *fields, &q, why);
-    if (v == OK && !*q.order_id) v = fail(why, REJECT, "order_id is empty");
     if (v == OK && placed && !*q.customer_id) v = fail(why, REJECT, "customer_id is empty");
     if (v == OK) v = written_list(data, "items", &items_n, why);
     if (v == OK) order_set(r, &q, placed, completed);

@@ -121,6 +121,13 @@ static verdict symbol_read(const json_t *symbols, const char *text, const char *
     return known ? OK : REJECT;
 }
 
+static bool field_is_id(const struct request_field *f) {
+    static const size_t ids[] = {IN(order_id), IN(model), IN(shipment_id), IN(serial_number), IN(customer_id)};
+    size_t i = 0;
+    while (i < sizeof ids / sizeof *ids && ids[i] != f->offset) i++;
+    return i < sizeof ids / sizeof *ids;
+}
+
 static verdict field_read(
     const struct request_field *f, const json_t *body, const json_t *symbols, struct request *out,
     struct failure *why) {
@@ -134,6 +141,7 @@ static verdict field_read(
     if (v != OK) return v;
     const char *text = *(const char **)((char *)out + f->offset) = json_string_value(value);
     if (f->fallback) return symbol_read(symbols, text, f->fallback, why);
+    if (field_is_id(f) && (v = input_id(text, strlen(text), why)) != OK) return v;
     if (f->offset == IN(cost_currency)) return input_currency(text, why);
     if (f->offset != IN(cost_amount)) return OK;
     return input_amount(text, json_string_value(value_at(body, "cost.currency")), &out->cost_minor, why);

@@ -141,7 +141,7 @@ CREATE TABLE customer (
     location      TEXT   NOT NULL,
     search        TEXT   NOT NULL -- name and id in small letters: what is searched, and the list's order
 );
-CREATE UNIQUE INDEX customer_search ON customer (search);
+CREATE INDEX customer_search ON customer (search, customer_id); -- two may differ in case alone
 
 -- It may be here before its customer is, and, where a record was put aside, before it was placed.
 CREATE TABLE customer_order (

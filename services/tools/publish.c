@@ -3,13 +3,14 @@
 
 #include "chassis/codec.h"
 #include "chassis/ids.h"
+#include "chassis/input.h"
 #include "chassis/kafka.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { INPUT_MAX = 64 << 20, DELIVER_MS = 30000, KEY_MAX = 400 };
+enum { INPUT_MAX = 64 << 20, DELIVER_MS = 30000, KEY_MAX = ID_BYTES_MAX + 1 };
 
 struct publish {
     struct cli cli;
@@ -162,12 +163,20 @@ static void fill(const struct publish *p, struct message *m, json_t *event) {
     time_text(given ? json_integer_value(at) : now, m->time);
 }
 
-static void key_find(const struct publish *p, struct message *m, const json_t *event) {
+/* What is no id would be put aside by everybody who reads it. */
+static verdict key_find(const struct publish *p, struct message *m, const json_t *event, struct failure *why) {
     static const char *const names[] = {"return_id", "order_id", "customer_id"};
     const char *key = p->key;
-    for (size_t i = 0; !key && i < sizeof names / sizeof *names; i++)
-        key = json_string_value(json_object_get(event, names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct failure reason;
+        const json_t *id = json_object_get(event, names[i]);
+        if (!json_is_string(id)) continue;
+        if (input_id(json_string_value(id), json_string_length(id), &reason) != OK)
+            return fail(why, REJECT, "%s:%d: %s %s", p->path, m->line, names[i], reason.text);
+        if (!key) key = json_string_value(id);
+    }
     snprintf(m->key, sizeof m->key, "%s", key ? key : "");
+    return OK;
 }
 
 static verdict event_add(struct publish *p, json_t *event, int line, struct failure *why) {
@@ -179,7 +188,7 @@ static verdict event_add(struct publish *p, json_t *event, int line, struct fail
     *m = (struct message){.record = BUFFER(EVENT_BYTES_MAX), .line = line};
     if (!json_is_object(event)) return fail(why, REJECT, "%s:%d: an event must be a JSON object", p->path, line);
     fill(p, m, event);
-    key_find(p, m, event);
+    if (key_find(p, m, event, why) != OK) return REJECT;
     frame_write(&m->record, p->schema_id);
     verdict v = codec_encode(p->schema, event, &m->record, &reason);
     return v == OK ? OK : fail(why, v, "%s:%d: %s", p->path, line, reason.text);

@@ -2,6 +2,7 @@
 
 #include "chassis/codec.h"
 #include "chassis/ids.h"
+#include "chassis/input.h"
 #include "chassis/log.h"
 #include "chassis/scan.h"
 #include "chassis/snapshots.h"
@@ -54,7 +55,7 @@ static verdict snapshots_read(struct check *k, struct failure *why) {
     verdict v = scan_open(&s, &k->settings, NULL, why);
     if (v == OK) v = scan_add(s, k->topic, why);
     while (v == OK && (v = scan_next(s, 0, &m, why)) == OK && m) {
-        char key[200];
+        char key[ID_BYTES_MAX + 1];
         json_t *snapshot = NULL;
         struct failure reason;
         snprintf(key, sizeof key, "%.*s", (int)m->key_len, m->key ? (const char *)m->key : "");
@@ -86,11 +87,11 @@ struct needed {
     struct money cost;
 };
 static const struct field needed_fields[] = {
-    FIELD_TEXT(struct needed, event_id),    {"return_id", TYPE_TEXT, offsetof(struct needed, return_id), ""},
-    FIELD_INT(struct needed, version),      FIELD_MOMENT(struct needed, occurred_at),
-    FIELD_TEXT(struct needed, order_id),    FIELD_TEXT(struct needed, model),
-    FIELD_TEXT(struct needed, shipment_id), FIELD_TEXT(struct needed, serial_number),
-    FIELD_TEXT(struct needed, location),    FIELD_MONEY(struct needed, cost),
+    FIELD_TEXT(struct needed, event_id),  {"return_id", TYPE_TEXT, offsetof(struct needed, return_id), ""},
+    FIELD_INT(struct needed, version),    FIELD_MOMENT(struct needed, occurred_at),
+    FIELD_ID(struct needed, order_id),    FIELD_ID(struct needed, model),
+    FIELD_ID(struct needed, shipment_id), FIELD_ID(struct needed, serial_number),
+    FIELD_TEXT(struct needed, location),  FIELD_MONEY(struct needed, cost),
 };
 enum { OF_EVERY = 4, OF_REQUEST = sizeof needed_fields / sizeof *needed_fields };
 
@@ -110,7 +111,7 @@ static bool is_event(const char *type, struct written *written) {
     json_object_set_new(event, "version", json_integer(q.version));
     json_object_set_new(event, "occurred_at", json_integer(q.occurred_at));
     if (of_return) json_object_set_new(event, "return_id", json_string(q.return_id));
-    return *q.return_id || !of_return;
+    return !of_return || input_id(q.return_id, strlen(q.return_id), &why) == OK;
 }
 
 static bool ends_in(const char *text, const char *end) {

@@ -3,6 +3,7 @@
 
 #include "chassis/codec.h"
 #include "chassis/ids.h"
+#include "chassis/input.h"
 #include "chassis/kafka.h"
 #include "chassis/utf8.h"
 
@@ -213,6 +214,9 @@ static verdict places_set(struct tail *t, struct failure *why) {
 static verdict tail(struct tail *t, struct failure *why) {
     int64_t moment;
     verdict v = OK;
+    struct failure reason;
+    if (t->only && input_id(t->only, strlen(t->only), &reason) != OK)
+        return fail(why, REJECT, "--return %s", reason.text);
     if (t->most) v = cli_number(t->most, "--max", &t->left, why);
     if (v == OK && strcmp(t->from, "end") != 0 && strcmp(t->from, "beginning") != 0)
         v = moment_read(t->from, &moment, why);

@@ -27,8 +27,8 @@ static int post(struct world *w, const char *path, const char *headers, const ch
     char request[1500];
     int n = snprintf(
         request, sizeof request,
-        "POST /api/returns%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s", path,
-        headers, strlen(body), body);
+        "POST /api/returns%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s",
+        path, http_port(w->rt.http), headers, strlen(body), body);
     int fd = client_open(http_port(w->rt.http));
     assert_true(client_send(fd, request, (size_t)n));
     return fd;

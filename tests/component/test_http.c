@@ -222,8 +222,8 @@ static void test_refuses_addresses(void **state) {
         ask("GET /API/items/1 HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\n\r\n"), 404, "/API/items/1");
     assert_problem(ask("GET /api/ITEMS/1 HTTP/1.1\r\nHost: h\r\n\r\n"), 404, "ITEMS");
     assert_problem(ask("GET /api/items/../items/1 HTTP/1.1\r\nHost: h\r\n\r\n"), 404, "nothing");
-    assert_problem(ask("GET /api/items/a%2Fb HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "encoded slash");
-    assert_problem(ask("GET /api/items%2f1 HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "encoded slash");
+    assert_int_equal(ask("GET /api/items/a%2Fb HTTP/1.1\r\nHost: h\r\n\r\n")->status, 200); /* a part of the id */
+    assert_problem(ask("GET /api/items%2f1 HTTP/1.1\r\nHost: h\r\n\r\n"), 404, "nothing");
     assert_problem(ask("GET /api/items/%zz HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "hexadecimal");
     assert_problem(ask("GET /api/items/%4 HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "hexadecimal");
     assert_problem(ask("GET /api/items/a%00b HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "control character");

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -50,6 +51,38 @@ static void test_picks_named_fields(void **state) {
     assert_true(p.urgent);
     assert_int_equal(p.cost.minor, 14990);
     assert_string_equal(p.cost.currency, "EUR");
+}
+
+/* The one rule for ids, of those of events, too. */
+static void test_reads_ids(void **state) {
+    (void)state;
+    static const struct {
+        const char *id, *says; /* NULL: it is one */
+    } cases[] = {
+        {"RMA/2026/f0f1", NULL},
+        {" .a b. ", NULL},
+        {"K\xc3\xb6ln \xf0\x9f\x93\xa6", NULL},
+        {"", "\"order_id\" is empty"},
+        {".", "no address can hold"},
+        {"..", "no address can hold"},
+        {"a\\u0000b", "holds a NUL character"},
+        {"a\\u001bb", "control character U+001B"},
+        {"a\\u009bb", "control character U+009B"},
+        {"a\\u2028b", "control character U+2028"},
+        {"\\u200b ", "nothing that can be seen"}};
+    static const struct field id[] = {FIELD_ID(struct picked, order_id)};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct picked p = {0};
+        struct failure why = {0};
+        char text[200];
+        snprintf(text, sizeof text, "{\"order_id\":\"%s\"}", cases[i].id);
+        json_t *event = json_loads(text, JSON_ALLOW_NUL, NULL);
+        assert_non_null(event);
+        verdict v = project(&(struct written){.data = event}, id, 1, &p, &why);
+        if ((v == OK) != !cases[i].says || (cases[i].says && !strstr(why.text, cases[i].says)))
+            fail_msg("%s: %s", text, why.text);
+        json_decref(event);
+    }
 }
 
 static void test_falls_back(void **state) {
@@ -337,6 +370,7 @@ static void test_items_of_a_list(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_picks_named_fields),
+        cmocka_unit_test(test_reads_ids),
         cmocka_unit_test(test_falls_back),
         cmocka_unit_test(test_refuses_and_names_the_field),
         cmocka_unit_test(test_finer_scale_of_whole_hundredths),

@@ -138,8 +138,10 @@ static void text_is_kept_as_typed(void **state) {
 
 static void length_counts_characters(void **state) {
     (void)state;
-    check_length("model", "💻", 100, NULL);
-    check_length("model", "💻", 101, "has 101 characters; at most 100");
+    check_length("location", "💻", 100, NULL);
+    check_length("location", "💻", 101, "has 101 characters; at most 100");
+    check_length("model", "é", 100, NULL);
+    check_length("model", "💻", 64, "has 256 bytes"); /* an id, which has a limit in bytes */
     check_length("reason", "я", 2000, NULL);
     check_length("reason", "я", 2001, "has 2001 characters; at most 2000");
 }
