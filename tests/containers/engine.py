@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-BASE = "debian:12-slim"
+BASE, SUITE = "debian:13-slim", "trixie"
 HOW_TO = "On Debian, as root: apt-get install -y docker.io docker-compose debootstrap"
 
 
@@ -71,17 +72,17 @@ def compose_command():
 
 
 def mirror():
-    """Where this machine gets Debian 12 from."""
-    wanted = ["--format", "$(REPO_URI)", "Created-By: Packages", "Codename: bookworm"]
-    said = run("apt-get", "indextargets", *wanted).split()
-    assert said, "apt knows no mirror of Debian 12: see /etc/apt/sources.list.d"
+    """Where this machine gets Debian from; the same has every release."""
+    own = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    said = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {own}").split()
+    assert said, f"apt knows no mirror of {own}: see /etc/apt/sources.list.d"
     return said[0].rstrip("/")
 
 
 def import_base(folder):
     """A stand-in for what cannot be pulled: without manuals, as that is; it trusts whom this machine trusts."""
     root = folder / "base"
-    run("debootstrap", "--variant=minbase", "bookworm", root, mirror(), seconds=600)
+    run("debootstrap", "--variant=minbase", SUITE, root, mirror(), seconds=600)
     for unneeded in ("usr/share/man", "usr/share/doc", "var/lib/apt/lists", "var/cache/apt/archives"):
         shutil.rmtree(root / unneeded)
         (root / unneeded).mkdir()
