@@ -85,15 +85,24 @@ def form(fields):
     return flat | {f"cost.{k}": v for k, v in cost.items()}
 
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # HUP: its terminal was closed
+
+
+def no_more_interrupts():
+    """Before a stack is taken down: who closes a terminal may send several, and what it runs inherits this."""
+    for signum in ENDING:
+        signal.signal(signum, signal.SIG_IGN)
+
+
 def take_interrupts():
-    """For a program: an interrupt or a SIGTERM is a KeyboardInterrupt, once, so that its stack can be taken down."""
+    """For a program: each signal that would end it is a KeyboardInterrupt, once, so that its stack can be taken down."""
     def interrupted(*_):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        no_more_interrupts()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
+    for signum in ENDING:
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
+            signal.signal(signum, interrupted)
 
 
 class Pages:
@@ -189,12 +198,18 @@ class Stack(Pages):
         return f"{self.namespace}.{name}"
 
     def verb(self, *words, seconds=60):
-        done = subprocess.run(
-            [ROOT / "returns", *words], env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=seconds,
+        process = subprocess.Popen(
+            [ROOT / "returns", *words], env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
-        assert done.returncode == 0, f"./returns {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-4000:]}"
-        return done.stdout
+        try:
+            said, _ = process.communicate(timeout=seconds)
+        except BaseException:
+            process.terminate()  # it ends what it started, which SIGKILL would not
+            process.communicate()
+            raise
+        assert process.returncode == 0, f"./returns {' '.join(words)} ended with {process.returncode}:\n{said[-4000:]}"
+        return said
 
     def processes(self):
         """{pid: command} of all that runs for this stack."""

@@ -49,7 +49,7 @@ step_run() {
     STEP_PID=$!
     set +m
     while kill -0 "$STEP_PID" 2>/dev/null; do
-        progress "$title" $((SECONDS - began))
+        progress "$title" $((SECONDS - began)) || true # nobody may be reading any more
         sleep 0.1
     done
     STEP_STATUS=0
@@ -83,14 +83,17 @@ step() {
 
 log_tail() { if [[ -s $1 ]]; then tail -n "$2" "$1" | cut -c 1-400 | sed 's/^/    /' >&2; fi; }
 
+# PIPE: who read what we say has gone; HUP: the terminal is closed, so there may be nobody to tell.
+# shellcheck disable=SC2034 # for the verbs that have more to end
+ENDING=(INT TERM HUP PIPE)
 interrupted() {
-    trap '' INT TERM
+    trap '' "${ENDING[@]}"
     if [[ $STEP_PID ]]; then
         kill -INT -- "-$STEP_PID" 2>/dev/null || true
         wait "$STEP_PID" 2>/dev/null || true
     fi
-    progress_clear
-    warn "returns: interrupted. What was finished is kept: run ./returns $VERB again to go on"
+    progress_clear || true
+    warn "returns: interrupted. What was finished is kept: run ./returns $VERB again to go on" || true
     exit 130
 }
-trap interrupted INT TERM HUP
+trap interrupted "${ENDING[@]}"

@@ -1,7 +1,9 @@
 """./returns conform: a stack of its own, subscribers on it, faults meanwhile, and a table of what held."""
 
 import argparse
+import contextlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -19,7 +21,7 @@ import table
 from faults import Faults
 from inputs import Inputs
 from judge import Judge
-from stack import DECLARED, ROOT, Stack, take_interrupts
+from stack import DECLARED, ROOT, Stack, no_more_interrupts, take_interrupts
 from supervisor import Subscriber, Supervisor
 from watch import Watch
 
@@ -121,6 +123,7 @@ def run(options):
     try:
         outcome = check(stack, options.commands, options.cwd)
     finally:
+        no_more_interrupts()
         stack.verb("down", seconds=120)
         if not (outcome and outcome["ok"]):
             keep_logs(stack)
@@ -147,8 +150,9 @@ if __name__ == "__main__":
     try:
         sys.exit(run(given))
     except KeyboardInterrupt:
-        print("\nreturns: interrupted; nothing was found out", file=sys.stderr)
-        sys.exit(130)
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            print("\nreturns: interrupted; nothing was found out", file=sys.stderr, flush=True)
+        os._exit(130)
     except (CouldNotRun, RuntimeError, AssertionError, TimeoutError, KafkaException, HTTPError) as e:
         print(f"returns: could not be run: {e}", file=sys.stderr)
         sys.exit(2)

@@ -1,7 +1,9 @@
 """./returns prove: a stack of its own, a load on it, faults meanwhile, and then the comparison from outside."""
 
 import argparse
+import contextlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -18,7 +20,7 @@ import load
 import observe
 import plants
 import report
-from stack import ROOT, SERVICES, Stack, take_interrupts
+from stack import ROOT, SERVICES, Stack, no_more_interrupts, take_interrupts
 
 RETURNS_PER_SECOND = 150
 SECONDS_PER_KILL = 1.0
@@ -182,6 +184,7 @@ def run(options):
     try:
         outcome = prove(stack, options)
     finally:
+        no_more_interrupts()
         stack.verb("down", seconds=120)
         if not isinstance(sys.exc_info()[1], KeyboardInterrupt) and not (outcome and outcome["ok"]):
             keep_evidence(stack, options.seed)
@@ -212,5 +215,6 @@ if __name__ == "__main__":
     try:
         sys.exit(0 if (self_test() if given.self_test else run(given)) else 1)
     except KeyboardInterrupt:
-        print("\nreturns: interrupted; nothing was proved")
-        sys.exit(130)
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            print("\nreturns: interrupted; nothing was proved", flush=True)
+        os._exit(130)

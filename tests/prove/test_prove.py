@@ -2,7 +2,6 @@
 
 import copy
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stack import ROOT, SERVICES, Stack, wait
+from stack import ROOT, SERVICES
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -138,26 +137,3 @@ def test_a_short_proof_holds_and_leaves_nothing_behind(tmp_path):
         assert not any(line[kind] for kind in checks.KINDS)
     assert plants.missed(json.loads(record.read_text())) == []
     assert {p.name for p in Path(tempfile.gettempdir()).glob("returns-prove-*")} <= before
-
-
-def test_an_interrupted_proof_leaves_nothing_behind():
-    homes = {p.name for p in Path(tempfile.gettempdir()).glob("returns-prove-*")}
-    process = subprocess.Popen(
-        [ROOT / "returns", "prove", "--kills", "0"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-
-    def home():
-        new = [
-            p
-            for p in Path(tempfile.gettempdir()).glob("returns-prove-*")
-            if p.name not in homes and (p / "data/kafka").exists()
-        ]
-        return new[0] if new else None
-
-    try:
-        stack = Stack(wait(home, 120, "Kafka is being started"))
-        assert wait(stack.processes, 5, "there are processes of it")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
-    assert not stack.processes() and not stack.home.exists()

@@ -1,12 +1,14 @@
 """./returns drill schema: see compose/verbs/drill. Arguments: the tree, the folder of the next version, the services."""
 
-import signal
 import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from demo import Demo, Fell, TYPE, newest, wait
 from rules import breaches, parse
+from stack import no_more_interrupts, take_interrupts
 
 RETURNS, HANDLED_SECONDS, QUIET_SECONDS = 12, 180, 2
 
@@ -244,6 +246,7 @@ class Drill:
         except Fell as e:
             self.held("the drill came to its end", False, str(e))
         finally:
+            no_more_interrupts()
             if self.demo.given():
                 self.roll_back()
         fell = [row for row in self.rows if not row[1]]
@@ -255,6 +258,9 @@ class Drill:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that support is rolled back
+    take_interrupts()  # so that support is rolled back
     root, folder, *services = sys.argv[1:]
-    sys.exit(Drill(Demo(root, services), folder).go())
+    try:
+        sys.exit(Drill(Demo(root, services), folder).go())
+    except KeyboardInterrupt:
+        sys.exit(130)

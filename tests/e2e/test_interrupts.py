@@ -1,0 +1,108 @@
+"""Every signal that ends a verb ends what the verb started, also when its terminal is closed."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+from stack import ROOT, wait
+
+
+class Verb:
+    """One that runs in a terminal of its own, or without. What it starts is known by a mark in its environment."""
+
+    def __init__(self, words, env=os.environ, closes=False):
+        self.mark, self.terminal = f"RETURNS_TEST_MARK={uuid.uuid4().hex}", None
+        env = dict(env) | dict([self.mark.split("=")])
+        end = subprocess.DEVNULL
+        if closes:
+            self.terminal, end = pty.openpty()
+        # In a session of its own; the first terminal that it opens is then its own.
+        begin = "import os, sys; os.ttyname(0) and os.open(os.ttyname(0), os.O_RDWR)\n" if closes else "import os, sys\n"
+        begin += "os.execvp(sys.argv[1], sys.argv[1:])"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", begin, ROOT / "returns", *words], env=env, cwd=ROOT, stdin=end, stdout=end, stderr=end,
+            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        if closes:
+            os.close(end)
+
+    def started(self):
+        """{pid: command} of all that it started."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and self.mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:  # it has ended, or is not ours
+                pass
+        return found
+
+    def runs(self, program):
+        return any(program in command for command in self.started().values())
+
+    def end(self, how):
+        """The signal to the verb alone; or None: its terminal is closed."""
+        if how is None:
+            os.close(self.terminal)
+        else:
+            self.process.send_signal(how)
+
+
+def homes():
+    """Of the stacks that proofs and the conformance kit have for themselves."""
+    return {path for name in ("prove", "conform") for path in Path(tempfile.gettempdir()).glob(f"returns-{name}-*")}
+
+
+def end_and_look(verb, how, program):
+    before = homes()
+    try:
+        wait(lambda: verb.runs(program), 240, f"{program} was started")
+        verb.end(how)
+        assert verb.process.wait(60) == 130
+        wait(lambda: not verb.started(), 15, "nothing is left")
+        assert homes() <= before
+    finally:
+        for pid in verb.started():
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_closed_terminal_ends_a_proof_and_its_stack():
+    end_and_look(Verb(["prove", "--kills", "0"], closes=True), None, "kafka.Kafka")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("words, program", [
+    (["prove", "--kills", "0"], "bin/support"),
+    (["conform", "accounting"], "bin/accounting"),
+    (["test", "prove"], "kafka.Kafka"),
+], ids=lambda value: value[0] if isinstance(value, list) else "")
+def test_every_signal_ends_a_verb_and_its_stack(words, program, how, tmp_path):
+    env = os.environ | {"RETURNS_HOME": str(tmp_path)}
+    end_and_look(Verb(words, env), how, program)
+
+
+@pytest.mark.full
+def test_a_reader_that_goes_away_ends_what_a_verb_started(tmp_path):
+    """`./returns test … | head`"""
+    verb = Verb(["test", "prove"], os.environ | {"RETURNS_HOME": str(tmp_path)}, closes=True)
+    end_and_look(verb, None, "kafka.Kafka")
+
+
+@pytest.mark.full
+def test_a_closed_terminal_gives_support_its_own_schemas_back(stack):
+    verb = Verb(["drill", "schema"], stack.env, closes=True)
+    given = lambda: "schemas/drill" in (stack.home / "run/support.env").read_text()  # noqa: E731
+    try:
+        wait(given, 240, "support has the next version")
+    finally:
+        verb.end(None)
+        verb.process.wait(120)
+    assert not given()
+    stack.await_connected(["support"])
