@@ -23,8 +23,9 @@ enum {
 
 /* --- Where to read */
 
-/* After a partition's position changed: only a new assignment makes a stopped one go on. librdkafka 2.0
- * aborts when one comes while partitions of the one before are still being stopped, and does not say when they are. */
+/* After a partition's position changed: only a new assignment makes a stopped one go on. librdkafka 2.0.2 aborts when
+ * one comes while partitions of the one before are still being stopped, and does not say when they are; no later
+ * version's notes (to 2.15) say that this is mended, so ASSIGN_MS stays. */
 static void assign_again(struct consumer *c) {
     if (!c->assign_again || steady_ms() < c->assign_at) return;
     c->assign_again = false;
@@ -201,7 +202,8 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     struct partition *p = m->err || c->assign_again ? NULL : partition_of(c, m);
     if (m->err) take_error(c, m);
     if (p && p->checking) source_hear(c, m); /* also where nothing new comes */
-    /* Below `fetched`: a second copy of a fetch. Not kept for want of memory: fetched again. */
+    /* Below `fetched`: a second copy of a fetch, as versions before 2.1.1 can give. Not kept for want of memory:
+     * fetched again. */
     if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m) && pace_keeps(c, p)) {
         pthread_mutex_lock(&c->lock);
         verdict v = partition_add(p, m);
@@ -394,8 +396,8 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
         {"check.crcs", "true"},
         {"queued.min.messages", "10000"},
         {"queued.max.messages.kbytes", "4096"},
-        /* After a broker's crash librdkafka 2.0 can ask for the coordinator on a connection that waits for the answer;
-         * only this ends it, and its default is a minute. */
+        /* After a broker's crash librdkafka 2.0.2 can ask for the coordinator on a connection that waits for the
+         * answer; only this ends it, and its default is a minute. May go from 2.10 on, which asks another broker. */
         {"socket.timeout.ms", "5000"},
         {is_static ? "group.instance.id" : NULL, c->rt->settings->instance},
         {0}};

@@ -210,7 +210,8 @@ verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct f
     snprintf(name, sizeof name, "%s.events", rt->settings->service);
     settings_scoped(rt->settings, name, s->topic, sizeof s->topic);
     settings_scoped(rt->settings, rt->settings->service, s->own_group, sizeof s->own_group);
-    /* It joins no group. But librdkafka 2.0 ends the process where a coordinator is moving and its handle has none. */
+    /* It joins no group. But librdkafka 2.0.2 ends the process where a coordinator is moving and its handle has none;
+     * no later version's notes (to 2.15) say that this is mended, so the group stays. */
     const struct property properties[] = {{"group.id", s->own_group}, {0}};
     verdict v = kafka_open(&s->rk, RD_KAFKA_CONSUMER, rt->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
