@@ -1,6 +1,7 @@
 #include "chassis/consumer_private.h"
 
 #include "chassis/crash.h"
+#include "chassis/denial.h"
 #include "chassis/health.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
@@ -19,6 +20,7 @@ enum {
     COMMIT_AGAIN_MS = 1000,
     ASSIGN_MS = 500,
     BATCH_BYTES = 2 * DECODED_BYTES_MAX, /* of decoded records; the one more that passes it is bounded itself */
+    DENIED_MS = 5000, /* until a read that was denied is tried again: librdkafka would not say that it is allowed now */
 };
 
 /* --- Where to read */
@@ -43,7 +45,58 @@ static void assign_again(struct consumer *c) {
         if (c->partitions[i].held_for) partition_pause(c, &c->partitions[i]);
 }
 
+/* --- Rights */
+
+static void denied(struct consumer *c, struct right right) {
+    char text[DENIAL_TEXT];
+    denial_text(c->rt->settings, right, text);
+    health_set(c->rt->health, "kafka rights", HEALTH_WAITING, "nothing more is read: %.400s", text);
+}
+
+/* A group is joined by Read; who coordinates it is asked for by Describe. */
+static void denied_group(struct consumer *c, const char *said) {
+    const char *operation = strstr(said, "FindCoordinator") ? "Describe" : "Read";
+    char group[NAME_SIZE];
+    c->denied = true;
+    denied(
+        c, (struct right){
+               operation, "group", settings_scoped(c->rt->settings, c->rt->settings->service, group, sizeof group)});
+}
+
+static void denied_topic(struct consumer *c, struct partition *p, const char *topic, const char *operation) {
+    if (p)
+        p->denied = true;
+    else
+        c->denied = true;
+    c->denied_at = steady_ms();
+    denied(c, (struct right){operation, "topic", topic});
+}
+
+static void allowed(struct consumer *c) {
+    c->denied = false;
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].denied) return;
+    health_set(c->rt->health, "kafka rights", HEALTH_OK, "reads what it is to read");
+}
+
+static void denied_try_again(struct consumer *c) {
+    if (steady_ms() < c->denied_at + DENIED_MS) return;
+    c->denied_at = steady_ms();
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].denied) c->assign_again = true;
+}
+
 /* --- What librdkafka calls, inside rd_kafka_consumer_poll() on the consumer's thread */
+
+static void reads(struct consumer *c) {
+    const char *what = c->rt->service->subscribes;
+    if (c->partitions_n || strcmp(what, "*") != 0)
+        health_set(c->rt->health, "kafka", HEALTH_OK, "reads %zu partitions", c->partitions_n);
+    else
+        health_set(
+            c->rt->health, "kafka", HEALTH_WAITING,
+            "waiting for a topic to read: of those that end in .events none is there, or none that this service may describe");
+}
 
 static void
 on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t *list, void *opaque) {
@@ -60,6 +113,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
         return;
     }
     metric_add(METRIC_rebalances, 1);
+    denial_over();
     if (partitions_set(c, list, &why) != OK) {
         rd_kafka_assign(rk, NULL);
         service_end(why.text);
@@ -72,16 +126,16 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     c->assign_at = 0;
     assign_again(c);
     c->commit_wanted = true;
-    health_set(c->rt->health, "kafka", HEALTH_OK, "reads %d partitions", list->cnt);
+    allowed(c);
+    reads(c);
 }
 
 static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
     struct consumer *c = opaque;
     char fatal[300];
-    if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+    if (kafka_lost(c->rt->health, "kafka", c->rt->settings, error, text)) {
         c->commit_wanted = true; /* its success will say that Kafka is back */
         c->check_again = true;
-        health_set(c->rt->health, "kafka", HEALTH_WAITING, "waiting for Kafka at %s: %s", c->rt->settings->kafka, text);
     } else if (error == RD_KAFKA_RESP_ERR__FATAL) {
         rd_kafka_fatal_error(rk, fatal, sizeof fatal);
         health_set(c->rt->health, "kafka", HEALTH_WAITING, "joining the consumer group again: %s", fatal);
@@ -93,11 +147,14 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_
     (void)rk, (void)list;
     struct consumer *c = opaque;
     c->commit_under_way = false;
+    if (error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) denied_group(c, "");
     if (error && error != RD_KAFKA_RESP_ERR__NO_OFFSET) {
         c->commit_wanted = true;
         c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
     } else if (c->partitions_n) {
-        health_set(c->rt->health, "kafka", HEALTH_OK, "reads %zu partitions", c->partitions_n);
+        denial_over();
+        if (c->denied) allowed(c);
+        reads(c);
     }
 }
 
@@ -161,6 +218,7 @@ static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
 /* Nothing more can be read now: what is behind it, if anything, belongs to a transaction that is under way. */
 static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
     struct partition *p = c->assign_again ? NULL : partition_of(c, m);
+    if (p && p->denied) p->denied = false, allowed(c);
     if (!p || *p->lost) return;
     if (p->checking && m->offset >= p->next) {
         log_lose(
@@ -185,6 +243,10 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
             "waiting for the topic %s, which its owner makes when it first starts", topic_of(m));
         break;
     case RD_KAFKA_RESP_ERR__FATAL: on_error(c->rk, m->err, text, c); break;
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED: denied_group(c, text); break;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        denied_topic(c, partition_of(c, m), topic_of(m), partition_of(c, m) ? "Read" : "Describe");
+        break;
     default: log_line(LOG_WARNING, "Kafka reports", "reason", text, NULL);
     }
 }
@@ -201,6 +263,7 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     /* What comes before a new assignment is made is from the old position; it will be fetched again. */
     struct partition *p = m->err || c->assign_again ? NULL : partition_of(c, m);
     if (m->err) take_error(c, m);
+    if (p && p->denied) p->denied = false, allowed(c);
     if (p && p->checking) source_hear(c, m); /* also where nothing new comes */
     /* Below `fetched`: a second copy of a fetch, as versions before 2.1.1 can give. Not kept for want of memory:
      * fetched again. */
@@ -451,6 +514,7 @@ static void *consumer_run(void *consumer) {
         handle_waiting(c);
         reread_watch(c);
         commit_positions(c);
+        denied_try_again(c);
         assign_again(c);
     }
     consumer_close(c);

@@ -36,6 +36,7 @@ struct partition {
     int64_t read_to; /* all before it was kept here or is no record */
     rd_kafka_message_t **waiting;
     size_t waiting_n, waiting_size;
+    bool denied;                  /* Kafka does not let us read it */
     bool passed_over;             /* records behind them came and were not kept: they have to be fetched again */
     size_t taken;                 /* how many of them are in the transaction at hand */
     int64_t held_until, held_for; /* ms; held_for 0: not held */
@@ -57,6 +58,8 @@ struct consumer {
     char cluster[CLUSTER_SIZE]; /* the id of the cluster at hand; "" before it is known */
     int64_t watch_at;
     bool check_again;  /* what was read may be another log now: brokers were away, or a topic */
+    bool denied;       /* the group, or the topic that is subscribed to; a partition has its own */
+    int64_t denied_at; /* when that was tried last */
     bool broken;       /* a fatal error: this handle is of no more use */
     bool assign_again; /* positions changed: tell librdkafka */
     int64_t assign_at; /* but not before */

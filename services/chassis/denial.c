@@ -10,7 +10,8 @@
 enum { ENTRY_MS = 60000, REASON_TEXT = 260 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char entry[DENIAL_TEXT]; /* "": the process is let in, as far as is known */
+static rd_kafka_resp_err_t entry; /* 0: the process is let in, as far as is known */
+static char entry_reason[REASON_TEXT];
 static int64_t entry_until;
 
 /* --- Rights */
@@ -60,7 +61,7 @@ denial_reason(const struct settings *s, rd_kafka_resp_err_t error, struct right 
     bool cut_off = error == RD_KAFKA_RESP_ERR__TRANSPORT || error == RD_KAFKA_RESP_ERR__TIMED_OUT ||
                    error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || error == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
                    error == RD_KAFKA_RESP_ERR__SSL || error == RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE;
-    if (!cut_off || !denial_entry(out)) snprintf(out, DENIAL_TEXT, "%s", rd_kafka_err2str(error));
+    if (!cut_off || !denial_entry(s, out)) snprintf(out, DENIAL_TEXT, "%s", rd_kafka_err2str(error));
     return out;
 }
 
@@ -76,22 +77,11 @@ static const char *bare(const char *text, char out[REASON_TEXT]) {
     return out;
 }
 
-bool denial_hear(const struct settings *s, rd_kafka_resp_err_t error, const char *text) {
-    char reason[REASON_TEXT], who[200], said[DENIAL_TEXT];
-    if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION)
-        snprintf(
-            said, sizeof said,
-            "Kafka at %.120s does not let %.100s in: %.200s. See to sasl.username, sasl.password and sasl.mechanism",
-            s->kafka, denial_principal(s, who), bare(text, reason));
-    else if (error == RD_KAFKA_RESP_ERR__SSL)
-        snprintf(
-            said, sizeof said,
-            "no TLS connection to Kafka at %.120s: %.230s. See to ssl.ca.location, the certificate's dates and the name that it is for",
-            s->kafka, bare(text, reason));
-    else
-        return false;
+bool denial_hear(rd_kafka_resp_err_t error, const char *text) {
+    if (error != RD_KAFKA_RESP_ERR__AUTHENTICATION && error != RD_KAFKA_RESP_ERR__SSL) return false;
     pthread_mutex_lock(&lock);
-    snprintf(entry, sizeof entry, "%s", said);
+    entry = error;
+    bare(text, entry_reason);
     entry_until = steady_ms() + ENTRY_MS;
     pthread_mutex_unlock(&lock);
     return true;
@@ -99,14 +89,24 @@ bool denial_hear(const struct settings *s, rd_kafka_resp_err_t error, const char
 
 void denial_over(void) {
     pthread_mutex_lock(&lock);
-    entry[0] = '\0';
+    entry = 0;
     pthread_mutex_unlock(&lock);
 }
 
-bool denial_entry(char out[DENIAL_TEXT]) {
+bool denial_entry(const struct settings *s, char out[DENIAL_TEXT]) {
+    char who[200];
     pthread_mutex_lock(&lock);
-    bool kept_out = *entry && steady_ms() < entry_until;
-    if (kept_out) snprintf(out, DENIAL_TEXT, "%s", entry);
+    bool kept_out = entry && steady_ms() < entry_until;
+    if (kept_out && entry == RD_KAFKA_RESP_ERR__AUTHENTICATION)
+        snprintf(
+            out, DENIAL_TEXT,
+            "Kafka at %.100s does not let %.100s in: %.200s. See to sasl.username, sasl.password and sasl.mechanism",
+            s->kafka, denial_principal(s, who), entry_reason);
+    else if (kept_out)
+        snprintf(
+            out, DENIAL_TEXT,
+            "no TLS connection to Kafka at %.100s: %.250s. See to ssl.ca.location, the certificate's dates and the host that it is for",
+            s->kafka, entry_reason);
     pthread_mutex_unlock(&lock);
     return kept_out;
 }

@@ -28,8 +28,8 @@ const char *
 denial_reason(const struct settings *s, rd_kafka_resp_err_t error, struct right right, char out[DENIAL_TEXT]);
 
 /* What librdkafka says of a connection; true: the process is not let in. */
-bool denial_hear(const struct settings *s, rd_kafka_resp_err_t error, const char *text);
+bool denial_hear(rd_kafka_resp_err_t error, const char *text);
 /* Kafka answered: whatever kept the process out is over. */
 void denial_over(void);
 /* True: the process is not let in; out says why, and what to do. */
-bool denial_entry(char out[DENIAL_TEXT]);
+bool denial_entry(const struct settings *s, char out[DENIAL_TEXT]);

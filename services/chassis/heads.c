@@ -121,7 +121,8 @@ static verdict heads_ready(struct heads *h, rd_kafka_t *producer, int32_t *schem
     registry_publish(h->o.registry, h->subject, file->bytes, file->n); /* once is enough, unless memory was short */
     verdict v = registry_id(h->o.registry, h->subject, file->bytes, schema_id, why);
     const struct published *p = &published_heads;
-    if (v == OK && !h->topic_ready) v = kafka_ensure_topic(producer, h->topic, p->partitions, p->config, TOPIC_MS, why);
+    if (v == OK && !h->topic_ready)
+        v = kafka_ensure_topic(producer, h->o.settings, h->topic, p->partitions, p->config, TOPIC_MS, why);
     h->topic_ready |= v == OK;
     return v;
 }

@@ -1,6 +1,8 @@
 #include "chassis/kafka.h"
 
 #include "chassis/ids.h"
+#include "chassis/denial.h"
+#include "chassis/health.h"
 #include "chassis/log.h"
 #include "chassis/utf8.h"
 
@@ -14,6 +16,25 @@ static void kafka_log(const rd_kafka_t *rk, int level, const char *facility, con
     enum log_level most = level <= 3 ? LOG_WARNING : level <= 5 ? LOG_INFO : LOG_DEBUG;
     if (!strcmp(facility, "FAIL") || !strcmp(facility, "ERROR")) most = LOG_DEBUG;
     log_line(most, text, "facility", facility, NULL);
+}
+
+bool kafka_lost(
+    struct health *h, const char *component, const struct settings *s, rd_kafka_resp_err_t error, const char *text) {
+    char entry[DENIAL_TEXT];
+    bool all = error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, kept_out = denial_hear(error, text);
+    if ((all || kept_out) && denial_entry(s, entry))
+        health_set(h, component, HEALTH_WAITING, "%s", entry);
+    else if (all)
+        health_set(
+            h, component, HEALTH_WAITING, "waiting for Kafka at %s: %s. See whether it runs, and the setting kafka",
+            s->kafka, text);
+    return all;
+}
+
+/* Of a client that nobody waits for, or where whoever asks it something is told. */
+static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
+    (void)rk, (void)opaque;
+    denial_hear(error, text);
 }
 
 static verdict set(rd_kafka_conf_t *conf, const struct property *p, struct failure *why) {
@@ -61,6 +82,7 @@ verdict kafka_open(
         return v;
     }
     rd_kafka_conf_set_log_cb(conf, kafka_log);
+    rd_kafka_conf_set_error_cb(conf, on_error);
     if (prepare) prepare(conf, opaque);
     *out = rd_kafka_new(type, conf, text, sizeof text);
     if (*out) return OK;
@@ -68,48 +90,55 @@ verdict kafka_open(
     return fail(why, FATAL, "could not start librdkafka: %s", text);
 }
 
-/* Whether the cluster has the topic: OK, REJECT (it has not), RETRY (it does not say). */
-static verdict topic_known(rd_kafka_t *rk, const char *topic, int timeout_ms, struct failure *why) {
-    const struct rd_kafka_metadata *found;
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(rk, topic, NULL);
-    if (!handle)
-        return fail(
-            why, RETRY, "could not ask for the topic \"%s\": %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
-    rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, handle, &found, timeout_ms);
-    verdict v = OK;
-    if (error) {
-        v = fail(why, RETRY, "could not ask for the topic \"%s\": %s", topic, rd_kafka_err2str(error));
-    } else {
-        if (!found->topic_cnt || found->topics[0].err || !found->topics[0].partition_cnt)
-            v = fail(
-                why, REJECT, "the topic \"%s\" is not there: %s", topic,
-                rd_kafka_err2str(found->topic_cnt ? found->topics[0].err : 0));
-        rd_kafka_metadata_destroy(found);
-    }
-    rd_kafka_topic_destroy(handle);
-    return v;
+/* RETRY, with words for why Kafka did not do what was asked about the topic. */
+static verdict not_done(
+    rd_kafka_t *rk, const struct settings *s, const char *what, rd_kafka_resp_err_t error, struct right right,
+    struct failure *why) {
+    char reason[DENIAL_TEXT];
+    if (rd_kafka_type(rk) == RD_KAFKA_CONSUMER) rd_kafka_poll(rk, 0); /* what it says of its connections */
+    return fail(
+        why, RETRY, "could not %s the topic \"%s\": %s", what, right.name, denial_reason(s, error, right, reason));
 }
 
-static verdict create_answer(rd_kafka_event_t *event, const char *topic, struct failure *why) {
-    if (!event) return fail(why, RETRY, "could not create the topic \"%s\": no answer in time", topic);
-    rd_kafka_resp_err_t error = rd_kafka_event_error(event);
-    const char *text = rd_kafka_event_error_string(event);
+/* Whether the cluster has the topic: OK, REJECT (it has not), RETRY (it does not say). */
+static verdict
+topic_known(rd_kafka_t *rk, const struct settings *s, const char *topic, int timeout_ms, struct failure *why) {
+    const struct right right = {"Describe", "topic", topic};
+    const struct rd_kafka_metadata *found;
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(rk, topic, NULL);
+    if (!handle) return not_done(rk, s, "ask for", rd_kafka_last_error(), right, why);
+    rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, handle, &found, timeout_ms);
+    rd_kafka_topic_destroy(handle);
+    if (error) return not_done(rk, s, "ask for", error, right, why);
+    error = found->topic_cnt ? found->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    bool none = !error && !found->topics[0].partition_cnt;
+    rd_kafka_metadata_destroy(found);
+    if (denial_is(error)) return not_done(rk, s, "ask for", error, right, why);
+    if (!error && !none) return OK;
+    return fail(why, REJECT, "the topic \"%s\" is not there: %s", topic, rd_kafka_err2str(error));
+}
+
+static verdict create_answer(
+    rd_kafka_t *rk, const struct settings *s, rd_kafka_event_t *event, const char *topic, struct failure *why) {
+    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
     if (!error) {
         size_t n = 0;
         const rd_kafka_topic_result_t **results =
             rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
-        error = n ? rd_kafka_topic_result_error(results[0]) : 0;
-        text = n ? rd_kafka_topic_result_error_string(results[0]) : "";
+        error = n ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__FAIL;
+        const char *text = n ? rd_kafka_topic_result_error_string(results[0]) : NULL;
+        if (error && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS && !denial_is(error))
+            return fail(
+                why, RETRY, "could not create the topic \"%s\": %s; create it, or allow this service to", topic,
+                text ? text : rd_kafka_err2str(error));
     }
     if (!error || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return OK;
-    return fail(
-        why, RETRY, "could not create the topic \"%s\": %s; create it, or allow this service to", topic,
-        text ? text : rd_kafka_err2str(error));
+    return not_done(rk, s, "create", error, (struct right){"Create", "topic", topic}, why);
 }
 
 static verdict create_topic(
-    rd_kafka_t *rk, const char *topic, int partitions, const struct property *config, int timeout_ms,
-    struct failure *why) {
+    rd_kafka_t *rk, const struct settings *s, const char *topic, int partitions, const struct property *config,
+    int timeout_ms, struct failure *why) {
     char text[300];
     rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
     if (!wanted) return fail(why, FATAL, "could not create the topic \"%s\": %s", topic, text);
@@ -119,7 +148,7 @@ static verdict create_topic(
     rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof text);
     rd_kafka_CreateTopics(rk, &wanted, 1, options, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
-    verdict v = create_answer(event, topic, why);
+    verdict v = create_answer(rk, s, event, topic, why);
     if (event) rd_kafka_event_destroy(event);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_queue_destroy(queue);
@@ -128,13 +157,14 @@ static verdict create_topic(
 }
 
 verdict kafka_ensure_topic(
-    rd_kafka_t *rk, const char *topic, int partitions, const struct property *config, int timeout_ms,
-    struct failure *why) {
-    verdict v = topic_known(rk, topic, timeout_ms, why);
+    rd_kafka_t *rk, const struct settings *s, const char *topic, int partitions, const struct property *config,
+    int timeout_ms, struct failure *why) {
+    verdict v = topic_known(rk, s, topic, timeout_ms, why);
+    if (v == OK) denial_over();
     if (v != REJECT) return v;
-    v = create_topic(rk, topic, partitions, config, timeout_ms, why);
+    v = create_topic(rk, s, topic, partitions, config, timeout_ms, why);
     /* Created is not yet known everywhere: producing before that would only fail. */
-    return v == OK ? topic_known(rk, topic, timeout_ms, why) == OK ? OK : RETRY : v;
+    return v == OK ? topic_known(rk, s, topic, timeout_ms, why) == OK ? OK : RETRY : v;
 }
 
 json_t *kafka_headers_json(rd_kafka_headers_t *headers) {

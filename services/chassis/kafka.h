@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <librdkafka/rdkafka.h>
+#include <stdbool.h>
 
 struct health;
 
@@ -21,6 +22,12 @@ MUST_CHECK verdict kafka_open(
     void (*prepare)(rd_kafka_conf_t *conf, void *opaque), void *opaque, const struct property *properties,
     struct failure *why);
 
+/* For the error_cb of a client: what it says of its connections is told to the health, as this component's: that Kafka
+ * is away, or lets the process not in, and why. True: no broker can be reached. Any client without an error_cb of its
+ * own only keeps the latter, for denial_entry(). */
+bool kafka_lost(
+    struct health *h, const char *component, const struct settings *s, rd_kafka_resp_err_t error, const char *text);
+
 /* Whether librdkafka takes the settings' brokers and -X properties. REJECT: not; the text quotes name and value. */
 MUST_CHECK verdict kafka_check(const struct settings *s, struct failure *why);
 
@@ -31,5 +38,5 @@ int64_t kafka_time(const rd_kafka_message_t *m);
 /* Creates the topic where it does not exist yet. May take up to timeout_ms: never on a thread that others wait for.
  * RETRY: the cluster cannot be reached or will not say. */
 MUST_CHECK verdict kafka_ensure_topic(
-    rd_kafka_t *rk, const char *topic, int partitions, const struct property *config, int timeout_ms,
-    struct failure *why);
+    rd_kafka_t *rk, const struct settings *s, const char *topic, int partitions, const struct property *config,
+    int timeout_ms, struct failure *why);

@@ -92,10 +92,8 @@ static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) 
     (void)rk;
     struct relay *r = opaque;
     if (error == RD_KAFKA_RESP_ERR__FATAL) r->failed = true;
-    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return;
-    r->topic_ready = false; /* ask again: the answer says when Kafka is back */
-    health_set(
-        r->o.health, "kafka producer", HEALTH_WAITING, "waiting for Kafka at %s: %s", r->o.settings->kafka, text);
+    if (kafka_lost(r->o.health, "kafka producer", r->o.settings, error, text))
+        r->topic_ready = false; /* ask again: the answer says when Kafka is back */
 }
 
 static void producer_prepare(rd_kafka_conf_t *conf, void *opaque) {
@@ -147,7 +145,7 @@ static void producer_close(struct relay *r) {
 /* --- Before the first send: the topic and every schema */
 
 static verdict topic_ensure(struct relay *r, const char *topic, const struct published *p, struct failure *why) {
-    return kafka_ensure_topic(r->producer, topic, p->partitions, p->config, ASK_MS, why);
+    return kafka_ensure_topic(r->producer, r->o.settings, topic, p->partitions, p->config, ASK_MS, why);
 }
 
 static void ask_for_topic(struct relay *r) {

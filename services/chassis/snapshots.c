@@ -104,7 +104,8 @@ static verdict ready(struct snapshots *s, rd_kafka_t *producer, struct failure *
         s->o.registry, s->subject, s->file->bytes, s->file->n); /* once is enough, unless memory was short */
     verdict v = registry_id(s->o.registry, s->subject, s->file->bytes, &s->schema_id, why);
     const struct published *p = &published_snapshots;
-    if (v == OK && !s->topic_ready) v = kafka_ensure_topic(producer, s->topic, p->partitions, p->config, TOPIC_MS, why);
+    if (v == OK && !s->topic_ready)
+        v = kafka_ensure_topic(producer, s->o.settings, s->topic, p->partitions, p->config, TOPIC_MS, why);
     s->topic_ready |= v == OK;
     return v;
 }

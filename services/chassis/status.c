@@ -40,10 +40,9 @@ static const char *advice(const char *component, const char *state) {
     static const struct {
         const char *component, *state, *text;
     } all[] = {
-        {"kafka", "waiting",
-         "It goes on by itself. Should it take long: see whether Kafka runs, and whether the setting kafka names it."},
-        {"kafka producer", "waiting",
-         "Events wait in the outbox, and are published when Kafka answers. See whether it runs, and the setting kafka."},
+        {"kafka", "waiting", "It goes on by itself."},
+        {"kafka rights", "waiting", "It goes on by itself a few seconds after the right is given."},
+        {"kafka producer", "waiting", "Events wait in the outbox, and are published when Kafka takes them."},
         {"registry", "waiting",
          "It is asked again by itself. See whether the registry runs, and whether the setting registry names it."},
         {"replay", "waiting", "Until then its figures are those of the events that it has read."},

@@ -1,5 +1,7 @@
 #include "chassis/subscribers.h"
 
+#include "chassis/denial.h"
+#include "chassis/health.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/reaction.h"
@@ -19,15 +21,27 @@ struct subscribers {
     char topic[NAME_SIZE], own_group[NAME_SIZE];
     pthread_t thread;
     bool running, stopping;
+    bool refused; /* in the round at hand */
     pthread_mutex_t lock;
     pthread_cond_t stop;
     json_t *urls; /* under the lock */
 };
 
+/* A return seems not handled by a team that one may not ask about, so that is said. */
+static void refused(struct subscribers *s, rd_kafka_resp_err_t error, struct right right) {
+    char reason[DENIAL_TEXT];
+    if (!denial_is(error)) return;
+    s->refused = true;
+    health_set(
+        s->rt->health, "kafka groups", HEALTH_WAITING, "how far a team is, is not known: %s",
+        denial_text(s->rt->settings, right, reason));
+}
+
 /* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
-static rd_kafka_event_t *answer_await(struct subscribers *s, rd_kafka_event_type_t type) {
+static rd_kafka_event_t *answer_await(struct subscribers *s, rd_kafka_event_type_t type, struct right right) {
     rd_kafka_event_t *event = rd_kafka_queue_poll(s->answers, ANSWER_MS + 500);
     if (event && rd_kafka_event_type(event) == type && !rd_kafka_event_error(event)) return event;
+    if (event) refused(s, rd_kafka_event_error(event), right);
     if (event) rd_kafka_event_destroy(event);
     return NULL;
 }
@@ -79,15 +93,17 @@ static void group_read(
 
 /* For one group, of all topics, as its address may be with any. False: no answer. */
 static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *teams, json_t *urls) {
+    const struct right right = {"Describe", "group", group};
     rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
     rd_kafka_AdminOptions_t *options = options_new(s, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_ListConsumerGroupOffsets(s->rk, &question, 1, options, s->answers);
-    rd_kafka_event_t *event = answer_await(s, RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT);
+    rd_kafka_event_t *event = answer_await(s, RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT, right);
     size_t n = 0;
     const rd_kafka_group_result_t **groups = event ? rd_kafka_ListConsumerGroupOffsets_result_groups(
                                                          rd_kafka_event_ListConsumerGroupOffsets_result(event), &n)
                                                    : NULL;
     bool answered = n && is_answer(groups[0], group);
+    if (answered) refused(s, rd_kafka_error_code(rd_kafka_group_result_error(groups[0])), right);
     const rd_kafka_topic_partition_list_t *found = answered ? rd_kafka_group_result_partitions(groups[0]) : NULL;
     if (found) group_read(s, found, team, teams, urls);
     if (event) rd_kafka_event_destroy(event);
@@ -123,9 +139,11 @@ json_t *subscribers_urls(struct subscribers *s) {
 
 /* Every team with its offsets; NULL when Kafka does not answer. The caller's. */
 static json_t *teams_ask(struct subscribers *s) {
+    const struct right right = {"Describe", "cluster", ""};
     rd_kafka_AdminOptions_t *options = options_new(s, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+    s->refused = false;
     rd_kafka_ListConsumerGroups(s->rk, options, s->answers);
-    rd_kafka_event_t *event = answer_await(s, RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT);
+    rd_kafka_event_t *event = answer_await(s, RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT, right);
     rd_kafka_AdminOptions_destroy(options);
     if (!event) return NULL;
     const rd_kafka_ListConsumerGroups_result_t *result = rd_kafka_event_ListConsumerGroups_result(event);
@@ -140,6 +158,7 @@ static json_t *teams_ask(struct subscribers *s) {
     }
     rd_kafka_event_destroy(event);
     if (answered) {
+        if (!s->refused) health_set(s->rt->health, "kafka groups", HEALTH_OK, "says how far each team is");
         urls_keep(s, urls);
         return teams;
     }

@@ -9,6 +9,7 @@
 #include "cli.h"
 
 #include "chassis/codec.h"
+#include "chassis/denial.h"
 #include "chassis/ids.h"
 #include "transfer.h"
 
@@ -38,18 +39,21 @@ static verdict line_write(struct export *e, json_t *line, struct failure *why) {
 
 /* --- The head */
 
-static json_t *config_of(rd_kafka_event_t *event) {
+static rd_kafka_resp_err_t config_of(rd_kafka_event_t *event, json_t **config) {
     static const char *const kept[] = {"cleanup.policy", "retention.ms", "max.message.bytes"};
-    json_t *config = json_object();
     size_t resources_n, n;
     const rd_kafka_ConfigResource_t **resources =
         rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &resources_n);
+    if (!resources_n) return RD_KAFKA_RESP_ERR__FAIL;
+    rd_kafka_resp_err_t error = rd_kafka_ConfigResource_error(resources[0]);
+    if (error) return error;
+    *config = json_object();
     const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &n);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < sizeof kept / sizeof *kept; k++)
             if (!strcmp(kept[k], rd_kafka_ConfigEntry_name(entries[i])) && !rd_kafka_ConfigEntry_is_default(entries[i]))
-                json_object_set_new(config, kept[k], json_string(rd_kafka_ConfigEntry_value(entries[i])));
-    return config;
+                json_object_set_new(*config, kept[k], json_string(rd_kafka_ConfigEntry_value(entries[i])));
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 static verdict config_ask(struct export *e, const char *topic, json_t **out, struct failure *why) {
@@ -58,13 +62,14 @@ static verdict config_ask(struct export *e, const char *topic, json_t **out, str
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_DescribeConfigs(rk, &resource, 1, NULL, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CONFIG_MS);
+    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (!error) error = config_of(event, out);
+    char reason[DENIAL_TEXT];
     verdict v = OK;
-    if (!event || rd_kafka_event_error(event))
+    if (error)
         v = fail(
             why, RETRY, "Kafka does not say how the topic \"%s\" is configured: %s", topic,
-            event ? rd_kafka_event_error_string(event) : "no answer");
-    else
-        *out = config_of(event);
+            denial_reason(&e->cli.settings, error, (struct right){"DescribeConfigs", "topic", topic}, reason));
     if (event) rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(queue);
     rd_kafka_ConfigResource_destroy(resource);

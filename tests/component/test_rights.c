@@ -1,0 +1,116 @@
+/* What Kafka denies is told, by its name, until it is given. */
+#include "helper_probe.h"
+
+#include "chassis/denial.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { FETCH = 1, FIND_COORDINATOR = 10, JOIN_GROUP = 11, OFFSET_COMMIT = 8 };
+
+static void deny(struct world *w, int request, int times, rd_kafka_resp_err_t error) {
+    for (int i = 0; i < times; i++) rd_kafka_mock_push_request_errors(w->cluster, (int16_t)request, 1, error);
+}
+
+static void a_denied_group_is_named_until_it_is_given(void **state) {
+    struct world *w = *state;
+    deny(w, JOIN_GROUP, 3, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+    world_start(w, &probe);
+    world_await_health(w, "kafka rights", "waiting", "operation Read on the group \"probe\"");
+    world_await_health(w, "kafka rights", "ok", "");
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+}
+
+/* Of whose coordinator may not be asked; there is no topic in what librdkafka says of it. */
+static void a_denied_coordinator_is_named_until_it_is_given(void **state) {
+    struct world *w = *state;
+    deny(w, FIND_COORDINATOR, 3, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+    world_start(w, &probe);
+    world_await_health(w, "kafka rights", "waiting", "operation Describe on the group \"probe\"");
+    world_await_health(w, "kafka rights", "ok", "");
+}
+
+static void a_denied_topic_is_named_until_it_is_given(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    deny(w, FETCH, 20, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    world_await_health(w, "kafka rights", "waiting", "operation Read on the topic \"support.events\"");
+    world_await_health(w, "kafka rights", "ok", "");
+    ask(w, 0, "R-1", 2);
+    world_await(w, "SELECT COUNT(*) FROM kept", 2);
+}
+
+static void a_denied_commit_is_named_until_it_is_given(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    deny(w, OFFSET_COMMIT, 2, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+    ask(w, 0, "R-1", 2);
+    world_await_health(w, "kafka rights", "waiting", "operation Read on the group \"probe\"");
+    world_await_health(w, "kafka rights", "ok", "");
+}
+
+/* --- Words */
+
+static struct settings named(void) {
+    static struct property properties[] = {{"sasl.username", "sales"}};
+    return (struct settings){.kafka = "kafka:9092", .properties = properties, .properties_n = 1, .properties_given = 1};
+}
+
+static void a_denial_names_all_and_what_to_do(void **state) {
+    (void)state;
+    char text[DENIAL_TEXT], longest[250] = {0};
+    const struct settings s = named();
+    assert_string_equal(
+        denial_text(&s, (struct right){"Read", "topic", "a.events"}, text),
+        "Kafka denies User:sales the operation Read on the topic \"a.events\". Allow it, or remove the ACL that denies it: "
+        "kafka-acls.sh --bootstrap-server kafka:9092 --add --allow-principal User:sales --operation Read --topic a.events");
+    denial_text(&s, (struct right){"Describe", "cluster", ""}, text);
+    assert_non_null(strstr(text, "on the cluster."));
+    assert_non_null(strstr(text, "--operation Describe --cluster"));
+    memset(longest, 'x', sizeof longest - 1);
+    denial_text(&s, (struct right){"Read", "topic", longest}, text);
+    assert_non_null(strstr(text, longest));
+    assert_non_null(strstr(text, "see kafka-acls.sh"));
+    assert_string_equal(denial_principal(&(struct settings){.kafka = "k"}, text), "this service's principal");
+}
+
+static void who_is_kept_out_is_told_so_wherever_it_waits(void **state) {
+    (void)state;
+    char text[DENIAL_TEXT];
+    const struct settings s = named();
+    const struct right right = {"Describe", "topic", "a.events"};
+    denial_over();
+    assert_false(denial_entry(&s, text));
+    assert_false(denial_hear(RD_KAFKA_RESP_ERR__TRANSPORT, "Connection refused"));
+    assert_true(denial_hear(
+        RD_KAFKA_RESP_ERR__AUTHENTICATION,
+        "sasl_ssl://kafka:9092/bootstrap: SASL authentication error: Invalid username or password (after 3ms in state AUTH_REQ)"));
+    assert_non_null(strstr(denial_reason(&s, RD_KAFKA_RESP_ERR__TIMED_OUT, right, text), "does not let User:sales in"));
+    assert_non_null(strstr(text, "Invalid username or password. See to"));
+    assert_null(strstr(text, "AUTH_REQ"));
+    assert_null(strstr(denial_reason(&s, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, right, text), "let"));
+    denial_over();
+    assert_false(denial_entry(&s, text));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_denial_names_all_and_what_to_do),
+        cmocka_unit_test(who_is_kept_out_is_told_so_wherever_it_waits),
+        cmocka_unit_test_setup_teardown(a_denied_group_is_named_until_it_is_given, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_denied_coordinator_is_named_until_it_is_given, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_denied_topic_is_named_until_it_is_given, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_denied_commit_is_named_until_it_is_given, probe_setup, probe_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
