@@ -41,7 +41,7 @@ static void a_denied_topic_is_named_until_it_is_given(void **state) {
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM kept", 1);
-    deny(w, FETCH, 20, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    deny(w, FETCH, 4, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     world_await_health(w, "kafka rights", "waiting", "operation Read on the topic \"support.events\"");
     world_await_health(w, "kafka rights", "ok", "");
     ask(w, 0, "R-1", 2);
