@@ -1,8 +1,8 @@
 #include "chassis/kafka.h"
 
-#include "chassis/ids.h"
 #include "chassis/denial.h"
 #include "chassis/health.h"
+#include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/utf8.h"
 
