@@ -18,7 +18,7 @@ struct right {
 };
 
 bool denial_is(rd_kafka_resp_err_t error); /* a right is missing */
-/* Who asks: "User:sales", or words for it where only the broker knows. Returns out. */
+/* Who asks: "User:NAME", or words for it where only the broker knows. Returns out. */
 const char *denial_principal(const struct settings *s, char out[200]);
 /* "Kafka denies User:sales the operation Read on the topic \"x\". …"; returns out. */
 const char *denial_text(const struct settings *s, struct right right, char out[DENIAL_TEXT]);

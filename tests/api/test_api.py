@@ -149,6 +149,7 @@ def runs(stack, real, tmp_path_factory):
         return {service: run.result() for service, run in begun.items()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("service", DECLARED)
 def test_every_answer_is_described_and_nothing_described_is_out_of_reach(stack, runs, service):
     run = runs[service]
@@ -163,6 +164,7 @@ def test_every_answer_is_described_and_nothing_described_is_out_of_reach(stack, 
     print(f"{service}: {len(run.entries)} requests, {sum(len(a) for a in answers.values())} kinds of answers of {len(answers)} operations")
 
 
+@pytest.mark.full
 def test_a_stream_is_as_described_and_says_what_is_wrong(stack):
     for service in DECLARED:
         with http.stream("GET", stack.url(service) + "/api/stream?after=0&light=1") as answer:

@@ -4,6 +4,8 @@ import pytest
 
 from stack import ByHand, wait
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):

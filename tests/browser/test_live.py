@@ -42,6 +42,7 @@ def test_a_return_that_is_submitted_elsewhere_shows_without_a_reload(stack, open
     await_row(page, return_id, 3)
 
 
+@pytest.mark.full
 def test_a_page_of_a_return_fills_in(stack, open_page):
     page = open_page()
     page.goto(f"{stack.url('support')}/returns/{stack.submit()}")
@@ -50,6 +51,7 @@ def test_a_page_of_a_return_fills_in(stack, open_page):
     assert page.evaluate("window.mark") == 1
 
 
+@pytest.mark.full
 def test_without_javascript_the_page_is_as_it_was_served(hand, open_page):
     page = open_page(javascript=False)
     page.goto(hand.url("support") + "/audit")
@@ -60,6 +62,7 @@ def test_without_javascript_the_page_is_as_it_was_served(hand, open_page):
     assert return_id in page.locator("main").inner_text()
 
 
+@pytest.mark.full
 def test_what_one_reads_stays(hand, open_page):
     """The row, the focus, the selection and open details, while rows arrive above. The audit page's own module would hold
     the rows instead, so it is left out."""
@@ -91,6 +94,7 @@ def test_what_one_reads_stays(hand, open_page):
     await_row(page, held)
 
 
+@pytest.mark.full
 def test_a_service_that_was_away_is_told_and_found_again(hand, open_page):
     page = open_page()
     page.expected_statuses.append(503)
@@ -106,6 +110,7 @@ def test_a_service_that_was_away_is_told_and_found_again(hand, open_page):
     await_row(page, hand.submit())
 
 
+@pytest.mark.full
 def test_a_page_beyond_the_cap_polls(tmp_path, open_page):
     with ByHand(["support"], tmp_path, streams=0, **NOWHERE) as hand:
         page = open_page()
@@ -115,6 +120,7 @@ def test_a_page_beyond_the_cap_polls(tmp_path, open_page):
         await_row(page, hand.submit())
 
 
+@pytest.mark.full
 def test_a_hidden_page_holds_no_stream(hand, open_page):
     page = open_page()
     page.goto(hand.url("support") + "/audit")
@@ -137,6 +143,7 @@ def watched(hand):
     return int(re.search(r"^returns_streams (\d+)", http.get(hand.url("support") + "/metrics").text, re.M)[1])
 
 
+@pytest.mark.full
 def test_a_page_left_open_does_not_grow(hand, open_page):
     """The heap after some thousand refreshes against that after some hundred; what is live is counted after a collection."""
     page = open_page()

@@ -350,6 +350,22 @@ def assert_reads_well(page, pictures, name):
             page.screenshot(path=pictures / f"{name}-{scheme}-{width}.png", full_page=True)
 
 
+@pytest.mark.parametrize("service, what", [
+    ("support", "/"), ("support", "/returns/{id}"), ("sales", "/audit"), ("sales", "/dead-letters/{id}"), ("sales", "/orders/{id}"),
+    ("analytics", "/"),
+])
+def test_a_page_of_each_kind_reads_well_everywhere(found, open_page, pictures, service, what):
+    assert_reads_well(visit(open_page(), found[service][what]), pictures, name_of(service, what))
+
+
+def test_a_page_of_each_kind_is_whole_without_javascript(found, open_page):
+    page = open_page(javascript=False)
+    for address in (found["support"]["/"], found["support"]["/returns/{id}"], found["sales"]["/audit"], found["analytics"]["/"]):
+        visit(page, address)
+        assert page.locator("h1").inner_text() and len(page.locator("main").inner_text()) > 40, address
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("service", DECLARED)
 def test_every_page_reads_well_everywhere(found, open_page, pictures, service):
     assert {"/", "/audit", "/audit/verify", "/dead-letters"} <= set(found[service])
@@ -361,6 +377,7 @@ def test_every_page_reads_well_everywhere(found, open_page, pictures, service):
         page.close()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_reads_well_everywhere(world, open_page, pictures, state):
     page = open_page()
@@ -368,6 +385,7 @@ def test_every_state_reads_well_everywhere(world, open_page, pictures, state):
     assert_reads_well(page, pictures, state)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_is_reached_without_javascript(world, open_page, state):
     page = open_page(javascript=False)
@@ -375,6 +393,7 @@ def test_every_state_is_reached_without_javascript(world, open_page, state):
     assert page.locator("h1").inner_text() and len(page.locator("main").inner_text()) > 60
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("service", DECLARED)
 def test_every_page_is_whole_without_javascript(found, open_page, service):
     page = open_page(javascript=False)
@@ -388,6 +407,7 @@ def test_every_page_is_whole_without_javascript(found, open_page, service):
             assert page.locator("h1").inner_text(), address
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("service", DECLARED)
 def test_every_page_is_light_on_its_first_view(found, open_page, service):
     for address in found[service].values():
@@ -437,6 +457,7 @@ def test_every_link_leads_somewhere(world, found):
         assert http.get(link).status_code == 200, f"{link} on {seen[link]}"
 
 
+@pytest.mark.full
 def test_pages_ask_for_nothing_from_elsewhere(found, open_page):
     page = open_page()
     asked = []
@@ -447,6 +468,7 @@ def test_pages_ask_for_nothing_from_elsewhere(found, open_page):
     assert {urlsplit(url).hostname for url in asked if url.startswith("http")} == {"127.0.0.1"}
 
 
+@pytest.mark.full
 def test_a_page_is_printed_dark_on_white_and_without_its_controls(found, open_page):
     page = open_page(color_scheme="dark")
     for address in (found["support"]["/"], found["sales"]["/audit"]):

@@ -92,6 +92,7 @@ def test_the_audit_page_filters_and_pages(stack, open_page):
     assert page.locator("tbody tr").count() == 1 and page.locator("tbody tr").inner_text() != first
 
 
+@pytest.mark.full
 def test_stop_a_team_watch_the_others_and_start_it_again(stack, open_page):
     page = open_page(javascript=False)
     stack.verb("stop", "inventory")
@@ -155,6 +156,7 @@ def build_legal(tree):
     return tree / "build/release/bin/legal"
 
 
+@pytest.mark.full
 def test_add_a_subscriber_that_nobody_was_asked_about(stack, open_page, tmp_path):
     before = stack.submit()
     service = Service(
@@ -185,6 +187,7 @@ def forget(stack, team):
 # --- The form
 
 
+@pytest.mark.full
 @BOTH
 def test_the_summary_of_errors_leads_to_the_fields(stack, open_page, javascript):
     page = open_page(javascript=javascript)
@@ -212,6 +215,7 @@ def test_the_summary_of_errors_leads_to_the_fields(stack, open_page, javascript)
     send(page)
 
 
+@pytest.mark.full
 @BOTH
 def test_one_can_change_something_after_looking_at_it(stack, open_page, javascript):
     page = open_page(javascript=javascript)
@@ -243,6 +247,7 @@ def test_a_double_click_makes_one_return(stack, open_page, javascript):
     assert posts and returns_of(stack, sent["serial_number"]) == [return_id]
 
 
+@pytest.mark.full
 @BOTH
 def test_sent_again_when_no_answer_came_it_is_one_return(stack, open_page, javascript):
     page = open_page(javascript=javascript)
@@ -266,6 +271,7 @@ def test_sent_again_when_no_answer_came_it_is_one_return(stack, open_page, javas
     assert len(returns_of(stack, sent["serial_number"])) == 1
 
 
+@pytest.mark.full
 @BOTH
 def test_back_after_sending_leads_to_the_return_that_was_made(stack, open_page, javascript):
     page = open_page(javascript=javascript)
@@ -285,6 +291,7 @@ def test_back_after_sending_leads_to_the_return_that_was_made(stack, open_page, 
     assert returns_of(stack, sent["serial_number"]) == [return_id]
 
 
+@pytest.mark.full
 def test_back_to_the_form_another_return_can_be_made(stack, open_page):
     page = open_page()
     page.goto(stack.url("support") + "/returns/new")
@@ -300,6 +307,7 @@ def test_back_to_the_form_another_return_can_be_made(stack, open_page):
     assert second != first and returns_of(stack, other["serial_number"]) == [second]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("example", range(1, 7))
 def test_an_example_can_be_submitted_as_it_is(stack, open_page, example):
     page = open_page()
@@ -324,6 +332,7 @@ def press_to(page, selector, most=80):
     raise AssertionError(f"{selector} cannot be reached with the Tab key at {page.url}")
 
 
+@pytest.mark.full
 def test_from_the_form_to_an_audit_row_with_the_keyboard_alone(stack, open_page):
     page = open_page()
     page.goto(stack.url("support") + "/")
@@ -362,6 +371,7 @@ def change(page, stack, return_id, button, by=""):
     page.wait_for_load_state()
 
 
+@pytest.mark.full
 @BOTH
 def test_a_return_is_cancelled_and_its_item_is_free(stack, open_page, javascript):
     page, sent = open_page(javascript=javascript), request()
@@ -396,6 +406,7 @@ def test_who_is_too_late_is_told_and_led_back(stack, open_page, javascript):
     assert "Closed." in slower.locator("#state").inner_text() and "refused" in slower.locator("#timeline").inner_text()
 
 
+@pytest.mark.full
 def test_what_is_being_typed_stays_while_the_page_lives(stack, open_page):
     page, return_id = open_page(), stack.submit()
     page.goto(f"{stack.url('support')}/returns/{return_id}")
@@ -412,6 +423,7 @@ def test_what_is_being_typed_stays_while_the_page_lives(stack, open_page):
     assert "agent-9" in stack.audit("support", return_id=return_id, action="close a return")[0]["summary"]
 
 
+@pytest.mark.full
 @BOTH
 def test_from_a_customer_to_a_return_with_the_keyboard_alone(stack, open_page, javascript):
     sales, customer, order, serial = Sales(stack), unique("C-KEYS"), unique("ORD"), unique("SN")

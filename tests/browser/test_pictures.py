@@ -4,6 +4,8 @@ import pytest
 
 from stack import SERVICES
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def readme(pictures):

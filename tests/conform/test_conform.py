@@ -11,8 +11,6 @@ import pytest
 from node import NODE
 from stack import DECLARED, ROOT
 
-pytestmark = pytest.mark.alone
-
 CARELESS = Path(__file__).resolve().parent / "careless.py"
 INTEROP = {"warranty": ["python", "tests/interop/warranty.py"], "carrier": [str(NODE), "tests/interop/carrier.js"]}
 
@@ -63,6 +61,15 @@ def fallen(outcome, name):
     return {check: c["evidence"][:3] for check, c in outcome["subscribers"][name]["checks"].items() if c["verdict"] == "fell"}
 
 
+def test_one_of_each_kind_holds():
+    """One of ours, one in Python, and one in JavaScript."""
+    outcome = judged(["sales", *(f"{n}={' '.join(c)}" for n, c in INTEROP.items())])
+    names = ["sales", *INTEROP]
+    assert {name: fallen(outcome, name) for name in names} == {name: {} for name in names}
+
+
+@pytest.mark.full
+@pytest.mark.alone
 def test_ours_hold(outcome):
     assert {name: fallen(outcome, name) for name in DECLARED} == {name: {} for name in DECLARED}
     for name in DECLARED:
@@ -71,11 +78,15 @@ def test_ours_hold(outcome):
         assert {check for check, c in checks.items() if c["verdict"] == "-"} <= {"its events"}, checks
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_the_careful_and_the_foreign_hold(outcome):
     others = ["careful", *INTEROP]
     assert {name: fallen(outcome, name) for name in others} == {name: {} for name in others}
 
 
+@pytest.mark.full
+@pytest.mark.alone
 @pytest.mark.parametrize("flag", MISTAKES)
 def test_a_mistake_is_found_where_it_belongs(mistaken, flag):
     must, may = MISTAKES[flag]

@@ -278,6 +278,7 @@ def test_what_is_no_moment_is_refused_by_name(world):
     assert http.get(url + "/api/statistics.csv", params={"since": "yesterday"}).status_code == 400
 
 
+@pytest.mark.full
 def test_killed_it_reads_all_anew_and_says_the_same(world):
     asked = list(questions(random.Random(3), world.read(), 5))
     before, service = [world.statistics(**sent(q)) for q in asked], world.services["analytics"]
@@ -290,6 +291,7 @@ def test_killed_it_reads_all_anew_and_says_the_same(world):
     assert world.get("analytics", "/api/audit/verify")["intact"]
 
 
+@pytest.mark.full
 def test_what_it_had_read_does_not_count_as_unread_while_it_reads_anew(world):
     """Without a registry it cannot go on, so what it says meanwhile can be looked at."""
     wait(lambda: sum(max(0, n) for n in world.committed().values()) > 0, 10, "Kafka knows how far it is")
@@ -328,6 +330,7 @@ def test_there_is_nothing_to_rebuild_and_nothing_to_publish(world):
     assert not [name for name in topics if name.startswith(world.topic("analytics."))]
 
 
+@pytest.mark.full
 def test_a_record_that_is_no_event_lies_in_its_own_quarantine(world):
     producer = Producer({"bootstrap.servers": world.kafka})
     producer.produce(world.topic("support.events"), key="R-1", value=b"\1nothing")

@@ -18,6 +18,8 @@ from stack import BIN, ROOT, ByHand, http, request, wait
 from test_orders import Desk, item
 from wire import publish, refund_request, schema_id_of, write_avro
 
+pytestmark = pytest.mark.full
+
 DOCUMENTS = sorted((ROOT / "docs/api").glob("*.asyncapi.json"))
 NAMES = [path.name.partition(".")[0] for path in DOCUMENTS]
 

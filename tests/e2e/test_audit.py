@@ -203,6 +203,7 @@ def test_a_log_that_was_written_anew_contradicts_what_was_published(log):
     assert answer["broken"]["id"] == 5000 and "published" in answer["broken"]["reason"]
 
 
+@pytest.mark.full
 def test_a_million_rows_take_three_seconds_at_most(whole, tmp_path):
     """A tenth of them in a tenth of the time, and of the time of this process alone."""
     n = 100_000
@@ -241,6 +242,7 @@ def peak_kb(hand):
     return int(status.split("VmHWM:")[1].split()[0])
 
 
+@pytest.mark.full
 def test_the_log_comes_as_a_file_in_constant_memory(filled, tmp_path):
     http.get(filled.url("sales") + "/api/audit.jsonl?limit=1000").raise_for_status()
     wait(lambda: filled.status("sales")["audit"]["state"] == "intact", 20, "the background has its own memory, too")

@@ -115,6 +115,7 @@ def test_the_boards_figures_are_those_of_each_teams_status(calm):
         assert board(calm)[team]["last_event"]["event"] == dict(last.headers())["ce_type"].decode().rpartition(".")[2]
 
 
+@pytest.mark.full
 def test_a_newcomer_shows_by_itself(stack):
     """Another client that reads the topic, publishes nothing and tells nobody."""
     return_id = stack.submit()
@@ -152,6 +153,7 @@ def test_a_newcomer_shows_by_itself(stack):
     wait(lambda: "legal" not in board(stack), 10, "legal has left the board")
 
 
+@pytest.mark.full
 def test_a_subscriber_that_publishes_nothing_says_where_it_is(stack):
     """In the metadata of its offsets, of whatever topic it reads; ours do, and any other client may."""
     wait(lambda: board(stack)["analytics"]["url"] == f"http://localhost:{stack.ports['ANALYTICS']}", 10, "analytics' address")

@@ -291,6 +291,7 @@ def folded(hand, return_id):
     return [(e["type"].rpartition(".")[2], e["version"]) for e in events if e["team"] == "support"]
 
 
+@pytest.mark.full
 def test_the_race_holds_a_hundred_times_with_kills(stack, tmp_path):
     with ByHand(["support", "sales"], tmp_path, kafka=stack.kafka, registry=stack.registry) as hand:
         service, chosen = hand.services["support"], random.Random(7)

@@ -7,6 +7,8 @@ import pytest
 
 from stack import TEAMS, http, request, wait
 
+pytestmark = pytest.mark.full
+
 RATE, SECONDS = 7, 15
 ALL = RATE * SECONDS
 TIMES = 100  # the old way's waits against the new one's, with a team slow by a second

@@ -266,6 +266,7 @@ def test_before_it_is_sent_one_is_warned_that_sales_will_decline(stack, known, c
 # --- While sales is away, and after
 
 
+@pytest.mark.full
 def test_while_sales_is_stopped_the_form_and_the_views_are_there(stack, sales, known):
     stack.verb("stop", "sales")
     try:

@@ -23,8 +23,6 @@ GOOD = json.dumps(request()).encode()
 HEAD = b"POST /api/returns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ASK = b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
@@ -122,11 +120,15 @@ CROWDS = {
 }
 
 
+@pytest.mark.full
+@pytest.mark.alone
 @pytest.mark.parametrize("first, trickle", CROWDS.values(), ids=CROWDS.keys())
 def test_500_connections_that(support, first, trickle, record_property):
     holds_against(support, CROWD, first, trickle, record_property)
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_a_crowd_that_keeps_coming_back(support, record_property):
     """Whoever is cut off connects again at once: still nobody else waits long."""
     stop = threading.Event()
@@ -149,11 +151,15 @@ def test_a_crowd_that_keeps_coming_back(support, record_property):
     assert longest < QUICK
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_clients_that_do_not_read_their_answers(support, record_property):
     page = b"GET /returns/new HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400
     holds_against(support, 40, page, record=record_property)
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_clients_that_do_not_read_a_long_answer(support, record_property):
     """More of them than workers, each with an answer that no socket holds."""
     (path,) = (support.hand.services["support"].folder / "data").glob("*.db")
@@ -169,6 +175,8 @@ def test_clients_that_do_not_read_a_long_answer(support, record_property):
             store.execute("DELETE FROM audit WHERE action = 'fill'")
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_half_closed_connections(support, record_property):
     """Half a request, and then nothing more to come: the worker is free at once. A whole one is answered."""
     for data in (b"GET /", HEAD + b"Content-Length: 500\r\n\r\n{", b"", b"\r\n\r\n"):
@@ -202,6 +210,8 @@ def send_a_gigabyte(support, answers):
             answers.append((b"", left))
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_bodies_of_a_gigabyte(support, record_property):
     before, answers = memory(support), []
     senders = [threading.Thread(target=send_a_gigabyte, args=[support, answers]) for _ in range(20)]

@@ -89,6 +89,7 @@ def test_a_topic_made_anew_while_nobody_read_it(hand, each):
     assert not hand.status("sales")["dead_letters"]
 
 
+@pytest.mark.full
 def test_a_topic_made_anew_while_it_is_read(hand):
     topic = hand.topic("support.events")
     read = {p for p, n in next_offsets(hand).items() if n}
@@ -127,6 +128,7 @@ def records_from_low(hand, topic):
         consumer.close()
 
 
+@pytest.mark.full
 def test_records_deleted_after_they_were_read_are_no_news(hand):
     topic = hand.topic("support.events")
     places = next_offsets(hand)

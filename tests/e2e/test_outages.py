@@ -5,7 +5,6 @@ import pytest
 from stack import SERVICES, TEAMS, ByHand, form, http, request, wait
 from wire import records
 
-pytestmark = pytest.mark.alone  # it waits for Kafka, whose start takes a processor
 
 
 def submit_some(stack, n):
@@ -53,6 +52,7 @@ def lasting(stack):
     assert {service: stack.pid_of(service) for service in SERVICES} == before
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("lasting")
 def test_kafka_stopped_and_started(stack):
     stack.verb("stop", "kafka")
@@ -68,7 +68,7 @@ def test_kafka_stopped_and_started(stack):
         ids += submit_some(stack, 5)
     finally:
         stack.verb("start", "kafka")
-    stack.await_audits(ids, TEAMS, 20)
+    stack.await_audits(ids, TEAMS, 60)
     assert_once_and_in_order(stack, ids)
     stack.await_connected()
 
@@ -78,7 +78,7 @@ def test_kafka_killed_comes_back_by_itself(stack):
     ids = submit_some(stack, 5)
     stack.verb("kill", "kafka")
     ids += submit_some(stack, 20)
-    stack.await_audits(ids, TEAMS, 30)
+    stack.await_audits(ids, TEAMS, 60)
     assert_once_and_in_order(stack, ids)
     stack.await_connected()
 
@@ -98,6 +98,7 @@ def newcomers(stack, tmp_path):
         stack.await_connected()
 
 
+@pytest.mark.full
 def test_services_started_before_kafka_and_the_registry_go_on_by_themselves(stack, newcomers):
     for service in SERVICES:
         assert http.get(newcomers.url(service) + "/").status_code == 200

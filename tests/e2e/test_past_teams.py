@@ -14,6 +14,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from stack import ROOT, ByHand, http, wait
 from wire import publish, records, refund_request, write_avro
 
+pytestmark = pytest.mark.full
+
 TEAMS = ["inventory", "accounting"]
 RETURNS = 60
 CANCELLED = (ROOT / "schemas/support/RefundCancelled.avsc").read_text()

@@ -23,6 +23,8 @@ from test_orders import Desk, item, price
 from test_quarantine import frame, letters, new_id, register, register_last, variant
 from wire import publish, records, refund_request, write_avro
 
+pytestmark = pytest.mark.full
+
 RETURNS = int(os.environ.get("REBUILD_RETURNS", "2000"))
 RATE = min(1000, max(50, RETURNS // 10))
 WISHES = {0: ["cancel"], 1: ["close"], 2: ["cancel", "close"], 3: ["close", "cancel"]}  # of ten returns

@@ -12,6 +12,8 @@ import pytest
 from stack import ROOT, SERVICES, TEAMS, Stack, http, wait
 from wire import publish, records
 
+pytestmark = pytest.mark.full
+
 RETURNS = 40
 
 

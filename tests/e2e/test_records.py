@@ -71,6 +71,7 @@ def varied(tmp_path_factory):
         yield hand
 
 
+@pytest.mark.full
 def test_each_filter_shows_the_rows_that_the_whole_log_has_of_it(varied):
     chance, looked = random.Random(6), 0
     kinds = {"action": ["refund", "decline", "quarantine", "submit", "none"], "outcome": ["handled", "declined", "quarantined", "accepted", "refused"],

@@ -12,6 +12,8 @@ import pytest
 
 from stack import ROOT, TEAMS, Stack, request, wait
 
+pytestmark = pytest.mark.full
+
 PAUSE = 0.05  # between two returns of one of the customers
 
 

@@ -136,6 +136,7 @@ def test_the_topic_is_compacted(hand, submitted):
     assert len(admin.list_topics(topic).topics[topic].partitions) == 6
 
 
+@pytest.mark.full
 def test_from_snapshots_on_is_as_from_the_beginning(hand, submitted):
     """Also from each older snapshot that is still there, which stands for earlier places."""
     _, every = snapshots_of(hand)
@@ -202,6 +203,7 @@ def test_what_an_outsider_asked_for_has_one_too(hand, submitted):
     assert said["status"] == "requested" and said["request"]["serial_number"] == event["serial_number"]
 
 
+@pytest.mark.full
 def test_none_is_lost_when_support_is_killed_again_and_again(hand, submitted):
     ids = []
     for _ in range(6):
@@ -233,6 +235,7 @@ def own_event(return_id, version):
             "occurred_at": datetime.now(timezone.utc), "by": "elsewhere"}
 
 
+@pytest.mark.full
 def test_partitions_count_in_their_order_whichever_is_read_first(hand, submitted):
     """Of one return, in a partition each: requested, closed, cancelled."""
     topic = hand.topic("support.events")
@@ -279,6 +282,7 @@ def test_what_no_service_takes_for_an_event_counts_for_nothing(hand, submitted):
     assert said["without_snapshot"] == before["without_snapshot"]
 
 
+@pytest.mark.full
 def test_what_could_be_read_since_it_was_put_aside_is_named_until_it_is_redriven(hand, submitted):
     return_id, topic = submitted[3], hand.topic("support.events")
     (own,) = [r for r in records(hand.kafka, topic) if r.key().decode() == return_id]
@@ -303,6 +307,7 @@ def test_what_could_be_read_since_it_was_put_aside_is_named_until_it_is_redriven
     wait(lambda: check(hand)[0] == 0, 20, "its snapshot has it")
 
 
+@pytest.mark.full
 def test_without_the_registry_nothing_is_said(hand, submitted):
     done = snapshots(hand, RETURNS_REGISTRY=f"http://127.0.0.1:{free_ports(1)[0]}")
     assert done.returncode == 2 and "registry" in done.stderr and not done.stdout

@@ -62,6 +62,7 @@ class Follower(threading.Thread):
                     message = {}
 
 
+@pytest.mark.full
 def test_a_stream_that_is_resumed_tells_every_row_once_while_the_service_is_killed(stack):
     newest = stack.audit("sales")[0]["id"]
     followers = [Follower(stack.ports["SALES"], newest) for _ in range(3)]

@@ -122,6 +122,7 @@ def board(hand, name):
     return next((s for s in hand.get("support", "/api/board")["services"] if s["name"] == name), None)
 
 
+@pytest.mark.full
 def test_a_stopped_service_is_behind_by_records(hand):
     """Where nobody answers, the board counts by what the group committed."""
     hand.await_audits(committed(hand, 3), ["sales"], 20)
@@ -131,6 +132,7 @@ def test_a_stopped_service_is_behind_by_records(hand):
     wait(lambda: (s := board(hand, "sales"))["state"] == "stopped" and s["behind"] == 0, 10, "stopped, and nothing waits")
 
 
+@pytest.mark.full
 def test_one_under_way_is_waited_for(hand):
     """Its records are not there yet, nor is what stands behind them; that is no lag. Then all come, in their order."""
     first = transaction(hand)
@@ -154,6 +156,7 @@ def test_one_under_way_is_waited_for(hand):
     await_no_lag(hand)
 
 
+@pytest.mark.full
 def test_a_database_made_anew_ends_at_a_record(hand):
     """Its place is behind the last record, not behind the mark: where it begins again, it looks for that record."""
     ids = committed(hand, 2)
