@@ -1,6 +1,7 @@
 """How long `./returns up` waits, and what it completes: the shell's functions by themselves, without a stack."""
 
 import json
+import re
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +47,14 @@ def test_a_slow_machine_is_waited_for_as_long_as_there_is_progress(tmp_path, rea
 def test_without_progress_it_names_what_stands_still(tmp_path, readiness):
     code, said = waits(tmp_path, readiness)
     assert code == 1 and "no progress in the last 60 s: registry, support" in said, said
+
+
+def test_kafkas_heap_is_not_taken_by_its_log_cleaner():
+    """Which takes its buffer when it starts, and keeps it; half of the heap made it collect in full 12 times a minute."""
+    properties = (ROOT / "compose/local/server.properties").read_text()
+    buffer = int(re.search(r"^log.cleaner.dedupe.buffer.size=(\d+)$", properties, re.M)[1])
+    heap = int(re.search(r"-Xmx(\d+)m", (ROOT / "compose/local/run").read_text())[1]) << 20
+    assert 1 << 20 < buffer < heap / 20, "Kafka refuses less than 1 MiB"
 
 
 class Sales(ThreadingHTTPServer):
