@@ -79,7 +79,7 @@ def test_submit_with_the_mouse_and_watch_four_teams_react(stack, open_page, java
 def test_the_audit_page_filters_and_pages(stack, open_page):
     page = open_page(javascript=False)
     return_id = stack.submit()
-    stack.await_audits([return_id], TEAMS, 5)
+    stack.await_audits([return_id], TEAMS, 20)
     page.goto(stack.url("sales") + "/audit")
     page.get_by_text("Filter", exact=True).first.click()
     page.get_by_label("Return", exact=False).first.fill(return_id)
@@ -98,7 +98,7 @@ def test_stop_a_team_watch_the_others_and_start_it_again(stack, open_page):
     stack.verb("stop", "inventory")
     try:
         return_id = stack.submit()
-        stack.await_audits([return_id], ["sales", "manufacturing", "accounting"], 5)
+        stack.await_audits([return_id], ["sales", "manufacturing", "accounting"], 20)
         teams = {t["team"]: t for t in stack.get("support", f"/api/returns/{return_id}")["teams"]}
         assert not teams["inventory"]["handled"]
         page.goto(f"{stack.url('support')}/returns/{return_id}")
@@ -351,7 +351,7 @@ def test_from_the_form_to_an_audit_row_with_the_keyboard_alone(stack, open_page)
     press_to(page, "main form button")
     page.keyboard.press("Enter")
     return_id = return_of(page)
-    stack.await_audits([return_id], ["sales"], 5)
+    stack.await_audits([return_id], ["sales"], 20)
     link = f'main a[href*="/audit?return_id={return_id}"]:text("sales")'
     press_to(page, link)
     page.keyboard.press("Enter")

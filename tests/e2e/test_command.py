@@ -119,7 +119,7 @@ def test_up_may_be_interrupted_and_repeated(second):
     second.verb("up", seconds=120)
     second.await_connected()
     return_id = second.submit()
-    second.await_audits([return_id], SERVICES, 5)
+    second.await_audits([return_id], SERVICES, 20)
 
     second.verb("reset", "--yes")
     assert not second.processes() and not (second.home / "data").exists()

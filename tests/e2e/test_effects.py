@@ -28,7 +28,7 @@ def rows_at(stack, service, topic, place):
 def test_a_second_event_with_the_same_id_has_no_second_effect(stack, topic, valid):
     return_id, value = valid
     first = publish(stack.kafka, topic, return_id, value)
-    stack.await_audits([return_id], SERVICES, 5)
+    stack.await_audits([return_id], SERVICES, 20)
     second = publish(stack.kafka, topic, return_id, value)
     for service in SERVICES:
         (row,) = wait(lambda: rows_at(stack, service, topic, second), 5, f"{service} has met the second event")
@@ -36,7 +36,7 @@ def test_a_second_event_with_the_same_id_has_no_second_effect(stack, topic, vali
         (row,) = rows_at(stack, service, topic, first)
         assert row["outcome"] == "handled"
     after = stack.submit()
-    stack.await_audits([after], TEAMS, 5)
+    stack.await_audits([after], TEAMS, 20)
     for team in TEAMS:
         wait(lambda: not stack.status(team)["outbox"]["depth"], 5, f"{team} has published what it had to")
         keys = [r.key().decode() for r in records(stack.kafka, stack.topic(f"{team}.events"))]
@@ -121,11 +121,11 @@ def test_a_second_refund_of_the_same_item_is_declined_and_seen(stack, topic):
     first, second = (f"R-OUT{uuid.uuid4().hex[:10].upper()}" for _ in range(2))
     event = refund_request(first)
     publish(stack.kafka, topic, first, write_avro(stack.registry, topic, event))
-    stack.await_audits([first], TEAMS, 5)
+    stack.await_audits([first], TEAMS, 20)
     again = event | {"event_id": str(uuid.uuid4()), "return_id": second}
     value = write_avro(stack.registry, topic, again)
     publish(stack.kafka, topic, second, value)
-    stack.await_audits([second], TEAMS, 5)
+    stack.await_audits([second], TEAMS, 20)
     assert stack.audit("sales", return_id=second)[0]["outcome"] == "declined"
     assert stack.audit("manufacturing", return_id=second)[0]["outcome"] == "declined"
 

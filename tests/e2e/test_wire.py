@@ -140,7 +140,7 @@ def test_a_request_of_the_independent_client_is_handled_like_supports_own(stack)
     assert schema_id_of(value) == schema_id_of(own.value())
     trace = uuid.uuid4().hex
     publish(stack.kafka, topic, return_id, value, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
-    stack.await_audits([return_id], TEAMS, 3)
+    stack.await_audits([return_id], TEAMS, 20)
     for team in TEAMS:
         (row,) = stack.audit(team, return_id=return_id)
         assert (row["outcome"], row["event_id"], row["trace_id"]) == ("handled", event["event_id"], trace)
