@@ -77,7 +77,7 @@ def test_a_closed_terminal_ends_a_proof_and_its_stack():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize("words, program", [
     (["prove", "--kills", "0"], "bin/support"),
     (["conform", "accounting"], "bin/accounting"),
