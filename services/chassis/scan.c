@@ -53,7 +53,11 @@ static verdict own_registry(struct scan *s, struct failure *why) {
 
 verdict scan_open(struct scan **out, const struct settings *settings, struct registry *registry, struct failure *why) {
     /* No group.id: who is in no group needs no right on one. */
-    static const struct property properties[] = {{"enable.partition.eof", "true"}, {"auto.offset.reset", "error"}, {0}};
+    static const struct property properties[] = {
+        {"enable.partition.eof", "true"},
+        {"auto.offset.reset", "error"},
+        {"receive.message.max.bytes", "2000000000"}, /* a record may be as large as its broker takes */
+        {0}};
     struct scan *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, RETRY, "out of memory");
     s->settings = settings;

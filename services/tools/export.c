@@ -1,7 +1,8 @@
 /* export: topics as lines of JSON, whole: the bytes of every record as they are, and decoded for people to read.
  *
- *     {"export":1,"at":…,"topics":[{"topic","partitions":[{"begin","end"}],"config":{…}}]}
- *     {"schema":{"id","text","subjects":[{"subject","version"}]}}                before the first record of each
+ *     {"export":2,"at":…,"topics":[{"topic","partitions":[{"begin","end"}],"config":{…}}]}
+ *     {"schema":{"id","type","text","references":[{"name","subject","version"}],
+ *                "subjects":[{"subject","version","compatibility"}]}}       before whatever refers to it, or is of it
  *     {"record":{"topic","partition","offset","timestamp","key","headers","value","data"}}
  *     {"end":{"records":N}}                                                      without it, the file was cut
  *
@@ -105,27 +106,93 @@ static verdict head_write(struct export *e, struct failure *why) {
 
 /* --- Schemas */
 
+/* What an import cannot make again is said when it is exported. */
+static void note(int32_t id, const char *what) {
+    fprintf(stderr, "schema id %d: %s\n", id, what);
+}
+
+static json_t *unscoped_json(const struct export *e, const json_t *subject) {
+    return json_string(cli_unscoped(&e->cli.settings, json_string_value(subject)));
+}
+
+/* The subject's own level; null: it has none, and the registry's counts. */
+static verdict compatibility_ask(struct export *e, const char *subject, json_t **level, struct failure *why) {
+    struct buffer path = BUFFER(8192);
+    json_t *answer = NULL;
+    cli_path(&path, "/config/", subject, "");
+    verdict v = cli_registry(&e->cli.settings, "GET", path.data, NULL, &answer, why);
+    *level = v == OK ? json_incref(json_object_get(answer, "compatibilityLevel")) : NULL;
+    if (!*level) *level = json_null();
+    json_decref(answer);
+    buffer_free(&path);
+    return v == REJECT ? OK : v;
+}
+
+static verdict subjects_name(struct export *e, json_t *subjects, struct failure *why) {
+    json_t *one;
+    size_t i;
+    verdict v = OK;
+    json_array_foreach(subjects, i, one) {
+        json_t *level = NULL;
+        const json_t *subject = json_object_get(one, "subject");
+        if (v == OK && json_is_string(subject)) v = compatibility_ask(e, json_string_value(subject), &level, why);
+        json_object_set_new(one, "compatibility", level ? level : json_null());
+        if (json_is_string(subject)) json_object_set_new(one, "subject", unscoped_json(e, subject));
+    }
+    return v;
+}
+
+static verdict schema_write(struct export *e, int32_t id, struct failure *why);
+
+/* What it refers to stands before it. */
+static verdict references_write(struct export *e, int32_t id, json_t *references, struct failure *why) {
+    json_t *one;
+    size_t i;
+    verdict v = OK;
+    json_array_foreach(references, i, one) {
+        struct buffer path = BUFFER(8192);
+        char version[40];
+        json_t *found = NULL, *subject = json_object_get(one, "subject");
+        snprintf(
+            version, sizeof version, "/versions/%lld", (long long)json_integer_value(json_object_get(one, "version")));
+        cli_path(&path, "/subjects/", json_is_string(subject) ? json_string_value(subject) : "", version);
+        if (v == OK) v = cli_registry(&e->cli.settings, "GET", path.data, NULL, &found, why);
+        if (v == REJECT)
+            note(id, "a schema that it refers to is not in the registry any more: an import will be refused");
+        if (v == OK) v = schema_write(e, (int32_t)json_integer_value(json_object_get(found, "id")), why);
+        if (v == REJECT) v = OK;
+        if (json_is_string(subject)) json_object_set_new(one, "subject", unscoped_json(e, subject));
+        json_decref(found);
+        buffer_free(&path);
+    }
+    return v;
+}
+
 static verdict schema_write(struct export *e, int32_t id, struct failure *why) {
     char path[80], number[24];
-    json_t *schema = NULL, *subjects = NULL, *one;
-    size_t i;
+    json_t *schema = NULL, *subjects = NULL;
     snprintf(number, sizeof number, "%d", id);
     if (json_object_get(e->known, number)) return OK;
     json_object_set_new(e->known, number, json_true());
     snprintf(path, sizeof path, "/schemas/ids/%d", id);
     verdict v = cli_registry(&e->cli.settings, "GET", path, NULL, &schema, why);
-    if (v == REJECT) return OK; /* its records go as bytes, as undecodable as they were */
+    if (v == REJECT) {
+        note(id, "the registry has it not; its records are exported as they are, and stay undecodable");
+        return OK;
+    }
+    json_t *references = json_object_get(schema, "references"), *type = json_object_get(schema, "schemaType");
+    if (v == OK && json_array_size(references)) v = references_write(e, id, references, why);
     snprintf(path, sizeof path, "/schemas/ids/%d/versions", id);
     if (v == OK) v = cli_registry(&e->cli.settings, "GET", path, NULL, &subjects, why);
-    json_array_foreach(subjects, i, one) json_object_set_new(
-        one, "subject",
-        json_string(cli_unscoped(&e->cli.settings, json_string_value(json_object_get(one, "subject")))));
+    if (v == OK && !json_array_size(subjects))
+        note(id, "it is in no subject any more: an import cannot register it, and its records stay undecodable there");
+    if (v == OK) v = subjects_name(e, subjects, why);
     if (v == OK)
         v = line_write(
             e,
             json_pack(
-                "{s:{s:i, s:O, s:O}}", "schema", "id", id, "text", json_object_get(schema, "schema"), "subjects",
-                subjects),
+                "{s:{s:i, s:s, s:O, s:O*, s:O}}", "schema", "id", id, "type", type ? json_string_value(type) : "AVRO",
+                "text", json_object_get(schema, "schema"), "references", references, "subjects", subjects),
             why);
     json_decref(schema);
     json_decref(subjects);

@@ -1,6 +1,7 @@
 #include "transfer.h"
 
 #include <openssl/evp.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ bool base64_read(const json_t *json, unsigned char **out, size_t *n) {
     *out = NULL;
     *n = 0;
     if (json_is_null(json)) return true;
-    if (!text || length % 4 || length > TRANSFER_BYTES_MAX) return false;
+    if (!text || length % 4 || length > INT32_MAX) return false;
     while (padding < 2 && padding < length && text[length - 1 - padding] == '=') padding++;
     *out = malloc(length / 4 * 3 + 1);
     int decoded = *out ? EVP_DecodeBlock(*out, (const unsigned char *)text, (int)length) : -1;

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { TRANSFER_VERSION = 1, TRANSFER_BYTES_MAX = 16 << 20 };
+/* Version 1 had no types of schemas, no references and no compatibility. */
+enum { TRANSFER_VERSION = 2 };
 
 json_t *base64_json(const void *bytes, size_t n); /* null for no bytes; the caller's */
 /* *out is malloc'ed, NULL for null. False: it is no base64. */

@@ -46,12 +46,12 @@ class Shell:
         if namespace:  # what runs in the stack's own folder would win
             self.env |= {"RETURNS_KAFKA": stack.kafka, "RETURNS_REGISTRY": stack.registry, "RETURNS_HOME": "/nonexistent"}
 
-    def run(self, *words, stdin=None, status=0):
+    def run(self, *words, stdin=None, status=0, merged=False):
         done = subprocess.run(
             [ROOT / "returns", *map(str, words)], env=self.env, cwd=ROOT, input=stdin, text=True, capture_output=True, timeout=90,
         )
         assert done.returncode == status, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
-        return done.stderr if status else done.stdout
+        return done.stdout + done.stderr if merged else done.stderr if status else done.stdout
 
     def tail(self, *words):
         return [json.loads(line) for line in self.run("tail", "--json", "--exit", "--from", "beginning", *words).splitlines()]
