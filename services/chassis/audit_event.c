@@ -121,7 +121,7 @@ static void event_show(struct exchange *x, const struct place *at, const char *i
     rd_kafka_message_t *m = v == OK ? record_await(rk, rt, at, &why) : NULL;
     if (m) {
         struct raw raw = raw_of(m);
-        v = record_decode_wait(rt, &raw, steady_ms() + WAIT_MS, &record, &why);
+        v = record_decode_wait(rt, &raw, steady_ms() + WAIT_MS, NULL, &record, &why);
         if (v == OK) {
             x->data = record_json(rt, &record);
             record_free(&record);

@@ -19,6 +19,7 @@ enum {
     REOPEN_MS = 200,
     COMMIT_AGAIN_MS = 1000,
     ASSIGN_MS = 500,
+    WANTED_MAX = 200,
     BATCH_BYTES = 2 * DECODED_BYTES_MAX, /* of decoded records; the one more that passes it is bounded itself */
     DENIED_MS = 5000, /* until a read that was denied is tried again: librdkafka would not say that it is allowed now */
 };
@@ -307,6 +308,18 @@ static void take_what_is_there(struct consumer *c) {
 
 /* --- Handling */
 
+/* The ids of all that wait are asked for at once: else each would be waited for in its turn. */
+static void schemas_want(struct consumer *c, const struct partition *p) {
+    for (size_t i = p->taken; i < p->waiting_n && i < p->taken + WANTED_MAX; i++) {
+        const rd_kafka_message_t *m = p->waiting[i];
+        struct failure why;
+        const void *body;
+        int32_t id;
+        size_t n;
+        if (frame_read(m->payload, m->len, &id, &body, &n, &why) == OK) registry_want(c->rt->registry, id);
+    }
+}
+
 /* Decodes from the front of each partition until the batch is full, or takes too much memory, or one must wait for its
  * schema. */
 static size_t records_decode(struct consumer *c) {
@@ -321,7 +334,8 @@ static size_t records_decode(struct consumer *c) {
                (!turn || p == turn)) {
             struct failure why;
             struct raw raw = raw_of(p->waiting[p->taken]);
-            if (record_decode(c->rt, &raw, &c->records[n], &why) != OK) {
+            if (record_decode(c->rt, &raw, &p->patience, &c->records[n], &why) != OK) {
+                schemas_want(c, p);
                 partition_hold(c, p, why.text);
                 break;
             }
@@ -401,6 +415,7 @@ static void pulse_beat(struct consumer *c, size_t n) {
 
 static void handle_waiting(struct consumer *c) {
     struct failure why;
+    if (atomic_exchange(&c->news, false)) partitions_try(c);
     size_t n = records_decode(c);
     verdict v = n ? records_commit(c, n, &why) : OK;
     for (size_t i = 0; i < n; i++) record_free(&c->records[i]);
@@ -538,6 +553,7 @@ verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure
 
 void consumer_wake(struct consumer *c) {
     if (!c) return;
+    c->news = true;
     pthread_mutex_lock(&c->lock);
     if (c->queue) rd_kafka_queue_yield(c->queue);
     pthread_mutex_unlock(&c->lock);

@@ -10,6 +10,7 @@
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
 #include "chassis/kafka.h"
+#include "chassis/registry.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -40,6 +41,7 @@ struct partition {
     bool passed_over;             /* records behind them came and were not kept: they have to be fetched again */
     size_t taken;                 /* how many of them are in the transaction at hand */
     int64_t held_until, held_for; /* ms; held_for 0: not held */
+    struct patience patience;     /* with doubted schema ids, until all that waits was handled */
 };
 
 struct consumer {
@@ -48,7 +50,7 @@ struct consumer {
     rd_kafka_queue_t *queue;
     pthread_t thread;
     bool running;
-    atomic_bool stopping, log_accepted;
+    atomic_bool stopping, log_accepted, news; /* news: of the registry */
 
     pthread_mutex_t
         lock; /* guards `partitions` against consumer_partitions(); the consumer's thread alone changes it */
@@ -94,6 +96,8 @@ int64_t partition_position(const struct partition *p);
 void partition_pause(struct consumer *c, const struct partition *p);
 /* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
 void partition_hold(struct consumer *c, struct partition *p, const char *why);
+/* Each is tried again at once. */
+void partitions_try(struct consumer *c);
 void partition_resume(struct consumer *c, struct partition *p);
 
 /* --- log_watch.c */

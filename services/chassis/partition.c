@@ -38,7 +38,8 @@ void partition_start(struct partition *p) {
  */
 verdict partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
     struct connection *reader = store_reader(c->rt->store);
-    *p = (struct partition){.id = id, .fresh = true, .ended = -1};
+    *p = (struct partition){
+        .id = id, .fresh = true, .ended = -1, .patience = {.left_ms = c->rt->settings->unknown_id_ms}};
     snprintf(p->topic, sizeof p->topic, "%s", topic);
     for (struct rows r = store_rows(
              reader, "SELECT next_offset, mark, cluster FROM consumer_offset WHERE topic = ? AND partition = ?",
@@ -92,14 +93,27 @@ void partition_hold(struct consumer *c, struct partition *p, const char *why) {
         partition_pause(c, p);
     }
     p->held_for = !p->held_for ? HELD_FIRST_MS : p->held_for < HELD_MOST_MS / 2 ? 2 * p->held_for : HELD_MOST_MS;
-    p->held_until = steady_ms() + p->held_for;
+    int64_t left = patience_left(&p->patience);
+    p->held_until = steady_ms() + (left < p->held_for ? left : p->held_for);
     char id[24];
     if (p->held_for == HELD_TOLD_MS) /* a schema that is merely being fetched is no news */
         log_line(
             LOG_WARNING, "partition held", "topic", p->topic, "partition", log_number(id, p->id), "reason", why, NULL);
 }
 
+void partitions_try(struct consumer *c) {
+    int64_t now = steady_ms();
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].held_until > now) c->partitions[i].held_until = now;
+}
+
+/* All that waited was handled, and there is no more: the next doubted id is waited for anew. */
+static void partition_rest(const struct consumer *c, struct partition *p) {
+    if (!p->waiting_n && p->ended >= 0) p->patience = (struct patience){.left_ms = c->rt->settings->unknown_id_ms};
+}
+
 void partition_resume(struct consumer *c, struct partition *p) {
+    partition_rest(c, p);
     if (!p->held_for) return;
     p->held_for = p->held_until = 0;
     rd_kafka_topic_partition_list_t *list = partition_list(p);
@@ -134,6 +148,7 @@ void partition_end(struct consumer *c, struct partition *p, int64_t offset) {
     pthread_mutex_lock(&c->lock);
     p->ended = offset;
     if (!p->passed_over) p->read_to = offset;
+    partition_rest(c, p);
     pthread_mutex_unlock(&c->lock);
 }
 

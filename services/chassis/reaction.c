@@ -129,36 +129,41 @@ static verdict read_common(struct record *r) {
     return OK;
 }
 
-static verdict read_value(const struct runtime *rt, struct record *r) {
+static verdict read_value(const struct runtime *rt, struct patience *patience, struct record *r) {
     int32_t id;
     const void *body;
     size_t n;
     const struct schema *schema;
     verdict v = frame_read(r->raw.value, r->raw.value_n, &id, &body, &n, &r->why);
     if (v != OK) return v;
-    v = registry_schema(rt->registry, id, &schema, &r->why);
+    v = registry_schema(rt->registry, id, patience, &schema, &r->why);
     if (v != OK) return v;
     r->event.type = schema_name(schema);
     v = codec_read(schema, body, n, &r->written, &r->why);
     return v == OK ? read_common(r) : v;
 }
 
-verdict record_decode(const struct runtime *rt, const struct raw *raw, struct record *out, struct failure *why) {
+verdict record_decode(
+    const struct runtime *rt, const struct raw *raw, struct patience *patience, struct record *out,
+    struct failure *why) {
     *out = (struct record){.raw = *raw, .event.received_at = clock_ms()};
     read_place(rt, out);
     read_headers(out);
-    out->state = read_value(rt, out);
+    out->state = read_value(rt, patience, out);
     if (out->state != RETRY) return OK;
     record_free(out);
     return fail(why, RETRY, "%s", out->why.text);
 }
 
 verdict record_decode_wait(
-    struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *out, struct failure *why) {
-    pthread_mutex_lock(&rt->wiring);
+    struct runtime *rt, const struct raw *raw, int64_t deadline, struct patience *patience, struct record *out,
+    struct failure *why) {
     verdict v;
-    do v = record_decode(rt, raw, out, why);
-    while (v == RETRY && wait_until(&rt->news, &rt->wiring, deadline));
+    pthread_mutex_lock(&rt->wiring);
+    while ((v = record_decode(rt, raw, patience, out, why)) == RETRY && steady_ms() < deadline) {
+        int64_t left = patience_left(patience), now = steady_ms();
+        (void)wait_until(&rt->news, &rt->wiring, left < deadline - now ? now + left : deadline);
+    }
     pthread_mutex_unlock(&rt->wiring);
     return v;
 }

@@ -57,12 +57,16 @@ struct record {
     const char *outcome;       /* what its audit row says */
 };
 
-/* RETRY: its schema cannot be had yet; *out is empty then. OK otherwise, also for what will be quarantined. */
-MUST_CHECK verdict
-record_decode(const struct runtime *rt, const struct raw *raw, struct record *out, struct failure *why);
+/* RETRY: its schema cannot be had yet; *out is empty then. OK otherwise, also for what will be quarantined. patience:
+ * registry.h, of the caller; may be NULL. */
+struct patience;
+MUST_CHECK verdict record_decode(
+    const struct runtime *rt, const struct raw *raw, struct patience *patience, struct record *out,
+    struct failure *why);
 /* The same, and waits for its schema until the deadline, by steady_ms(). Any thread but the consumer's. */
 MUST_CHECK verdict record_decode_wait(
-    struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *out, struct failure *why);
+    struct runtime *rt, const struct raw *raw, int64_t deadline, struct patience *patience, struct record *out,
+    struct failure *why);
 void record_free(struct record *record);
 
 /* In the caller's transaction; a failure of the database is sticky there. */

@@ -194,6 +194,7 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
     if (v != OK) return v;
     struct replay *r = &b->replay;
     r->rt = &b->rt, r->c = b->c, r->known = &b->known, r->inputs = &b->inputs;
+    r->patience = &b->patience;
     r->lost = b->lost, r->most = b->options->most;
     r->step = replay_step, r->context = b;
     return replay_open(r, why);
@@ -331,7 +332,13 @@ verdict rebuild_run(
     const struct service *service, const struct settings *settings, const struct rebuild_options *options,
     json_t **report, struct failure *why) {
     struct rebuild b = {
-        .service = service, .settings = settings, .options = options, .lock = -1, .own_lock = -1, .began = steady_ms()};
+        .service = service,
+        .settings = settings,
+        .options = options,
+        .lock = -1,
+        .own_lock = -1,
+        .began = steady_ms(),
+        .patience = {.left_ms = settings->unknown_id_ms}};
     verdict v = run(&b, why);
     *report = v == OK ? report_json(&b) : NULL;
     replay_close(&b.replay);

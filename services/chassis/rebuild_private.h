@@ -9,6 +9,7 @@
 
 #include "chassis/dump.h"
 #include "chassis/known.h"
+#include "chassis/registry.h"
 #include "chassis/replay.h"
 #include "chassis/topic.h"
 
@@ -27,6 +28,7 @@ struct rebuild {
     struct known known;
     struct topic_reader own, inputs;
     struct replay replay;
+    struct patience patience; /* with doubted schema ids, for all records together */
     json_t *chassis, *tables, *differences;
     char hash[DUMP_HASH], hash_before[DUMP_HASH];
 };

@@ -43,7 +43,7 @@ static int64_t header_number(const rd_kafka_message_t *m, const char *name) {
 
 static verdict decode(struct rebuild *b, const rd_kafka_message_t *m, struct record *out, struct failure *why) {
     struct raw raw = raw_of(m);
-    return record_decode_wait(&b->rt, &raw, steady_ms() + SCHEMA_MS, out, why);
+    return record_decode_wait(&b->rt, &raw, steady_ms() + SCHEMA_MS, &b->patience, out, why);
 }
 
 /* --- What was published: the own topic */

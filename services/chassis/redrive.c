@@ -21,7 +21,7 @@ static void schema_ask_again(struct runtime *rt, const struct raw *raw) {
 static verdict
 decode_anew(struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
     schema_ask_again(rt, raw);
-    return record_decode_wait(rt, raw, deadline, record, why);
+    return record_decode_wait(rt, raw, deadline, NULL, record, why);
 }
 
 static json_t *result_json(int64_t id, const char *state, const char *outcome, const char *reason) {

@@ -22,14 +22,19 @@ enum {
     REJECTED_FOR_MS = 5000,   /* then a new ask is one more try */
     FORGOTTEN_AFTER_MS = 600000,
     IDLE_MS = 60000,
+    LOOKUPS_MAX = 16,    /* in flight at once */
+    REJECTED_MAX = 2000, /* ids that are remembered as rejected */
+    NO_SUCH_ID = INT32_MAX,
 };
 
-/* What is asked of the registry: a schema by its id, its version, or (in two requests) to register one. */
+/* What is asked of the registry: a schema by its id, its version, one that another refers to, the witness, or (in two
+ * requests) to register one. */
 struct task {
     struct task *next;
-    enum step { FETCH, VERSION, CONFIGURE, REGISTER } step;
-    int32_t id;       /* FETCH, VERSION: which; REGISTER: the answer */
-    char *subject;    /* NULL: FETCH and VERSION */
+    enum step { FETCH, VERSION, CONFIGURE, REGISTER, REFERENCE, WITNESS } step;
+    int32_t id;       /* FETCH, VERSION, WITNESS: which; REFERENCE: its version; REGISTER: the answer */
+    char *subject;    /* to register under; NULL: it is looked up */
+    char *referenced; /* REFERENCE: the subject */
     const char *text; /* to register; the caller's */
     size_t text_n;
 
@@ -40,10 +45,14 @@ struct task {
     int64_t settled_at; /* when it became REJECT */
     int64_t due_at;     /* the next request, unless one is in flight */
     bool in_flight;
+    int64_t doubted_since; /* 0: it is not */
 
     /* The registry's thread alone. */
     int attempts;
-    int64_t unknown_since;
+    int64_t asked_at;
+    int confirmations; /* how often the witness has yet to be answered before its failure counts; 0: none is open */
+    json_t *said;      /* FETCH that waits for references, REFERENCE: the registry's answer */
+    bool awaits;       /* FETCH: references are being asked for */
     CURL *easy;
     struct curl_slist *headers;
     struct buffer answer;
@@ -60,7 +69,27 @@ struct registry {
     bool stopping;
     CURLM *multi;
     unsigned seed;
+    struct task *witness;
+    bool witness_known; /* it is an id that was given or taken before */
+    int lookups;        /* in flight */
 };
+
+static bool is_lookup(const struct task *t) {
+    return t->step == FETCH || t->step == VERSION || t->step == REFERENCE;
+}
+
+/* A reader waits for it. */
+static bool is_doubtful(const struct task *t) {
+    return t->step == FETCH || t->step == REFERENCE;
+}
+
+/* Others put new ones before it, and only the registry's thread takes any away. */
+static struct task *tasks_first(struct registry *r) {
+    pthread_mutex_lock(&r->lock);
+    struct task *first = r->tasks;
+    pthread_mutex_unlock(&r->lock);
+    return first;
+}
 
 /* --- Requests */
 
@@ -73,6 +102,12 @@ static size_t answer_write(char *bytes, size_t size, size_t n, void *task) {
 static void task_url(const struct registry *r, const struct task *t, struct buffer *out) {
     static const char *const paths[] = {[CONFIGURE] = "/config/", [REGISTER] = "/subjects/"};
     buffer_text(out, r->url);
+    if (t->step == REFERENCE) {
+        buffer_text(out, "/subjects/");
+        buffer_percent(out, t->referenced);
+        buffer_format(out, "/versions/%d", t->id);
+        return;
+    }
     if (!t->subject) {
         buffer_format(out, t->step == VERSION ? "/schemas/ids/%d/versions" : "/schemas/ids/%d", t->id);
         return;
@@ -137,6 +172,7 @@ static bool request_make(struct registry *r, struct task *t) {
 }
 
 static void request_end(struct registry *r, struct task *t) {
+    if (t->easy && is_lookup(t)) r->lookups--;
     if (t->easy) {
         curl_multi_remove_handle(r->multi, t->easy);
         curl_easy_cleanup(t->easy);
@@ -149,11 +185,18 @@ static void request_end(struct registry *r, struct task *t) {
 
 /* --- Answers */
 
-/* The task waits for its next request; why is what callers are told until then. */
+static bool task_over(const struct registry *r, const struct task *t) {
+    return t->doubted_since && steady_ms() - t->doubted_since >= r->o.unknown_id_ms;
+}
+
+/* The task waits for its next request, which is not put off beyond the end of a doubt; why is what callers are told
+ * until then. */
 static void task_wait(struct registry *r, struct task *t, int64_t ms, const struct failure *why) {
     pthread_mutex_lock(&r->lock);
+    int64_t now = steady_ms(), left = t->doubted_since + r->o.unknown_id_ms - now;
+    if (t->doubted_since && left > 0 && ms > left) ms = left;
     t->in_flight = false;
-    t->due_at = steady_ms() + ms;
+    t->due_at = now + ms;
     if (t->state.kind == RETRY) t->state = *why; /* a refusal stands until it is taken back */
     pthread_mutex_unlock(&r->lock);
 }
@@ -163,6 +206,33 @@ static int64_t task_backoff(struct registry *r, struct task *t) {
     int ms = t->attempts < 6 ? BACKOFF_LEAST_MS << t->attempts : BACKOFF_MOST_MS;
     t->attempts++;
     return ms / 2 + (int)((unsigned)rand_r(&r->seed) % (unsigned)(ms / 2 + 1));
+}
+
+static void witness_call(struct registry *r) {
+    pthread_mutex_lock(&r->lock);
+    if (!r->witness->in_flight) r->witness->due_at = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* What the registry gave or took is known to it, and is asked for as evidence that it is well. */
+static void witness_set(struct registry *r, int32_t id) {
+    pthread_mutex_lock(&r->lock);
+    if (!r->witness->in_flight) r->witness->id = id, r->witness_known = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* The registry is away, or not well: what it said of ids before says nothing, as one that was away may be a while in
+ * knowing again what it knew. */
+static void doubts_end(struct registry *r) {
+    pthread_mutex_lock(&r->lock);
+    for (struct task *t = r->tasks; t; t = t->next) {
+        t->doubted_since = 0;
+        if (!t->confirmations) continue;
+        t->confirmations = 0;
+        t->in_flight = false;
+        t->due_at = steady_ms() + task_backoff(r, t);
+    }
+    pthread_mutex_unlock(&r->lock);
 }
 
 /* No usable answer: nothing is known, so it is asked again. */
@@ -175,10 +245,18 @@ task_failed(struct registry *r, struct task *t, const char *format, ...) {
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     (void)!fail(&why, RETRY, "waiting for the schema registry at %s: %s", r->shown, text);
-    t->unknown_since = 0; /* one that was away may be a while in knowing again what it knew */
     metric_add(METRIC_registry_failures, 1);
-    health_set(r->o.health, "registry", HEALTH_WAITING, "%s", why.text);
-    task_wait(r, t, task_backoff(r, t), &why);
+    if (is_doubtful(t)) { /* it stays in flight until the witness is heard */
+        pthread_mutex_lock(&r->lock);
+        if (t->state.kind == RETRY && !t->doubted_since) t->state = why;
+        pthread_mutex_unlock(&r->lock);
+        t->confirmations = 2 + (int)((unsigned)rand_r(&r->seed) % 2);
+        witness_call(r);
+        return;
+    }
+    if (t->step != VERSION) health_set(r->o.health, "registry", HEALTH_WAITING, "%s", why.text);
+    if (t->step == WITNESS) doubts_end(r);
+    task_wait(r, t, t->step == WITNESS ? INT32_MAX : task_backoff(r, t), &why);
 }
 
 /* The registry's last word, for now where it is REJECT. */
@@ -187,14 +265,18 @@ static void task_settle(struct registry *r, struct task *t, struct schema *schem
     bool news = t->state.kind != state->kind || strcmp(t->state.text, state->text) != 0;
     t->state = *state;
     t->schema = schema;
-    t->in_flight = false;
+    t->in_flight = t->awaits = false;
+    if (state->kind == OK) t->doubted_since = 0;
     t->settled_at = steady_ms();
     t->due_at = t->subject && state->kind == REJECT ? t->settled_at + REFUSED_AGAIN_MS : INT64_MAX;
     pthread_mutex_unlock(&r->lock);
     t->attempts = 0;
     if (!news) return;
     char id[24];
-    const char *done = t->subject ? "schema registered" : t->step == FETCH ? "schema fetched" : "schema version learnt";
+    const char *done = t->subject           ? "schema registered"
+                       : t->step == VERSION ? "schema version learnt"
+                                            : "schema fetched";
+    if (t->step == REFERENCE) return; /* whoever refers to it says so */
     if (state->kind == OK)
         log_line(LOG_INFO, done, "schema_id", log_number(id, t->id), "subject", t->subject, NULL);
     else
@@ -211,36 +293,218 @@ static const char *answer_message(const struct task *t, const json_t *answer) {
     return *message ? message : "no reason given";
 }
 
-static void fetched(struct registry *r, struct task *t, const json_t *answer) {
-    const json_t *text = json_object_get(answer, "schema"), *type = json_object_get(answer, "schemaType");
-    if (!json_is_string(text)) {
-        task_failed(r, t, "its answer to schema id %d holds no \"schema\"", t->id);
-        return;
-    }
-    struct schema *schema = NULL;
-    struct failure state = {0}, why = {.text = "it is no Avro schema"};
-    verdict v = REJECT;
-    if (!type || (json_is_string(type) && !strcmp(json_string_value(type), "AVRO")))
-        v = schema_parse(json_string_value(text), json_string_length(text), &schema, &why);
-    if (v != OK) (void)!fail(&state, v, "schema id %d: %s", t->id, why.text);
-    if (v == RETRY)
-        task_failed(r, t, "%s", state.text);
-    else
-        task_settle(r, t, schema, &state);
-}
+/* --- Doubts */
 
-/* Registries may lag behind each other, so that an id is there a moment later. */
-static void fetch_unknown(struct registry *r, struct task *t) {
-    int64_t now = steady_ms();
-    if (!t->unknown_since) t->unknown_since = now;
-    bool over = now - t->unknown_since >= r->o.unknown_id_ms;
+static void references_changed(struct registry *r);
+
+/* The registry answers, and not with this: once that has lasted, it is the last word. */
+static void task_doubt(struct registry *r, struct task *t, const char *text) {
     struct failure why;
-    (void)!fail(
-        &why, over ? REJECT : RETRY, "the schema registry at %s does not know the schema id %d", r->shown, t->id);
+    bool over = task_over(r, t); /* never by its first answer */
+    pthread_mutex_lock(&r->lock);
+    if (!t->doubted_since) t->doubted_since = t->asked_at;
+    pthread_mutex_unlock(&r->lock);
+    (void)!fail(&why, over ? REJECT : RETRY, "%s", text);
     if (over)
         task_settle(r, t, NULL, &why);
     else
         task_wait(r, t, task_backoff(r, t), &why);
+}
+
+/* Registries may lag behind each other, so that an id is there a moment later. */
+static void lookup_unknown(struct registry *r, struct task *t) {
+    char text[400];
+    if (t->step == FETCH)
+        snprintf(text, sizeof text, "the schema registry at %s does not know the schema id %d", r->shown, t->id);
+    else
+        snprintf(
+            text, sizeof text, "the schema registry at %s does not know version %d of \"%.100s\"", r->shown, t->id,
+            t->referenced);
+    task_doubt(r, t, text);
+    if (t->step == REFERENCE) references_changed(r);
+}
+
+/* The witness was answered rightly: so what failed before failed by itself. */
+static void witness_heard(struct registry *r) {
+    bool more = false;
+    static const char waiting[] = "waiting for the schema registry at ";
+    for (struct task *t = tasks_first(r); t; t = t->next) {
+        if (!t->confirmations || --t->confirmations) {
+            more |= t->confirmations > 0;
+            continue;
+        }
+        char text[sizeof t->state.text];
+        const char *said = t->state.text;
+        if (!strncmp(said, waiting, strlen(waiting)) && (said = strstr(said, ": "))) said += 2;
+        snprintf(
+            text, sizeof text, "the schema registry at %s answers others, and to %s %d: %.300s", r->shown,
+            t->step == FETCH ? "schema id" : "a reference's version", t->id, said ? said : "");
+        if (strstr(t->state.text, "answers others, and to")) snprintf(text, sizeof text, "%s", t->state.text);
+        task_doubt(r, t, text);
+    }
+    references_changed(r);
+    task_wait(r, r->witness, more ? 0 : INT32_MAX, &(struct failure){.kind = RETRY});
+}
+
+static void answer_failed(struct registry *r, struct task *t, long status, const json_t *answer) {
+    const char *hint = status == 401 || status == 403 ? " (are its user and password right?)"
+                       : status == 404                ? " (is its URL right?)"
+                                                      : "";
+    task_failed(r, t, "it answered %ld%s: %s", status, hint, answer_message(t, answer));
+}
+
+static void witness_answered(struct registry *r, struct task *t, bool missing, long status, const json_t *answer) {
+    bool given = status / 100 == 2 && json_is_string(json_object_get(answer, "schema"));
+    if (r->witness_known ? given : given || missing) {
+        health_set(r->o.health, "registry", HEALTH_OK, "the schema registry at %s answers", r->shown);
+        witness_heard(r);
+    } else if (missing) {
+        task_failed(r, t, "it does not know the schema id %d any more", t->id);
+    } else {
+        answer_failed(r, t, status, answer);
+    }
+}
+
+/* --- Schemas */
+
+static bool is_avro(const json_t *answer) {
+    const json_t *type = json_object_get(answer, "schemaType");
+    return !type || json_is_null(type) || (json_is_string(type) && !strcmp(json_string_value(type), "AVRO"));
+}
+
+static struct task *task_add(struct registry *r, const char *reason);
+
+static struct task *reference_find(struct registry *r, const char *subject, json_int_t version) {
+    for (struct task *t = tasks_first(r); t; t = t->next)
+        if (t->step == REFERENCE && t->id == version && !strcmp(t->referenced, subject)) return t;
+    return NULL;
+}
+
+static struct task *reference_add(struct registry *r, const char *subject, json_int_t version) {
+    char *name = strdup(subject);
+    pthread_mutex_lock(&r->lock);
+    struct task *t = name ? task_add(r, "the schema registry is being asked") : NULL;
+    if (t) t->step = REFERENCE, t->referenced = name, t->id = (int32_t)version;
+    pthread_mutex_unlock(&r->lock);
+    if (!t) free(name);
+    return t;
+}
+
+static void reference_again(struct registry *r, struct task *t) {
+    pthread_mutex_lock(&r->lock);
+    t->state.kind = RETRY;
+    t->due_at = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
+enum { REFERENCES_MAX = 64, REFERENCES_DEEP = 16 };
+
+/* The texts of a schema, each behind those that it refers to. */
+struct gathered {
+    struct registry *r;
+    struct schema_text texts[REFERENCES_MAX + 1];
+    const struct task *of[REFERENCES_MAX + 1];
+    const struct task *path[REFERENCES_DEEP]; /* from the schema to where the search is */
+    size_t n, deep;
+    bool missing, doubted;
+};
+
+static verdict references_gather(struct gathered *g, const json_t *answer, struct failure *why);
+
+static verdict reference_gather(struct gathered *g, const json_t *reference, struct failure *why) {
+    const char *subject = json_string_value(json_object_get(reference, "subject"));
+    json_int_t version = json_integer_value(json_object_get(reference, "version"));
+    if (!subject || version < 1 || version > INT32_MAX)
+        return fail(why, REJECT, "one of its references names no subject and version");
+    struct task *t = reference_find(g->r, subject, version);
+    if (!t) t = reference_add(g->r, subject, version);
+    if (!t) return fail(why, RETRY, "out of memory");
+    for (size_t i = 0; i < g->n; i++)
+        if (g->of[i] == t) return OK; /* two refer to it */
+    for (size_t i = 0; i < g->deep; i++)
+        if (g->path[i] == t) return fail(why, REJECT, "its reference \"%.100s\" refers to itself", subject);
+    if (t->state.kind == REJECT && steady_ms() - t->settled_at > REJECTED_FOR_MS) reference_again(g->r, t);
+    if (t->state.kind == REJECT) return fail(why, REJECT, "its reference \"%.100s\": %s", subject, t->state.text);
+    g->doubted |= t->doubted_since != 0;
+    g->missing |= t->state.kind != OK;
+    if (t->state.kind != OK) return OK;
+    if (g->deep == REFERENCES_DEEP)
+        return fail(why, REJECT, "its references are nested deeper than %d", REFERENCES_DEEP);
+    g->path[g->deep++] = t;
+    verdict v = references_gather(g, t->said, why);
+    g->deep--;
+    const json_t *text = json_object_get(t->said, "schema");
+    if (v == OK && g->n == REFERENCES_MAX) v = fail(why, REJECT, "it has more than %d references", REFERENCES_MAX);
+    if (v != OK) return v;
+    g->of[g->n] = t;
+    g->texts[g->n++] = (struct schema_text){json_string_value(text), json_string_length(text)};
+    return OK;
+}
+
+/* Asks for all that are missing before it returns. */
+static verdict references_gather(struct gathered *g, const json_t *answer, struct failure *why) {
+    const json_t *references = json_object_get(answer, "references"), *one;
+    size_t i;
+    verdict v = OK;
+    if (json_array_size(references) > REFERENCES_MAX)
+        return fail(why, REJECT, "it has more than %d references", REFERENCES_MAX);
+    json_array_foreach((json_t *)references, i, one) if (v == OK) v = reference_gather(g, one, why);
+    return v;
+}
+
+/* With all that it refers to, or as soon as that is there. */
+static void schema_read(struct registry *r, struct task *t, const json_t *answer) {
+    struct gathered g = {.r = r};
+    struct schema *schema = NULL;
+    struct failure state = {0}, why = {.text = "it is no Avro schema"};
+    const json_t *text = json_object_get(answer, "schema");
+    verdict v = is_avro(answer) ? references_gather(&g, answer, &why) : REJECT;
+    if (v == OK && g.missing) {
+        pthread_mutex_lock(&r->lock);
+        t->doubted_since = !g.doubted ? 0 : t->doubted_since ? t->doubted_since : t->asked_at;
+        t->due_at = INT64_MAX;
+        t->in_flight = false;
+        t->awaits = true;
+        pthread_mutex_unlock(&r->lock);
+        if (!t->said) t->said = json_incref((json_t *)answer);
+        return;
+    }
+    g.texts[g.n++] = (struct schema_text){json_string_value(text), json_string_length(text)};
+    if (v == OK) v = schema_parse_all(g.texts, g.n, &schema, &why);
+    if (v == OK) witness_set(r, t->id);
+    if (v == RETRY) {
+        t->awaits = false;
+        task_wait(r, t, task_backoff(r, t), &why);
+        return;
+    }
+    if (v != OK) (void)!fail(&state, v, "schema id %d: %s", t->id, why.text);
+    task_settle(r, t, schema, &state);
+}
+
+/* A reference came, or will not. */
+static void references_changed(struct registry *r) {
+    for (struct task *t = tasks_first(r); t; t = t->next) {
+        if (!t->awaits) continue;
+        json_t *said = json_incref(t->said);
+        schema_read(r, t, said);
+        if (!t->awaits) json_decref(t->said), t->said = NULL;
+        json_decref(said);
+    }
+}
+
+static void fetched(struct registry *r, struct task *t, const json_t *answer) {
+    struct failure state = {0};
+    if (!json_is_string(json_object_get(answer, "schema"))) {
+        task_failed(r, t, "its answer holds no \"schema\"");
+    } else if (t->step == FETCH) {
+        schema_read(r, t, answer);
+    } else {
+        if (!is_avro(answer)) (void)!fail(&state, REJECT, "it is no Avro schema");
+        json_decref(t->said);
+        t->said = json_incref((json_t *)answer);
+        task_settle(r, t, NULL, &state);
+        references_changed(r);
+    }
 }
 
 static void registered(struct registry *r, struct task *t, const json_t *answer) {
@@ -252,6 +516,7 @@ static void registered(struct registry *r, struct task *t, const json_t *answer)
     pthread_mutex_lock(&r->lock);
     t->id = (int32_t)json_integer_value(id);
     pthread_mutex_unlock(&r->lock);
+    witness_set(r, t->id);
     task_settle(r, t, NULL, &(struct failure){0});
 }
 
@@ -280,7 +545,7 @@ static bool answer_ok(struct registry *r, struct task *t, const json_t *answer) 
     if (t->step == VERSION) version_answered(r, t, answer);
     if (t->step == VERSION) return true;
     if (!json_is_object(answer)) return false;
-    if (t->step == FETCH) {
+    if (is_doubtful(t)) {
         fetched(r, t, answer);
     } else if (t->step == REGISTER) {
         registered(r, t, answer);
@@ -306,19 +571,21 @@ static void task_answered(struct registry *r, struct task *t, long status) {
     json_int_t code = json_integer_value(json_object_get(answer, "error_code"));
     bool missing = status == 404 && !t->subject && (code == 404 || code / 100 == 404);
     bool refused = is_refusal(t, status, answer);
+    if (t->step == WITNESS) {
+        witness_answered(r, t, missing, status, answer);
+        json_decref(answer);
+        return;
+    }
     if (missing || refused || status / 100 == 2)
         health_set(r->o.health, "registry", HEALTH_OK, "the schema registry at %s answers", r->shown);
     if (missing && t->step == VERSION)
         version_answered(r, t, NULL);
     else if (missing)
-        fetch_unknown(r, t);
+        lookup_unknown(r, t);
     else if (refused)
         publish_refused(r, t, status, answer);
     else if (status / 100 != 2 || !answer_ok(r, t, answer)) {
-        const char *hint = status == 401 || status == 403 ? " (are its user and password right?)"
-                           : status == 404                ? " (is its URL right?)"
-                                                          : "";
-        task_failed(r, t, "it answered %ld%s: %s", status, hint, answer_message(t, answer));
+        answer_failed(r, t, status, answer);
     }
     json_decref(answer);
 }
@@ -337,37 +604,46 @@ static void task_done(struct registry *r, struct task *t, CURLcode result) {
 
 /* --- The thread */
 
-/* An id that was rejected and is not asked for any more. Under the lock. */
-static bool task_forgotten(const struct task *t, int64_t now) {
-    return !t->subject && t->state.kind == REJECT && !t->in_flight && now - t->settled_at > FORGOTTEN_AFTER_MS;
+/* What was rejected and is not asked for any more, and references, which their schemas have read. Under the lock. */
+static bool task_forgotten(const struct task *t, size_t rejected, int64_t now) {
+    if (!is_lookup(t) || t->in_flight || t->state.kind == RETRY) return false;
+    if (t->state.kind == REJECT && rejected > REJECTED_MAX) return true;
+    return (t->state.kind == REJECT || t->step == REFERENCE) && now - t->settled_at > FORGOTTEN_AFTER_MS;
 }
 
 static void task_free(struct task *t) {
     free(t->subject);
+    free(t->referenced);
+    json_decref(t->said);
     schema_free(&t->schema);
     free(t);
 }
 
-/* The next task whose request is due, marked as in flight, or NULL; *wait_ms is how long until one is. */
+/* The next task whose request is due, marked as in flight, or NULL; *wait_ms is how long until one is. Who was asked
+ * for less often goes first, so that ids that hang keep nobody waiting. */
 static struct task *task_due(struct registry *r, int *wait_ms) {
     struct task *due = NULL;
+    size_t rejected = 0;
     int64_t now = steady_ms(), next = now + IDLE_MS;
     pthread_mutex_lock(&r->lock);
-    for (struct task **p = &r->tasks; *p && !due;) {
+    for (struct task **p = &r->tasks; *p;) {
         struct task *t = *p;
-        if (task_forgotten(t, now)) {
+        rejected += t->state.kind == REJECT;
+        if (task_forgotten(t, rejected, now)) {
             *p = t->next;
             task_free(t);
             continue;
         }
-        if (!t->in_flight && t->due_at <= now)
-            due = t;
-        else if (!t->in_flight && t->due_at < next)
-            next = t->due_at;
         p = &t->next;
+        if (t->in_flight || (is_lookup(t) && r->lookups >= LOOKUPS_MAX)) continue;
+        if (t->due_at > now)
+            next = t->due_at < next ? t->due_at : next;
+        else if (!due || !is_lookup(t) || (is_lookup(due) && t->attempts < due->attempts))
+            due = t;
     }
-    if (due) due->in_flight = true;
+    if (due) due->in_flight = true, due->asked_at = now;
     pthread_mutex_unlock(&r->lock);
+    if (due && is_lookup(due)) r->lookups++;
     *wait_ms = (int)(next - now);
     return due;
 }
@@ -387,8 +663,9 @@ static void *registry_run(void *registry) {
         for (struct task *t; (t = task_due(r, &wait_ms));) {
             metric_add(METRIC_registry_requests, 1);
             if (request_make(r, t)) continue;
-            task_failed(r, t, "out of memory");
+            if (!t->easy && is_lookup(t)) r->lookups--;
             request_end(r, t);
+            task_wait(r, t, task_backoff(r, t), &(struct failure){RETRY, "out of memory"});
         }
         curl_multi_perform(r->multi, &running);
         bool answered = false;
@@ -444,8 +721,10 @@ verdict registry_start(struct registry **out, const struct registry_options *o, 
     r->password = o->password ? strdup(o->password) : NULL;
     r->seed = (unsigned)steady_ms() ^ (unsigned)(uintptr_t)r;
     r->multi = curl_multi_init();
+    if ((r->witness = task_add(r, "not asked")))
+        r->witness->step = WITNESS, r->witness->id = NO_SUCH_ID, r->witness->due_at = INT64_MAX;
     if (r->shown) health_set(o->health, "registry", HEALTH_OK, "the schema registry at %s was not asked yet", r->shown);
-    if (!r->url || !r->shown || !r->multi || pthread_create(&r->thread, NULL, registry_run, r)) {
+    if (!r->url || !r->shown || !r->multi || !r->witness || pthread_create(&r->thread, NULL, registry_run, r)) {
         registry_free(r);
         return fail(why, RETRY, "could not start the registry's client: out of memory or threads");
     }
@@ -471,7 +750,7 @@ void registry_stop(struct registry **registry) {
 /* Of what is asked for by its id. The step of what is published changes without the lock. */
 static struct task *task_find(const struct registry *r, enum step step, int32_t id) {
     for (struct task *t = r->tasks; t; t = t->next)
-        if (!t->subject && t->step == step && t->id == id) return t;
+        if (!t->subject && !t->referenced && t->step == step && t->id == id) return t;
     return NULL;
 }
 
@@ -490,21 +769,43 @@ static struct task *task_add(struct registry *r, const char *reason) {
     return t;
 }
 
-verdict registry_schema(struct registry *r, int32_t id, const struct schema **out, struct failure *why) {
-    bool wake = false;
-    verdict v = RETRY;
-    pthread_mutex_lock(&r->lock);
+int64_t patience_left(const struct patience *p) {
+    if (!p || !p->since) return INT64_MAX;
+    int64_t left = p->left_ms - (steady_ms() - p->since);
+    return left > 0 ? left : 0;
+}
+
+/* True: it has none left for this one. */
+static bool patience_use(struct patience *p, const struct task *t) {
+    if (!p) return false;
+    bool doubted = t->state.kind == RETRY && t->doubted_since;
+    if (p->since && !doubted) p->left_ms = patience_left(p), p->since = 0;
+    if (doubted && !p->since) p->since = steady_ms();
+    return doubted && !patience_left(p);
+}
+
+static struct task *fetch_of(struct registry *r, int32_t id, bool *wake) {
     struct task *t = task_find(r, FETCH, id);
+    *wake = false;
     if (!t && (t = task_add(r, "the schema registry is being asked"))) {
         t->step = FETCH;
         t->id = id;
-        wake = true;
+        *wake = true;
     } else if (t && t->state.kind == REJECT && steady_ms() - t->settled_at > REJECTED_FOR_MS) {
         t->state.kind = RETRY;
         t->due_at = 0;
-        wake = true;
+        *wake = true;
     }
-    if (t) v = t->state.kind;
+    return t;
+}
+
+verdict registry_schema(
+    struct registry *r, int32_t id, struct patience *patience, const struct schema **out, struct failure *why) {
+    bool wake;
+    verdict v = RETRY;
+    pthread_mutex_lock(&r->lock);
+    const struct task *t = fetch_of(r, id, &wake);
+    if (t) v = patience_use(patience, t) ? REJECT : t->state.kind;
     if (v == OK)
         *out = t->schema;
     else
@@ -512,6 +813,14 @@ verdict registry_schema(struct registry *r, int32_t id, const struct schema **ou
     pthread_mutex_unlock(&r->lock);
     if (wake) curl_multi_wakeup(r->multi);
     return v;
+}
+
+void registry_want(struct registry *r, int32_t id) {
+    bool wake;
+    pthread_mutex_lock(&r->lock);
+    (void)fetch_of(r, id, &wake);
+    pthread_mutex_unlock(&r->lock);
+    if (wake) curl_multi_wakeup(r->multi);
 }
 
 void registry_ask_again(struct registry *r, int32_t id) {

@@ -6,6 +6,17 @@
  *     relay ──what id has T?─▶ │ registry │ ──POST /subjects/T/versions──▶
  *                              └──────────┘ ──changed()──▶ whoever waits is woken
  *
+ * An id may be answered wrongly for ever: unknown (404), an error, nonsense, too much, or not at all. Is that the
+ * registry's trouble, or the id's? A 404 that says so in a registry's own way is about the id. After any other failure
+ * the witness is asked: an id that the registry gave or took before; where there is none, one that nobody has, which
+ * must be unknown. Only if the witness is answered rightly twice or three times in a row (how often is left to chance,
+ * so that no registry that fails every nth time keeps in step) the failure counts against the id: it is DOUBTED.
+ * Whatever the witness is not answered is the registry's trouble: nobody is doubted any more, and all wait, as long as
+ * that takes. So an id is rejected after it was doubted for unknown_id_ms without a break, and never while the registry
+ * is away.
+ *
+ * A schema's references are fetched and read with it; at most 64, 16 deep, in a circle never.
+ *
  * All functions but start and stop may be called from any thread, and return at once. */
 #pragma once
 
@@ -19,20 +30,33 @@ struct registry;
 struct health;
 
 struct registry_options {
-    const char *url;             /* "http://127.0.0.1:8081/apis/ccompat/v7"; no slash at the end */
-    const char *user, *password; /* basic authentication, or NULL */
-    int timeout_ms;              /* for one request */
-    int unknown_id_ms;     /* an id is rejected after the registry has kept saying for so long that it has it not */
-    struct health *health; /* told as component "registry" */
+    const char *url;                /* "http://127.0.0.1:8081/apis/ccompat/v7"; no slash at the end */
+    const char *user, *password;    /* basic authentication, or NULL */
+    int timeout_ms;                 /* for one request */
+    int unknown_id_ms;              /* an id is rejected after it was doubted for so long */
+    struct health *health;          /* told as component "registry" */
     void (*changed)(void *context); /* on the registry's thread: an answer below may have changed; may be NULL */
     void *context;
 };
 MUST_CHECK verdict registry_start(struct registry **out, const struct registry_options *o, struct failure *why);
 void registry_stop(struct registry **r); /* within 200 ms even while a request hangs; accepts NULL */
 
-/* The writer's schema of a record. RETRY: being asked for. REJECT: the registry does not know the id (for
- * unknown_id_ms), or what it knows cannot be read. *out lives as long as the registry. */
-MUST_CHECK verdict registry_schema(struct registry *r, int32_t id, const struct schema **out, struct failure *why);
+/* How long one reader still waits for doubted ids, all of them together: for many in a row would else hold it up for
+ * unknown_id_ms each. Time while it waits for no doubted id does not count. */
+struct patience {
+    int64_t left_ms;
+    int64_t since; /* steady_ms(); 0: it waits for none now */
+};
+int64_t patience_left(const struct patience *p); /* INT64_MAX: it is not being used up now */
+
+/* The writer's schema of a record. RETRY: being asked for. REJECT: the id was doubted for unknown_id_ms, or until this
+ * reader had no patience left (NULL: it has as much as there is); or what the registry knows cannot be read. *out lives
+ * as long as the registry. */
+MUST_CHECK verdict registry_schema(
+    struct registry *r, int32_t id, struct patience *patience, const struct schema **out, struct failure *why);
+
+/* Asks for it, so that it is there when it is wanted. */
+void registry_want(struct registry *r, int32_t id);
 
 /* The schema's version in its subject, for people to read; 0: it is being asked for, or is in no subject any more. */
 int registry_version(struct registry *r, int32_t id);

@@ -93,7 +93,7 @@ static verdict record_again(struct replay *r, struct record *record, int64_t now
 }
 
 static verdict decode(struct replay *r, const struct raw *raw, struct record *out, struct failure *why) {
-    return record_decode_wait(r->rt, raw, steady_ms() + SCHEMA_MS, out, why);
+    return record_decode_wait(r->rt, raw, steady_ms() + SCHEMA_MS, r->patience, out, why);
 }
 
 /* --- Letters */

@@ -50,6 +50,7 @@ struct replay {
     int64_t decided, last_decision; /* sequences: all to here are applied, and may be */
     bool lost;                      /* there is no database to go by: what was not answered is left to the consumer */
 
+    struct patience *patience;       /* with doubted schema ids */
     struct known_reaction *reaction; /* of the event at hand; NULL: none is known */
     bool stalled, must;
     int64_t steps, records, reacted, declined_now, differences_n, most;

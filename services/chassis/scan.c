@@ -25,6 +25,7 @@ struct scan {
     rd_kafka_topic_t **reading; /* of each place; NULL: nothing of it is fetched */
     pthread_mutex_t lock;       /* with news: the registry has some */
     pthread_cond_t news;
+    struct patience patience; /* for all records together */
 };
 
 /* --- Open and close */
@@ -61,6 +62,7 @@ verdict scan_open(struct scan **out, const struct settings *settings, struct reg
     struct scan *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, RETRY, "out of memory");
     s->settings = settings;
+    s->patience.left_ms = settings->unknown_id_ms;
     s->registry = registry;
     pthread_mutex_init(&s->lock, NULL);
     wait_init(&s->news);
@@ -267,7 +269,7 @@ static verdict schema_await(struct scan *s, int32_t id, const struct schema **ou
     verdict v;
     pthread_mutex_lock(&s->lock);
     /* News of a registry that is not the scan's own does not come here: look again now and then. */
-    while ((v = registry_schema(s->registry, id, out, why)) == RETRY && steady_ms() < until)
+    while ((v = registry_schema(s->registry, id, &s->patience, out, why)) == RETRY && steady_ms() < until)
         (void)wait_until(&s->news, &s->lock, s->own_registry ? until : steady_ms() + 5);
     pthread_mutex_unlock(&s->lock);
     return v;

@@ -53,6 +53,8 @@ static int registry_schema_of(struct world *w, struct mg_connection *c, int id) 
     pthread_mutex_lock(&w->lock);
     if (id >= 1 && id <= w->schemas_n && id != w->unread) found = json_pack("{s:s}", "schema", w->schemas[id - 1]);
     pthread_mutex_unlock(&w->lock);
+    if (!found && id >= WORLD_WRONG && id != INT32_MAX && w->wrong_status)
+        return answer(c, w->wrong_status, w->wrong_body);
     if (!found) return answer(c, 404, "{\"error_code\":40403,\"message\":\"Schema not found\"}");
     char *text = json_dumps(found, JSON_COMPACT);
     answer(c, 200, text);

@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { WORLD_SCHEMAS = 32 };
+enum { WORLD_SCHEMAS = 32, WORLD_WRONG = 600 };
 
 struct world {
     rd_kafka_t *host; /* holds the mock cluster */
@@ -22,7 +22,9 @@ struct world {
     pthread_mutex_t lock;
     struct mg_context *registry;
     int registry_port;
-    atomic_bool registry_down;                 /* answers 503 */
+    atomic_bool registry_down; /* answers 503 */
+    atomic_int wrong_status;   /* what it answers to each id from WORLD_WRONG on; 0: as it should */
+    const char *_Atomic wrong_body;
     atomic_bool registry_refuses;              /* answers 409 to registrations */
     const char *_Atomic registry_refuses_text; /* to those alone that hold it */
     char folder[64], registry_url[128];

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -32,6 +33,67 @@ static void a_registry_outage_holds_and_never_skips(void **state) {
     world_await(w, "SELECT next_offset FROM consumer_offset WHERE partition = 4", 2);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 3);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
+}
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+enum { WAIT_MS = 3000, IDS = 12 };
+
+/* As many records as ids, each behind the other in one partition, and a good one behind all. */
+static int64_t held_by(struct world *w, int first_id, const char *return_id, int n) {
+    unsigned char record[5 + 8] = {0};
+    int64_t start = now_ms();
+    for (int id = first_id; id < first_id + IDS; id++) {
+        record[3] = (unsigned char)(id >> 8), record[4] = (unsigned char)id;
+        world_publish(w, 4, return_id, record, sizeof record);
+    }
+    ask(w, 4, return_id, n);
+    char sql[100];
+    snprintf(sql, sizeof sql, "SELECT COUNT(*) FROM kept WHERE n = %d", n);
+    world_await(w, sql, 1);
+    return now_ms() - start;
+}
+
+/* Twelve that the registry does not know are waited for as long as one is, and so are those that it answers wrongly for
+ * ever, whatever it says to them. */
+static void waits_for_ids_do_not_add_up(void **state) {
+    struct world *w = *state;
+    static const struct {
+        int status;
+        const char *body;
+    } wrong[] = {
+        {500, "{\"error_code\":50001,\"message\":\"Error in the backend data store\"}"},
+        {503, "{\"error_code\":503,\"message\":\"not now\"}"},
+        {403, "{\"error_code\":40301,\"message\":\"User is denied\"}"},
+        {200, "<html>nonsense"},
+        {200, "{\"schema\":7}"},
+        {200, NULL},
+    };
+    char flag[40];
+    snprintf(flag, sizeof flag, "--unknown-id-ms=%d", WAIT_MS);
+    w->more[w->more_n++] = flag;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    int64_t took = held_by(w, 500, "R-4", 100);
+    assert_in_range(took, WAIT_MS - 1000, 3 * WAIT_MS);
+    world_await(w, "SELECT COUNT(*) FROM dead_letter WHERE reason LIKE '%does not know the schema id 5%'", IDS);
+    static char huge[(1 << 20) + 100];
+    memset(huge, ' ', sizeof huge - 1);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        w->wrong_body = wrong[i].body ? wrong[i].body : huge;
+        w->wrong_status = wrong[i].status;
+        took = held_by(w, WORLD_WRONG + 20 * (int)i, "R-4", 200 + (int)i);
+        if (took > 3 * WAIT_MS) fail_msg("%d: the partition was held for %lld ms", wrong[i].status, (long long)took);
+        world_await(
+            w, "SELECT COUNT(*) FROM dead_letter WHERE reason LIKE '%answers others, and to schema id %'",
+            IDS * ((int)i + 1));
+        world_await_health(w, "registry", "ok", "answers");
+    }
 }
 
 /* What clock_ms() is in the whole program, but for the making of ids. */
@@ -123,6 +185,7 @@ static void a_failed_delivery_is_sent_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_registry_outage_holds_and_never_skips, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(waits_for_ids_do_not_add_up, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_clock_that_steps_delays_nothing, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_broker_outage_loses_nothing, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_refused_schema_stops_publishing_only, probe_setup, probe_teardown),

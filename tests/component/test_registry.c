@@ -26,6 +26,11 @@ struct seen {
     char method[8], uri[200], type[80], authorization[80], body[2000];
 };
 
+/* A schema under an id, or a subject's version, with the references it has, as JSON. */
+struct refers {
+    const char *at, *schema, *references;
+};
+
 /* How the fake registry answers. */
 struct manner {
     int failures, failure_status; /* the next so many requests are answered with this status */
@@ -34,9 +39,11 @@ struct manner {
     const char *answer;  /* instead of what a registry would say; NULL: that */
     int status;
     int delay_ms;
-    bool falters;        /* every second request gets 503 */
-    bool huge, released; /* released: no delay any more, not even of a request that is being delayed */
-    const char *schema;  /* of id 7; other ids are unknown */
+    bool falters;                /* every second request gets 503 */
+    bool huge, released;         /* released: no delay any more, not even of a request that is being delayed */
+    const char *schema;          /* of id 7; other ids are unknown */
+    int wrong, wrong_ms;         /* this id is answered with 500, after so long */
+    const struct refers *refers; /* ids and subjects with references; ends with {0} */
 };
 
 /* One fake registry, and a client a test. */
@@ -91,11 +98,31 @@ static void see(struct world *w, struct mg_connection *c) {
     pthread_mutex_unlock(&w->lock);
 }
 
+static bool reply_refers(const struct manner *how, struct mg_connection *c, const char *uri) {
+    for (const struct refers *one = how->refers; one && one->at; one++) {
+        if (strcmp(uri, one->at) != 0) continue;
+        json_t *answer = json_pack(
+            "{s:s, s:o}", "schema", one->schema, "references", json_loads(one->references, JSON_DECODE_ANY, NULL));
+        char *text = json_dumps(answer, 0);
+        reply(c, 200, text);
+        free(text);
+        json_decref(answer);
+        return true;
+    }
+    return false;
+}
+
 static void reply_as_registry(const struct manner *how, struct mg_connection *c) {
     const struct mg_request_info *info = mg_get_request_info(c);
-    if (!strncmp(info->request_uri, "/config/", 8)) {
+    char wrong[40];
+    snprintf(wrong, sizeof wrong, "/schemas/ids/%d", how->wrong);
+    if (reply_refers(how, c, info->request_uri)) return;
+    if (how->wrong && !strcmp(info->request_uri, wrong)) {
+        sleep_ms(how->wrong_ms);
+        reply(c, 500, "{\"error_code\":50001,\"message\":\"Error in the backend\"}");
+    } else if (!strncmp(info->request_uri, "/config/", 8)) {
         reply(c, 200, "{\"compatibility\":\"FULL_TRANSITIVE\"}");
-    } else if (!strncmp(info->request_uri, "/subjects/", 10)) {
+    } else if (!strncmp(info->request_uri, "/subjects/", 10) && strcmp(info->request_method, "GET") != 0) {
         reply(c, how->refusal ? how->status : 200, how->refusal ? how->refusal : "{\"id\":41}");
     } else if (!strcmp(info->request_uri, "/schemas/ids/7/versions")) {
         reply(c, 200, "[{\"subject\":\"s\",\"version\":3}]");
@@ -223,7 +250,7 @@ static verdict wait_schema(struct world *w, int32_t id, int ms, struct failure *
     const struct schema *schema = NULL;
     verdict v = RETRY;
     for (int64_t end = now_ms() + ms; now_ms() < end; sleep_ms(5))
-        if ((v = registry_schema(w->registry, id, &schema, why)) != RETRY) break;
+        if ((v = registry_schema(w->registry, id, NULL, &schema, why)) != RETRY) break;
     if (v == OK) assert_string_equal(schema_name(schema), "t.Event");
     return v;
 }
@@ -287,10 +314,10 @@ static void test_fetches_once(void **state) {
     const struct schema *first, *again;
     client_start(w, (struct registry_options){0});
     assert_health(w, "ok", "not asked yet");
-    assert_int_equal(registry_schema(w->registry, 7, &first, &why), RETRY);
+    assert_int_equal(registry_schema(w->registry, 7, NULL, &first, &why), RETRY);
     assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
-    assert_int_equal(registry_schema(w->registry, 7, &first, &why), OK);
-    assert_int_equal(registry_schema(w->registry, 7, &again, &why), OK);
+    assert_int_equal(registry_schema(w->registry, 7, NULL, &first, &why), OK);
+    assert_int_equal(registry_schema(w->registry, 7, NULL, &again, &why), OK);
     assert_ptr_equal(first, again);
     assert_int_equal(seen_n(w), 1);
     assert_string_equal(w->seen[0].method, "GET");
@@ -334,7 +361,7 @@ static void test_tries_again(void **state) {
         SET(failure_body, i % 2 ? "<html>nonsense" : "[1]");
         int64_t failures = metric_read(METRIC_registry_failures), requests = metric_read(METRIC_registry_requests);
         client_start(w, (struct registry_options){.unknown_id_ms = 1});
-        assert_int_equal(registry_schema(w->registry, 7, &(const struct schema *){NULL}, &why), RETRY);
+        assert_int_equal(registry_schema(w->registry, 7, NULL, &(const struct schema *){NULL}, &why), RETRY);
         assert_health(w, "waiting", says[i]);
         while (seen_n(w) < before + 2) sleep_ms(5);
         tell(w, 0, 0);
@@ -378,7 +405,7 @@ static void test_unknown_id(void **state) {
     assert_in_range(seen_n(w), 2, 9);
     assert_health(w, "ok", "answers");
     int before = seen_n(w);
-    assert_int_equal(registry_schema(w->registry, 8, &(const struct schema *){NULL}, &why), REJECT);
+    assert_int_equal(registry_schema(w->registry, 8, NULL, &(const struct schema *){NULL}, &why), REJECT);
     assert_int_equal(seen_n(w), before);
 }
 
@@ -417,11 +444,132 @@ static void test_an_outage_begins_the_wait_anew(void **state) {
     SET(falters, true);
     client_start(w, (struct registry_options){.unknown_id_ms = 1});
     while (seen_n(w) < 6) {
-        assert_int_equal(registry_schema(w->registry, 7, &(const struct schema *){NULL}, &why), RETRY);
+        assert_int_equal(registry_schema(w->registry, 7, NULL, &(const struct schema *){NULL}, &why), RETRY);
         sleep_ms(5);
     }
     SET(schema, EVENT);
     assert_int_equal(wait_schema(w, 7, 15000, &why), OK);
+}
+
+/* One id that fails for ever is that id's fault, however it fails; what others ask for is there meanwhile. */
+static void test_an_id_that_fails_for_ever(void **state) {
+    struct world *w = *state;
+    static const int after_ms[] = {0, 1000}; /* longer than the timeout */
+    for (size_t i = 0; i < 2; i++) {
+        struct failure why;
+        SET(wrong, 66);
+        SET(wrong_ms, after_ms[i]);
+        client_start(w, (struct registry_options){.unknown_id_ms = 1500, .timeout_ms = 300});
+        int64_t start = now_ms();
+        assert_int_equal(wait_schema(w, 66, 50, &why), RETRY);
+        assert_int_equal(wait_schema(w, 7, 1400, &why), OK);
+        assert_int_equal(wait_schema(w, 66, 15000, &why), REJECT);
+        assert_in_range(now_ms() - start, 1200, 8000);
+        assert_says(why.text, "answers others, and to schema id 66: ");
+        assert_says(why.text, i ? "imed out" : "it answered 500: Error in the backend");
+        assert_health(w, "ok", "answers");
+        registry_stop(&w->registry);
+    }
+}
+
+/* Every id fails, what was known before too: then it is the registry, and nothing is ever rejected for it. */
+static void test_a_registry_that_fails_is_waited_for(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    client_start(w, (struct registry_options){.unknown_id_ms = 100});
+    assert_int_equal(wait_schema(w, 7, 5000, &why), OK);
+    for (int i = 0; i < 2; i++) {
+        tell(w, 100000, i ? 404 : 500); /* it knows nothing of what it knew */
+        SET(failure_body, i ? "{\"error_code\":40403,\"message\":\"Schema not found\"}" : NULL);
+        if (!i) assert_int_equal(wait_schema(w, 66, 2000, &why), RETRY);
+    }
+    tell(w, 0, 0);
+}
+
+/* However many ids are doubted, one reader waits for all together as long as for one. */
+static void test_patience_is_for_all_ids_together(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    const struct schema *schema;
+    struct patience patience = {.left_ms = 600};
+    client_start(w, (struct registry_options){.unknown_id_ms = 600});
+    int64_t start = now_ms();
+    for (int id = 20; id < 30; id++) {
+        verdict v;
+        while ((v = registry_schema(w->registry, id, &patience, &schema, &why)) == RETRY) sleep_ms(5);
+        assert_int_equal(v, REJECT);
+        assert_says(why.text, "does not know the schema id 2");
+    }
+    assert_in_range(now_ms() - start, 500, 2500);
+    /* Used up, it still waits for the first answer. */
+    verdict v;
+    while ((v = registry_schema(w->registry, 7, &patience, &schema, &why)) == RETRY) sleep_ms(5);
+    assert_int_equal(v, OK);
+}
+
+#define REFERS(subject) "{\"name\":\"x\",\"subject\":\"" subject "\",\"version\":1}"
+#define NAMED(name, fields) "{\"type\":\"record\",\"name\":\"" name "\",\"fields\":[" fields "]}"
+#define HAS(name, type) "{\"name\":\"" name "\",\"type\":\"" type "\"}"
+
+static void test_references(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    /* 7 → A and B, and both → C: each is read once, before those that name it. */
+    static const struct refers diamond[] = {
+        {"/schemas/ids/7", NAMED("t.Event", HAS("a", "t.A") "," HAS("b", "t.B")),
+         "[" REFERS("a") "," REFERS("b%2F1") "]"},
+        {"/subjects/a/versions/1", NAMED("t.A", HAS("c", "t.C")), "[" REFERS("c") "]"},
+        {"/subjects/b%252F1/versions/1", NAMED("t.B", HAS("c", "t.C")), "[" REFERS("c") "]"},
+        {"/subjects/c/versions/1", NAMED("t.C", HAS("n", "long")), "null"},
+        {0}};
+    SET(refers, diamond);
+    client_start(w, (struct registry_options){0});
+    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
+    assert_int_equal(seen_n(w), 4);
+    registry_stop(&w->registry);
+}
+
+static void refuses_references(struct world *w, const struct refers *refers, const char *says) {
+    struct failure why;
+    SET(refers, refers);
+    client_start(w, (struct registry_options){0});
+    assert_int_equal(wait_schema(w, 7, 15000, &why), REJECT);
+    assert_says(why.text, says);
+    registry_stop(&w->registry);
+}
+
+static void test_references_have_bounds(void **state) {
+    struct world *w = *state;
+    static const struct refers circle[] = {
+        {"/schemas/ids/7", NAMED("t.Event", ""), "[" REFERS("a") "]"},
+        {"/subjects/a/versions/1", NAMED("t.A", ""), "[" REFERS("b") "]"},
+        {"/subjects/b/versions/1", NAMED("t.B", ""), "[" REFERS("a") "]"},
+        {0}};
+    static const struct refers unknown[] = {
+        {"/schemas/ids/7", NAMED("t.Event", HAS("a", "t.A")), "[" REFERS("a") "]"}, {0}};
+    static const struct refers nameless[] = {{"/schemas/ids/7", NAMED("t.Event", ""), "[{\"subject\":\"a\"}]"}, {0}};
+    static const struct refers twice[] = {
+        {"/schemas/ids/7", NAMED("t.Event", ""), "[" REFERS("a") "," REFERS("b") "]"},
+        {"/subjects/a/versions/1", NAMED("t.A", ""), "[]"},
+        {"/subjects/b/versions/1", NAMED("t.A", ""), "[]"},
+        {0}};
+    refuses_references(w, circle, "refers to itself");
+    refuses_references(w, unknown, "does not know version 1 of \"a\"");
+    refuses_references(w, nameless, "names no subject and version");
+    refuses_references(w, twice, "\"t.A\" is defined twice");
+    static char at[80][40], schemas[80][80], next[80][80], many[80 * 60] = "[";
+    static struct refers chain[81], crowd[82];
+    for (int i = 0; i < 80; i++) {
+        snprintf(at[i], sizeof at[i], i ? "/subjects/s%d/versions/1" : "/schemas/ids/7", i);
+        snprintf(schemas[i], sizeof schemas[i], NAMED("t.S%d", ""), i);
+        snprintf(next[i], sizeof next[i], "[" REFERS("s%d") "]", i + 1);
+        chain[i] = (struct refers){at[i], schemas[i], next[i]};
+        snprintf(many + strlen(many), 60, "%s" REFERS("s%d"), i ? "," : "", i + 1);
+        crowd[i] = (struct refers){at[i], schemas[i], i ? "[]" : many};
+    }
+    strcat(many, "]");
+    refuses_references(w, chain, "nested deeper than 16");
+    refuses_references(w, crowd, "more than 64 references");
 }
 
 static void test_unreadable_schemas(void **state) {
@@ -498,7 +646,7 @@ static void test_hanging_requests(void **state) {
     struct failure why;
     client_start(w, (struct registry_options){.timeout_ms = 60000});
     SET(delay_ms, 8000);
-    assert_int_equal(registry_schema(w->registry, 8, &(const struct schema *){NULL}, &why), RETRY);
+    assert_int_equal(registry_schema(w->registry, 8, NULL, &(const struct schema *){NULL}, &why), RETRY);
     for (int i = 0; i < 1000 && !seen_n(w); i++) sleep_ms(5);
     SET(delay_ms, 0);
     int64_t start = now_ms();
@@ -533,7 +681,7 @@ static void *ask_often(void *world) {
     const struct schema *schema;
     for (int i = 0; i < 300; i++) {
         int32_t id = 1 + i % 10;
-        verdict v = registry_schema(w->registry, id, &schema, &why);
+        verdict v = registry_schema(w->registry, id, NULL, &schema, &why);
         if (v == OK && strcmp(schema_name(schema), "t.Event") != 0) return world;
         registry_publish(w->registry, i % 2 ? "x" : "y", event, strlen(EVENT));
         if (registry_id(w->registry, "x", event, &id, &why) == OK && id != 41) return world;
@@ -574,6 +722,11 @@ int main(void) {
         TEST(test_a_schemas_version),
         TEST(test_id_that_comes_late),
         TEST(test_an_outage_begins_the_wait_anew),
+        TEST(test_an_id_that_fails_for_ever),
+        TEST(test_a_registry_that_fails_is_waited_for),
+        TEST(test_patience_is_for_all_ids_together),
+        TEST(test_references),
+        TEST(test_references_have_bounds),
         TEST(test_unreadable_schemas),
         TEST(test_refused),
         TEST(test_a_conflict_is_no_refusal),

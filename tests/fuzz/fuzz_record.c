@@ -48,9 +48,15 @@ void peers_hear(struct peers *p, const char *url) {
     (void)p, (void)url;
 }
 
-verdict registry_schema(struct registry *r, int32_t id, const struct schema **out, struct failure *why) {
+int64_t patience_left(const struct patience *p) {
+    (void)p;
+    return INT64_MAX;
+}
+
+verdict
+registry_schema(struct registry *r, int32_t id, struct patience *p, const struct schema **out, struct failure *why) {
     static struct schema *schemas[2];
-    (void)r;
+    (void)r, (void)p;
     int i = id & 1;
     if (!schemas[i]) must(schema_parse(texts[i], strlen(texts[i]), &schemas[i], why) == OK, "the schemas are good");
     *out = schemas[i];
@@ -81,7 +87,7 @@ static void value_check(const struct record *r, int32_t id) {
     struct buffer body = BUFFER(EVENT_BYTES_MAX);
     json_t *again = NULL;
     (void)!project((struct written *)&r->written, fields, 2, &out, &why);
-    must(registry_schema(NULL, id, &s, &why) == OK, "the schema is there");
+    must(registry_schema(NULL, id, NULL, &s, &why) == OK, "the schema is there");
     if (codec_encode(s, r->written.data, &body, &why) ==
         OK) { /* refused: a decimal with more digits than its schema keeps */
         must(codec_decode(s, body.data, body.length, &again, &why) == OK, "what was encoded can be decoded");
@@ -119,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         .headers = (rd_kafka_headers_t *)&traceparent};
     struct record record;
     struct failure why;
-    must(record_decode(&rt, &raw, &record, &why) == OK, "a record is decoded, or rejected");
+    must(record_decode(&rt, &raw, NULL, &record, &why) == OK, "a record is decoded, or rejected");
     record_check(&record);
     record_free(&record);
     return 0;
