@@ -10,17 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_BYTES = 1024 };
+enum { SHOWN_BYTES = 1024, HEADER_BYTES = 1 << 30 };
 
 /* --- Bytes of JSON (bytes_json()), and back */
+
+static int digit_of(char hex) {
+    return hex <= '9' ? hex - '0' : (hex | ' ') - 'a' + 10;
+}
 
 /* Appends the bytes; false for null. */
 static bool bytes_of(const json_t *json, struct buffer *out) {
     const json_t *hex = json_object_get(json, "hex");
     const char *text = json_string_value(hex);
-    unsigned char byte;
     if (json_is_string(json)) buffer_bytes(out, json_string_value(json), json_string_length(json));
-    for (; text && sscanf(text, "%2hhx", &byte) == 1; text += 2) buffer_bytes(out, &byte, 1);
+    for (; text && text[0] && text[1]; text += 2) {
+        char byte = (char)(digit_of(text[0]) << 4 | digit_of(text[1]));
+        buffer_bytes(out, &byte, 1);
+    }
     return json_is_string(json) || hex;
 }
 
@@ -36,22 +42,31 @@ char *event_headers(const struct event *e) {
     return headers_text(e->raw->headers);
 }
 
-static rd_kafka_headers_t *headers_of(const char *text) {
-    json_t *all = json_loads(text, JSON_ALLOW_NUL, NULL), *pair;
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(json_array_size(all) + 6);
+/* REJECT: they cannot be read. */
+static verdict headers_of(const char *text, rd_kafka_headers_t **out, struct failure *why) {
+    json_error_t error;
+    json_t *all = json_loads(text, JSON_ALLOW_NUL, &error), *pair;
+    if (!json_is_array(all)) {
+        json_decref(all);
+        if (json_error_code(&error) == json_error_out_of_memory) return fail(why, RETRY, "out of memory");
+        return fail(why, REJECT, "its headers cannot be read: %s", error.text);
+    }
+    rd_kafka_headers_t *headers = *out = rd_kafka_headers_new(json_array_size(all));
+    bool whole = true;
     size_t i;
     json_array_foreach(all, i, pair) {
-        struct buffer name = BUFFER(EVENT_BYTES_MAX), value = BUFFER(DEAD_LETTER_BYTES_MAX);
+        struct buffer name = BUFFER(HEADER_BYTES), value = BUFFER(HEADER_BYTES);
         (void)bytes_of(json_array_get(pair, 0), &name);
         bool has_value = bytes_of(json_array_get(pair, 1), &value);
         rd_kafka_header_add(
             headers, name.data ? name.data : "", (ssize_t)name.length,
             has_value ? (value.data ? value.data : "") : NULL, has_value ? (ssize_t)value.length : 0);
+        whole = whole && !name.failed && !value.failed;
         buffer_free(&name);
         buffer_free(&value);
     }
     json_decref(all);
-    return headers;
+    return whole ? OK : fail(why, RETRY, "out of memory");
 }
 
 /* --- Storing */
@@ -93,7 +108,7 @@ static bool copy_blob(const struct rows *r, int column, const void **out, size_t
 }
 
 verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *out, struct failure *why) {
-    verdict v = REJECT;
+    verdict v = fail(why, REJECT, "there is no dead letter %lld", (long long)id);
     *out = (struct dead_letter){.id = id};
     struct rows r = store_rows(
         c,
@@ -103,17 +118,16 @@ verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *o
         out->raw.topic = strdup(rows_text(&r, 0));
         out->raw.partition = (int32_t)rows_int(&r, 1);
         out->raw.offset = rows_int(&r, 2);
-        out->raw.headers = headers_of(rows_text(&r, 4));
         snprintf(out->reason, sizeof out->reason, "%s", rows_text(&r, 6));
         out->open = !strcmp(rows_text(&r, 7), "open");
         bool copied = copy_blob(&r, 3, &out->raw.key, &out->raw.key_n);
         copied = copy_blob(&r, 5, &out->raw.value, &out->raw.value_n) && copied;
-        v = copied && out->raw.topic ? OK : RETRY;
+        v = copied && out->raw.topic ? OK : fail(why, RETRY, "out of memory");
+        if (v == OK) v = headers_of(rows_text(&r, 4), &out->raw.headers, why);
         rows_close(&r);
+        if (v != OK) return fail(why, v, "could not read dead letter %lld: %s", (long long)id, why->text);
     }
-    if (store_state(c) != OK) return fail(why, RETRY, "%s", store_error(c));
-    if (v == RETRY) return fail(why, RETRY, "could not read dead letter %lld: out of memory", (long long)id);
-    return v == OK ? OK : fail(why, REJECT, "there is no dead letter %lld", (long long)id);
+    return store_state(c) == OK ? v : fail(why, store_state(c), "%s", store_error(c));
 }
 
 void dead_letter_free(struct dead_letter *letter) {
@@ -122,6 +136,10 @@ void dead_letter_free(struct dead_letter *letter) {
     free((void *)letter->raw.value);
     if (letter->raw.headers) rd_kafka_headers_destroy(letter->raw.headers);
     *letter = (struct dead_letter){0};
+}
+
+int64_t dead_letter_open(struct connection *c) {
+    return store_int(c, 0, "SELECT n FROM pile WHERE name = 'open letters'");
 }
 
 /* later_handled: what of the same return had its effect although it came after this one. */

@@ -24,9 +24,12 @@ struct dead_letter {
     bool open;
     char reason[DEAD_LETTER_REASON];
 };
-/* REJECT: there is none of that id; RETRY: it could not be read. dead_letter_free() in any case. */
+/* REJECT: there is none of that id, or what is stored cannot be read; FATAL: nor can the database; RETRY: not now.
+ * dead_letter_free() in any case. */
 MUST_CHECK verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *out, struct failure *why);
 void dead_letter_free(struct dead_letter *letter);
+
+int64_t dead_letter_open(struct connection *c); /* how many are */
 
 /* {"dead_letters":[…],"next":id or null}, newest first; before: 0, or only older ones. Values longer than 1 KiB are cut
  * there, with "cut" true. The caller's. */

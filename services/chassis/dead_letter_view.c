@@ -46,8 +46,7 @@ void dead_letters_get(struct exchange *x) {
         return;
     }
     x->data = dead_letter_page(reader, before, (int)limit);
-    json_object_set_new(
-        x->data, "open", json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
+    json_object_set_new(x->data, "open", json_integer(dead_letter_open(reader)));
     if (!page_reader_ok(x, reader) || x->api) return;
     json_t *next = json_object_get(x->data, "next");
     letters_decorate(json_object_get(x->data, "dead_letters"));

@@ -4,6 +4,7 @@
 #include "chassis/audit_check.h"
 #include "chassis/codec.h"
 #include "chassis/counts.h"
+#include "chassis/delivery.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -17,14 +18,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, HEADS_BYTES_MAX = 1 << 18, TOPIC_MS = 500, UNSENT_MS = 1000, AGAIN_MS = 1000 };
+enum {
+    NAME_SIZE = 400,
+    HEADS_BYTES_MAX = 1 << 18,
+    TOPIC_MS = 500,
+    UNSENT_MS = 1000,
+    AGAIN_MS = 1000,
+    AGAIN_MOST_MS = 60000
+};
 
 struct heads {
     struct heads_options o;
     char topic[NAME_SIZE], subject[2 * NAME_SIZE];
     struct schema *schema;
     bool topic_ready;
-    int64_t due; /* by the clock that never steps */
+    int64_t due;      /* by the clock that never steps */
+    int64_t again_ms; /* the pause after the last failure; 0: there was none */
     struct counts *counts;
     json_t *last;      /* what this process published last, without its moment; NULL: nothing yet */
     json_t *in_flight; /* NULL: none */
@@ -99,7 +108,7 @@ static json_t *heads_take(struct heads *h) {
         (json_int_t)store_int(c, 0, "SELECT COALESCE(MAX(id), 0) FROM audit"), "chains",
         store_json(c, "SELECT chain, rows, lower(hex(head)) AS head FROM audit_chain"), "partitions",
         counts_take(h->counts, c, afresh), "unsent",
-        (json_int_t)store_int(c, 0, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL"), "broken", broken);
+        (json_int_t)store_int(c, 0, "SELECT n FROM pile WHERE name = 'waiting'"), "broken", broken);
     (void)store_run(c, "COMMIT");
     if (heads && store_state(c) == OK && is_news(h, heads)) return heads;
     json_decref(heads);
@@ -111,9 +120,7 @@ static bool is_due(struct heads *h) {
     int64_t late = steady_ms() - h->due, every = h->o.settings->audit_heads_ms;
     if (late < 0) return false;
     return late >= (every < UNSENT_MS ? every : UNSENT_MS) ||
-           !store_int(
-               store_reader(h->o.store), 0,
-               "SELECT COUNT(*) FROM (SELECT 1 FROM outbox WHERE sent_at IS NULL LIMIT 1)");
+           !store_int(store_reader(h->o.store), 0, "SELECT n FROM pile WHERE name = 'waiting'");
 }
 
 static verdict heads_ready(struct heads *h, rd_kafka_t *producer, int32_t *schema_id, struct failure *why) {
@@ -144,14 +151,22 @@ static verdict heads_send(struct heads *h, rd_kafka_t *producer, const json_t *h
             RD_KAFKA_V_HEADER(published_heads.headers->name, "application/avro", -1), RD_KAFKA_V_OPAQUE(NULL),
             RD_KAFKA_V_END);
     buffer_free(&record);
-    return error ? fail(why, RETRY, "%s", rd_kafka_err2str(error)) : v;
+    if (error) return fail(why, delivery_refuses(error) ? REJECT : RETRY, "%s", rd_kafka_err2str(error));
+    return v;
 }
 
-/* Tried again soon: what is in the way may be no more than a topic just created, which not every broker knows yet. */
+/* Tried again soon: what is in the way may be no more than a topic just created, which not every broker knows yet. Then
+ * later and later, as each failure ends the producer that the service's events go by too. */
 static void heads_wait(struct heads *h, const char *why) {
-    int64_t soon = steady_ms() + AGAIN_MS;
-    if (soon < h->due) h->due = soon;
+    h->again_ms = !h->again_ms ? AGAIN_MS : h->again_ms < AGAIN_MOST_MS / 2 ? 2 * h->again_ms : AGAIN_MOST_MS;
+    h->due = steady_ms() + h->again_ms;
     health_set(h->o.health, "audit heads", HEALTH_WAITING, "not published for now: %s", why);
+}
+
+/* Each is made anew, and may be smaller; so it is tried again, at long intervals. */
+static void heads_refused(struct heads *h, const char *why) {
+    h->due = steady_ms() + AGAIN_MOST_MS;
+    health_set(h->o.health, "audit heads", HEALTH_FAILED, "refused, and tried again in a minute: %s", why);
 }
 
 void heads_step(struct heads *h, rd_kafka_t *producer) {
@@ -163,6 +178,8 @@ void heads_step(struct heads *h, rd_kafka_t *producer) {
     verdict v = heads_send(h, producer, heads, &why);
     if (v == OK)
         h->in_flight = json_incref(heads);
+    else if (v == REJECT)
+        heads_refused(h, why.text);
     else
         heads_wait(h, why.text);
     json_decref(heads);
@@ -193,10 +210,15 @@ static void heads_keep(struct heads *h, int64_t offset) {
 
 void heads_delivered(struct heads *h, const rd_kafka_message_t *report) {
     if (!h->in_flight) return;
-    if (report->err) {
+    if (report->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE) {
+        h->due = steady_ms(); /* the producer ends, for another's sake */
+    } else if (delivery_refuses(report->err)) {
+        heads_refused(h, rd_kafka_err2str(report->err));
+    } else if (report->err) {
         h->topic_ready = false;
         heads_wait(h, rd_kafka_err2str(report->err));
     } else {
+        h->again_ms = 0;
         heads_keep(h, report->offset);
         json_decref(h->last);
         h->last = json_incref(h->in_flight);

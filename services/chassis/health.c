@@ -98,7 +98,8 @@ json_t *health_json(struct health *h) {
 
 /* Without these the pages still answer and returns are still accepted. */
 static bool is_outside(const char *component) {
-    return !strncmp(component, "kafka", 5) || !strcmp(component, "registry") || !strcmp(component, "schemas");
+    return !strncmp(component, "kafka", 5) || !strcmp(component, "registry") || !strcmp(component, "schemas") ||
+           !strcmp(component, "outbox") || !strcmp(component, "snapshots") || !strcmp(component, "audit heads");
 }
 
 bool health_ready(struct health *h) {

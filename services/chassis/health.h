@@ -24,4 +24,5 @@ void health_set(struct health *h, const char *component, enum health_state state
 /* {"state":"up"|"waiting"|"failed","components":[{"name","state","text","since"}],"waiting_for":["…"]}; the caller's.
  */
 json_t *health_json(struct health *h);
-bool health_ready(struct health *h); /* no component but "kafka", "registry" and "schemas" has failed */
+bool health_ready(struct health *h); /* no component has failed but those of the outside: Kafka, registry, schemas, what
+                                        is published */

@@ -1,7 +1,9 @@
+#include "chassis/dead_letter.h"
 #include "chassis/health.h"
 #include "chassis/hub.h"
 #include "chassis/metrics.h"
 #include "chassis/page.h"
+#include "chassis/set_aside.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -87,10 +89,13 @@ void probe_metrics_get(struct exchange *x) {
     gauges_components(&text, rt);
     metrics_gauge(
         &text, "returns_outbox_depth", "Events that were decided and are not published yet", NULL,
-        (double)store_int(reader, 0, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL"));
+        (double)store_int(reader, 0, "SELECT n FROM pile WHERE name = 'waiting'"));
+    metrics_gauge(
+        &text, "returns_outbox_set_aside", "Events that cannot be published as they are, until somebody acts", NULL,
+        (double)set_aside_count(reader));
     metrics_gauge(
         &text, "returns_dead_letters", "Records in quarantine that were not redriven", NULL,
-        (double)store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'"));
+        (double)dead_letter_open(reader));
     metrics_gauge(&text, "returns_streams", "Who watches the audit log live", NULL, hub_watched(rt->hub));
     metrics_gauge(
         &text, "returns_uptime_seconds", "Time since the start", NULL, (double)(clock_ms() - rt->started_at) / 1000);

@@ -37,6 +37,10 @@ static const struct header letter_headers[] = {
     [LETTER_OFFSET] = {"dead-letter.offset", NUMBER, "Its offset there."},
     [LETTER_OMITTED_BYTES] =
         {"dead-letter.omitted-bytes", NUMBER, "How long its value was. Absent: the value is here.", true},
+    [LETTER_OMITTED_KEY_BYTES] =
+        {"dead-letter.omitted-key-bytes", NUMBER, "How long its key was. Absent: the key is here.", true},
+    [LETTER_OMITTED_HEADERS] =
+        {"dead-letter.omitted-headers", NUMBER, "How many of its headers are not here. Absent: all are.", true},
     {0},
 };
 static const struct property letters[] = {

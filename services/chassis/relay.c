@@ -2,16 +2,18 @@
 
 #include "chassis/codec.h"
 #include "chassis/crash.h"
-#include "chassis/dead_letter.h"
+#include "chassis/delivery.h"
 #include "chassis/heads.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
+#include "chassis/letter.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 #include "chassis/outbox.h"
 #include "chassis/published.h"
 #include "chassis/registry.h"
+#include "chassis/set_aside.h"
 #include "chassis/snapshots.h"
 #include "chassis/store.h"
 
@@ -22,7 +24,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WINDOW = 1000, VERSIONS_MAX = 200, ASK_MS = 500, NAME_SIZE = 400 };
+enum {
+    WINDOW = 1000,
+    VERSIONS_MAX = 200,
+    ASK_MS = 500,
+    NAME_SIZE = 400,
+    DRAIN_MS = 5000,
+    PAUSE_MS = 100,
+    PAUSE_MOST_MS = 10000,
+    BATCH_BYTES = 1000000, /* librdkafka's own */
+};
 
 struct delivered {
     int64_t row;
@@ -47,7 +58,7 @@ struct relay {
     struct snapshots *snapshots; /* and so are these, if there are any */
     pthread_t thread;
     bool running;
-    atomic_bool stopping;
+    atomic_bool stopping, again; /* again: begin with the first row that waits, once nothing is in flight */
 
     pthread_mutex_t lock; /* guards the handle against relay_wake() while it is replaced */
     rd_kafka_t *producer;
@@ -55,15 +66,64 @@ struct relay {
 
     /* The relay thread's own. */
     bool topic_ready, schemas_ready;
-    bool settled;     /* nothing is to be asked of the registry any more */
-    bool failed;      /* a delivery failed: start again at the first row not marked */
-    int64_t last_row; /* the newest that was handed to the producer */
+    bool settled;        /* nothing is to be asked of the registry any more */
+    bool failed;         /* a delivery failed: start again at the first row not marked */
+    int64_t drain_until; /* then: what is in flight is waited for, so that what was taken is not sent again */
+    int64_t last_row;    /* the newest that was handed to the producer */
     int in_flight;
     struct delivered done[WINDOW];
     int done_n;
+    int64_t pause_ms, not_before; /* after what may pass; 0: the last was taken */
+
+    /* A batch was refused, and with it many a record that is not at fault: each is sent alone up to this row. */
+    int64_t alone_until;
+    bool by_size, guilty; /* why; one of them was refused alone as well */
+    int64_t alone, bare;  /* which row is sent alone; which dead letter goes without what came with it */
+    bool is_letter;       /* the one that is alone */
+    int batch_bytes;
+    struct {
+        int64_t row; /* 0: none */
+        char reason[SET_ASIDE_REASON];
+    } never; /* to be set aside */
 };
 
 /* --- What librdkafka calls, inside rd_kafka_poll() on the relay thread */
+
+static void never_send(struct relay *r, int64_t row, const char *reason) {
+    r->never.row = row;
+    snprintf(r->never.reason, sizeof r->never.reason, "%s", reason);
+}
+
+static void refused(struct relay *r, int64_t row, rd_kafka_resp_err_t error) {
+    char reason[SET_ASIDE_REASON];
+    r->failed = true;
+    if (row != r->alone) {
+        if (r->alone_until < r->last_row) r->alone_until = r->last_row, r->guilty = false;
+        r->by_size = delivery_by_size(error);
+    } else if (r->is_letter && r->bare != row) {
+        r->bare = row;
+    } else {
+        r->guilty = true;
+        snprintf(reason, sizeof reason, "Kafka refused it: %s", rd_kafka_err2str(error));
+        never_send(r, row, reason);
+    }
+}
+
+/* What may pass: after a pause, which doubles until something is taken again. */
+static void try_again(struct relay *r, const char *reason) {
+    if (r->failed) return;
+    r->failed = true;
+    r->pause_ms = !r->pause_ms ? PAUSE_MS : r->pause_ms < PAUSE_MOST_MS / 2 ? 2 * r->pause_ms : PAUSE_MOST_MS;
+    r->not_before = steady_ms() + r->pause_ms;
+    log_line(LOG_WARNING, "delivery failed; sending again from the first event not confirmed", "reason", reason, NULL);
+    health_set(
+        r->o.health, "kafka producer", HEALTH_WAITING,
+        "Kafka does not take what is published to %s, and is tried again: %s", r->topic, reason);
+}
+
+static void producer_works(struct relay *r) {
+    health_set(r->o.health, "kafka producer", HEALTH_OK, "publishes to %s", r->topic);
+}
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque) {
     (void)rk;
@@ -74,24 +134,25 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
     }
     if (snapshots_delivered(r->snapshots, m)) return;
     r->in_flight--;
-    if (m->err) {
-        if (!r->failed)
-            log_line(
-                LOG_WARNING, "delivery failed; sending again from the first event not confirmed", "reason",
-                rd_kafka_err2str(m->err), NULL);
-        r->failed = true;
-        metric_add(METRIC_send_failures, 1);
+    int64_t row = (int64_t)(intptr_t)m->_private;
+    if (!m->err) { /* whatever failed besides: the producer leaves no gap, so nothing before it in its return did */
+        if (r->pause_ms) producer_works(r);
+        r->pause_ms = 0;
+        if (r->done_n < WINDOW) r->done[r->done_n++] = (struct delivered){row, m->partition, m->offset};
         return;
     }
-    /* Once one has failed, a later success may not be marked: order would no longer be the outbox's. */
-    if (!r->failed && r->done_n < WINDOW)
-        r->done[r->done_n++] = (struct delivered){(int64_t)(intptr_t)m->_private, m->partition, m->offset};
+    if (m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE) return;
+    metric_add(METRIC_send_failures, 1);
+    if (delivery_refuses(m->err))
+        refused(r, row, m->err);
+    else
+        try_again(r, rd_kafka_err2str(m->err));
 }
 
 static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
     (void)rk;
     struct relay *r = opaque;
-    if (error == RD_KAFKA_RESP_ERR__FATAL) r->failed = true;
+    if (error == RD_KAFKA_RESP_ERR__FATAL) r->failed = true; /* its cause is in the delivery report */
     if (kafka_lost(r->o.health, "kafka producer", r->o.settings, error, text))
         r->topic_ready = false; /* ask again: the answer says when Kafka is back */
 }
@@ -105,9 +166,14 @@ static void producer_prepare(rd_kafka_conf_t *conf, void *opaque) {
 /* --- The producer */
 
 static verdict producer_open(struct relay *r, struct failure *why) {
-    static const struct property properties[] = {
+    char batch_bytes[24];
+    const struct property properties[] = {
         {"enable.idempotence", "true"},
+        /* What is refused ends this producer: else it would close the gap itself, and what stands behind in the same
+         * return would be sent before what was refused with others and is sent again. */
+        {"enable.gapless.guarantee", "true"},
         {"acks", "all"},
+        {"batch.size", log_number(batch_bytes, r->batch_bytes)},
         {"linger.ms", "1"},
         /* A dead letter may be larger than an event of our own. */
         {"message.max.bytes", "9000000"},
@@ -123,7 +189,7 @@ static verdict producer_open(struct relay *r, struct failure *why) {
     r->queue = rd_kafka_queue_get_main(rk);
     pthread_mutex_unlock(&r->lock);
     r->failed = r->topic_ready = false;
-    r->last_row = 0;
+    r->last_row = r->alone = r->drain_until = 0;
     r->in_flight = r->done_n = 0;
     return OK;
 }
@@ -152,9 +218,9 @@ static void ask_for_topic(struct relay *r) {
     struct failure why;
     r->topic_ready = topic_ensure(r, r->topic, &published_events, &why) == OK &&
                      topic_ensure(r, r->dead_letters, &published_letters, &why) == OK;
-    if (r->topic_ready)
-        health_set(r->o.health, "kafka producer", HEALTH_OK, "publishes to %s", r->topic);
-    else
+    if (r->topic_ready && !r->pause_ms)
+        producer_works(r);
+    else if (!r->topic_ready)
         health_set(
             r->o.health, "kafka producer", HEALTH_WAITING, "waiting for Kafka at %s: %s", r->o.settings->kafka,
             why.text);
@@ -288,93 +354,123 @@ static rd_kafka_headers_t *headers_of(const struct relay *r, const struct rows *
     return headers;
 }
 
-/* False when the producer takes no more for now. The headers are its own when it took the record. */
-static bool
-produce(struct relay *r, const char *topic, const struct raw *raw, rd_kafka_headers_t *headers, int64_t outbox_row) {
+enum sending {
+    SENT,
+    LATER, /* the producer takes no more for now, or the registry has to be asked first */
+    NEVER, /* the text says why */
+};
+
+/* The headers are the producer's when it took the record. What does not fit into its empty queue never will. */
+static enum sending produce(
+    struct relay *r, const char *topic, const struct raw *raw, rd_kafka_headers_t *headers, int64_t outbox_row,
+    struct failure *why) {
     rd_kafka_resp_err_t error = rd_kafka_producev(
         r->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(raw->key, raw->key_n),
         RD_KAFKA_V_VALUE((void *)raw->value, raw->value_n), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *)(intptr_t)outbox_row), RD_KAFKA_V_END);
-    if (!error) return true;
+    if (!error) return SENT;
     rd_kafka_headers_destroy(headers);
-    if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-        log_line(LOG_WARNING, "could not hand an event to the producer", "reason", rd_kafka_err2str(error), NULL);
-        r->failed = true;
-    }
-    return false;
+    bool full = error == RD_KAFKA_RESP_ERR__QUEUE_FULL;
+    if (full && rd_kafka_outq_len(r->producer) > 0) return LATER;
+    (void)!fail(why, REJECT, "the producer refused it: %s", rd_kafka_err2str(error));
+    if (full || delivery_refuses(error)) return NEVER;
+    try_again(r, rd_kafka_err2str(error));
+    return LATER;
 }
 
-static void letter_add(rd_kafka_headers_t *headers, enum letter_header which, const char *text) {
-    rd_kafka_header_add(headers, published_letters.headers[which].name, -1, text, -1);
-}
-
-/* As it came, and in headers why it is here and where it stood. One that no topic would take goes without its bytes. */
-static bool send_dead_letter(struct relay *r, struct connection *c, int64_t outbox_row, int64_t id) {
+static enum sending
+send_dead_letter(struct relay *r, struct connection *c, int64_t outbox_row, int64_t id, struct failure *why) {
     struct dead_letter letter;
-    struct failure why;
-    char number[24];
-    bool sent = false;
-    if (dead_letter_read(c, id, &letter, &why) == OK) {
-        rd_kafka_headers_t *headers = rd_kafka_headers_copy(letter.raw.headers);
-        letter_add(headers, LETTER_REASON, letter.reason);
-        letter_add(headers, LETTER_SERVICE, r->o.settings->service);
-        letter_add(headers, LETTER_TOPIC, letter.raw.topic);
-        letter_add(headers, LETTER_PARTITION, log_number(number, letter.raw.partition));
-        letter_add(headers, LETTER_OFFSET, log_number(number, letter.raw.offset));
-        struct raw raw = letter.raw;
-        if (raw.value_n + raw.key_n > DEAD_LETTER_BYTES_MAX) {
-            letter_add(headers, LETTER_OMITTED_BYTES, log_number(number, (long long)raw.value_n));
-            raw.value = NULL, raw.value_n = 0;
-        }
-        sent = produce(r, r->dead_letters, &raw, headers, outbox_row);
-    } else {
-        log_line(LOG_WARNING, "could not publish a dead letter", "reason", why.text, NULL);
-        r->failed = true;
+    enum sending done = NEVER;
+    verdict v = dead_letter_read(c, id, &letter, why);
+    for (size_t room = r->bare == outbox_row ? LETTER_BARE : LETTER_ROOM; v == OK && done == NEVER && room;
+         room = room > LETTER_BARE ? LETTER_BARE : 0) {
+        struct raw raw;
+        rd_kafka_headers_t *headers = letter_record(&letter, r->o.settings->service, room, &raw);
+        done = produce(r, r->dead_letters, &raw, headers, outbox_row, why);
     }
     dead_letter_free(&letter);
-    return sent;
+    if (v != RETRY) return done;
+    try_again(r, why->text);
+    return LATER;
 }
 
-/* False when the producer takes no more for now, or the registry has to be asked first. */
-static bool send_row(struct relay *r, struct connection *c, const struct rows *row) {
+static enum sending send_event(struct relay *r, struct connection *c, const struct rows *row, struct failure *why) {
     const struct version *by = version_of(r, c, rows_text(row, 2), !rows_null(row, 9), rows_int(row, 9));
-    if (!by) {
-        health_set(
-            r->o.health, "schemas", HEALTH_FAILED,
-            "nothing more is published: the outbox holds a %s, which this program has no schema of", rows_text(row, 2));
-        return false;
-    }
-    if (!by->ready) return false;
     size_t body_n;
     const void *body = rows_blob(row, 4, &body_n);
     const char *key = rows_text(row, 3);
+    if (!by) {
+        (void)!fail(why, REJECT, "this program has no schema of a %s; run the one that decided it", rows_text(row, 2));
+        return NEVER;
+    }
+    if (!by->ready) return LATER;
+    if (body_n > EVENT_BYTES_MAX) {
+        (void)!fail(why, REJECT, "its body of %zu bytes is longer than any event may be", body_n);
+        return NEVER;
+    }
     struct buffer record = BUFFER(EVENT_BYTES_MAX + FRAME_SIZE);
     frame_write(&record, by->schema_id);
     buffer_bytes(&record, body, body_n);
-    if (record.failed) return false; /* without memory it would be sent without its value */
+    if (record.failed) return LATER; /* without memory it would be sent without its value */
     struct raw raw = {.key = key, .key_n = strlen(key), .value = record.data, .value_n = record.length};
-    bool sent = produce(r, r->topic, &raw, headers_of(r, row), rows_int(row, 0));
+    enum sending done = produce(r, r->topic, &raw, headers_of(r, row), rows_int(row, 0), why);
     buffer_free(&record);
-    return sent;
+    return done;
+}
+
+/* False: no more for now. */
+static bool send_row(struct relay *r, struct connection *c, const struct rows *row) {
+    struct failure why;
+    int64_t id = rows_int(row, 0);
+    bool alone = id <= r->alone_until;
+    if (alone) r->alone = id, r->is_letter = !rows_null(row, 7);
+    enum sending done =
+        rows_null(row, 7) ? send_event(r, c, row, &why) : send_dead_letter(r, c, id, rows_int(row, 7), &why);
+    if (done == NEVER) never_send(r, id, why.text);
+    if (done != SENT) return false;
+    r->last_row = id;
+    r->in_flight++;
+    return !alone;
+}
+
+/* All that were refused together were taken one by one: it was their batch that was too large. Batches are smaller
+ * from now on, until the next start. False: the last one is still under way, or the producer is to be another one. */
+static bool alone_ended(struct relay *r) {
+    if (r->in_flight) return false;
+    r->alone_until = r->alone = 0;
+    if (!r->by_size || r->guilty || r->batch_bytes <= 1) return true;
+    r->batch_bytes = r->batch_bytes > 4 ? r->batch_bytes / 4 : 1;
+    r->failed = true;
+    return false;
 }
 
 static void send_waiting(struct relay *r) {
-    if (r->in_flight >= WINDOW / 2) return; /* in halves, so that a full window is not read row by row */
+    if (r->again && r->in_flight) return;
+    if (atomic_exchange(&r->again, false)) {
+        r->last_row = 0;
+        snapshots_again(r->snapshots);
+    }
+    bool alone = r->last_row < r->alone_until;
+    if (r->alone_until && !alone && !alone_ended(r)) return;
+    /* In halves, so that a full window is not read row by row. */
+    if (r->in_flight >= (alone ? 1 : WINDOW / 2)) return;
     struct connection *c = store_reader(r->o.store);
     struct rows row = store_rows(
         c,
         "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter, received_at, "
-        "schema_row FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?",
-        value_int(r->last_row), value_int(WINDOW - r->in_flight));
+        "schema_row FROM outbox WHERE sent_at IS NULL AND set_aside_at IS NULL AND id > ? ORDER BY id LIMIT ?",
+        value_int(r->last_row), value_int(alone ? 1 : WINDOW - r->in_flight));
+    bool any = false;
     while (rows_next(&row)) {
-        bool sent =
-            rows_null(&row, 7) ? send_row(r, c, &row) : send_dead_letter(r, c, rows_int(&row, 0), rows_int(&row, 7));
-        if (!sent) break;
-        r->last_row = rows_int(&row, 0);
-        r->in_flight++;
+        any = true;
+        if (!send_row(r, c, &row)) break;
     }
     rows_close(&row);
-    if (store_state(c) != OK) log_line(LOG_ERROR, "could not read the outbox", "reason", store_error(c), NULL);
+    if (store_state(c) != OK)
+        log_line(LOG_ERROR, "could not read the outbox", "reason", store_error(c), NULL);
+    else if (alone && !any)
+        r->last_row = r->alone_until; /* the last of them was set aside */
     if (r->in_flight) crash_point("after send");
 }
 
@@ -397,6 +493,27 @@ static void mark_sent(struct relay *r) {
     r->done_n = 0;
 }
 
+static void mark_never(struct relay *r) {
+    struct failure why;
+    if (!r->never.row) return;
+    if (set_aside(r->o.store, r->never.row, r->never.reason, &why) != OK) {
+        log_line(LOG_ERROR, "could not set an event aside; trying again", "reason", why.text, NULL);
+        return;
+    }
+    r->never.row = 0;
+    set_aside_tell(r->o.store, r->o.health);
+}
+
+/* What is in flight is either taken, and then marked, or it is sent again. */
+static void producer_end(struct relay *r) {
+    if (!r->drain_until) {
+        r->drain_until = steady_ms() + DRAIN_MS;
+        rd_kafka_purge(r->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+    }
+    if (!r->done_n && !r->never.row && (!rd_kafka_outq_len(r->producer) || steady_ms() >= r->drain_until))
+        producer_close(r);
+}
+
 /* --- The thread */
 
 static void relay_step(struct relay *r) {
@@ -408,12 +525,14 @@ static void relay_step(struct relay *r) {
     }
     if (!r->topic_ready) ask_for_topic(r);
     if (!r->settled) ask_for_schemas(r);
-    if (r->topic_ready && r->schemas_ready && !r->failed && !r->done_n) send_waiting(r);
-    if (r->topic_ready && !r->failed) heads_step(r->heads, r->producer);
-    if (r->topic_ready && !r->failed) snapshots_step(r->snapshots, r->producer);
-    rd_kafka_poll(r->producer, r->topic_ready && !r->failed ? 1000 : 50);
+    bool may = r->topic_ready && !r->failed && !r->never.row && steady_ms() >= r->not_before;
+    if (may && r->schemas_ready && !r->done_n) send_waiting(r);
+    if (may && !r->failed) heads_step(r->heads, r->producer);
+    if (may && !r->failed) snapshots_step(r->snapshots, r->producer);
+    rd_kafka_poll(r->producer, r->never.row ? 0 : may && !r->failed ? 1000 : 50);
     mark_sent(r);
-    if (r->failed && !r->done_n) producer_close(r);
+    mark_never(r);
+    if (r->failed) producer_end(r);
 }
 
 static void *relay_run(void *relay) {
@@ -444,6 +563,7 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     struct relay *r = *out = calloc(1, sizeof *r);
     if (!r) return fail(why, FATAL, "out of memory");
     r->o = *o;
+    r->batch_bytes = BATCH_BYTES;
     pthread_mutex_init(&r->lock, NULL);
     published_topic(&published_events, o->settings, r->topic, sizeof r->topic);
     published_topic(&published_letters, o->settings, r->dead_letters, sizeof r->dead_letters);
@@ -455,6 +575,7 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     if (v != OK) return v;
     outbox_each(o->outbox, add_type, r);
     outbox_each(o->outbox, add_given, r);
+    set_aside_tell(o->store, o->health);
     r->running = !pthread_create(&r->thread, NULL, relay_run, r);
     return r->running ? OK : fail(why, FATAL, "could not start the relay's thread");
 }
@@ -464,6 +585,12 @@ void relay_wake(struct relay *r) {
     pthread_mutex_lock(&r->lock);
     if (r->queue) rd_kafka_queue_yield(r->queue);
     pthread_mutex_unlock(&r->lock);
+}
+
+void relay_again(struct relay *r) {
+    if (!r) return;
+    r->again = true;
+    relay_wake(r);
 }
 
 void relay_stop(struct relay **out) {

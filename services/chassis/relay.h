@@ -1,6 +1,9 @@
 /* relay: the thread that publishes the outbox, in order, with an idempotent producer, and marks a row as sent only in
- * its delivery report. Any failed delivery throws the producer away and starts again at the first row not marked, so
- * order within a return holds; an event may then be in the topic twice, and readers know it by its event_id.
+ * its delivery report. A failed delivery ends the producer, which leaves no gap (enable.gapless.guarantee); the next
+ * one starts at the first row not marked, so order within a return holds. What Kafka took without our hearing of it is
+ * then in the topic twice, and readers know it by its event_id. What can never be sent (delivery.h) is set aside
+ * (set_aside.h), and nothing waits behind it; where it was refused in a batch, each record of the batch is sent alone
+ * to find it.
  *
  *     store_commit ──relay_wake──▶ relay ──produce──▶ Kafka ──delivery report──▶ relay ──UPDATE outbox──▶ store
  *
@@ -32,4 +35,5 @@ struct relay_options {
 MUST_CHECK verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why);
 void relay_wake(
     struct relay *r); /* there may be new rows, or news from the registry; any thread; returns at once; accepts NULL */
+void relay_again(struct relay *r); /* rows that it passed by wait again (set_aside.h); any thread; accepts NULL */
 void relay_stop(struct relay **r); /* what was sent and not yet confirmed is sent again by the next run; accepts NULL */

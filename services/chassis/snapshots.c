@@ -3,6 +3,7 @@
 #include "chassis/assets.h"
 #include "chassis/codec.h"
 #include "chassis/crash.h"
+#include "chassis/delivery.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -15,7 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, AT_ONCE = 200, PAUSE_MS = 500, TOPIC_MS = 500 };
+enum {
+    NAME_SIZE = 400,
+    AT_ONCE = 200,
+    BYTES_AT_ONCE = 4 << 20, /* so that large ones leave the producer and the relay's thread to events */
+    BYTES_MAX = 64 << 20,
+    PAUSE_MS = 500,
+    PAUSE_MOST_MS = 60000,
+    TOPIC_MS = 500,
+};
 
 struct snapshots {
     struct snapshots_options o;
@@ -24,13 +33,19 @@ struct snapshots {
     struct schema *schema;
     int32_t schema_id;
     bool topic_ready;
-    int64_t due; /* by the clock that never steps */
+    int64_t due;      /* by the clock that never steps */
+    int64_t pause_ms; /* grows while it cannot be published */
     struct sent {
         char *key;
         int64_t change;
-        bool done; /* delivered, or there was nothing of it */
+        bool done;     /* delivered, or there was nothing of it */
+        char *refused; /* why it can never be published as it is */
     } batch[AT_ONCE];
     int batch_n, in_flight;
+    size_t bytes;           /* of the batch, also of those that were refused */
+    char *after, *before;   /* the keys behind `after` are next, so that each has its turn; NULL: all. The last one */
+    int alone;              /* so many are sent alone: one of them made the broker refuse all */
+    const char *refused_as; /* not NULL: this batch was, for that */
 };
 
 const char *snapshots_topic(const struct settings *s, char *out, size_t size) {
@@ -41,7 +56,7 @@ void snapshot_due(struct connection *c, const char *return_id) {
     (void)store_run(
         c,
         "INSERT INTO snapshot_due (return_id, change) VALUES (?, 1) "
-        "ON CONFLICT (return_id) DO UPDATE SET change = snapshot_due.change + 1",
+        "ON CONFLICT (return_id) DO UPDATE SET change = snapshot_due.change + 1, refused = NULL",
         value_text(return_id));
 }
 
@@ -65,6 +80,7 @@ verdict snapshots_open(struct snapshots **out, const struct snapshots_options *o
     if (!s) return fail(why, FATAL, "out of memory");
     *out = s;
     s->o = *o;
+    s->pause_ms = PAUSE_MS / 2;
     s->file = asset_find(o->source->schema);
     snapshots_topic(o->settings, s->topic, sizeof s->topic);
     if (!s->file) return fail(why, FATAL, "there is no schema file \"%s\"", o->source->schema);
@@ -75,8 +91,13 @@ verdict snapshots_open(struct snapshots **out, const struct snapshots_options *o
 }
 
 static void batch_clear(struct snapshots *s) {
-    for (int i = 0; i < s->batch_n; i++) free(s->batch[i].key);
+    for (int i = 0; i < s->batch_n; i++) {
+        free(s->batch[i].key);
+        free(s->batch[i].refused);
+    }
     s->batch_n = s->in_flight = 0;
+    s->bytes = 0;
+    s->refused_as = NULL;
 }
 
 void snapshots_close(struct snapshots **out) {
@@ -84,6 +105,8 @@ void snapshots_close(struct snapshots **out) {
     if (!s) return;
     batch_clear(s);
     schema_free(&s->schema);
+    free(s->after);
+    free(s->before);
     free(s);
     *out = NULL;
 }
@@ -91,12 +114,22 @@ void snapshots_close(struct snapshots **out) {
 /* --- Publishing */
 
 static void batch_read(struct snapshots *s, struct connection *c) {
-    for (struct rows r =
-             store_rows(c, "SELECT return_id, change FROM snapshot_due ORDER BY return_id LIMIT ?", value_int(AT_ONCE));
-         rows_next(&r);) {
+    for (
+        struct rows r = store_rows(
+            c,
+            "SELECT return_id, change FROM snapshot_due WHERE refused IS NULL AND return_id > ? ORDER BY return_id LIMIT ?",
+            value_text(s->after ? s->after : ""), value_int(s->alone ? 1 : AT_ONCE));
+        rows_next(&r);) {
         char *key = strdup(rows_text(&r, 0));
-        if (key) s->batch[s->batch_n++] = (struct sent){key, rows_int(&r, 1), false};
+        if (key) s->batch[s->batch_n++] = (struct sent){.key = key, .change = rows_int(&r, 1)};
     }
+}
+
+/* Those after this one are next; NULL: all anew. */
+static void go_on_after(struct snapshots *s, const char *key) {
+    free(s->before);
+    s->before = s->after;
+    s->after = key ? strdup(key) : NULL;
 }
 
 static verdict ready(struct snapshots *s, rd_kafka_t *producer, struct failure *why) {
@@ -117,9 +150,25 @@ static verdict record_make(struct snapshots *s, json_t *state, struct buffer *re
     json_object_set_new(state, "at", json_integer(clock_ms()));
     frame_write(record, s->schema_id);
     verdict v = codec_encode(s->schema, state, record, why);
-    return v == OK && record->failed ? fail(why, RETRY, "out of memory") : v;
+    if (v == OK && record->failed) v = fail(why, RETRY, "out of memory");
+    if (v == OK && record->length > EVENT_BYTES_MAX + FRAME_SIZE)
+        v = fail(why, REJECT, "%zu bytes are more than any reader takes", record->length);
+    return v;
 }
 
+static verdict produce(
+    struct snapshots *s, rd_kafka_t *producer, struct sent *sent, const struct buffer *record, struct failure *why) {
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        producer, RD_KAFKA_V_TOPIC(s->topic), RD_KAFKA_V_KEY(sent->key, strlen(sent->key)),
+        RD_KAFKA_V_VALUE(record->data, record->length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_HEADER(published_snapshots.headers->name, "application/avro", -1), RD_KAFKA_V_OPAQUE(sent),
+        RD_KAFKA_V_END);
+    if (error) return fail(why, delivery_refuses(error) ? REJECT : RETRY, "%s", rd_kafka_err2str(error));
+    s->in_flight++;
+    return OK;
+}
+
+/* REJECT is the snapshot's own: it is set aside. */
 static verdict
 send_one(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct sent *sent, struct failure *why) {
     json_t *state = s->o.source->make(c, sent->key);
@@ -128,72 +177,131 @@ send_one(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct
         json_decref(state);
         return sent->done ? OK : fail(why, RETRY, "%s", store_error(c));
     }
-    struct buffer record = BUFFER(EVENT_BYTES_MAX);
+    struct buffer record = BUFFER(BYTES_MAX);
     verdict v = record_make(s, state, &record, why);
-    rd_kafka_resp_err_t error = 0;
-    if (v == OK)
-        error = rd_kafka_producev(
-            producer, RD_KAFKA_V_TOPIC(s->topic), RD_KAFKA_V_KEY(sent->key, strlen(sent->key)),
-            RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-            RD_KAFKA_V_HEADER(published_snapshots.headers->name, "application/avro", -1), RD_KAFKA_V_OPAQUE(sent),
-            RD_KAFKA_V_END);
-    s->in_flight += v == OK && !error;
+    s->bytes += record.length;
+    if (v == OK) v = produce(s, producer, sent, &record, why);
+    if (v == REJECT) sent->refused = strdup(why->text);
     buffer_free(&record);
     json_decref(state);
-    return error ? fail(why, RETRY, "%s", rd_kafka_err2str(error)) : v;
+    return v;
+}
+
+/* Only so many as fit; the rest is read again. */
+static verdict batch_send(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct failure *why) {
+    verdict v = OK;
+    int i = 0;
+    for (; v != RETRY && i < s->batch_n && s->bytes < BYTES_AT_ONCE; i++)
+        v = send_one(s, producer, c, &s->batch[i], why);
+    go_on_after(s, i ? s->batch[i - 1].key : NULL); /* behind one that failed too: it has its turn again */
+    if (v != RETRY && i < s->batch_n) s->due = steady_ms();
+    if (v == RETRY) i--;
+    for (int k = i; k < s->batch_n; k++) free(s->batch[k].key);
+    s->batch_n = i;
+    return v == RETRY ? RETRY : OK;
+}
+
+static void tell(struct snapshots *s) {
+    int64_t n = store_int(
+        store_reader(s->o.store), 0,
+        "SELECT COUNT(*) FROM (SELECT 1 FROM snapshot_due WHERE refused IS NOT NULL LIMIT 1000)");
+    if (n)
+        health_set(
+            s->o.health, "snapshots", HEALTH_FAILED,
+            "%lld cannot be published to %s as they are, and were set aside until their return changes: table "
+            "snapshot_due has the reasons",
+            (long long)n, s->topic);
+    else
+        health_set(s->o.health, "snapshots", HEALTH_OK, "published to %s", s->topic);
 }
 
 /* What was delivered and has not changed since is due no more. */
 static void batch_end(struct snapshots *s) {
     struct failure why;
     struct connection *c = store_begin(s->o.store);
-    for (int i = 0; i < s->batch_n; i++)
-        if (s->batch[i].done)
+    for (int i = 0; i < s->batch_n; i++) {
+        const struct sent *one = &s->batch[i];
+        if (one->done)
             (void)store_run(
-                c, "DELETE FROM snapshot_due WHERE return_id = ? AND change = ?", value_text(s->batch[i].key),
-                value_int(s->batch[i].change));
+                c, "DELETE FROM snapshot_due WHERE return_id = ? AND change = ?", value_text(one->key),
+                value_int(one->change));
+        else if (one->refused)
+            (void)store_run(
+                c, "UPDATE snapshot_due SET refused = ? WHERE return_id = ? AND change = ?", value_text(one->refused),
+                value_text(one->key), value_int(one->change));
+    }
     if (store_commit(c, &why) != OK)
         log_line(LOG_WARNING, "could not note which snapshots were published", "reason", why.text, NULL);
     batch_clear(s);
+    tell(s);
+}
+
+static void put_off(struct snapshots *s, const char *why) {
+    s->pause_ms = s->pause_ms < PAUSE_MOST_MS / 2 ? 2 * s->pause_ms : PAUSE_MOST_MS;
+    s->due = steady_ms() + s->pause_ms;
+    health_set(s->o.health, "snapshots", HEALTH_WAITING, "not published for now: %s", why);
 }
 
 /* One moment of the database for all: due rows, states, and the offsets that these stand for. */
 void snapshots_step(struct snapshots *s, rd_kafka_t *producer) {
     struct failure why;
-    if (!s || s->in_flight || steady_ms() < s->due) return;
+    if (!s || s->in_flight || (!s->alone && steady_ms() < s->due)) return;
     s->due = steady_ms() + PAUSE_MS;
     struct connection *c = store_reader(s->o.store);
     (void)store_run(c, "BEGIN");
     batch_read(s, c);
     verdict v = store_state(c) == OK ? OK : fail(&why, RETRY, "%s", store_error(c));
-    if (v == OK && s->batch_n) v = ready(s, producer, &why);
-    bool any = s->batch_n > 0, may = v == OK, done = false;
-    for (int i = 0; may && v != RETRY && i < s->batch_n; i++) { /* one that cannot be written holds up no other */
-        verdict one = send_one(s, producer, c, &s->batch[i], &why);
-        if (one != OK) v = one;
-    }
-    (void)store_run(c, "COMMIT");
-    if (v != OK)
-        health_set(s->o.health, "snapshots", HEALTH_WAITING, "not published for now: %s", why.text);
-    else if (any)
-        health_set(s->o.health, "snapshots", HEALTH_OK, "published to %s", s->topic);
-    for (int i = 0; i < s->batch_n; i++) done |= s->batch[i].done;
-    if (s->in_flight) return;
-    if (done)
-        batch_end(s); /* there was nothing of any */
+    bool any = s->batch_n > 0;
+    if (v == OK && any) v = ready(s, producer, &why);
+    if (v == OK)
+        v = batch_send(s, producer, c, &why);
     else
         batch_clear(s);
+    (void)store_run(c, "COMMIT");
+    if (v != OK) put_off(s, why.text);
+    if (!any) go_on_after(s, NULL), s->alone = 0;
+    if (s->alone) s->alone--;
+    if (!s->in_flight && s->batch_n) batch_end(s); /* there was nothing of any, or they were refused */
+}
+
+/* All of a batch are refused together: each is then sent alone, to find which is at fault. */
+static void batch_refused(struct snapshots *s) {
+    if (s->batch_n == 1) {
+        s->batch[0].refused = strdup(s->refused_as);
+        return;
+    }
+    s->alone = s->batch_n;
+    free(s->after);
+    s->after = s->before;
+    s->before = NULL;
 }
 
 bool snapshots_delivered(struct snapshots *s, const rd_kafka_message_t *report) {
     struct sent *sent = report->_private;
     if (!s || (uintptr_t)sent < (uintptr_t)s->batch || (uintptr_t)sent >= (uintptr_t)(s->batch + AT_ONCE)) return false;
     sent->done = !report->err;
-    if (report->err) s->topic_ready = false;
+    if (delivery_refuses(report->err)) {
+        s->refused_as = rd_kafka_err2str(report->err);
+    } else if (report->err && report->err != RD_KAFKA_RESP_ERR__PURGE_QUEUE) {
+        s->topic_ready = false;
+        put_off(s, rd_kafka_err2str(report->err));
+    } else if (!report->err) {
+        s->pause_ms = PAUSE_MS / 2;
+    }
     if (--s->in_flight) return true;
     crash_point("after snapshots");
+    if (s->refused_as) batch_refused(s);
     batch_end(s);
     return true;
+}
+
+void snapshots_again(struct snapshots *s) {
+    struct failure why;
+    if (!s) return;
+    struct connection *c = store_begin(s->o.store);
+    (void)store_run(c, "UPDATE snapshot_due SET refused = NULL WHERE refused IS NOT NULL");
+    if (store_commit(c, &why) != OK)
+        log_line(LOG_WARNING, "could not take up the snapshots that were set aside", "reason", why.text, NULL);
 }
 
 void snapshots_forget(struct snapshots *s) {

@@ -5,8 +5,9 @@
  *     handler ─▶ snapshot_due ─▶ relay: make, produce ─▶ Kafka ─▶ delivery report ─▶ the row of snapshot_due goes
  *
  * A row goes only once its snapshot is delivered, and only if nothing changed since; so a crash loses none, and many
- * changes in a short time make one snapshot. All but the first and the last two belong to the relay's thread; it lends
- * its producer. */
+ * changes in a short time make one snapshot. One that can never be published as it is (delivery.h) is set aside until
+ * its return changes: its row says why, and the others have their turn. All but the first and the last two belong to
+ * the relay's thread; it lends its producer. */
 #pragma once
 
 #include "chassis/failure.h"
@@ -20,7 +21,7 @@ struct registry;
 struct health;
 struct snapshots;
 
-/* What a service declares that publishes snapshots, and keeps the table snapshot_due (return_id, change). */
+/* What a service declares that publishes snapshots, and keeps the table snapshot_due (return_id, change, refused). */
 struct snapshot_source {
     const char *schema; /* the asset's name, which ends in "Snapshot.avsc" */
     /* All fields but digest and at, as they are in the reader's moment; NULL: there is nothing of it. The caller's. */
@@ -43,6 +44,7 @@ void snapshots_close(struct snapshots **s);
 
 void snapshots_step(struct snapshots *s, rd_kafka_t *producer); /* publishes when it is time and some are due */
 bool snapshots_delivered(struct snapshots *s, const rd_kafka_message_t *report); /* false: the report is not of these */
+void snapshots_again(struct snapshots *s);                                       /* what was set aside is tried again */
 void snapshots_forget(struct snapshots *s); /* the producer was thrown away with what was in flight */
 
 const char *snapshots_topic(const struct settings *s, char *out, size_t size); /* returns out */

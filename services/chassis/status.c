@@ -10,6 +10,7 @@
 #include "chassis/page.h"
 #include "chassis/peers.h"
 #include "chassis/pulse.h"
+#include "chassis/set_aside.h"
 #include "chassis/versions.h"
 #include "chassis/views.h"
 
@@ -25,14 +26,16 @@ static json_t *outcomes_json(struct connection *reader) {
     return outcomes;
 }
 
+/* oldest: by the order of decision. */
 static json_t *outbox_json(struct connection *reader) {
-    json_int_t depth = 0, oldest = 0;
-    for (struct rows r = store_rows(reader, "SELECT COUNT(*), MIN(occurred_at) FROM outbox WHERE sent_at IS NULL");
-         rows_next(&r);) {
-        depth = rows_int(&r, 0);
-        oldest = depth ? clock_ms() - rows_int(&r, 1) : 0;
-    }
-    return json_pack("{s:I, s:I}", "depth", depth, "oldest_ms", oldest < 0 ? (json_int_t)0 : oldest);
+    enum { SHOWN = 20 };
+    int64_t depth = store_int(reader, 0, "SELECT n FROM pile WHERE name = 'waiting'");
+    int64_t since = store_int(
+        reader, 0, "SELECT occurred_at FROM outbox WHERE sent_at IS NULL AND set_aside_at IS NULL ORDER BY id LIMIT 1");
+    int64_t oldest = depth && since ? clock_ms() - since : 0;
+    return json_pack(
+        "{s:I, s:I, s:I, s:o}", "depth", (json_int_t)depth, "oldest_ms", (json_int_t)(oldest < 0 ? 0 : oldest),
+        "set_aside", (json_int_t)set_aside_count(reader), "refused", set_aside_json(reader, SHOWN));
 }
 
 /* What whoever looks may do about it. */
@@ -43,6 +46,8 @@ static const char *advice(const char *component, const char *state) {
         {"kafka", "waiting", "It goes on by itself."},
         {"kafka rights", "waiting", "It goes on by itself a few seconds after the right is given."},
         {"kafka producer", "waiting", "Events wait in the outbox, and are published when Kafka takes them."},
+        {"outbox", "failed",
+         "Mend what refused them, such as the topic's max.message.bytes, and send them again: by the button below, or ./returns redrive NAME outbox."},
         {"registry", "waiting",
          "It is asked again by itself. See whether the registry runs, and whether the setting registry names it."},
         {"replay", "waiting", "Until then its figures are those of the events that it has read."},
@@ -165,6 +170,9 @@ static void status_decorate_page(json_t *data) {
     status_decorate_charts(data);
     status_decorate_versions(data);
     json_object_set_new(outbox, "oldest_text", json_string(unsent ? duration_text(unsent, age) : "none"));
+    json_t *one;
+    size_t i;
+    json_array_foreach(json_object_get(outbox, "refused"), i, one) page_add_moment(one, "at", "when");
     page_add_tone(chain, "state");
     json_object_set_new(data, "outcome_cards", cards);
     json_object_set_new(data, "heading", json_string("Status"));
@@ -185,9 +193,7 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
         time_text(rt->started_at, started), "partitions", partitions, "outcomes", outcomes_json(reader), "outbox",
         outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest, "views",
         views_json(reader, rt->service->views, NULL));
-    json_object_set_new(
-        status, "dead_letters",
-        json_integer(store_int(reader, 0, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'")));
+    json_object_set_new(status, "dead_letters", json_integer(dead_letter_open(reader)));
     (void)store_run(reader, "COMMIT");
     json_object_set_new(status, "drill", drill_json(rt->drill));
     add_advice(json_object_get(health, "components"));
@@ -219,6 +225,7 @@ const struct resource status_resources[] = {
     {.path = "/dead-letters", .page = "dead_letters.html", .get = dead_letters_get, .nav = "Dead letters"},
     {.api_path = "/api/dead-letters/{id}", .get = dead_letter_get},
     {.path = "/dead-letters/{id}/redrive", .post = dead_letter_redrive_post},
+    {.path = "/outbox/send-again", .post = set_aside_again_post},
     {.api_path = "/api/log/accept", .post = log_accept_post},
     {.path = "/audit/verify", .page = "verify.html", .get = audit_verify_get},
     {.path = "/audit/{id}", .page = "audit_row.html", .get = audit_one_get},

@@ -95,9 +95,12 @@ CREATE TABLE outbox (
     record_offset BIGINT,
     dead_letter   BIGINT, -- this row publishes that dead letter, as it came, and has no body of its own
     received_at   BIGINT, -- when the record that the event reacts to was taken up; NULL: it reacts to none
-    schema_row    BIGINT  -- outbox_schema
+    schema_row    BIGINT, -- outbox_schema
+    set_aside_at  BIGINT, -- it can never be published as it is, for the reason in set_aside
+    set_aside     TEXT
 );
-CREATE INDEX outbox_waiting ON outbox (id) WHERE sent_at IS NULL;
+CREATE INDEX outbox_waiting ON outbox (id) WHERE sent_at IS NULL AND set_aside_at IS NULL;
+CREATE INDEX outbox_set_aside ON outbox (id) WHERE set_aside_at IS NOT NULL;
 
 -- What the outbox's bodies were encoded by: the service may go by another schema when it sends them.
 CREATE TABLE outbox_schema (
@@ -159,3 +162,32 @@ CREATE TABLE by_hand (
     data           TEXT,
     trace_parent   TEXT
 );
+
+-- How many there are of what may be many, so that nobody counts rows: while Kafka is away an outbox holds millions.
+CREATE TABLE pile (
+    name TEXT   NOT NULL PRIMARY KEY,
+    n    BIGINT NOT NULL
+) WITHOUT ROWID;
+INSERT INTO pile (name, n) VALUES ('waiting', 0), ('set aside', 0), ('open letters', 0);
+
+CREATE TRIGGER pile_outbox_insert AFTER INSERT ON outbox WHEN NEW.sent_at IS NULL BEGIN
+    UPDATE pile SET n = n + 1 WHERE name = CASE WHEN NEW.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
+END;
+CREATE TRIGGER pile_outbox_update AFTER UPDATE OF sent_at, set_aside_at ON outbox BEGIN
+    UPDATE pile SET n = n - 1
+    WHERE OLD.sent_at IS NULL AND name = CASE WHEN OLD.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
+    UPDATE pile SET n = n + 1
+    WHERE NEW.sent_at IS NULL AND name = CASE WHEN NEW.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
+END;
+CREATE TRIGGER pile_outbox_delete AFTER DELETE ON outbox WHEN OLD.sent_at IS NULL BEGIN
+    UPDATE pile SET n = n - 1 WHERE name = CASE WHEN OLD.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
+END;
+CREATE TRIGGER pile_letter_insert AFTER INSERT ON dead_letter WHEN NEW.state = 'open' BEGIN
+    UPDATE pile SET n = n + 1 WHERE name = 'open letters';
+END;
+CREATE TRIGGER pile_letter_update AFTER UPDATE OF state ON dead_letter BEGIN
+    UPDATE pile SET n = n + (NEW.state = 'open') - (OLD.state = 'open') WHERE name = 'open letters';
+END;
+CREATE TRIGGER pile_letter_delete AFTER DELETE ON dead_letter WHEN OLD.state = 'open' BEGIN
+    UPDATE pile SET n = n - 1 WHERE name = 'open letters';
+END;

@@ -128,7 +128,8 @@ CREATE TABLE traditional_step (
 -- Returns whose snapshot is to be published (chassis/snapshots.h). Put in with the event that changed the return.
 CREATE TABLE snapshot_due (
     return_id TEXT   NOT NULL PRIMARY KEY,
-    change    BIGINT NOT NULL -- grows with each; a snapshot that is delivered takes out what it was made of, and no more
+    change    BIGINT NOT NULL, -- grows with each; a snapshot that is delivered takes out what it was made of, and no more
+    refused   TEXT             -- why it cannot be published as it is; the next change tries again
 );
 
 -- What sales has published of its customers and orders (orders.h), to be made anew from its topic. Beside each value is

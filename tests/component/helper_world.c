@@ -129,7 +129,12 @@ static rd_kafka_t *client(struct world *w, rd_kafka_type_t type) {
     if (type == RD_KAFKA_CONSUMER)
         assert_int_equal(rd_kafka_conf_set(conf, "group.id", "the-test", text, sizeof text), 0);
     rd_kafka_conf_set_opaque(conf, w);
-    if (type == RD_KAFKA_PRODUCER) rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    if (type == RD_KAFKA_PRODUCER) {
+        rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+        /* As large as a broker takes them compressed; of more than 5 MB the mock cluster keeps none. */
+        assert_int_equal(rd_kafka_conf_set(conf, "compression.type", "gzip", text, sizeof text), 0);
+        assert_int_equal(rd_kafka_conf_set(conf, "message.max.bytes", "30000000", text, sizeof text), 0);
+    }
     rd_kafka_t *rk = rd_kafka_new(type, conf, text, sizeof text);
     assert_non_null(rk);
     return rk;

@@ -93,7 +93,7 @@ static void errors_of_produce(void **state) {
     MEET(
         *state, PRODUCE, E(NOT_LEADER_FOR_PARTITION), E(LEADER_NOT_AVAILABLE), E(REQUEST_TIMED_OUT),
         E(NETWORK_EXCEPTION), E(INVALID_MSG), E(NOT_ENOUGH_REPLICAS), E(NOT_ENOUGH_REPLICAS_AFTER_APPEND),
-        E(KAFKA_STORAGE_ERROR), E(UNKNOWN_TOPIC_OR_PART), E(TOPIC_AUTHORIZATION_FAILED), E(MSG_SIZE_TOO_LARGE));
+        E(KAFKA_STORAGE_ERROR), E(UNKNOWN_TOPIC_OR_PART), E(TOPIC_AUTHORIZATION_FAILED));
 }
 
 /* Of these some are fatal to an idempotent producer: the relay takes a new one. */

@@ -1,0 +1,16 @@
+/* delivery: what an error of the producer says about the record that it was given for. The one table of these. Any
+ * thread. */
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+
+/* True: the record itself is refused, and will be as long as record and topic are what they are. Sent again it would be
+ * refused again, so somebody must act. False: whatever was in the way may pass, and the record is sent again.
+ *
+ * A broker refuses a batch as a whole, and each of its records gets the batch's error: only one that was sent alone is
+ * known to be at fault. What rd_kafka_producev() refuses is one record. */
+bool delivery_refuses(rd_kafka_resp_err_t error);
+
+/* True: of these, a refusal that a batch of innocent records may meet, because together they are too large. */
+bool delivery_by_size(rd_kafka_resp_err_t error);

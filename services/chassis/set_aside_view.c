@@ -1,0 +1,32 @@
+#include "chassis/audit.h"
+#include "chassis/idempotency.h"
+#include "chassis/relay.h"
+#include "chassis/service.h"
+#include "chassis/set_aside.h"
+#include "chassis/store.h"
+
+#include <stdio.h>
+
+void set_aside_again_post(struct exchange *x) {
+    struct runtime *rt = x->context;
+    struct failure why;
+    char summary[120];
+    struct connection *c = store_begin(rt->store);
+    int64_t n = set_aside_again(c);
+    snprintf(summary, sizeof summary, "%lld that were set aside are sent again", (long long)n);
+    if (n)
+        audit_append(
+            c,
+            &(struct audit_row){
+                .action = "send again", .outcome = "accepted", .actor = x->api ? "api" : "form", .summary = summary});
+    if (x->api)
+        x->data = json_pack("{s:I}", "sent_again", (json_int_t)n);
+    else
+        exchange_redirect(x, "/status");
+    if (exchange_commit(x, c, &why) != OK) {
+        exchange_problem(x, 503, "Nothing was changed: %s.", why.text);
+        return;
+    }
+    set_aside_tell(rt->store, rt->health);
+    relay_again(rt->relay);
+}
