@@ -62,10 +62,10 @@ def homes():
 def end_and_look(verb, how, program):
     before = homes()
     try:
-        wait(lambda: verb.runs(program), 240, f"{program} was started")
+        wait(lambda: verb.runs(program), 600, f"{program} was started")
         verb.end(how)
-        assert verb.process.wait(60) == 130
-        wait(lambda: not verb.started(), 15, "nothing is left")
+        assert verb.process.wait(240) == 130
+        wait(lambda: not verb.started(), 60, "nothing is left")
         assert homes() <= before
     finally:
         for pid in verb.started():
