@@ -256,6 +256,15 @@ static verdict check_schemas(const struct settings *settings, struct failure *wh
     return v;
 }
 
+/* Two with databases of their own would each know half of the events, and publish answers to those of the other. */
+static verdict check_instance(const struct service *service, const struct settings *s, struct failure *why) {
+    if (service->in_memory || !strcmp(s->instance, "-") || !strcmp(s->instance, s->service)) return OK;
+    return fail(
+        why, REJECT,
+        "instance=\"%s\": %s keeps a database that belongs to one process, so it runs once; leave this setting out, or set it to - for dynamic membership",
+        s->instance, s->service);
+}
+
 int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]) {
     extern char **environ;
     struct settings settings;
@@ -269,6 +278,7 @@ int service_main(const struct service *service, const char *name, int port, int 
     if (argc > 1 && !strcmp(argv[1], "--openapi")) return openapi_main(service, name);
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
+    if (v == OK) v = check_instance(service, &settings, &why);
     if (v == OK) v = check_schemas(&settings, &why);
     for (const struct policy *p = service->policies; v == OK && p && p->name; p++)
         v = settings_check_policy(&settings, p->name, p->values, &why);

@@ -48,7 +48,7 @@ static const struct setting {
     {"streams", SETTING_NUMBER, AT(streams), "100", 0, 500, "",
      "how many may watch the audit log live at the same time; pages beyond that ask again and again"},
     {"instance", SETTING_TEXT, AT(instance), "", 0, 100, "",
-     "this process among several of one service; its static membership in the consumer group (default: the service's name; - for dynamic membership)"},
+     "- for dynamic membership in the consumer group; else its static membership, by the service's name. Only a service in memory runs as several processes, each with a name of its own"},
     {"schemas", SETTING_TEXT, AT(schemas), "", 0, 3000, "folder",
      "a NAME.avsc in it stands in for this program's own schema of that name, once the registry has taken it"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",

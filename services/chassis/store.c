@@ -267,6 +267,18 @@ static verdict files_remove(const char *path, struct failure *why) {
     return OK;
 }
 
+/* SQLite does not say that it cannot: it keeps another journal, with which a reader holds up the writer. */
+static void check_journal(struct connection *c) {
+    bool wal = false;
+    for (struct rows r = store_rows(c, "PRAGMA journal_mode"); rows_next(&r);) wal = !strcmp(rows_text(&r, 0), "wal");
+    if (c->state != OK || wal) return;
+    c->state = FATAL;
+    snprintf(
+        c->error, sizeof c->error,
+        "the file system of \"%s\" has no shared memory, which a write-ahead log needs (a network share has none); set another data-dir",
+        c->store->path);
+}
+
 static verdict open_migrated(
     struct store **out, const char *path, bool empty, const struct migration *migrations, size_t n,
     struct failure *why) {
@@ -288,6 +300,7 @@ static verdict open_migrated(
     connection_open(c, s, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     connection_exec(
         c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", "set the journal");
+    check_journal(c);
     if (empty) connection_exec(c, "PRAGMA synchronous = OFF", "set the journal");
     connection_exec(
         c,

@@ -127,6 +127,32 @@ static void a_savepoint_takes_back_one_record(void **state) {
     assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing"), 2);
 }
 
+static int open_without_log(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out) {
+    static sqlite3_io_methods methods;
+    sqlite3_vfs *real = vfs->pAppData;
+    int code = real->xOpen(real, name, file, flags, out);
+    if (code != SQLITE_OK || !(flags & SQLITE_OPEN_MAIN_DB)) return code;
+    methods = *file->pMethods;
+    methods.iVersion = 1; /* from before there was shared memory */
+    file->pMethods = &methods;
+    return code;
+}
+
+static void without_a_write_ahead_log_it_is_refused(void **state) {
+    struct fixture *f = *state, other = *f;
+    struct failure why;
+    sqlite3_vfs vfs = *sqlite3_vfs_find(NULL);
+    vfs.pAppData = sqlite3_vfs_find(NULL);
+    vfs.zName = "share";
+    vfs.xOpen = open_without_log;
+    assert_int_equal(sqlite3_vfs_register(&vfs, 1), SQLITE_OK);
+    snprintf(other.path, sizeof other.path, "%s/share.db", f->folder);
+    verdict v = open_store(&other, &why);
+    assert_int_equal(sqlite3_vfs_unregister(&vfs), SQLITE_OK);
+    assert_int_equal(v, FATAL);
+    assert_non_null(strstr(why.text, "write-ahead log"));
+}
+
 static void a_second_owner_is_refused(void **state) {
     struct fixture *f = *state, second = *f;
     struct failure why;
@@ -294,6 +320,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_error_sticks, setup, teardown),
         cmocka_unit_test_setup_teardown(a_savepoint_takes_back_one_record, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_a_write_ahead_log_it_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_database_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_migration_leaves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_database_that_other_statements_made_is_refused, setup, teardown),
