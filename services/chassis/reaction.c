@@ -292,6 +292,25 @@ static const struct handler *handler_of(const struct service *s, const char *typ
     return any;
 }
 
+static const char *simple_name(const char *type) {
+    const char *dot = strrchr(type, '.');
+    return dot ? dot + 1 : type;
+}
+
+/* The handled event of this name in another namespace, which the topic's owner publishes: whoever made it meant that
+ * one, so it is not passed over like an event that nobody here knows. NULL: there is none. */
+static const char *namesake_of(const struct service *s, const struct event *e) {
+    const char *name = simple_name(e->type);
+    size_t n = strlen(e->source);
+    for (const struct handler *h = s->handlers; h && h->type; h++) {
+        const char *known = simple_name(h->type), *owner = h->type;
+        if (strcmp(known, name) != 0 || !strcmp(h->type, e->type) || (size_t)(known - h->type) < n + 1) continue;
+        owner = known - n - 1;
+        if (!strncmp(owner, e->source, n) && owner[n] == '.' && (owner == h->type || owner[-1] == '.')) return h->type;
+    }
+    return NULL;
+}
+
 static bool first_time(struct connection *c, const struct uuid *id) {
     return store_run(
                c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", value_blob(id->bytes, 16)) ==
@@ -340,6 +359,14 @@ static verdict handle_once(
 static verdict apply(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
     if (r->state != OK) return fail(why, REJECT, "%s", r->why.text);
     const struct handler *h = handler_of(rt->service, r->event.type);
+    bool is_named = h && strcmp(h->type, "*") != 0;
+    const char *namesake = is_named ? NULL : namesake_of(rt->service, &r->event);
+    if (namesake)
+        return fail(
+            why, REJECT,
+            "the event is a %.150s, which is not known here, but %.150s is: the same name in another namespace. Publish "
+            "it as that, or redrive it once this service handles it",
+            r->event.type, namesake);
     if (h) return handle_once(rt, c, r, h, why);
     audit_record(c, r, "skipped", "skip", "an event of no concern to this service");
     metric_add(METRIC_events_skipped, 1);

@@ -40,7 +40,8 @@ static const struct setting {
     {"registry-timeout-ms", SETTING_NUMBER, AT(registry_timeout_ms), "2000", 10, 60000, "ms",
      "how long one request to the registry may take"},
     {"unknown-id-ms", SETTING_NUMBER, AT(unknown_id_ms), "10000", 0, 3600000, "ms",
-     "how long a schema id that the registry does not know is asked for again before its records are quarantined"},
+     "how long, in all, a partition waits for schema ids that the registry does not know or answers wrongly, before "
+     "their records are quarantined"},
     {"batch", SETTING_NUMBER, AT(batch), "500", 1, 10000, "records", "at most so many records in one transaction"},
     {"audit-heads-ms", SETTING_NUMBER, AT(audit_heads_ms), "10000", 100, 86400000, "ms",
      "how often the heads of the audit log's chains are published, when there are new rows"},

@@ -35,6 +35,35 @@ static void a_registry_outage_holds_and_never_skips(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
 }
 
+#define NAMED_ASKED(space)                                                                                             \
+    "{\"type\":\"record\",\"name\":\"Asked\"" space ",\"fields\":[" COMMON ",{\"name\":\"n\",\"type\":\"int\"}]}"
+
+/* The registry lets it into the topic, as it is another subject there. */
+static void a_known_name_in_another_namespace_is_noticed(void **state) {
+    struct world *w = *state;
+    static const char *const schemas[] = {
+        NAMED_ASKED(",\"namespace\":\"returns.support.v2\""), NAMED_ASKED(""), NAMED_ASKED(",\"namespace\":null"),
+        NAMED_ASKED(",\"namespace\":\"com.example\""), OTHER};
+    static const char fields[] =
+        "{\"event_id\":\"019a0000-0000-7000-8000-00000000000%zu\",\"return_id\":\"R-4\",\"version\":1,\"occurred_at\":1,"
+        "\"caused_by\":null%s}";
+    char event[sizeof fields + 40];
+    world_start(w, &probe);
+    for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++) {
+        snprintf(event, sizeof event, fields, i, i < 4 ? ",\"n\":7" : "");
+        world_publish_event(w, 4, world_schema(w, schemas[i]), event);
+    }
+    ask(w, 4, "R-4", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 4);
+    assert_int_equal(
+        world_int(
+            w,
+            "SELECT COUNT(*) FROM dead_letter WHERE reason LIKE '%returns.support.Asked is: the same name in another%'"),
+        4);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'skipped'"), 1);
+}
+
 static int64_t now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -185,6 +214,7 @@ static void a_failed_delivery_is_sent_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_registry_outage_holds_and_never_skips, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_known_name_in_another_namespace_is_noticed, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(waits_for_ids_do_not_add_up, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_clock_that_steps_delays_nothing, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_broker_outage_loses_nothing, probe_setup, probe_teardown),

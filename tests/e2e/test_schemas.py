@@ -206,6 +206,27 @@ def test_a_breach_is_named_with_what_to_do(tree):
     assert schemas(tree, "record")[0] == 1 and not (tree / f"schemas/history/returns.support.RefundRequest/{int(NEWEST) + 1}.avsc").exists()
 
 
+AMOUNT = '{"type": "bytes", "logicalType": "decimal", "precision": 15, "scale": 2}'
+MOMENT = '{"type": "long", "logicalType": "timestamp-millis"}'
+
+
+@pytest.mark.parametrize("old, new, says", [
+    (AMOUNT, '"bytes"', 'field "cost.amount": LOGICAL_TYPE_CHANGED (decimal(15, 2) and none)'),
+    (AMOUNT, '"bytes", "logicalType": "decimal", "precision": 15, "scale": 2',
+     'field "cost.amount": LOGICAL_TYPE_IGNORED ("decimal" stands beside the field\'s type)'),
+    (AMOUNT, AMOUNT.replace("decimal", "Decimal"), 'LOGICAL_TYPE_IGNORED ("Decimal" is no logical type of bytes)'),
+    (AMOUNT, AMOUNT.replace('"precision": 15, ', ""), "is no logical type of bytes without a precision"),
+    (MOMENT, MOMENT.replace("millis", "micros"), 'field "occurred_at": LOGICAL_TYPE_CHANGED (timestamp-millis and timestamp-micros)'),
+    (MOMENT, '"long"', 'field "occurred_at": LOGICAL_TYPE_CHANGED (timestamp-millis and none)'),
+])
+def test_a_type_that_means_something_else_is_named(tree, old, new, says):
+    """The registry takes each of them."""
+    edit(tree, REQUEST, old, new)
+    status, said = schemas(tree)
+    assert status == 1 and f"{REQUEST}: " in said and says in said, said
+    assert schemas(tree, "record")[0] == 1
+
+
 def test_transitive_means_every_version(tree):
     """What the newest version alone would allow: the field that version 1 wrote without comes back without a default."""
     history = tree / "schemas/history/returns.support.RefundRequest"

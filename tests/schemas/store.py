@@ -5,7 +5,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from rules import breaches, parse
+from rules import breaches, ignored_meanings, lost_meanings, parse
 
 HISTORY, ASIDE = "history", ("history", "drill")
 
@@ -77,6 +77,11 @@ class Store:
             for older, other, other_said in every[:i]:
                 self.compare(file, newer, f"a reader with {said}", older, f"what {other_said} wrote")
                 self.compare(file, older, f"a reader with {other_said}", newer, f"what {said} writes")
+                for b in lost_meanings(other.read_text(), file.read_text()):
+                    self.fault(file, f'field "{b.field}": {b.rule} ({b.detail}): {other_said} and {said} mean different things by it, though the '
+                               f"registry takes both. To do: {b.advice}")
+        for b in ignored_meanings(path.read_text()) if every and every[-1][1] == path else ():
+            self.fault(path, f'field "{b.field}": {b.rule} ({b.detail}). To do: {b.advice}')
         if changed and before == len(self.faults):
             was = f"differs from version {len(stored)}, compatibly" if stored else "is not recorded yet"
             self.fault(path, f"{was}. ./returns schemas record stores it as version {len(stored) + 1}; commit both")
