@@ -85,7 +85,7 @@ def test_both_verifiers_agree_on_an_untouched_log(whole):
 def test_a_changed_byte_anywhere_in_the_lines_is_found_with_its_row(log):
     path, chance = log / "log.jsonl", random.Random(7)
     content = bytearray(path.read_bytes())
-    for position in [0, len(content) - 1, *chance.sample(range(len(content)), 200)]:
+    for position in [0, len(content) - 1, *chance.sample(range(len(content)), 60)]:
         row = content[:position].count(b"\n") + 1
         content[position] ^= (bit := 1 << chance.randrange(8))
         path.write_bytes(content)
@@ -112,7 +112,7 @@ def test_a_changed_byte_anywhere_in_the_database_is_found(log):
     path, chance = log / "log.db", random.Random(11)
     before, content = contents(path), bytearray(path.read_bytes())
     found = 0
-    for position in chance.sample(range(100, len(content)), 250):
+    for position in chance.sample(range(100, len(content)), 80):
         content[position] ^= (bit := 1 << chance.randrange(8))
         path.write_bytes(content)
         done = subprocess.run([TOOL, "audit", "verify", path], capture_output=True, timeout=60)
@@ -120,14 +120,14 @@ def test_a_changed_byte_anywhere_in_the_database_is_found(log):
             assert contents(path) == before, f"byte {position}, bit {bit} changed the log, and was not found"
         found += done.returncode != 0
         content[position] ^= bit
-    assert found > 100
+    assert found > 30
 
 
 def test_a_changed_value_anywhere_is_found_with_its_row(log):
     db, chance = sqlite3.connect(log / "log.db"), random.Random(13)
     db.isolation_level = None
     columns = audit_log.COLUMNS
-    for trial in range(150):
+    for trial in range(60):
         row, column = chance.randrange(ROWS) + 1, columns[1 + trial % (len(columns) - 1)]
         (was,) = db.execute(f"SELECT {column} FROM audit WHERE id = ?", [row]).fetchone()
         changed = (was + chance.choice([-1, 1, 256]) if isinstance(was, int) else "x" if was is None else
@@ -155,7 +155,7 @@ def test_every_changed_head_is_found(log):
             assert "head" in broken["reason"] and broken["chain"] in (chain, chain + "x")
             db.execute("UPDATE audit_chain SET chain = ?, rows = ?, head = ? WHERE chain = ?", [chain, rows, head, changed[0]])
     lines = (log / "heads.jsonl").read_text().splitlines()
-    for _ in range(60):
+    for _ in range(20):
         heads = json.loads(line := chance.choice(lines))
         one = chance.choice(heads["chains"])
         one["head"] = flip(bytes.fromhex(one["head"]), chance).hex()
