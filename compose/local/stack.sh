@@ -13,6 +13,15 @@ stack_running() {
 
 stack_must_run() { stack_running || die "nothing is running in $RETURNS_HOME. Start it: ./returns up"; }
 
+# Where each service asks and calls the others.
+call_urls() {
+    local name comma=''
+    for name in "${SERVICES[@]}"; do
+        printf '%s' "$comma$name=http://$(service_host):${PORTS[$name]}"
+        comma=,
+    done
+}
+
 # environment NAME: what the process gets, beside what supervisord itself was started with.
 environment() {
     case $1 in
@@ -29,6 +38,8 @@ environment() {
         printf 'RETURNS_NAMESPACE=%q\n' "$RETURNS_NAMESPACE"
         printf 'RETURNS_DATA_DIR=%q\n' "$RETURNS_HOME/data"
         say "RETURNS_DRILLS=$RETURNS_DRILLS"
+        say "RETURNS_COMPARISON=$RETURNS_DRILLS"
+        printf 'RETURNS_CALL_URLS=%q\n' "${RETURNS_CALL_URLS:-$(call_urls)}"
         say "RETURNS_KAFKA=127.0.0.1:$KAFKA_PORT"
         say "RETURNS_REGISTRY=http://127.0.0.1:$REGISTRY_PORT/apis/ccompat/v7"
         ;;

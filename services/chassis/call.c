@@ -138,9 +138,21 @@ static void call_run(struct exchange *x, const json_t *body, const struct handle
     json_decref(said.fields);
 }
 
+bool comparison_on(struct exchange *x) {
+    struct runtime *rt = x->context;
+    if (rt->settings->comparison) return true;
+    exchange_problem(
+        x, 404,
+        "Nothing is called here: what is done so is not in the log. To compare that with the events, start %s with "
+        "--comparison (RETURNS_COMPARISON=1).",
+        rt->settings->service);
+    return false;
+}
+
 static void call_post(struct exchange *x) {
     struct runtime *rt = x->context;
     const struct handler *h = handler_find(rt->service);
+    if (!comparison_on(x)) return;
     json_t *body = exchange_json_object(x);
     if (body && fields_ok(x, body, h)) {
         if (atomic_fetch_add(&rt->calls_now, 1) < (rt->settings->http_threads + 1) / 2) {

@@ -6,6 +6,7 @@
  *
  *     201 {"return_id","outcome":"handled","action","summary","event_type","fields":{…},"repeated":false}
  *     200 the same call was answered before, and nothing was done again: "repeated":true, no fields
+ *     404 the setting comparison is off, as it is by default: what is done so is not in the log
  *     409 declined; 422 refused by the handler, or an Idempotency-Key of another return; 503 busy, send it again
  *
  * A call is the same when its Idempotency-Key is, or without one its return_id. With a key the first answer itself
@@ -14,5 +15,8 @@
 #pragma once
 
 #include "chassis/service.h"
+
+/* Whether the setting comparison is on. Without it there is no traditional way, into the service or out of it: 404. */
+MUST_CHECK bool comparison_on(struct exchange *x);
 
 struct resource call_resource(const struct service *service); /* {0}: it cannot be called */

@@ -252,11 +252,6 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
     }
 }
 
-static void source_hear(struct consumer *c, const rd_kafka_message_t *m) {
-    struct raw raw = raw_of(m);
-    raw_hear(c->rt, &raw);
-}
-
 /* True while more may be at hand. */
 static bool take_one(struct consumer *c, int timeout_ms) {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
@@ -265,7 +260,6 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     struct partition *p = m->err || c->assign_again ? NULL : partition_of(c, m);
     if (m->err) take_error(c, m);
     if (p && p->denied) p->denied = false, allowed(c);
-    if (p && p->checking) source_hear(c, m); /* also where nothing new comes */
     /* Below `fetched`: a second copy of a fetch, as versions before 2.1.1 can give. Not kept for want of memory:
      * fetched again. */
     if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m) && pace_keeps(c, p)) {

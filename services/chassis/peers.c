@@ -57,7 +57,6 @@ struct peers {
 
     pthread_mutex_t lock; /* guards the rest */
     bool stopping;
-    char heard[URL_SIZE];
     int64_t looked_at;
     json_t *view; /* what pages see */
     int64_t stale_since;
@@ -83,8 +82,9 @@ static void request_end(struct peers *p, struct peer *one) {
 static void request_begin(struct peers *p, struct peer *one) {
     char site[URL_SIZE], url[URL_SIZE + 20];
     if (one->easy || !*one->url || !(one->easy = curl_easy_init())) return;
-    settings_call_url(
-        p->rt->settings, p->keeps_list ? one->name : p->rt->service->subscribes, one->url, site, sizeof site);
+    settings_call_url(p->rt->settings, one->name, one->url, site, sizeof site);
+    size_t n = strlen(site);
+    if (n && site[n - 1] == '/') site[n - 1] = '\0';
     snprintf(url, sizeof url, "%s%s", site, p->keeps_list ? "/api/status" : "/api/peers");
     one->answer = BUFFER(ANSWER_MAX);
     curl_easy_setopt(one->easy, CURLOPT_URL, url);
@@ -362,14 +362,13 @@ static void unlisted_drop(struct peers *p) {
     }
 }
 
-/* Where each is: as it said last with the offsets that it commits, since each start says it; else by its events. */
-static void addresses_read(struct peers *p, struct connection *reader) {
+/* Where each is: as it said last with the offsets that it commits, which only who holds the group can, and only where
+ * settings allow it. What a record says of its sender counts for nothing: anybody may write one. */
+static void addresses_read(struct peers *p) {
     const char *name;
     json_t *url, *urls = subscribers_urls(p->rt->subscribers);
-    for (struct rows r = store_rows_values(reader, p->rt->service->peers, NULL, 0); rows_next(&r);)
-        if (!json_object_get(urls, rows_text(&r, 0)))
-            json_object_set_new(urls, rows_text(&r, 0), json_string(rows_text(&r, 1)));
     json_object_foreach(urls, name, url) {
+        if (!settings_peer_allowed(p->rt->settings, json_string_value(url))) continue;
         struct peer *one = peer_find(p, name);
         if (!one || one->is_self) continue;
         peer_move(p, one, json_string_value(url));
@@ -388,7 +387,7 @@ static void list_read(struct peers *p) {
     if (self) peer_move(p, self, p->rt->settings->public_url);
     ends_read(p, partitions, ends);
     subscribers_read(p, reader, ends);
-    addresses_read(p, reader);
+    addresses_read(p);
     if (store_state(reader) == OK) unlisted_drop(p); /* else it is only half read */
     for (size_t i = 0; i < p->n; i++) published_read(p, p->all[i], partitions);
     json_decref(partitions);
@@ -483,11 +482,10 @@ static void round_begin(struct peers *p) {
         view_make(p);
     } else {
         char url[URL_SIZE];
-        pthread_mutex_lock(&p->lock);
-        strcpy(url, p->heard);
-        pthread_mutex_unlock(&p->lock);
-        struct peer *keeper = peer_find(p, "");
-        if (keeper) peer_move(p, keeper, url);
+        const struct service *s = p->rt->service;
+        const char *name = s->listed_by ? s->listed_by : s->subscribes;
+        struct peer *keeper = name ? peer_find(p, name) : NULL;
+        if (keeper) peer_move(p, keeper, settings_call_url(p->rt->settings, name, "", url, sizeof url));
     }
     for (size_t i = 0; i < p->n; i++)
         if (!p->all[i]->is_self) request_begin(p, p->all[i]);
@@ -533,15 +531,6 @@ void peers_look(struct peers *p) {
     if (idle) curl_multi_wakeup(p->multi);
 }
 
-void peers_hear(struct peers *p, const char *url) {
-    if (!p || p->keeps_list || !*url || strlen(url) >= sizeof p->heard) return;
-    pthread_mutex_lock(&p->lock);
-    bool moved = strcmp(p->heard, url) != 0;
-    if (moved) strcpy(p->heard, url);
-    pthread_mutex_unlock(&p->lock);
-    if (moved) peers_look(p); /* so that who comes first sees a list */
-}
-
 /* --- Start and stop */
 
 verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why) {
@@ -554,7 +543,7 @@ verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why) 
     }
     *out = p;
     p->rt = rt;
-    p->keeps_list = rt->service->peers;
+    p->keeps_list = rt->service->watch_subscribers;
     pthread_mutex_init(&p->lock, NULL);
     p->multi = curl_multi_init();
     p->headers = curl_slist_append(NULL, "Accept: application/json");

@@ -1,8 +1,11 @@
 /* peers: the thread that observes how the other services are, for people to look at; nothing else hangs on it.
  *
- * A service that declares where the others are (service.peers) asks each for its /api/status, all at once, with
+ * A service that watches its subscribers asks each for its /api/status, all at once, with
  * short timeouts: twice a second while somebody looks, else every second and a half. Every other service asks that one
- * for its list, and only while somebody looks; where it is, it has from the ce_source of the events that it reads.
+ * for its list, and only while somebody looks, where the setting call-urls says that it is.
+ *
+ * Where the others are, they say with the offsets that they commit, and settings_peer_allowed() has the last word. No
+ * address is taken from a record.
  *
  *     every service ◀─/api/status─ the one that keeps the list ◀─/api/peers─ every service
  *
@@ -22,8 +25,7 @@ void peers_close(struct peers **p);
 
 /* All of these: any thread; p may be NULL. */
 
-void peers_hear(struct peers *p, const char *url); /* where the service whose events are read says it is; "": nowhere */
-void peers_look(struct peers *p);                  /* somebody looks at a page now */
+void peers_look(struct peers *p); /* somebody looks at a page now */
 
 /* {"peers":[{"name","title","url","state","tone","text","answered_at","behind","oldest_unhandled_ms",
  * "handled_per_second","published_per_second","to_go_ms","dead_letters","subscribes"}],"stale"}: itself first, then

@@ -5,7 +5,6 @@
 #include "chassis/input.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
-#include "chassis/peers.h"
 #include "chassis/registry.h"
 #include "chassis/utf8.h"
 #include "chassis/wait.h"
@@ -373,21 +372,8 @@ static verdict apply(const struct runtime *rt, struct connection *c, struct reco
     return OK;
 }
 
-static void hear(const struct runtime *rt, const char *source, const char *url) {
-    const char *lister = rt->service->listed_by;
-    if (!lister || !strcmp(source, lister)) peers_hear(rt->peers, url);
-}
-
-void raw_hear(const struct runtime *rt, const struct raw *raw) {
-    char url[SOURCE_URL], source[SOURCE_NAME];
-    raw_source_url(raw, url);
-    source_read(rt, raw->topic, source);
-    hear(rt, source, url);
-}
-
 void record_apply(const struct runtime *rt, struct connection *c, struct record *r) {
     struct failure why;
-    hear(rt, r->source, r->source_url);
     if (apply(rt, c, r, &why) == REJECT) quarantine(rt, c, r, why.text);
 }
 

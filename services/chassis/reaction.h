@@ -23,8 +23,6 @@ struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message 
 /* Its ce_source; "" unless it is a web address. */
 enum { SOURCE_URL = 512, SOURCE_NAME = 256 };
 void raw_source_url(const struct raw *raw, char out[SOURCE_URL]);
-/* Tells the peers where the service is that lists all (service.listed_by), if the record is of that one. */
-void raw_hear(const struct runtime *rt, const struct raw *raw);
 bool source_url_valid(const char *url); /* what others say of themselves, before it becomes a link */
 
 /* What a handler says to its caller (call.h) in place of publishing it. */

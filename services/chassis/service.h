@@ -109,9 +109,7 @@ struct service {
     const struct view *views;       /* ends with {0}; or NULL */
     const struct policy *policies;  /* ends with {0}; or NULL */
     const struct resource *resources; /* ends with {0}; or NULL. Found before the chassis's own */
-    /* SQL: name and URL of each service that is known, for peers.h; NULL: another service keeps that list. */
-    const char *peers;
-    const char *listed_by; /* which one, for a service that reads more than its topic; NULL: whose events it reads */
+    const char *listed_by; /* the service that keeps the list of all (peers.h); NULL: whose events it reads */
     void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops; may be NULL */
     struct call call;                 /* call.h; {0}: it cannot be called */
     bool calls_others;                /* runtime.caller is there */
@@ -120,7 +118,8 @@ struct service {
      * when it started, its health has "replay" as waiting, and the offsets that its group has in Kafka stay where they
      * were: what it had handled before does not count as unhandled again. */
     bool in_memory;
-    bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic */
+    bool watch_subscribers; /* keeps subscriber_offset: how far each consumer group has read this service's topic; and
+                               so the list of all services, for peers.h */
     /* What an event of this service's own, which a person caused, changes in its own tables. Called in the transaction
      * that puts it into the outbox, by whoever decides; and by a rebuild, which knows it from the topic. May be NULL.
      */

@@ -55,11 +55,15 @@ static const struct setting {
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
      "the least important entries that are logged"},
     {"call-urls", SETTING_TEXT, AT(call_urls), "", 0, 2000, "name=URL,…",
-     "where this service calls others; those that are not named, where their events say that they are"},
+     "where this service asks others, and the only addresses that it calls them at; none is taken from a record"},
+    {"peer-hosts", SETTING_TEXT, AT(peer_hosts), "", 0, 2000, "host,…",
+     "hosts, besides this machine, that of the public URL and those of call-urls, where a service may be that says its own address with the offsets it commits; it is then asked how it is, and linked"},
     {"policy", SETTING_TEXT, AT(policy), "", 0, 2000, "name=value,…",
      "rules that are to be other than usual: unknown-orders=refund also refunds orders that were never placed"},
     {"drills", SETTING_SWITCH, AT(drills), "0", 0, 1, "0 or 1",
      "allow drills: pausing, slowing down and crashing this service from its page, and simulated load"},
+    {"comparison", SETTING_SWITCH, AT(comparison), "0", 0, 1, "0 or 1",
+     "have the traditional way beside the events: this service can be called, and calls others, outside of the log"},
 #undef AT
 };
 static bool is_number(const struct setting *row) {
@@ -108,6 +112,35 @@ settings_call_url(const struct settings *s, const char *name, const char *otherw
 
 const char *settings_policy(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size) {
     return pair_value(s->policy, name, otherwise, out, size);
+}
+
+/* The host of what is between p and the next comma, as a site behind "name=" or as it is. */
+static bool listed_host(const char *p, size_t n, bool site, struct authority *out) {
+    char text[600];
+    const char *equals = site ? memchr(p, '=', n) : NULL;
+    if (equals) n -= (size_t)(equals + 1 - p), p = equals + 1;
+    if (n >= sizeof text) return false;
+    memcpy(text, p, n);
+    text[n] = '\0';
+    return site ? site_read(text, out) : authority_read(text, n, out);
+}
+
+static bool host_in(const char *list, bool sites, const char *host) {
+    struct authority one;
+    for (const char *p = list; p && *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        if (listed_host(p, n, sites, &one) && !strcmp(one.host, host)) return true;
+        p += n;
+    }
+    return false;
+}
+
+bool settings_peer_allowed(const struct settings *s, const char *url) {
+    struct authority at, own;
+    if (!site_read(url, &at)) return false;
+    if (authority_is_loopback(&at) || host_in(s->call_urls, true, at.host) || host_in(s->peer_hosts, false, at.host))
+        return true;
+    return s->public_url && site_read(s->public_url, &own) && !strcmp(own.host, at.host);
 }
 
 /* In place of the text before it. */
@@ -258,14 +291,12 @@ static verdict check_public_url(const struct settings *s, struct failure *why) {
         s->public_url);
 }
 
-static verdict check_hosts(const struct settings *s, struct failure *why) {
+static verdict check_hosts(const char *name, const char *list, bool sites, const char *form, struct failure *why) {
     struct authority host;
-    for (const char *p = s->allowed_hosts; *p; p += *p == ',') {
+    for (const char *p = list; *p; p += *p == ',') {
         size_t n = strcspn(p, ",");
-        if (!authority_read(p, n, &host))
-            return fail(
-                why, REJECT, "allowed-hosts=\"%.200s\": \"%.*s\" must be host or host:port, as a Host header has it",
-                s->allowed_hosts, n < 100 ? (int)n : 100, p);
+        if (n && !listed_host(p, n, sites, &host))
+            return fail(why, REJECT, "%s=\"%.200s\": \"%.*s\" must be %s", name, list, n < 100 ? (int)n : 100, p, form);
         p += n;
     }
     return OK;
@@ -293,7 +324,9 @@ verdict settings_read(
     if (v == OK) v = check_namespace(out, why);
     if (v == OK) v = check_policy(out, why);
     if (v == OK) v = check_public_url(out, why);
-    if (v == OK) v = check_hosts(out, why);
+    if (v == OK) v = check_hosts("allowed-hosts", out->allowed_hosts, false, "host or host:port", why);
+    if (v == OK) v = check_hosts("peer-hosts", out->peer_hosts, false, "a host", why);
+    if (v == OK) v = check_hosts("call-urls", out->call_urls, true, "name=http://host:port", why);
     out->properties_given = out->properties_n;
     if (v == OK) v = read_properties(out, why);
     if (v != OK) return v;

@@ -32,7 +32,8 @@ struct settings {
     const char *registry_password;
     const char *log_level;
     const char *call_urls;
-    const char *policy; /* "name=value,…", for all services; each reads its own names */
+    const char *peer_hosts; /* "host,…" */
+    const char *policy;     /* "name=value,…", for all services; each reads its own names */
     const char *instance;
     const char *schemas; /* folder of schemas that stand in for the program's own; "": none */
     int64_t batch;
@@ -42,6 +43,7 @@ struct settings {
     int64_t registry_timeout_ms;
     int64_t unknown_id_ms;
     int64_t drills;                        /* 0 or 1: allowed */
+    int64_t comparison;                    /* 0 or 1: the traditional way is there */
     struct property *properties;           /* from -X and --kafka-config, in the order given */
     size_t properties_n, properties_given; /* the first of them with -X, the others in the file */
     unsigned char origins[SETTINGS_MAX];   /* where each came from; settings.c's own */
@@ -61,9 +63,13 @@ void settings_help(const struct settings *s, const char *duty); /* to stdout */
 json_t *settings_json(const struct settings *s);
 void settings_table(void); /* Markdown, to stdout */
 
-/* Where that service is called: by call_urls, or as its own events say (otherwise). Returns out. */
+/* Where that service is called, by call_urls; otherwise: it is not named there. Returns out. */
 const char *
 settings_call_url(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size);
+
+/* Whether what a service says of its own address may be asked and linked: http(s)://host:port/ and nothing more, on
+ * this machine, on the host of the public URL, or on one of call_urls or peer_hosts. */
+bool settings_peer_allowed(const struct settings *s, const char *url);
 
 /* What the policy of that name is. Returns out. */
 const char *settings_policy(const struct settings *s, const char *name, const char *otherwise, char *out, size_t size);

@@ -4,6 +4,7 @@
 #include "traditional.h"
 #include "upstream.h"
 
+#include "chassis/call.h"
 #include "chassis/caller.h"
 #include "chassis/drill.h"
 
@@ -156,18 +157,6 @@ static void *client_run(void *way) {
 
 /* --- The run */
 
-static bool stopping_within(int ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += ms * 1000000L;
-    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-    pthread_mutex_lock(&lock);
-    if (!run.stopping) pthread_cond_timedwait(&stop, &lock, &until);
-    bool stopping = run.stopping;
-    pthread_mutex_unlock(&lock);
-    return stopping;
-}
-
 static void warm_up_way(const struct way *w) {
     struct heard heard;
     char *body = body_make(w, WARM_UP, "warm-up");
@@ -179,14 +168,10 @@ static void warm_up_way(const struct way *w) {
     free(body);
 }
 
-/* One return by each way that is not counted. By the first the teams' addresses become known, should nobody have
- * submitted a return yet. */
+/* One return by each way that is not counted. */
 static void warm_up(void) {
-    int64_t until = steady_ms() + PATIENCE_MS;
-    bool placed = orders_place();
+    (void)orders_place();
     warm_up_way(&run.ways[WAY_EVENT]);
-    while (!traditional_ready(run.rt) && steady_ms() < until && !stopping_within(50)) continue;
-    if (!placed) (void)orders_place(); /* where sales is is known by now */
     warm_up_way(&run.ways[WAY_CALLS]);
     pthread_mutex_lock(&lock);
     run.begun_at = clock_ms();
@@ -317,7 +302,7 @@ static void start(struct exchange *x, int rate, int seconds) {
 }
 
 void compare_post(struct exchange *x) {
-    json_t *asked = drill_allowed(x) ? asked_of(x) : NULL;
+    json_t *asked = drill_allowed(x) && comparison_on(x) ? asked_of(x) : NULL;
     if (!asked) return;
     int rate = number_of(x, asked, "rate", RATE_MAX), seconds = number_of(x, asked, "seconds", SECONDS_MAX);
     if (rate && seconds)

@@ -4,6 +4,7 @@
 #include "traditional.h"
 
 #include "chassis/page.h"
+#include "chassis/peers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,14 +125,17 @@ static void run_json(json_t *data, struct connection *reader, const struct run *
     json_decref(more);
 }
 
-static json_t *teams_json(struct connection *reader) {
-    json_t *teams = traditional_steps(), *urls = returns_urls(reader), *team;
-    size_t i;
+static json_t *teams_json(const struct runtime *rt) {
+    json_t *teams = traditional_steps(), *peers = peers_json(rt->peers), *team, *one;
+    size_t i, k;
     json_array_foreach(teams, i, team) {
-        json_t *url = json_object_get(urls, json_string_value(json_object_get(team, "team")));
-        json_object_set(team, "url", url ? url : json_null());
+        json_object_set_new(team, "url", json_null());
+        json_array_foreach(
+            json_object_get(peers, "peers"), k,
+            one) if (json_equal(json_object_get(one, "name"), json_object_get(team, "team")))
+            json_object_set(team, "url", json_object_get(one, "url"));
     }
-    json_decref(urls);
+    json_decref(peers);
     return teams;
 }
 
@@ -205,8 +209,8 @@ void compare_get(struct exchange *x) {
     struct run seen;
     bool any = run_look(&seen);
     x->data = json_pack(
-        "{s:b, s:b, s:o}", "running", any && seen.running, "drills", rt->settings->drills != 0, "teams",
-        teams_json(reader));
+        "{s:b, s:b, s:o}", "running", any && seen.running, "drills", rt->settings->drills && rt->settings->comparison,
+        "teams", teams_json(rt));
     if (any) run_json(x->data, reader, &seen);
     if (any && *seen.without) json_object_set_new(x->data, "orders_made_up", json_string(seen.without));
     for (int i = 0; i < WAYS; i++) free(seen.ways[i].waits);

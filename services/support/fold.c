@@ -64,16 +64,15 @@ static verdict history_add(struct reaction *r, struct failure *why) {
 /* The newest by what the events say, not by when they came. */
 static void team_note(struct reaction *r) {
     const struct event *e = r->event;
-    if (!*e->source_url) return;
     (void)store_run(
         r->store,
-        "INSERT INTO team (team, url, last_type, last_return, last_at, last_event) VALUES (?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (team) DO UPDATE SET url = excluded.url, last_type = excluded.last_type, "
+        "INSERT INTO team (team, last_type, last_return, last_at, last_event) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (team) DO UPDATE SET last_type = excluded.last_type, "
         "last_return = excluded.last_return, last_at = excluded.last_at, last_event = excluded.last_event "
         "WHERE team.last_at IS NULL OR team.last_event IS NULL OR "
         "(team.last_at, team.last_event) < (excluded.last_at, excluded.last_event)",
-        value_text(e->source), value_text(e->source_url), value_text(short_name(e->type)), value_text(e->return_id),
-        value_int(e->occurred_at), value_blob(e->id.bytes, sizeof e->id.bytes));
+        value_text(e->source), value_text(short_name(e->type)), value_text(e->return_id), value_int(e->occurred_at),
+        value_blob(e->id.bytes, sizeof e->id.bytes));
 }
 
 /* --- What commands change */

@@ -270,13 +270,6 @@ json_t *returns_subscribers(struct connection *reader) {
         reader, "SELECT DISTINCT team FROM subscriber_offset WHERE team <> ? ORDER BY team", value_text(self));
 }
 
-json_t *returns_urls(struct connection *reader) {
-    json_t *urls = json_object();
-    for (struct rows r = store_rows(reader, "SELECT team, url FROM team"); rows_next(&r);)
-        json_object_set_new(urls, rows_text(&r, 0), json_string(rows_text(&r, 1)));
-    return urls;
-}
-
 /* Each partition of the topic, and from where on some subscriber has not passed it; everywhere from 0 on while there is
  * no subscriber. */
 #define NOT_PASSED                                                                                                     \

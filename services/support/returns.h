@@ -49,9 +49,6 @@ MUST_CHECK json_t *returns_history(struct connection *reader, const char *return
 /* [{"team"}]: who has read the topic so far. */
 MUST_CHECK json_t *returns_subscribers(struct connection *reader);
 
-/* {team: URL}: where the services' pages are, as far as their events have said. */
-MUST_CHECK json_t *returns_urls(struct connection *reader);
-
 /* {"accepted","published","handled_by_all","cancelled","closed","waiting","attention"}: how many returns; waiting: not
  * handled by all yet, or cancelled and not compensated by all. */
 MUST_CHECK json_t *returns_totals(struct connection *reader, const char *topic);

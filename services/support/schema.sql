@@ -72,10 +72,9 @@ CREATE TABLE history (
     PRIMARY KEY (return_id, event_id)
 );
 
--- Where each service's pages are, as its own events say, and what it last published.
+-- What each service last published.
 CREATE TABLE team (
     team        TEXT NOT NULL PRIMARY KEY,
-    url         TEXT NOT NULL,
     last_type   TEXT,
     last_return TEXT,
     last_at     BIGINT,

@@ -68,21 +68,19 @@ static void returns_get(struct exchange *x) {
     }
 }
 
-/* Also of those whose events do not say where they are. */
 static void urls_add(json_t *urls, const json_t *peers) {
     json_t *one;
     size_t i;
     json_array_foreach((json_t *)peers, i, one) {
         json_t *url = json_object_get(one, "url");
-        if (json_is_string(url) && !json_object_get(urls, page_text(one, "name")))
-            json_object_set(urls, page_text(one, "name"), url);
+        if (json_is_string(url)) json_object_set(urls, page_text(one, "name"), url);
     }
 }
 
 static void
 return_view(struct runtime *rt, struct connection *reader, const struct bound *b, json_t *one, json_t *history) {
     const char *id = json_string_value(json_object_get(one, "return_id"));
-    json_t *urls = returns_urls(reader), *peers = peers_json(rt->peers);
+    json_t *urls = json_object(), *peers = peers_json(rt->peers);
     urls_add(urls, json_object_get(peers, "peers"));
     view_return(one, urls);
     customers_view_request(reader, json_object_get(one, "request"));
@@ -193,7 +191,6 @@ const struct service service = {
     .snapshots = &snapshot_returns,
     .kept = "return_private submission snapshot_due passed traditional_return traditional_step",
     .resources = resources,
-    .peers = "SELECT team, url FROM team",
     .calls_others = true,
     .watch_subscribers = true,
     .stop = support_stop,

@@ -12,15 +12,13 @@
 #include <jansson.h>
 
 /* /api/returns/traditional: 201 {"return_id","status":"done","ms","steps":[{"team","status","tries","ms"}]}; 502 with
- * the same as members of the problem when a call failed ("failed", or "half done"); 422; 503 when half of the web
+ * the same as members of the problem when a call failed ("failed", or "half done"); 404 where the setting
+ * comparison is off; 422; 503 when half of the web
  * threads are busy with such returns already. The outcome is stored before it is answered. */
 void traditional_post(struct exchange *x);
 
 /* What was done in the first `done` calls, and what was not: "refunded, never shipped". The caller's. */
 MUST_CHECK json_t *traditional_words(int done);
-
-/* Where all four are is known. */
-MUST_CHECK bool traditional_ready(const struct runtime *rt);
 
 /* The calls, in order: [{"team","api_path"}]. The caller's. */
 MUST_CHECK json_t *traditional_steps(void);

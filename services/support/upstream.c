@@ -1,9 +1,6 @@
 #include "upstream.h"
 
-#include "returns.h"
-
 #include "chassis/load.h"
-#include "chassis/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,10 +8,7 @@
 enum { ANSWER_MS = 5000 };
 
 const char *upstream_url(const struct runtime *rt, char *out, size_t size) {
-    json_t *urls = returns_urls(store_reader(rt->store));
-    settings_call_url(rt->settings, "sales", page_text(urls, "sales"), out, size);
-    json_decref(urls);
-    return out;
+    return settings_call_url(rt->settings, "sales", "", out, size);
 }
 
 /* body: the reference is taken. */
@@ -25,7 +19,7 @@ static verdict post(const char *sales_url, const char *path, json_t *body, struc
     verdict v = OK;
     snprintf(url, sizeof url, "%.600s%s", sales_url, path);
     if (!*sales_url)
-        v = fail(why, RETRY, "where sales is is not known yet");
+        v = fail(why, RETRY, "the setting call-urls does not say where sales is");
     else if (!text)
         v = fail(why, RETRY, "out of memory");
     else if (load_ask(url, text, ANSWER_MS, &status, &said, &reason) != OK)

@@ -186,6 +186,7 @@ int world_flags(struct world *w, char flags[WORLD_FLAGS][200], char *argv[WORLD_
     add_flag(flags, argv, &argc, "%s", w->name);
     add_flag(flags, argv, &argc, "--port=0");
     add_flag(flags, argv, &argc, "--allowed-hosts=h"); /* tests ask for it */
+    add_flag(flags, argv, &argc, "--comparison");
     add_flag(flags, argv, &argc, "--data-dir=%s", w->folder);
     add_flag(flags, argv, &argc, "--kafka=%s", rd_kafka_mock_cluster_bootstraps(w->cluster));
     add_flag(flags, argv, &argc, "--registry=%s", w->registry_url);

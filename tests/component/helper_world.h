@@ -29,7 +29,7 @@ struct world {
     const char *_Atomic registry_refuses_text; /* to those alone that hold it */
     char folder[64], registry_url[128];
     const char *name;    /* of the service; "probe" unless the test says another before it starts it */
-    const char *more[4]; /* flags besides the usual ones */
+    const char *more[6]; /* flags besides the usual ones */
     int more_n;
     struct settings settings;
     struct runtime rt;

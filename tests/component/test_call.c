@@ -201,6 +201,17 @@ static void more_calls_than_may_wait_are_told_at_once(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 1);
 }
 
+static void without_the_comparison_nothing_is_called(void **state) {
+    struct world *w = *state;
+    w->more[w->more_n++] = "--comparison=0";
+    world_start(w, &callable);
+    json_t *said = call(w, NULL, "{\"return_id\":\"R-1\",\"n\":1}", 404);
+    assert_non_null(strstr(json_string_value(json_object_get(said, "detail")), "--comparison"));
+    json_decref(said);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 0);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit"), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, probe_setup, probe_teardown)
 
 int main(void) {
@@ -208,6 +219,7 @@ int main(void) {
         TEST(a_call_has_the_handlers_effect_and_answer), TEST(an_event_and_a_call_are_audited_alike),
         TEST(a_repeated_call_has_no_second_effect),      TEST(what_is_wrong_is_said_by_field),
         TEST(a_refused_call_leaves_an_audit_row_alone),  TEST(more_calls_than_may_wait_are_told_at_once),
+        TEST(without_the_comparison_nothing_is_called),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,8 +18,16 @@
 
 #include <cmocka.h>
 
-static char sql[1000];
-static struct service keeper = {.title = "Keeper", .subscribes = "support", .duty = "Keeps the list.", .peers = sql};
+static struct service keeper = {
+    .title = "Keeper", .subscribes = "support", .duty = "Keeps the list.", .watch_subscribers = true};
+
+/* What groups say with the offsets that they commit: {name: URL}. */
+static json_t *said;
+json_t *__wrap_subscribers_urls(struct subscribers *s);
+json_t *__wrap_subscribers_urls(struct subscribers *s) {
+    (void)s;
+    return json_deep_copy(said);
+}
 
 /* A socket that listens, and that nobody reads from; *port: its port. */
 static int listen_silently(int *port) {
@@ -65,16 +73,15 @@ static void each_is_told_apart(void **unused) {
     int fd = listen_silently(&silent);
     close(listen_silently(&gone));
     world_open(&w);
-    snprintf(
-        sql, sizeof sql,
-        "SELECT 'frozen', 'http://127.0.0.1:%d' UNION SELECT 'gone', 'http://127.0.0.1:%d/' UNION SELECT 'liar', "
-        "'http://127.0.0.1:%d' UNION SELECT 'file', 'file:///etc/hostname'",
-        silent, gone, w.registry_port);
+    said = json_pack(
+        "{s:o, s:o, s:o, s:s}", "frozen", json_sprintf("http://127.0.0.1:%d", silent), "gone",
+        json_sprintf("http://127.0.0.1:%d/", gone), "liar", json_sprintf("http://127.0.0.1:%d", w.registry_port),
+        "file", "file:///etc/hostname");
     world_start(&w, &keeper);
     await_state(&w, "gone", "stopped", "Nobody listens");
     await_state(&w, "frozen", "does not answer", "has not answered yet");
     await_state(&w, "liar", "needs a hand", "It answers 404");
-    await_state(&w, "file", "does not answer", "not answered yet"); /* nothing but the web is asked */
+    assert_null(state_of(&w, "file")); /* nothing but the web is asked */
     await_state(&w, "probe", "up", "");
     /* A request hangs now; a page is there at once all the same, with its head. */
     int64_t begin = steady_ms();
@@ -91,6 +98,68 @@ static void each_is_told_apart(void **unused) {
     assert_in_range(steady_ms() - begin, 0, 300);
     world_close(&w);
     close(fd);
+    json_decref(said);
+}
+
+/* Nobody is asked or linked on another machine, or by more than a host and a port, unless a setting allows it. */
+static void only_addresses_that_settings_allow(void **unused) {
+    (void)unused;
+    struct world w;
+    static const char *const refused[] = {
+        "http://evil.example:8000",
+        "http://192.0.2.1:8000/",
+        "http://127.0.0.1:1/path?q=",
+        "http://x@127.0.0.1:1",
+        "http://127.0.0.1.evil.test:1",
+        "http://other.test:1/?x",
+        "//127.0.0.1:1",
+        "javascript:alert(1)",
+        "http://named.test.evil:1"};
+    static const char *const allowed[] = {
+        "http://127.0.0.1:1", "http://localhost:1/", "http://named.test:1", "http://shop.test:2",
+        "https://called.test"};
+    char name[20], url[100];
+    world_open(&w);
+    w.more[w.more_n++] = "--peer-hosts=named.test,named2.test";
+    w.more[w.more_n++] = "--public-url=http://shop.test:8000";
+    w.more[w.more_n++] = "--call-urls=sales=http://called.test:8001";
+    said = json_object();
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        snprintf(name, sizeof name, "no%zu", i);
+        json_object_set_new(said, name, json_string(refused[i]));
+    }
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+        snprintf(name, sizeof name, "yes%zu", i);
+        json_object_set_new(said, name, json_string(allowed[i]));
+    }
+    world_start(&w, &keeper);
+    await_state(&w, "yes0", "stopped", "");
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        snprintf(name, sizeof name, "no%zu", i);
+        snprintf(url, sizeof url, "%s: %s", name, refused[i]);
+        json_t *one = state_of(&w, name);
+        if (one) fail_msg("%s", url);
+    }
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+        snprintf(name, sizeof name, "yes%zu", i);
+        json_t *one = state_of(&w, name);
+        assert_true(json_is_string(json_object_get(one, "url")));
+        json_decref(one);
+    }
+    world_close(&w);
+    json_decref(said);
+}
+
+/* A record whose ce_source says that support is there. */
+static void publish_from(struct world *w, int port) {
+    static const char junk[] = "junk";
+    char url[100];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", port);
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        w->producer, RD_KAFKA_V_TOPIC("support.events"), RD_KAFKA_V_PARTITION(0),
+        RD_KAFKA_V_VALUE((void *)junk, sizeof junk), RD_KAFKA_V_HEADER("ce_source", url, strlen(url)),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    assert_int_equal(error, RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
 /* One that keeps no list asks the one whose events it reads, and keeps what it last heard. */
@@ -99,15 +168,20 @@ static void the_list_is_asked_for_and_kept(void **unused) {
     static struct service reader = {.title = "Reader", .subscribes = "support", .duty = "Reads."};
     struct world w, other;
     char url[100];
-    snprintf(sql, sizeof sql, "SELECT 'x', 'http://127.0.0.1:1'");
+    said = json_pack("{s:s}", "x", "http://127.0.0.1:1");
     world_open(&w);
     world_start(&w, &keeper);
     world_open(&other);
     other.name = "reader";
     world_start(&other, &reader);
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/", http_port(w.rt.http));
-    assert_null(state_of(&other, "probe")); /* it heard of nobody yet */
-    peers_hear(other.rt.peers, url);
+    publish_from(&other, http_port(w.rt.http)); /* anybody may say so */
+    world_await(&other, "SELECT COUNT(*) FROM audit", 1);
+    for (int i = 0; i < 20; i++) peers_look(other.rt.peers), usleep(5000);
+    assert_null(state_of(&other, "probe"));
+    world_stop(&other);
+    snprintf(url, sizeof url, "--call-urls=support=http://127.0.0.1:%d/", http_port(w.rt.http));
+    other.more[other.more_n++] = url;
+    world_start(&other, &reader);
     await_state(&other, "probe", "up", "");
     await_state(&other, "x", "stopped", "");
     world_stop(&w);
@@ -123,11 +197,13 @@ static void the_list_is_asked_for_and_kept(void **unused) {
     json_decref(known);
     world_close(&other);
     world_close(&w);
+    json_decref(said);
 }
 
 int main(int argc, char *argv[]) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_is_told_apart), cmocka_unit_test(the_list_is_asked_for_and_kept)};
+        cmocka_unit_test(each_is_told_apart), cmocka_unit_test(only_addresses_that_settings_allow),
+        cmocka_unit_test(the_list_is_asked_for_and_kept)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,10 +44,6 @@ rd_kafka_header_get_last(const rd_kafka_headers_t *headers, const char *name, co
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-void peers_hear(struct peers *p, const char *url) {
-    (void)p, (void)url;
-}
-
 int64_t patience_left(const struct patience *p) {
     (void)p;
     return INT64_MAX;

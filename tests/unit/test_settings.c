@@ -36,6 +36,35 @@ static void defaults_stand(void **state) {
     settings_free(&s);
 }
 
+static void what_is_no_site_or_host_is_refused(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"--public-url=http://x/path",
+                                        "--public-url=x:8000",
+                                        "--public-url=http://u@x",
+                                        "--public-url=http://x?q=",
+                                        "--call-urls=sales=http://x/y",
+                                        "--call-urls=sales=ftp://x",
+                                        "--call-urls=sales",
+                                        "--allowed-hosts=a b",
+                                        "--allowed-hosts=http://x",
+                                        "--allowed-hosts=x:0",
+                                        "--peer-hosts=a/b"};
+    static const char *const right[] = {
+        "--public-url=https://returns.example/", "--call-urls=a=http://x:1,b=https://y/",
+        "--allowed-hosts=x,[::1]:80,y:1", "--peer-hosts=x,192.0.2.1"};
+    struct settings s;
+    struct failure why;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        if (read_settings(&s, LIST((char *)wrong[i]), NULL, &why) != REJECT) fail_msg("%s was taken", wrong[i]);
+        assert_non_null(strstr(why.text, strchr(wrong[i], '=') + 1));
+        settings_free(&s);
+    }
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        if (read_settings(&s, LIST((char *)right[i]), NULL, &why) != OK) fail_msg("%s: %s", right[i], why.text);
+        settings_free(&s);
+    }
+}
+
 static void a_flag_wins_over_the_environment(void **state) {
     (void)state;
     struct settings s;
@@ -240,6 +269,7 @@ static void what_is_in_force_is_told_without_secrets(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_stand),
+        cmocka_unit_test(what_is_no_site_or_host_is_refused),
         cmocka_unit_test(a_flag_wins_over_the_environment),
         cmocka_unit_test(a_switch_needs_no_value),
         cmocka_unit_test(properties_pass_through),
