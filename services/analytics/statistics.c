@@ -265,5 +265,5 @@ static void csv_get(struct exchange *x) {
 
 const struct resource statistics_resources[] = {
     {.path = "/statistics", .page = "statistics.html", .get = statistics_get, .nav = "Statistics"},
-    {.api_path = "/api/statistics.csv", .get = csv_get},
+    {.api_path = "/api/statistics.csv", .get = csv_get, .long_read = ""},
     {0}};

@@ -9,17 +9,22 @@
  * as the call. */
 enum { WORTH_BYTES = 1024, LEVEL = 4, WINDOW = 14, MEMORY = 6, GZIP = 16 };
 
-/* "gzip" or "*" in an Accept-Encoding header, unless with the weight 0. */
+/* Whether an Accept-Encoding header takes gzip: as itself, by its older name x-gzip, or else by "*"; with the weight 0
+ * it is refused. */
 static bool is_accepted(const char *header) {
+    double gzip = -1, any = -1; /* −1: not named */
     for (const char *p = header; p && *p; p += *p == ',') {
         p += strspn(p, " \t");
         size_t n = strcspn(p, ","), name_n = strcspn(p, ",; \t");
         const char *q = memmem(p, n, "q=", 2);
-        bool named = (name_n == 4 && !strncasecmp(p, "gzip", 4)) || (name_n == 1 && *p == '*');
-        if (named && (!q || strtod(q + 2, NULL) > 0)) return true;
+        if (!q) q = memmem(p, n, "Q=", 2);
+        double weight = q ? strtod(q + 2, NULL) : 1;
+        bool named = (name_n == 4 && !strncasecmp(p, "gzip", 4)) || (name_n == 6 && !strncasecmp(p, "x-gzip", 6));
+        if (named && weight > gzip) gzip = weight;
+        if (name_n == 1 && *p == '*') any = weight;
         p += n;
     }
-    return false;
+    return gzip < 0 ? any > 0 : gzip > 0;
 }
 
 static bool gzip(const struct buffer *in, struct buffer *out) {
@@ -42,7 +47,10 @@ void compress_answer(struct exchange *x, const char *content_type, struct buffer
     bool text = !strncmp(content_type, "text/", 5) || strstr(content_type, "json") || strstr(content_type, "svg");
     if (body->failed || body->length < WORTH_BYTES || !text) return;
     exchange_set_header(x, "Vary", "Accept-Encoding");
-    if (!is_accepted(exchange_header(x, "Accept-Encoding"))) return;
+    struct buffer accepted = BUFFER(body->ceiling);
+    bool takes = exchange_header_list(x, "Accept-Encoding", &accepted) && is_accepted(accepted.data);
+    buffer_free(&accepted);
+    if (!takes) return;
     if (gzip(body, &small) && small.length < body->length) {
         exchange_set_header(x, "Content-Encoding", "gzip");
         buffer_free(body);

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_BYTES = 1024, HEADER_BYTES = 1 << 30 };
+/* Of a letter in a list: its value and key up to so many bytes, its headers (as text) up to SHOWN_HEADERS times as
+ * many. Of a page: what it shows, and what is read for it. Each page has one letter at least. */
+enum { SHOWN_BYTES = 1024, SHOWN_HEADERS = 4, PAGE_SHOWN = 512 << 10, PAGE_LOADED = 16 << 20, HEADER_BYTES = 1 << 30 };
 
 /* --- Bytes of JSON (bytes_json()), and back */
 
@@ -149,10 +151,21 @@ int64_t dead_letter_open(struct connection *c) {
     "a.topic = d.topic AND a.partition = d.partition AND a.record_offset > d.record_offset AND "                       \
     "a.outcome IN ('handled', 'declined'))"
 
+/* At most so many bytes, and no part of a character. */
+static size_t shown_bytes(const char *bytes, size_t n, size_t most) {
+    if (n <= most) return n;
+    for (n = most; n && most - n < 4 && ((unsigned char)bytes[n] & 0xc0) == 0x80;) n--;
+    return n;
+}
+
+/* What is longer than most is cut; headers are left out then. */
 static json_t *row_json(const struct rows *r, size_t most) {
-    size_t key_n, n;
+    size_t key_n, n, headers_n = strlen(rows_text(r, 8));
     const void *key = rows_blob(r, 7, &key_n), *value = rows_blob(r, 9, &n);
-    json_t *headers = json_loads(rows_text(r, 8), JSON_ALLOW_NUL, NULL);
+    size_t headers_most = most > SIZE_MAX / SHOWN_HEADERS ? SIZE_MAX : most * SHOWN_HEADERS;
+    json_t *headers = headers_n > headers_most ? json_array() : json_loads(rows_text(r, 8), JSON_ALLOW_NUL, NULL);
+    bool cut = n > most || key_n > most || headers_n > headers_most;
+    key_n = shown_bytes(key, key_n, most);
     return json_pack(
         "{s:I, s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:b, s:o, s:o, s:I}", "id", (json_int_t)rows_int(r, 0),
         "at", rows_time_json(r, 1), "state", rows_text(r, 2), "reason", utf8_json(rows_text(r, 3)), "topic",
@@ -160,23 +173,41 @@ static json_t *row_json(const struct rows *r, size_t most) {
         "key", rows_null(r, 7) ? json_null() : bytes_json(key ? key : "", key_n), "headers",
         headers ? headers : json_array(), "value",
         rows_null(r, 9) ? json_null() : hex_json(value ? value : "", n < most ? n : most), "value_bytes", (json_int_t)n,
-        "cut", n > most, "said", rows_null(r, 10) ? json_null() : utf8_json(rows_text(r, 10)), "said_at",
+        "cut", cut, "said", rows_null(r, 10) ? json_null() : utf8_json(rows_text(r, 10)), "said_at",
         rows_time_json(r, 11), "later_handled", (json_int_t)rows_int(r, 12));
+}
+
+static size_t less(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* Whether the row fits, too, into what a page shows and what is read for one. */
+static bool page_has_room(const struct rows *r, size_t *shown, size_t *loaded) {
+    size_t key_n, n, headers_n = strlen(rows_text(r, 8)), most = SHOWN_BYTES * SHOWN_HEADERS;
+    (void)rows_blob(r, 7, &key_n), (void)rows_blob(r, 9, &n);
+    *loaded += key_n + n + headers_n;
+    *shown += less(key_n, SHOWN_BYTES) + less(n, SHOWN_BYTES) + (headers_n > most ? 0 : headers_n) +
+              strlen(rows_text(r, 3)) + strlen(rows_text(r, 10));
+    return *shown <= PAGE_SHOWN && *loaded <= PAGE_LOADED;
 }
 
 json_t *dead_letter_page(struct connection *reader, int64_t before, int limit) {
     json_t *all = json_array();
     json_int_t last = 0;
     bool more = false;
-    for (struct rows r = store_rows(
-             reader, "SELECT " COLUMNS " FROM dead_letter AS d WHERE d.id < ? ORDER BY d.id DESC LIMIT ?",
-             value_int(before ? before : INT64_MAX), value_int(limit + 1));
-         rows_next(&r);) {
+    size_t shown = 0, loaded = 0;
+    struct rows r = store_rows(
+        reader, "SELECT " COLUMNS " FROM dead_letter AS d WHERE d.id < ? ORDER BY d.id DESC LIMIT ?",
+        value_int(before ? before : INT64_MAX), value_int(limit + 1));
+    while (rows_next(&r)) {
         more = json_array_size(all) == (size_t)limit;
-        if (more) continue;
+        if (more) break;
+        more = json_array_size(all) && !page_has_room(&r, &shown, &loaded);
+        if (more) break;
         last = rows_int(&r, 0);
         json_array_append_new(all, row_json(&r, SHOWN_BYTES));
     }
+    rows_close(&r);
     return json_pack("{s:o, s:o}", "dead_letters", all, "next", more ? json_integer(last) : json_null());
 }
 

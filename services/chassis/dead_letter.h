@@ -31,8 +31,9 @@ void dead_letter_free(struct dead_letter *letter);
 
 int64_t dead_letter_open(struct connection *c); /* how many are */
 
-/* {"dead_letters":[…],"next":id or null}, newest first; before: 0, or only older ones. Values longer than 1 KiB are cut
- * there, with "cut" true. The caller's. */
+/* {"dead_letters":[…],"next":id or null}, newest first; before: 0, or only older ones. Values and keys longer than 1
+ * KiB are cut there, and headers of more than 4 KiB left out, with "cut" true. Fewer than limit where they hold more
+ * than a page may. The caller's. */
 MUST_CHECK json_t *dead_letter_page(struct connection *reader, int64_t before, int limit);
 /* One of them, in full; NULL: none. */
 MUST_CHECK json_t *dead_letter_one(struct connection *reader, int64_t id);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LETTER_WHOLE = 1 << 20 };
+
 static const char *tone_of(const json_t *letter) {
     return strcmp(json_string_value(json_object_get(letter, "state")), "open") ? "ok" : "bad";
 }
@@ -67,13 +69,30 @@ static int64_t id_of(struct exchange *x) {
     return id;
 }
 
+/* A letter may be larger than any page. */
+static void letter_send(struct exchange *x, const json_t *one) {
+    char *text = json_dumps(one, JSON_COMPACT);
+    size_t n = text ? strlen(text) : 0;
+    if (!text)
+        exchange_problem(x, 503, "There is no memory for the letter; try again.");
+    else if (n <= LETTER_WHOLE)
+        exchange_send(x, 200, "application/json; charset=utf-8", text, n);
+    else if (exchange_stream(x, "application/json; charset=utf-8") && exchange_write(x, text, n))
+        exchange_end(x);
+    free(text);
+}
+
 void dead_letter_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->store);
     int64_t id = id_of(x);
     if (!id) return;
-    x->data = dead_letter_one(reader, id);
-    if (page_reader_ok(x, reader) && !x->data)
+    json_t *one = dead_letter_one(reader, id);
+    bool read = page_reader_ok(x, reader);
+    if (read && one)
+        letter_send(x, one);
+    else if (read)
         exchange_problem(x, 404, "There is no dead letter %lld; /dead-letters lists them.", (long long)id);
+    json_decref(one);
 }
 
 static void redrive_refused(struct exchange *x, verdict v, const struct failure *why) {

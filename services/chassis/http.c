@@ -32,7 +32,7 @@ struct http {
     struct mg_context *server;
     struct crowd *crowd;
     int port;
-    atomic_int in_flight;
+    atomic_int in_flight, long_reads;
     atomic_bool stopping, stopped;
 };
 
@@ -67,15 +67,39 @@ static void (*function_find(struct exchange *x, const struct resource *r))(struc
     return function;
 }
 
-static void function_run(struct exchange *x, void (*function)(struct exchange *)) {
-    const struct http_options *o = x->private->options;
-    bool post = !strcmp(x->method, "POST");
-    if (post && o->begin_post && !o->begin_post(x)) return;
-    function(x);
-    if (post && o->end_post) o->end_post(x);
+static bool is_long_read(struct exchange *x, const struct resource *r) {
+    const char *asked = r->long_read && *r->long_read ? exchange_query(x, r->long_read) : r->long_read;
+    return r->long_read && asked && (!*r->long_read || *asked);
 }
 
-static void request_run(struct exchange *x, const struct http *h) {
+/* The others find a thread, however many of these are asked for. */
+static void long_read_run(struct exchange *x, struct http *h, void (*function)(struct exchange *)) {
+    int most = h->options.threads / 4 > 1 ? h->options.threads / 4 : 1;
+    if (atomic_fetch_add(&h->long_reads, 1) < most) {
+        function(x);
+    } else {
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(
+            x, 503, "As many as may read so much at once (%d) are being answered; try again in a moment.", most);
+    }
+    atomic_fetch_sub(&h->long_reads, 1);
+}
+
+static void
+function_run(struct exchange *x, struct http *h, const struct resource *r, void (*function)(struct exchange *)) {
+    const struct http_options *o = x->private->options;
+    if (!strcmp(x->method, "POST")) {
+        if (o->begin_post && !o->begin_post(x)) return;
+        function(x);
+        if (o->end_post) o->end_post(x);
+    } else if (is_long_read(x, r)) {
+        long_read_run(x, h, function);
+    } else {
+        function(x);
+    }
+}
+
+static void request_run(struct exchange *x, struct http *h) {
     bool framed = body_framed(x);
     if (atomic_load(&h->stopping)) {
         exchange_set_header(x, "Retry-After", "1");
@@ -90,7 +114,7 @@ static void request_run(struct exchange *x, const struct http *h) {
     crowd_move(h->crowd, &x->private->visit, VISIT_READS);
     bool read = body_read(x);
     crowd_move(h->crowd, &x->private->visit, VISIT_WORKS);
-    if (read) function_run(x, function);
+    if (read) function_run(x, h, r, function);
 }
 
 /* --- Answering */

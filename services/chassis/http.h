@@ -30,6 +30,8 @@ struct resource {
     void (*get)(struct exchange *x);  /* NULL: 405. HEAD comes with it */
     void (*post)(struct exchange *x); /* NULL: 405 */
     const char *nav;                  /* what the navigation of the pages calls it; NULL: it is not in there */
+    const char *long_read; /* its GET may read much, and so only some run at once: "" always; "as_of" when the query has
+                              that; NULL: it reads little */
     bool any_host; /* asked without a query it answers whatever Host was named, as probes ask a machine's address */
 };
 

@@ -15,6 +15,10 @@
 
 enum { KEPT_MS = 24 * 3600 * 1000, FORGOTTEN_AT_ONCE = 20, REQUEST_TEXT = 300 };
 
+/* A refusal costs its sender nothing, so what is kept of them has a bound: the newest, and of each no more than a small
+ * page. A form comes back with all that was in it; who sends one again that was refused has it looked at again. */
+enum { REFUSALS_KEPT = 1000, REFUSAL_BYTES = 8192 };
+
 /* A request with a key, while it is being answered. */
 struct keyed {
     char key[IDEMPOTENCY_KEY_MAX + 1];
@@ -171,6 +175,12 @@ static void answer_write(const struct exchange *x, const struct keyed *k, struct
         "DELETE FROM idempotency WHERE idempotency_key = ? OR idempotency_key IN "
         "(SELECT idempotency_key FROM idempotency WHERE at <= ? ORDER BY at LIMIT ?)",
         value_text(k->key), value_int(now - KEPT_MS), value_int(FORGOTTEN_AT_ONCE));
+    if (x->status >= 400)
+        (void)store_run(
+            c,
+            "DELETE FROM idempotency WHERE idempotency_key IN (SELECT idempotency_key FROM idempotency "
+            "WHERE status >= 400 ORDER BY at DESC LIMIT ? OFFSET ?)",
+            value_int(FORGOTTEN_AT_ONCE), value_int(REFUSALS_KEPT - 1));
     (void)store_run(
         c,
         "INSERT INTO idempotency (idempotency_key, at, request, fingerprint, status, content_type, headers, body) "
@@ -299,6 +309,7 @@ static void answer_keep(struct exchange *x, const struct keyed *k) {
     struct runtime *rt = x->context;
     struct failure why;
     if (x->private->stream != STREAM_NONE || !is_last_word(x->status) || !exchange_settle(x)) return;
+    if (x->status >= 400 && x->private->sent.length > REFUSAL_BYTES) return;
     struct connection *c = store_begin(rt->store);
     answer_write(x, k, c);
     if (store_commit(c, &why) != OK)

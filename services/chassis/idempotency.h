@@ -8,7 +8,8 @@
  *     first still runs   409 with Retry-After
  *
  * Answers are kept for 24 hours, across restarts. One that was committed with its effect is kept whatever it is; of
- * others all but those after which one should try again (5xx, 408, 411, 413, 429). Any thread. */
+ * others all but those after which one should try again (5xx, 408, 411, 413, 429), and refusals of more than 8 kB; of
+ * refusals the newest 1,000 are kept. Any thread. */
 #pragma once
 
 #include "chassis/http.h"

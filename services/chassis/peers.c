@@ -1,5 +1,6 @@
 #include "chassis/peers.h"
 
+#include "chassis/authority.h"
 #include "chassis/log.h"
 #include "chassis/page.h"
 #include "chassis/peer_state.h"
@@ -24,6 +25,9 @@ enum {
     PARTITIONS_MAX = 64,
     PEERS_MAX = 64,
     URL_SIZE = 512,
+    NAME_BYTES = 256,
+    TITLE_BYTES = 100,
+    TEXT_BYTES = 400,
 };
 
 struct sample {
@@ -171,6 +175,17 @@ static int64_t time_to_go(const struct peer *one) {
 
 /* --- What pages see */
 
+/* What another service says is shown in the head of every page. */
+static json_t *words_cut(const char *text, size_t most) {
+    size_t n = strlen(text);
+    if (n > most)
+        for (n = most; n && ((unsigned char)text[n] & 0xc0) == 0x80;) n--;
+    char *cut = strndup(text, n);
+    json_t *words = utf8_json(cut ? cut : "");
+    free(cut);
+    return words;
+}
+
 static json_t *known(int64_t n) {
     return n < 0 ? json_null() : json_integer(n);
 }
@@ -216,13 +231,14 @@ static json_t *peer_json(const struct peer *one) {
     const char *title = json_string_value(json_object_get(one->status, "title"));
     peer_judge(&facts, &state);
     return json_pack(
-        "{s:s, s:s, s:s?, s:s, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "name", one->name, "title",
-        title ? title : one->name, "url", *one->url ? one->url : NULL, "state", state.name, "tone", state.tone, "text",
-        state.text, "answered_at", one->answered_ms ? time_text(one->answered_ms, at) : NULL, "behind",
-        known(facts.behind), "oldest_unhandled_ms", known(facts.oldest_ms), "handled_per_second",
-        rate_json(rate_of(one, offsetof(struct sample, position))), "published_per_second",
-        rate_json(rate_of(one, offsetof(struct sample, published))), "to_go_ms", known(facts.to_go_ms), "dead_letters",
-        peer_answers(one) ? json_integer(facts.dead_letters) : json_null(), "subscribes", one->subscribes);
+        "{s:s, s:o, s:s?, s:s, s:s, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "name", one->name, "title",
+        words_cut(title && *title ? title : one->name, TITLE_BYTES), "url", *one->url ? one->url : NULL, "state",
+        state.name, "tone", state.tone, "text", words_cut(state.text, TEXT_BYTES), "answered_at",
+        one->answered_ms ? time_text(one->answered_ms, at) : NULL, "behind", known(facts.behind), "oldest_unhandled_ms",
+        known(facts.oldest_ms), "handled_per_second", rate_json(rate_of(one, offsetof(struct sample, position))),
+        "published_per_second", rate_json(rate_of(one, offsetof(struct sample, published))), "to_go_ms",
+        known(facts.to_go_ms), "dead_letters", peer_answers(one) ? json_integer(facts.dead_letters) : json_null(),
+        "subscribes", one->subscribes);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -432,17 +448,39 @@ static void status_answered(struct peer *one, CURLcode result, long status) {
     }
 }
 
+/* What pages show of a service, as the keeper has it: texts of a bounded length, numbers and truth; NULL: it has no
+ * name. */
+static json_t *listed_check(const json_t *one) {
+    static const char *const texts[] = {"title", "state", "tone", "text", "answered_at"};
+    static const char *const others[] = {
+        "behind",   "oldest_unhandled_ms", "handled_per_second", "published_per_second",
+        "to_go_ms", "dead_letters",        "subscribes"};
+    const char *name = json_string_value(json_object_get(one, "name"));
+    const char *url = json_string_value(json_object_get(one, "url"));
+    struct authority at;
+    if (!name || !*name || strlen(name) > NAME_BYTES) return NULL;
+    bool linked = url && strlen(url) < URL_SIZE && site_read(url, &at);
+    json_t *kept = json_pack("{s:s, s:s?}", "name", name, "url", linked ? url : NULL);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *text = json_string_value(json_object_get(one, texts[i]));
+        json_object_set_new(kept, texts[i], text ? words_cut(text, i ? TEXT_BYTES : TITLE_BYTES) : json_null());
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        json_t *value = json_object_get(one, others[i]);
+        bool plain = json_is_number(value) || json_is_boolean(value);
+        json_object_set(kept, others[i], plain ? value : json_null());
+    }
+    return kept;
+}
+
 /* Whatever the keeper says is shown on pages, so its shape is looked at. */
 static json_t *list_check(const struct buffer *answer) {
     json_t *body = json_loadb(answer->data ? answer->data : "", answer->length, 0, NULL), *one;
     json_t *list = json_array();
     size_t i;
     json_array_foreach(json_object_get(body, "peers"), i, one) {
-        const char *url = json_string_value(json_object_get(one, "url"));
-        bool linked = url && (!strncmp(url, "http://", 7) || !strncmp(url, "https://", 8));
-        if (!json_is_string(json_object_get(one, "name")) || i >= PEERS_MAX) continue;
-        if (!linked) json_object_set_new(one, "url", json_null());
-        json_array_append(list, one);
+        json_t *kept = i < PEERS_MAX ? listed_check(one) : NULL;
+        if (kept) json_array_append_new(list, kept);
     }
     json_decref(body);
     return list;

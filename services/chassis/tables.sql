@@ -147,6 +147,7 @@ CREATE TABLE idempotency (
     body            BLOB   NOT NULL
 );
 CREATE INDEX idempotency_at ON idempotency (at);
+CREATE INDEX idempotency_refused ON idempotency (at) WHERE status >= 400;
 
 -- What changed the state without being in a topic, or out of its place there, in order; a rebuild needs it (by_hand.h).
 -- Each was done before what the outbox has behind row after_sequence. A redrive: letter, and which record of its

@@ -11,12 +11,13 @@
 #include <cmocka.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BODY_MAX = 1000, BODY_MS = 500 };
+enum { BODY_MAX = 1000, BODY_MS = 500, THREADS = 4 };
 
 static struct http *server;
 
@@ -69,6 +70,20 @@ static void slow_get(struct exchange *x) {
     exchange_send(x, 200, "text/plain", "slow", 4);
 }
 
+static atomic_bool reading, read_on; /* until read_on, what reads much is not done */
+
+static void long_get(struct exchange *x) {
+    atomic_store(&reading, true);
+    while (!atomic_load(&read_on)) usleep(1000);
+    exchange_send(x, 200, "text/plain", "all", 3);
+}
+
+static void large_get(struct exchange *x) {
+    char text[4000];
+    memset(text, 'x', sizeof text);
+    exchange_send(x, 200, "text/plain", text, sizeof text);
+}
+
 static void decorate(struct exchange *x, json_t *data) {
     (void)x;
     json_object_set_new(data, "decorated", json_true());
@@ -80,6 +95,9 @@ static const struct resource resources[] = {
     {.path = "/echo", .post = echo_post},
     {.path = "/moved", .api_path = "", .post = moved_post},
     {.path = "/slow", .get = slow_get},
+    {.path = "/long", .get = long_get, .long_read = ""},
+    {.path = "/past", .api_path = "", .get = probe_get, .long_read = "as_of"},
+    {.path = "/large", .get = large_get},
     {.path = "/probe", .api_path = "", .get = probe_get, .any_host = true},
     {.path = "/broken", .page = "x", .get = broken_get},
     {0}};
@@ -91,7 +109,7 @@ static verdict start(struct http **out, int port, struct failure *why) {
         .port = port,
         .public_url = "https://returns.example",
         .allowed_hosts = "h,shop:8000,[2001:db8::1]:8000",
-        .threads = 4,
+        .threads = THREADS,
         .body_max = BODY_MAX,
         .body_ms = BODY_MS,
         .tables = tables,
@@ -520,6 +538,64 @@ static void test_a_form_may_come_through_a_proxy(void **state) {
     }
 }
 
+/* --- What may read much */
+
+/* However many ask for it: some are told to come back, and everything else is answered. */
+static void test_long_reads_leave_threads_to_others(void **state) {
+    (void)state;
+    int fds[3 * THREADS];
+    const char *request = "GET /api/long HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    atomic_store(&reading, false);
+    atomic_store(&read_on, false);
+    for (int i = 0; i < 3 * THREADS; i++) {
+        fds[i] = client_open(http_port(server));
+        client_send(fds[i], request, strlen(request));
+        while (!atomic_load(&reading)) usleep(1000); /* the first of them */
+    }
+    for (int i = 1; i < 3 * THREADS; i++) {
+        struct answer *a = client_read(fds[i], false);
+        assert_problem(a, 503, "try again");
+        assert_non_null(strstr(a->text, "Retry-After: 1\r\n"));
+        close(fds[i]);
+    }
+    assert_alive();
+    assert_problem(ask_of("GET /past?as_of=now", "Host: h\r\nAccept: application/json\r\n"), 503, "try again");
+    assert_int_equal(ask_of("GET /past?as_of=", "Host: h\r\n")->status, 200); /* of now */
+    assert_int_equal(ask_of("GET /past", "Host: h\r\n")->status, 200);
+    atomic_store(&read_on, true);
+    assert_int_equal(client_read(fds[0], false)->status, 200);
+    close(fds[0]);
+    assert_int_equal(ask_of("GET /past?as_of=now", "Host: h\r\n")->status, 200);
+}
+
+static void test_compresses_for_those_who_take_it(void **state) {
+    (void)state;
+    static const struct {
+        const char *header;
+        bool gzip;
+    } cases[] = {
+        {"", false},
+        {"Accept-Encoding: gzip\r\n", true},
+        {"Accept-Encoding: *\r\n", true},
+        {"Accept-Encoding: br, GZIP;q=0.5\r\n", true},
+        {"Accept-Encoding: gzip, *;q=0\r\n", true},
+        {"Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", true},
+        {"Accept-Encoding: x-gzip\r\n", true},
+        {"Accept-Encoding: gzip;q=0, *\r\n", false},
+        {"Accept-Encoding: *, gzip;q=0\r\n", false},
+        {"Accept-Encoding: *\r\nAccept-Encoding: gzip;q=0.000\r\n", false},
+        {"Accept-Encoding: gzip; Q=0, *\r\n", false},
+        {"Accept-Encoding: *;q=0\r\n", false},
+        {"Accept-Encoding: identity\r\n", false},
+        {"Accept-Encoding:\r\n", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char headers[300];
+        snprintf(headers, sizeof headers, "Host: h\r\n%s", cases[i].header);
+        bool is = strstr(ask_of("GET /large", headers)->text, "Content-Encoding: gzip");
+        if (is != cases[i].gzip) fail_msg("%s: %d", cases[i].header, is);
+    }
+}
+
 static void test_problems(void **state) {
     (void)state;
     struct answer *a = ask("GET /api/items/new HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -614,6 +690,8 @@ int main(void) {
         TEST(wants_one_host),
         TEST(a_probe_may_name_any_host),
         TEST(a_form_may_come_through_a_proxy),
+        TEST(long_reads_leave_threads_to_others),
+        TEST(compresses_for_those_who_take_it),
         TEST(problems),
         TEST(headers_cannot_be_split),
         TEST(port_in_use),

@@ -73,6 +73,12 @@ static void look_post(struct exchange *x) {
         exchange_problem(x, status, "Number %d.", atomic_load(&entered));
     else
         x->status = status, x->data = json_pack("{s:i}", "number", atomic_load(&entered));
+    if (!exchange_query(x, "bytes")) return;
+    json_t *pad = json_sprintf("%0*d", atoi(exchange_query(x, "bytes")), 0);
+    if (status >= 400)
+        exchange_problem_member(x, "pad", pad);
+    else
+        json_object_set_new(x->data, "pad", pad);
 }
 
 static void fields_post(struct exchange *x) {
@@ -278,6 +284,38 @@ static void refusals_are_kept_and_trouble_is_not(void **state) {
     assert_int_equal(noted(w), 1);
 }
 
+/* A refusal costs its sender nothing; what is kept of all of them has a bound. */
+static void of_refusals_little_is_kept(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    start(w);
+    struct connection *c = store_begin(w->rt.store);
+    for (int i = 0; i < 1500; i++) {
+        char key[20];
+        snprintf(key, sizeof key, "old-%d", i);
+        (void)store_run(
+            c,
+            "INSERT INTO idempotency (idempotency_key, at, request, fingerprint, status, content_type, headers, body) "
+            "VALUES (?, ?, '', x'00', 422, '', '{}', x'00')",
+            value_text(key), value_int(clock_ms() - 10000 + i));
+    }
+    assert_int_equal(store_commit(c, &why), OK);
+    for (int i = 0; i < 30; i++) {
+        char key[60];
+        snprintf(key, sizeof key, "Idempotency-Key: new-%d\r\n", i);
+        struct heard h = post("/api/looks?status=422", key, "");
+        assert_status(&h, 422);
+    }
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM idempotency"), 1000);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM idempotency WHERE idempotency_key LIKE 'new-%'"), 30);
+    struct heard first = post("/api/looks?status=422&bytes=9000", KEY, "");
+    assert_status(&first, 422);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM idempotency WHERE LENGTH(body) > 8192"), 0);
+    struct heard accepted = post("/api/looks?status=200&bytes=9000", "Idempotency-Key: large\r\n", "");
+    assert_status(&accepted, 200);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM idempotency WHERE LENGTH(body) > 8192"), 1);
+}
+
 static void who_comes_while_the_first_runs_is_told_so(void **state) {
     struct world *w = *state;
     start(w);
@@ -430,6 +468,7 @@ int main(int argc, char *argv[]) {
         TEST(what_is_no_key_changes_nothing),
         TEST(a_form_may_hold_the_key),
         TEST(refusals_are_kept_and_trouble_is_not),
+        TEST(of_refusals_little_is_kept),
         TEST(who_comes_while_the_first_runs_is_told_so),
         TEST(of_many_at_once_one_has_the_effect),
         TEST(answers_are_kept_for_a_day_and_no_longer),

@@ -5,12 +5,14 @@
 #include <stdint.h>
 
 #include "chassis/assets.h"
+#include "chassis/dead_letter.h"
 #include "chassis/health.h"
 #include "chassis/service.h"
 #include "chassis/status.h"
 #include "helper_client.h"
 
 #include <cmocka.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +92,7 @@ static struct answer *get(const char *target) {
     int n = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", target);
     int fd = client_open(http_port(runtime.http));
     client_send(fd, request, (size_t)n);
+    (void)poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 60000); /* some read megabytes */
     struct answer *a = client_read(fd, false);
     close(fd);
     return a;
@@ -396,7 +399,89 @@ static void test_state_tells_what_is_not_known_of_the_past(void **state) {
     json_decref(none);
 }
 
-int main(void) {
+/* --- What a stranger stored */
+
+/* Of n letters: the key and the headers so large, each byte of them a "&" to be escaped. */
+static void letters_add(int n, size_t key_n, size_t headers_n, size_t value_n) {
+    struct failure why;
+    char *bytes = malloc(key_n + headers_n + value_n + 100);
+    memset(bytes, '&', key_n + headers_n + value_n + 100);
+    struct connection *c = store_begin(runtime.store);
+    for (int i = 0; i < n; i++) {
+        json_t *headers = json_pack("[[s, s%]]", "h", bytes, headers_n);
+        char *text = json_dumps(headers, JSON_COMPACT);
+        (void)store_run(
+            c,
+            "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason) "
+            "VALUES (1, 't', 0, ?, ?, ?, ?, 'why')",
+            value_int(i), value_blob(bytes, key_n), value_text(text), value_blob(bytes, value_n));
+        free(text);
+        json_decref(headers);
+    }
+    assert_int_equal(store_commit(c, &why), OK);
+    free(bytes);
+}
+
+static void letters_forget(void) {
+    struct failure why;
+    struct connection *c = store_begin(runtime.store);
+    (void)store_run(c, "DELETE FROM dead_letter");
+    assert_int_equal(store_commit(c, &why), OK);
+}
+
+/* All of them, page by page, each of which is one that can be sent. */
+static int letters_walk(int limit, bool *any_cut) {
+    json_int_t before = 0;
+    int seen = 0;
+    do {
+        json_t *page = dead_letter_page(store_reader(runtime.store), before, limit), *one;
+        char *text = json_dumps(page, JSON_COMPACT), target[100];
+        size_t i;
+        assert_true(text && strlen(text) < 8 << 20);
+        json_array_foreach(json_object_get(page, "dead_letters"), i, one) *any_cut |=
+            json_is_true(json_object_get(one, "cut"));
+        seen += (int)i;
+        snprintf(target, sizeof target, "/dead-letters?limit=%d&before=%lld", limit, before ? before : 999999LL);
+        if (get(target)->status != 200) fail_msg("%s", target);
+        snprintf(target, sizeof target, "/api/dead-letters?limit=%d&before=%lld", limit, before ? before : 999999LL);
+        if (get(target)->status != 200) fail_msg("%s", target);
+        before = json_integer_value(json_object_get(page, "next"));
+        free(text);
+        json_decref(page);
+    } while (before);
+    return seen;
+}
+
+static void test_letters_of_any_size_are_listed(void **state) {
+    (void)state;
+    static const struct {
+        int n, limit;
+        size_t key_n, headers_n, value_n;
+    } stored[] = {
+        {10, 50, 900000, 10, 10},      /* keys, 9 MB in all */
+        {3, 50, 10, 3 << 20, 10},      /* headers, 9 MB */
+        {1000, 1000, 900, 3500, 1000}, /* much of little */
+        {1, 1, 5 << 20, 5 << 20, 10},  /* more than any page in one */
+        {3, 50, 10, 10, 5 << 20},
+    };
+    for (size_t i = 0; i < sizeof stored / sizeof *stored; i++) {
+        bool cut = false;
+        letters_add(stored[i].n, stored[i].key_n, stored[i].headers_n, stored[i].value_n);
+        assert_int_equal(letters_walk(stored[i].limit, &cut), stored[i].n);
+        assert_int_equal(cut, stored[i].key_n > 1024 || stored[i].headers_n > 4096 || stored[i].value_n > 1024);
+        char target[60];
+        json_t *page = dead_letter_page(store_reader(runtime.store), 0, 1);
+        json_int_t id =
+            json_integer_value(json_object_get(json_array_get(json_object_get(page, "dead_letters"), 0), "id"));
+        snprintf(target, sizeof target, "/api/dead-letters/%lld", (long long)id);
+        assert_int_equal(get(target)->status, 200); /* whole, by itself */
+        json_decref(page);
+        letters_forget();
+    }
+}
+
+int main(int argc, char *argv[]) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_status_page),
@@ -408,6 +493,7 @@ int main(void) {
         cmocka_unit_test(test_probes),
         cmocka_unit_test(test_assets_are_kept_by_their_content),
         cmocka_unit_test(test_state_walks_through_the_changes),
+        cmocka_unit_test(test_letters_of_any_size_are_listed),
         cmocka_unit_test(test_state_tells_what_is_not_known_of_the_past)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -200,10 +200,39 @@ static void the_list_is_asked_for_and_kept(void **unused) {
     json_decref(said);
 }
 
+/* A service says of itself what it likes; pages show so much of it as fits their head. */
+static void what_others_say_is_cut(void **unused) {
+    (void)unused;
+    static char title[900001];
+    static struct service talker = {.title = title, .subscribes = "support", .duty = "Talks."};
+    struct world w, other;
+    for (size_t i = 0; i + 2 < sizeof title; i += 2) memcpy(title + i, "\xd0\xb6", 2);
+    world_open(&other);
+    other.name = "talker";
+    world_start(&other, &talker);
+    said = json_pack("{s:o}", "talker", json_sprintf("http://127.0.0.1:%d", http_port(other.rt.http)));
+    world_open(&w);
+    world_start(&w, &keeper);
+    await_state(&w, "talker", "up", "");
+    json_t *one = state_of(&w, "talker");
+    assert_in_range(json_string_length(json_object_get(one, "title")), 50, 100);
+    json_decref(one);
+    const char request[] = "GET /audit HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    int page = client_open(http_port(w.rt.http));
+    assert_true(client_send(page, request, strlen(request)));
+    struct answer *a = client_read(page, false);
+    assert_int_equal(a->status, 200);
+    assert_in_range(strlen(a->text), 1000, 40000);
+    close(page);
+    world_close(&w);
+    world_close(&other);
+    json_decref(said);
+}
+
 int main(int argc, char *argv[]) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_is_told_apart), cmocka_unit_test(only_addresses_that_settings_allow),
-        cmocka_unit_test(the_list_is_asked_for_and_kept)};
+        cmocka_unit_test(each_is_told_apart), cmocka_unit_test(what_others_say_is_cut),
+        cmocka_unit_test(only_addresses_that_settings_allow), cmocka_unit_test(the_list_is_asked_for_and_kept)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
