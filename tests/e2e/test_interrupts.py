@@ -18,7 +18,7 @@ class Verb:
     """One that runs in a terminal of its own, or without. What it starts is known by a mark in its environment."""
 
     def __init__(self, words, env=os.environ, closes=False):
-        self.mark, self.terminal = f"RETURNS_TEST_MARK={uuid.uuid4().hex}", None
+        self.mark, self.terminal = f"TEST_MARK={uuid.uuid4().hex}", None
         env = dict(env) | dict([self.mark.split("=")])
         end = subprocess.DEVNULL
         if closes:
