@@ -1,5 +1,7 @@
 #include "chassis/buffer.h"
 
+#include "chassis/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,24 +71,40 @@ void buffer_html(struct buffer *b, const char *text, size_t n) {
         }
 }
 
+/* The next character, escaped where it is not plain; how many bytes it took. */
+static size_t add_shown(struct buffer *b, const char *text, size_t n) {
+    bool plain;
+    size_t length = utf8_next(text, n, &plain);
+    if (plain)
+        buffer_bytes(b, text, length);
+    else if (*text == '\n')
+        buffer_text(b, "\\n");
+    else
+        for (size_t i = 0; i < length; i++) buffer_format(b, "\\x%02x", (unsigned char)text[i]);
+    return length;
+}
+
+void buffer_shown(struct buffer *b, const char *text, size_t n) {
+    for (size_t i = 0; i < n;) i += add_shown(b, text + i, n - i);
+}
+
 void buffer_logfmt(struct buffer *b, const char *text) {
-    bool plain = *text;
-    for (const char *p = text; *p && plain; p++) plain = *p > ' ' && *p != '"' && *p != '=' && *p != '\\' && *p != 0x7f;
-    if (plain) {
+    size_t n = strlen(text);
+    bool bare = n;
+    for (size_t i = 0; i < n && bare;) {
+        bool plain;
+        bare = text[i] != ' ' && text[i] != '"' && text[i] != '=' && text[i] != '\\';
+        i += utf8_next(text + i, n - i, &plain);
+        bare = bare && plain;
+    }
+    if (bare) {
         buffer_text(b, text);
         return;
     }
     buffer_bytes(b, "\"", 1);
-    for (const char *p = text; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c == '"' || c == '\\')
-            buffer_format(b, "\\%c", c);
-        else if (c == '\n')
-            buffer_text(b, "\\n");
-        else if (c < ' ' || c == 0x7f)
-            buffer_format(b, "\\x%02x", c);
-        else
-            buffer_bytes(b, p, 1);
+    for (size_t i = 0; i < n;) {
+        if (text[i] == '"' || text[i] == '\\') buffer_bytes(b, "\\", 1);
+        i += add_shown(b, text + i, n - i);
     }
     buffer_bytes(b, "\"", 1);
 }

@@ -22,8 +22,10 @@ void buffer_bytes(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
 void buffer_format(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buffer_html(struct buffer *b, const char *text, size_t n); /* & < > " ' as entities: for text and attributes */
-void buffer_logfmt(struct buffer *b, const char *text);         /* a logfmt value, quoted where it must be */
-void buffer_percent(struct buffer *b, const char *text);        /* RFC 3986: all but unreserved characters encoded */
+/* For a terminal: what is not plain (utf8_next()) as \\xNN, byte by byte. Nothing in it can end its line. */
+void buffer_shown(struct buffer *b, const char *text, size_t n);
+void buffer_logfmt(struct buffer *b, const char *text);  /* a logfmt value, quoted where it must be */
+void buffer_percent(struct buffer *b, const char *text); /* RFC 3986: all but unreserved characters encoded */
 /* A CSV cell of text, quoted where it must be; what a spreadsheet would run as a formula gets an apostrophe before it.
  */
 void buffer_csv(struct buffer *b, const char *text, size_t n);

@@ -37,9 +37,15 @@ static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) 
     denial_hear(error, text);
 }
 
+/* The value of a name that librdkafka does not know may be a secret whose name was mistyped. */
 static verdict set(rd_kafka_conf_t *conf, const struct property *p, struct failure *why) {
     char text[400];
-    if (rd_kafka_conf_set(conf, p->name, p->value, text, sizeof text) == RD_KAFKA_CONF_OK) return OK;
+    rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, p->name, p->value, text, sizeof text);
+    if (result == RD_KAFKA_CONF_OK) return OK;
+    if (result == RD_KAFKA_CONF_UNKNOWN)
+        return fail(why, REJECT, "librdkafka has no property \"%.200s\" (-X, or the file of --kafka-config)", p->name);
+    if (settings_property_secret(p->name))
+        return fail(why, REJECT, "librdkafka refuses the value of -X %.200s, which is not shown", p->name);
     return fail(why, REJECT, "librdkafka refuses -X %s=%s: %s", p->name, p->value, text);
 }
 

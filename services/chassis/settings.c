@@ -199,8 +199,10 @@ set_value(struct settings *s, const struct setting *row, const char *from, const
 
 static verdict add_property(struct settings *s, const char *from, const char *pair, struct failure *why) {
     const char *equals = strchr(pair, '=');
-    if (!equals || equals == pair)
-        return fail(why, REJECT, "%s \"%.100s\": must be name=value, a librdkafka property", from, pair);
+    if (!equals || equals == pair) /* Only its first word, since the rest may be a secret. */
+        return fail(
+            why, REJECT, "%s \"%.*s\": must be name=value, a librdkafka property", from,
+            (int)strspn(pair, "abcdefghijklmnopqrstuvwxyz0123456789._-"), pair);
     struct property *grown = realloc(s->properties, (s->properties_n + 1) * sizeof *grown);
     if (!grown) return fail(why, FATAL, "out of memory");
     s->properties = grown;
@@ -244,7 +246,7 @@ static verdict read_flag(struct settings *s, char *const argv[], int argc, int *
         if (*i == argc) return fail(why, REJECT, "%s: needs a value after it", flag);
         return set_value(s, row, flag, argv[(*i)++], why);
     }
-    return fail(why, REJECT, "\"%.100s\": no such flag; see --help", given);
+    return fail(why, REJECT, "\"%.*s\": no such flag; see --help", (int)strcspn(given, "="), given);
 }
 
 static verdict read_environment(struct settings *s, char *const environ_[], struct failure *why) {
@@ -394,7 +396,7 @@ void settings_table(void) {
 /* --- What is in force */
 
 /* Of librdkafka's properties those of these names hold secrets, or other settings that may. */
-static bool property_secret(const char *name) {
+bool settings_property_secret(const char *name) {
     static const char *const words[] = {"password", "secret", "pem", "key", "token", "credential", "config", "jaas"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcasestr(name, words[i])) return true;
@@ -431,7 +433,7 @@ json_t *settings_json(const struct settings *s) {
         json_array_append_new(
             all, json_pack(
                      "{s:s, s:o, s:s, s:s}", "name", p->name, "value",
-                     property_secret(p->name) ? set_json(p->value) : value_json(p->value), "from",
+                     settings_property_secret(p->name) ? set_json(p->value) : value_json(p->value), "from",
                      i < s->properties_given ? "-X" : s->kafka_config, "help", "a property of librdkafka"));
     }
     return all;

@@ -77,6 +77,8 @@ const char *settings_policy(const struct settings *s, const char *name, const ch
 MUST_CHECK verdict
 settings_check_policy(const struct settings *s, const char *name, const char *values, struct failure *why);
 
+/* True: its value, or one mistyped for it, may be a secret: it is never told. */
+bool settings_property_secret(const char *name);
 /* What that property of librdkafka is set to, by -X or else by the file; NULL: by neither. */
 const char *settings_property(const struct settings *s, const char *name);
 

@@ -3,11 +3,13 @@
 #include "chassis/buffer.h"
 #include "chassis/crash.h"
 #include "chassis/ids.h"
+#include "chassis/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,7 @@ struct store {
     struct connection *readers;
     pthread_key_t reader_key;
     bool reader_key_made;
+    _Atomic int64_t failure_logged;
     struct connection no_reader; /* what a thread gets that has no memory for one of its own */
 };
 
@@ -71,14 +74,24 @@ static verdict kind_of(int code) {
     }
 }
 
+/* At most once a second. */
+static void log_failure(struct store *s, const char *said) {
+    int64_t now = steady_ms(), last = atomic_load(&s->failure_logged);
+    if ((last && now - last < 1000) || !atomic_compare_exchange_strong(&s->failure_logged, &last, now)) return;
+    log_line(LOG_ERROR, "the database failed", "file", s->path, "reason", said, NULL);
+}
+
 /* The first error stays. */
 static void connection_fail(struct connection *c, int code, const char *doing) {
     if (c->state != OK) return;
     c->state = kind_of(code);
     if (c->state == OK) c->state = FATAL;
+    /* Clients are told this, so it names no file and quotes no SQL; whoever runs the service finds them in its log. */
+    bool rejects = c->state == REJECT;
+    const char *said = c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(code);
     snprintf(
-        c->error, sizeof c->error, "could not %s in \"%s\": %s", doing, c->store->path,
-        c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(code));
+        c->error, sizeof c->error, "could not %s in the database: %s", doing, rejects ? said : sqlite3_errstr(code));
+    if (!rejects) log_failure(c->store, said);
 }
 
 static bool connection_exec(struct connection *c, const char *sql, const char *doing) {
@@ -307,7 +320,7 @@ static verdict open_migrated(
         "CREATE TABLE IF NOT EXISTS schema_version (owner TEXT NOT NULL PRIMARY KEY, version BIGINT NOT NULL, "
         "made_by BIGINT NOT NULL)",
         "write");
-    v = c->state == OK ? refuse_strange(c, migrations, n, why) : fail(why, c->state, "%s", c->error);
+    v = c->state == OK ? refuse_strange(c, migrations, n, why) : fail(why, c->state, "\"%s\": %s", path, c->error);
     for (size_t i = 0; v == OK && i < n; i++) {
         const struct migration *m = &migrations[i];
         v = migrate_one(c, m, fingerprint(migrations, n, m->owner, m->version), why);
@@ -352,7 +365,7 @@ verdict store_open_readonly(struct store **out, const char *path, struct failure
     verdict v = s->path && s->uri && s->reader_key_made ? OK : fail(why, RETRY, "out of memory");
     struct connection *c = v == OK ? store_reader(s) : NULL;
     if (c) (void)store_int(c, 0, "SELECT COUNT(*) FROM sqlite_master");
-    if (c && c->state != OK) v = fail(why, RETRY, "%s", c->error);
+    if (c && c->state != OK) v = fail(why, RETRY, "\"%s\": %s", path, c->error);
     if (v != OK) store_close(out);
     return v;
 }

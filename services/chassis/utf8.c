@@ -22,6 +22,21 @@ bool utf8_valid(const char *bytes, size_t n) {
     return true;
 }
 
+static bool is_control(unsigned long c) {
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x206f) || c == 0xfeff ||
+           (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe007f);
+}
+
+size_t utf8_next(const char *bytes, size_t n, bool *plain) {
+    const unsigned char *p = (const unsigned char *)bytes;
+    size_t length = character_length(p, n);
+    unsigned long c = length == 1 ? p[0] : p[0] & (0xffu >> (length + 1));
+    for (size_t i = 1; i < length; i++) c = c << 6 | (p[i] & 0x3f);
+    *plain = length && !is_control(c);
+    return length ? length : 1;
+}
+
 size_t utf8_count(const char *text) {
     size_t n = 0;
     for (; *text; text++) n += (*text & 0xc0) != 0x80;

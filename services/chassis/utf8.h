@@ -9,6 +9,10 @@ bool utf8_valid(const char *bytes, size_t n); /* no overlong forms, surrogates o
 
 size_t utf8_count(const char *text); /* the characters of valid UTF-8 */
 
+/* How many bytes the next character takes, of n > 0; *plain: a terminal or a log may have it as it is. It may not where
+ * it is no UTF-8, moves the cursor (C0, DEL, C1) or turns the order of what follows (bidirectional controls). */
+size_t utf8_next(const char *bytes, size_t n, bool *plain);
+
 /* A JSON string of the text, with U+FFFD for every byte that is no UTF-8: for quoting what somebody sent, also when the
  * quote was cut in the middle of a character. NULL only when there is no memory. */
 json_t *utf8_json(const char *text);

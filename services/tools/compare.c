@@ -1,5 +1,7 @@
 #include "compare.h"
 
+#include "cli.h"
+
 #include "chassis/caller.h"
 
 #include <jansson.h>
@@ -12,7 +14,7 @@
 enum { UNKNOWN = 2, EVERY_MS = 250, ANSWER_MS = 10000 };
 
 static int refuse(const char *text) {
-    fprintf(stderr, "%s\n", text);
+    fprintf(stderr, "%s\n", shown(text));
     return UNKNOWN;
 }
 
@@ -34,7 +36,7 @@ static json_t *ask(struct caller *c, const char *site, const char *body) {
     json_t *error, *errors = json_object_get(heard.said, "errors");
     size_t i;
     if (heard.status)
-        fprintf(stderr, "support answered %d: %s\n", heard.status, detail ? detail : "");
+        fprintf(stderr, "support answered %d: %s\n", heard.status, shown(detail));
     else
         fprintf(stderr, "support does not answer at %s: %s. Is it up? ./returns status\n", site, heard.why);
     json_array_foreach(errors, i, error) fprintf(

@@ -280,6 +280,6 @@ int export_run(int n, char *arguments[]) {
     scan_close(&e.scan);
     cli_close(&e.cli);
     if (v == OK) return CLI_YES;
-    fprintf(stderr, "%s\n", why.text);
+    fprintf(stderr, "%s\n", shown(why.text));
     return CLI_UNKNOWN;
 }

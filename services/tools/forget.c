@@ -84,6 +84,6 @@ int forget_run(int n, char *arguments[]) {
     if (v == OK && c.words_n != 1) v = fail(&why, REJECT, "usage: returns_tool forget NAME [--topics]");
     if (v == OK) v = forget(&c.settings, c.words[0], topics, &why);
     cli_close(&c);
-    if (v != OK) fprintf(stderr, "%s\n", why.text);
+    if (v != OK) fprintf(stderr, "%s\n", shown(why.text));
     return v == OK ? CLI_YES : CLI_UNKNOWN;
 }

@@ -613,7 +613,7 @@ int import_run(int n, char *arguments[]) {
     cli_close(&i.cli);
     if (v == OK) return CLI_YES;
     fprintf(
-        stderr, "%s%s\n", why.text,
+        stderr, "%s%s\n", shown(why.text),
         begun ? "\nThe import is not whole: empty the topics, and import again." : "\nNothing was imported.");
     return begun || v != REJECT ? CLI_UNKNOWN : CLI_NO;
 }

@@ -2,6 +2,8 @@
  * compose/verbs/new does the rest. */
 #include "new.h"
 
+#include "cli.h"
+
 #include "chassis/assets.h"
 #include "chassis/template.h"
 
@@ -178,7 +180,7 @@ int new_run(int n, char *arguments[]) {
         json_decref(data);
     }
     json_decref(events);
-    if (v != OK) fprintf(stderr, "%s\n", why.text);
+    if (v != OK) fprintf(stderr, "%s\n", shown(why.text));
     if (v == REJECT) known_print();
     return v == OK ? 0 : v == REJECT ? 1 : 2;
 }

@@ -152,7 +152,7 @@ static void fill(const struct publish *p, struct message *m, json_t *event) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (has_field(p, names[i]) && !json_object_get(event, names[i])) {
             json_object_set(event, names[i], values[i]);
-            fprintf(stderr, "%s:%d: %s was filled in\n", p->path, m->line, names[i]);
+            fprintf(stderr, "%s:%d: %s was filled in\n", p->path, m->line, shown(names[i]));
         }
         json_decref(values[i]);
     }
@@ -319,6 +319,6 @@ int publish_run(int n, char *arguments[]) {
     scan_close(&p.scan);
     cli_close(&p.cli);
     if (v == OK) return CLI_YES;
-    fprintf(stderr, "%s%s\n", why.text, v == REJECT ? "\nNothing was sent." : "");
+    fprintf(stderr, "%s%s\n", shown(why.text), v == REJECT ? "\nNothing was sent." : "");
     return v == REJECT ? CLI_NO : CLI_UNKNOWN;
 }

@@ -1,5 +1,7 @@
 #include "reconcile.h"
 
+#include "cli.h"
+
 #include "../support/reconcile.h"
 
 #include "chassis/log.h"
@@ -54,11 +56,11 @@ static void say_teams(const json_t *result) {
 }
 
 static void say_finding(const json_t *one) {
-    printf("%s: %s", page_text(one, "kind"), page_text(one, "team"));
+    printf("%s: %s", shown(page_text(one, "kind")), shown(page_text(one, "team")));
     if (json_is_integer(json_object_get(one, "partition"))) printf(", partition %lld", number(one, "partition"));
     if (json_is_integer(json_object_get(one, "offset"))) printf(", offset %lld", number(one, "offset"));
-    if (*page_text(one, "return_id")) printf(", return %s", page_text(one, "return_id"));
-    printf(": %s\n", page_text(one, "what"));
+    if (*page_text(one, "return_id")) printf(", return %s", shown(page_text(one, "return_id")));
+    printf(": %s\n", shown(page_text(one, "what")));
 }
 
 static int say(const json_t *result) {
@@ -86,11 +88,11 @@ int reconcile_main(int n, char *arguments[]) {
     if (v == OK) v = reconcile_run(&settings, &progress, &result, &why);
     settings_free(&settings);
     if (v != OK) {
-        fprintf(stderr, "could not reconcile: %s\n", why.text);
+        fprintf(stderr, "could not reconcile: %s\n", shown(why.text));
         return UNKNOWN;
     }
     int status = as_json ? json_is_true(json_object_get(result, "fits")) ? FITS : FINDINGS : say(result);
-    if (as_json && (json_dumpf(result, stdout, JSON_INDENT(2)) || printf("\n") < 0)) status = UNKNOWN;
+    if (as_json && (show_json(result, stdout, JSON_INDENT(2)) || printf("\n") < 0)) status = UNKNOWN;
     json_decref(result);
     return fflush(stdout) ? UNKNOWN : status;
 }

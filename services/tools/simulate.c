@@ -1,5 +1,7 @@
 #include "simulate.h"
 
+#include "cli.h"
+
 #include "../support/sample.h"
 
 #include "chassis/ids.h"
@@ -325,7 +327,8 @@ static void result_say(const struct simulation *s, const json_t *result) {
         (long long)json_integer_value(json_object_get(planned, "duplicates")), (long long)s->invalid,
         (long long)json_integer_value(json_object_get(planned, "bad")));
     printf(s->otherwise ? "; otherwise: %lld\n" : "\n", (long long)s->otherwise);
-    printf("  errors         %8lld%s%s\n", (long long)s->errors, s->errors ? "   the first: " : "", s->first_error);
+    printf(
+        "  errors         %8lld%s%s\n", (long long)s->errors, s->errors ? "   the first: " : "", shown(s->first_error));
     printf("\n  submit                    ");
     figures_say(json_object_get(result, "submit"));
     printf("\n");
@@ -404,7 +407,7 @@ static int simulate(struct simulation *s) {
     orders_place(s);
     for (int i = 0; i < s->teams_n; i++) team_begin(&s->teams[i]);
     verdict v = submit_all(s, &why);
-    if (v != OK) fprintf(stderr, "simulate: stopped early: %s\n", why.text);
+    if (v != OK) fprintf(stderr, "simulate: stopped early: %s\n", shown(why.text));
     teams_follow(s);
     if (s->on_terminal) fprintf(stderr, "\r\033[K");
     double *room = calloc((size_t)s->count + 1, sizeof *room);

@@ -1,5 +1,7 @@
 #include "snapshots.h"
 
+#include "cli.h"
+
 #include "chassis/codec.h"
 #include "chassis/ids.h"
 #include "chassis/input.h"
@@ -307,7 +309,7 @@ static void compare_all(struct check *k) {
 }
 
 static void say(const struct check *k, bool as_json) {
-    size_t wrong = json_object_size(k->wrong), shown = 0;
+    size_t wrong = json_object_size(k->wrong), named = 0;
     const char *return_id;
     json_t *what;
     if (as_json) {
@@ -315,15 +317,15 @@ static void say(const struct check *k, bool as_json) {
             "{s:I, s:I, s:I, s:I, s:O}", "snapshots", (json_int_t)k->snapshots, "events", (json_int_t)k->events,
             "without_snapshot", (json_int_t)json_object_size(k->without), "undecodable", (json_int_t)k->unread, "wrong",
             k->wrong);
-        json_dumpf(all, stdout, JSON_INDENT(2));
+        (void)show_json(all, stdout, JSON_INDENT(2));
         printf("\n");
         json_decref(all);
         return;
     }
     printf("%s: %lld snapshots held against %lld events: ", k->topic, k->snapshots, k->events);
     printf(wrong ? "%zu DO NOT MATCH\n" : "all match\n", wrong);
-    json_object_foreach(k->wrong, return_id, what) if (shown++ < NAMED_MAX)
-        printf("  %s: %s\n", return_id, json_string_value(what));
+    json_object_foreach(k->wrong, return_id, what) if (named++ < NAMED_MAX)
+        printf("  %s: %s\n", shown(return_id), shown(json_string_value(what)));
     if (wrong > NAMED_MAX) printf("  and %zu more; --json names all\n", wrong - NAMED_MAX);
     if (json_object_size(k->without))
         printf("%zu returns have events and no snapshot yet\n", json_object_size(k->without));
@@ -346,7 +348,7 @@ int snapshots_run(int n, char *arguments[]) {
     if (v == OK) compare_all(&k);
     if (v == OK) say(&k, as_json);
     int status = v != OK || fflush(stdout) ? UNKNOWN : json_object_size(k.wrong) ? WRONG : FINE;
-    if (v != OK) fprintf(stderr, "%s\n", why.text);
+    if (v != OK) fprintf(stderr, "%s\n", shown(why.text));
     json_decref(k.by_return);
     json_decref(k.without);
     json_decref(k.wrong);

@@ -50,7 +50,7 @@ static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
     if (v == OK) {
         json_object_set_new(record, "data", data);
     } else {
-        json_object_set_new(record, "reason", json_string(why.text));
+        json_object_set_new(record, "reason", utf8_json(why.text));
         json_object_set_new(record, "value", m->payload ? hex_json(m->payload, m->len) : json_null());
     }
     return record;
@@ -64,15 +64,19 @@ static void colour(const struct tail *t, const char *code) {
 
 /* Shortened, and on one line: nothing in it may move a terminal's cursor. */
 static void print_shortened(const char *text) {
-    int shown = 0;
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if ((*p & 0xc0) != 0x80 && ++shown > SHOWN) {
+    int characters = 0;
+    size_t n = strlen(text), length;
+    for (size_t i = 0; i < n; i += length) {
+        bool plain;
+        length = utf8_next(text + i, n - i, &plain);
+        if (++characters > SHOWN) {
             fputs("…", stdout);
             return;
         }
-        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
-        if (c1) p++;
-        putchar(*p < ' ' || *p == 127 || c1 ? ' ' : *p);
+        if (plain)
+            fwrite(text + i, 1, length, stdout);
+        else
+            putchar(' ');
     }
 }
 
@@ -85,7 +89,7 @@ static void print_fields(const json_t *data) {
             json_is_null(value))
             continue;
         char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        printf(" %s=", name);
+        printf(" %s=", shown(name));
         print_shortened(text ? text : json_is_string(value) ? json_string_value(value) : "");
         free(text);
     }
@@ -107,12 +111,12 @@ static void print_line(const struct tail *t, const json_t *record) {
     colour(t, "0");
     print_shortened(json_is_string(key) ? json_string_value(key) : json_is_null(key) ? "-" : "(key)");
     colour(t, data ? "1" : "31");
-    printf("  %s", data ? dot ? dot + 1 : type : "NOT DECODED:");
+    printf("  %s", data ? shown(dot ? dot + 1 : type) : "NOT DECODED:");
     colour(t, "0");
     if (data)
         print_fields(data);
     else
-        printf(" %s", json_string_value(json_object_get(record, "reason")));
+        printf(" %s", shown(json_string_value(json_object_get(record, "reason"))));
     putchar('\n');
 }
 
@@ -142,7 +146,7 @@ static void lines_show(struct tail *t) {
         json_t *record = t->left ? record_json(t, t->lines[i].m) : NULL;
         if (record) {
             t->left--;
-            if (t->json) json_dumpf(record, stdout, JSON_COMPACT);
+            if (t->json) show_json(record, stdout, JSON_COMPACT);
             if (t->json)
                 putchar('\n');
             else
@@ -243,6 +247,6 @@ int tail_run(int n, char *arguments[]) {
     cli_close(&t->cli);
     free(t);
     if (v == OK) return CLI_YES;
-    fprintf(stderr, "%s\n", why.text);
+    fprintf(stderr, "%s\n", shown(why.text));
     return CLI_UNKNOWN;
 }

@@ -18,7 +18,7 @@
 enum { YES = 0, NO = 1, UNKNOWN = 2 };
 
 static int refuse(const char *text) {
-    fprintf(stderr, "%s\n", text);
+    fprintf(stderr, "%s\n", shown(text));
     return UNKNOWN;
 }
 
@@ -43,8 +43,8 @@ static int say(const json_t *answer, const char *path) {
     }
     printf("%s: BROKEN", path);
     if (id) printf(" at row %lld", id);
-    if (chain) printf(" of the chain %s", chain);
-    printf(": %s. The %lld rows before fit.\n", json_string_value(json_object_get(broken, "reason")), rows);
+    if (chain) printf(" of the chain %s", shown(chain));
+    printf(": %s. The %lld rows before fit.\n", shown(json_string_value(json_object_get(broken, "reason"))), rows);
     return NO;
 }
 

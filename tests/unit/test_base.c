@@ -53,6 +53,26 @@ static void writers_escape(void **state) {
     check_writer(buffer_logfmt, "", "\"\"");
     check_writer(buffer_logfmt, "a b\n\"c\"=\\\x01", "\"a b\\n\\\"c\\\"=\\\\\\x01\"");
     check_writer(buffer_logfmt, "x level=error", "\"x level=error\"");
+    /* C1 as UTF-8 and as bytes, DEL, and what turns the order of what follows. */
+    check_writer(
+        buffer_logfmt,
+        "a\xc2\x9b"
+        "31mb",
+        "\"a\\xc2\\x9b31mb\"");
+    check_writer(
+        buffer_logfmt,
+        "a\x9b"
+        "31mb",
+        "\"a\\x9b31mb\"");
+    check_writer(buffer_logfmt, "a\x7f\x1b]0;x\x07", "\"a\\x7f\\x1b]0;x\\x07\"");
+    check_writer(
+        buffer_logfmt,
+        "a\xe2\x80\xae"
+        "b\xe2\x81\xa6"
+        "c",
+        "\"a\\xe2\\x80\\xaeb\\xe2\\x81\\xa6c\"");
+    check_writer(buffer_logfmt, "a\xe2\x80\xa8level=error", "\"a\\xe2\\x80\\xa8level=error\"");
+    check_writer(buffer_logfmt, "K\xc3\xb6ln\xf0\x9f\x93\xa6", "K\xc3\xb6ln\xf0\x9f\x93\xa6");
     check_writer(buffer_percent, "a/b c~%é", "a%2Fb%20c~%25%C3%A9");
 }
 

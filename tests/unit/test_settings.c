@@ -1,3 +1,4 @@
+#include "chassis/kafka.h"
 #include "chassis/settings.h"
 
 #include <setjmp.h>
@@ -153,6 +154,47 @@ static void a_secret_comes_from_its_file(void **state) {
     settings_free(&s);
 }
 
+/* A value that may be a secret whose name was mistyped is not repeated, whatever is wrong with it. */
+static void no_secret_is_repeated(void **state) {
+    (void)state;
+    char *const wrong[][2] = {
+        {(char *)"-X", (char *)"sasl.passwrd=geheim"},
+        {(char *)"-Xsasl.password", (char *)"geheim"},
+        {(char *)"-X", (char *)"sasl.password:geheim"},
+        {(char *)"-X", (char *)"ssl.key.pem=geheim"},
+        {(char *)"-X", (char *)"ssl.keystore.pw=geheim"},
+        {(char *)"-X", (char *)"sasl.password geheim"},
+        {(char *)"--registry-passwrd=geheim", NULL},
+        {(char *)"-X", (char *)"enable.sasl.oauthbearer.unsecure.jwt=geheim"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct settings s;
+        struct failure why = {.text = ""};
+        verdict v = read_settings(&s, LIST(wrong[i][0], wrong[i][1]), NULL, &why);
+        if (v == OK) v = kafka_check(&s, &why);
+        if (i != 3 || v != OK) assert_int_equal(v, REJECT); /* a key may be checked later only */
+        if (i < 7 && strstr(why.text, "geheim")) fail_msg("%s", why.text);
+        settings_free(&s);
+    }
+}
+
+static void the_flag_wins_over_the_file(void **state) {
+    (void)state;
+    char path[] = "/tmp/properties-XXXXXX", variable[64];
+    int file = mkstemp(path);
+    assert_int_equal(write(file, "sasl.username=file\nclient.rack=file\n", 37), 37);
+    close(file);
+    snprintf(variable, sizeof variable, "RETURNS_KAFKA_CONFIG=%s", path);
+    struct settings s;
+    struct failure why;
+    assert_int_equal(read_settings(&s, LIST((char *)"-X", (char *)"sasl.username=flag"), LIST(variable), &why), OK);
+    assert_string_equal(settings_property(&s, "sasl.username"), "flag");
+    assert_string_equal(settings_property(&s, "client.rack"), "file");
+    assert_null(settings_property(&s, "client.id"));
+    settings_free(&s);
+    unlink(path);
+}
+
 /* Each wrong setting is refused, with the setting and the value in the message. */
 static void wrong_settings_are_quoted(void **state) {
     (void)state;
@@ -276,6 +318,8 @@ int main(void) {
         cmocka_unit_test(a_properties_file_is_read),
         cmocka_unit_test(a_secret_comes_from_its_file),
         cmocka_unit_test(wrong_settings_are_quoted),
+        cmocka_unit_test(no_secret_is_repeated),
+        cmocka_unit_test(the_flag_wins_over_the_file),
         cmocka_unit_test(a_policy_is_found_by_its_whole_name),
         cmocka_unit_test(the_namespace_is_put_before),
         cmocka_unit_test(what_is_in_force_is_told_without_secrets),
