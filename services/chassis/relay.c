@@ -3,6 +3,7 @@
 #include "chassis/codec.h"
 #include "chassis/crash.h"
 #include "chassis/delivery.h"
+#include "chassis/denial.h"
 #include "chassis/heads.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
@@ -125,6 +126,12 @@ static void producer_works(struct relay *r) {
     health_set(r->o.health, "kafka producer", HEALTH_OK, "publishes to %s", r->topic);
 }
 
+/* Kafka gives a producer its number when it may write to any topic at all. */
+static void try_again_since(struct relay *r, rd_kafka_resp_err_t error, const char *topic) {
+    char reason[DENIAL_TEXT];
+    try_again(r, denial_reason(r->o.settings, error, (struct right){"Write", "topic", topic}, reason));
+}
+
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque) {
     (void)rk;
     struct relay *r = opaque;
@@ -146,13 +153,15 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
     if (delivery_refuses(m->err))
         refused(r, row, m->err);
     else
-        try_again(r, rd_kafka_err2str(m->err));
+        try_again_since(r, m->err, m->rkt ? rd_kafka_topic_name(m->rkt) : r->topic);
 }
 
 static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
-    (void)rk;
     struct relay *r = opaque;
-    if (error == RD_KAFKA_RESP_ERR__FATAL) r->failed = true; /* its cause is in the delivery report */
+    char fatal[300];
+    rd_kafka_resp_err_t cause = error == RD_KAFKA_RESP_ERR__FATAL ? rd_kafka_fatal_error(rk, fatal, sizeof fatal) : 0;
+    if (denial_is(cause)) try_again_since(r, cause, r->topic);
+    if (cause) r->failed = true; /* any other is in the delivery report */
     if (kafka_lost(r->o.health, "kafka producer", r->o.settings, error, text))
         r->topic_ready = false; /* ask again: the answer says when Kafka is back */
 }
