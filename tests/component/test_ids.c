@@ -38,7 +38,9 @@ static const struct {
     {LONG_250 "1234567", "has 257 bytes"},
     {"a\nb", "control character U+000A"},
     {"a\x7f", "control character U+007F"},
-    {"a\xc2\x85" "b", "control character U+0085"},
+    {"a\xc2\x85"
+     "b",
+     "control character U+0085"},
     {" ", "nothing that can be seen"},
     {"\u200b", "nothing that can be seen"}};
 enum { TAKEN = sizeof taken / sizeof *taken, REFUSED = sizeof refused / sizeof *refused };
