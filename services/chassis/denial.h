@@ -20,7 +20,7 @@ struct right {
 bool denial_is(rd_kafka_resp_err_t error); /* a right is missing */
 /* Who asks: "User:NAME", or words for it where only the broker knows. Returns out. */
 const char *denial_principal(const struct settings *s, char out[200]);
-/* "Kafka denies User:sales the operation Read on the topic \"x\". …"; returns out. */
+/* "Kafka denies User:NAME the operation Read on the topic \"x\". …"; returns out. */
 const char *denial_text(const struct settings *s, struct right right, char out[DENIAL_TEXT]);
 /* The same when the error is a denial; that the process is not let in, when it waits for a connection and that is why;
  * else librdkafka's words for it. Returns out. */
