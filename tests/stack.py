@@ -198,7 +198,7 @@ class Stack(Pages):
     def topic(self, name):
         return f"{self.namespace}.{name}"
 
-    def verb(self, *words, seconds=60):
+    def verb(self, *words, seconds=300):
         process = subprocess.Popen(
             [ROOT / "returns", *words], env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

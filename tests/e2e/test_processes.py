@@ -65,7 +65,7 @@ def test_an_orderly_stop_ends_by_itself(stack, tmp_path):
     settings = {"kafka": stack.kafka, "registry": stack.registry}
     with ByHand(SERVICES, tmp_path, **settings) as hand:
         ids = [hand.submit() for _ in range(10)]
-        hand.await_audits(ids[:1], TEAMS, 15)
+        hand.await_audits(ids[:1], TEAMS, 60)
         assert_orderly(hand)
 
 
