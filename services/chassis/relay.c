@@ -112,7 +112,7 @@ static void refused(struct relay *r, int64_t row, rd_kafka_resp_err_t error) {
 
 /* What may pass: after a pause, which doubles until something is taken again. */
 static void try_again(struct relay *r, const char *reason) {
-    if (r->failed) return;
+    if (r->failed && r->not_before > steady_ms()) return; /* said already */
     r->failed = true;
     r->pause_ms = !r->pause_ms ? PAUSE_MS : r->pause_ms < PAUSE_MOST_MS / 2 ? 2 * r->pause_ms : PAUSE_MOST_MS;
     r->not_before = steady_ms() + r->pause_ms;

@@ -59,6 +59,21 @@ static void a_denied_commit_is_named_until_it_is_given(void **state) {
     world_await_health(w, "kafka rights", "ok", "");
 }
 
+static void a_denied_write_is_named_until_it_is_given(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    world_await_health(w, "kafka", "ok", "");
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    break_with = RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    break_times = 3;
+    break_next_send = w->cluster;
+    ask(w, 0, "R-1", 2);
+    world_await_health(w, "kafka producer", "waiting", "operation Write on the topic \"probe.events\"");
+    world_await_health(w, "kafka producer", "ok", "");
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 2);
+}
+
 /* --- Words */
 
 static struct settings named(void) {
@@ -110,6 +125,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_denied_group_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_coordinator_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_topic_is_named_until_it_is_given, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_denied_write_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_commit_is_named_until_it_is_given, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
