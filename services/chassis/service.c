@@ -12,6 +12,7 @@
 #include "chassis/hub.h"
 #include "chassis/idempotency.h"
 #include "chassis/kafka.h"
+#include "chassis/letters.h"
 #include "chassis/log.h"
 #include "chassis/openapi.h"
 #include "chassis/peers.h"
@@ -175,6 +176,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = peers_open(&rt->peers, rt, why);
     if (v == OK) v = consumer_start(&rt->consumer, rt, why);
     if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK && service->put_aside) v = letters_start(&rt->letters, rt, why);
     if (v == OK) v = peers_start(rt->peers, why);
     if (v == OK && service->calls_others) v = caller_start(&rt->caller, why);
     if (v == OK) v = start_hub(rt, why);
@@ -195,6 +197,7 @@ void service_stop(struct runtime *rt) {
     hub_stop(&rt->hub);
     caller_stop(&rt->caller);
     peers_stop(rt->peers);
+    letters_stop(&rt->letters);
     subscribers_stop(&rt->subscribers);
     consumer_stop(&rt->consumer);
     peers_close(&rt->peers);

@@ -102,6 +102,13 @@ struct call {
     const char *type;     /* full name of the event, one of the handlers' */
 };
 
+/* What a dead letter says. */
+struct put_aside {
+    const char *service; /* which could not handle the record */
+    int64_t partition, offset, at;
+    const char *reason;
+};
+
 struct service {
     const char *title, *duty;
     const char *subscribes;         /* the service whose events it reads; "*": every *.events topic of the namespace */
@@ -127,6 +134,11 @@ struct service {
     const char
         *kept; /* "submission passed": its tables that no topic can give back, so a rebuild keeps them; or NULL */
     const struct snapshot_source *snapshots; /* snapshots.h; NULL: it publishes none */
+    /* A record of this service's own topic that a service has put aside, by its dead letter; once or more often each,
+     * in a transaction of the chassis's. NULL: nobody reads the letters. */
+    void (*put_aside)(struct connection *c, const struct put_aside *letter);
+    /* Whether a service of that name has published an event: its group is then waited for. May be NULL. */
+    bool (*publishes)(struct connection *c, const char *service);
     /* In the transaction that keeps it: that group was seen to have come there. May be NULL. */
     void (*subscriber_passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
 };
@@ -142,6 +154,7 @@ struct runtime {
     struct relay *relay; /* NULL: it is in memory */
     struct consumer *consumer;
     struct subscribers *subscribers; /* NULL unless watch_subscribers */
+    struct letters *letters;         /* NULL unless service->put_aside */
     struct drill *drill;             /* asks for none where drills are not allowed */
     struct audit_check *audit_check;
     struct pulse *pulse;

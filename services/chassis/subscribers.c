@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVERY_MS = 400, ANSWER_MS = 2000, NAME_SIZE = 400 };
+enum { DAY_MS = 24 * 3600 * 1000, HOUR_MS = 3600 * 1000, EVERY_MS = 400, ANSWER_MS = 2000, NAME_SIZE = 400 };
 
 struct subscribers {
     struct runtime *rt;
@@ -24,7 +24,16 @@ struct subscribers {
     bool refused; /* in the round at hand */
     pthread_mutex_t lock;
     pthread_cond_t stop;
-    json_t *urls; /* under the lock */
+    json_t *urls, *others; /* under the lock */
+    /* The thread's: what the tables have. known: {"sales": {"0": next offset, …}, …}; life: {"sales": ms, …} */
+    json_t *known, *life;
+    int64_t life_kept_at;
+};
+
+/* What Kafka said this time. */
+struct asked {
+    json_t *teams, *urls, *others;
+    json_t *listed; /* every group, a subscriber or not */
 };
 
 /* A return seems not handled by a team that one may not ask about, so that is said. */
@@ -75,10 +84,27 @@ static bool url_read(const rd_kafka_topic_partition_list_t *found, const char *t
     return *out;
 }
 
+static void life_note(struct subscribers *s, const char *team) {
+    json_object_set_new(s->life, team, json_integer(clock_ms()));
+}
+
+static bool came_further(const struct subscribers *s, const char *team, json_t *offsets) {
+    const json_t *before = json_object_get(s->known, team);
+    const char *partition;
+    json_t *offset;
+    json_object_foreach(
+        offsets, partition, offset) if (!json_equal(offset, json_object_get(before, partition))) return true;
+    return false;
+}
+
+static bool is_subscriber(struct subscribers *s, const char *team) {
+    bool (*publishes)(struct connection * c, const char *service) = s->rt->service->publishes;
+    return json_object_get(s->known, team) || (publishes && publishes(store_reader(s->rt->store), team));
+}
+
 /* What a group has committed: {"0": next offset, …} of this service's topic, and its address. */
-static void group_read(
-    const struct subscribers *s, const rd_kafka_topic_partition_list_t *found, const char *team, json_t *teams,
-    json_t *urls) {
+static void
+group_read(struct subscribers *s, const rd_kafka_topic_partition_list_t *found, const char *team, struct asked *out) {
     json_t *offsets = json_object();
     char partition[24], url[SOURCE_URL];
     for (int i = 0; i < found->cnt; i++) {
@@ -86,13 +112,18 @@ static void group_read(
         if (one->offset >= 0 && !strcmp(one->topic, s->topic))
             json_object_set_new(offsets, log_number(partition, one->partition), json_integer(one->offset));
     }
-    if (json_object_size(offsets)) json_object_set(teams, team, offsets);
+    bool reads = json_object_size(offsets), placed = url_read(found, s->topic, url) || url_read(found, NULL, url);
+    if (came_further(s, team, offsets)) life_note(s, team);
+    if (reads && (placed || is_subscriber(s, team)))
+        json_object_set(out->teams, team, offsets);
+    else if (reads)
+        json_array_append_new(out->others, json_string(team));
+    if (placed) json_object_set_new(out->urls, team, json_string(url));
     json_decref(offsets);
-    if (url_read(found, s->topic, url) || url_read(found, NULL, url)) json_object_set_new(urls, team, json_string(url));
 }
 
 /* For one group, of all topics, as its address may be with any. False: no answer. */
-static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *teams, json_t *urls) {
+static bool group_ask(struct subscribers *s, const char *group, const char *team, struct asked *out) {
     const struct right right = {"Describe", "group", group};
     rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
     rd_kafka_AdminOptions_t *options = options_new(s, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
@@ -105,7 +136,7 @@ static bool group_ask(struct subscribers *s, const char *group, const char *team
     bool answered = n && is_answer(groups[0], group);
     if (answered) refused(s, rd_kafka_error_code(rd_kafka_group_result_error(groups[0])), right);
     const rd_kafka_topic_partition_list_t *found = answered ? rd_kafka_group_result_partitions(groups[0]) : NULL;
-    if (found) group_read(s, found, team, teams, urls);
+    if (found) group_read(s, found, team, out);
     if (event) rd_kafka_event_destroy(event);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_ListConsumerGroupOffsets_destroy(question);
@@ -121,12 +152,21 @@ static const char *team_of(const struct subscribers *s, const char *group) {
     return !strncmp(group, namespace, n) && group[n] == '.' ? group + n + 1 : NULL;
 }
 
-static void urls_keep(struct subscribers *s, json_t *urls) {
+static void asked_keep(struct subscribers *s, struct asked *a) {
     pthread_mutex_lock(&s->lock);
-    json_t *before = s->urls;
-    s->urls = urls;
+    json_t *urls = s->urls, *others = s->others;
+    s->urls = a->urls, s->others = a->others;
     pthread_mutex_unlock(&s->lock);
-    json_decref(before);
+    json_decref(urls);
+    json_decref(others);
+}
+
+json_t *subscribers_others(struct subscribers *s) {
+    if (!s) return json_array();
+    pthread_mutex_lock(&s->lock);
+    json_t *others = json_deep_copy(s->others);
+    pthread_mutex_unlock(&s->lock);
+    return others ? others : json_array();
 }
 
 json_t *subscribers_urls(struct subscribers *s) {
@@ -136,6 +176,64 @@ json_t *subscribers_urls(struct subscribers *s) {
     pthread_mutex_unlock(&s->lock);
     return urls ? urls : json_object();
 }
+
+/* --- What Kafka has forgotten */
+
+static bool lives(const rd_kafka_ConsumerGroupListing_t *group) {
+    rd_kafka_consumer_group_state_t state = rd_kafka_ConsumerGroupListing_state(group);
+    return state == RD_KAFKA_CONSUMER_GROUP_STATE_STABLE ||
+           state == RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE ||
+           state == RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE;
+}
+
+static bool was_deleted(const struct subscribers *s, const struct asked *a, const char *team) {
+    return !json_object_get(a->listed, team) &&
+           clock_ms() - json_integer_value(json_object_get(s->life, team)) < DAY_MS;
+}
+
+/* A topic that was made anew holds less than was passed of the one before: of this one nothing was. False: not known.
+ */
+static bool still_passed(struct subscribers *s, const char *partition, json_int_t *next) {
+    int64_t low, high;
+    if (rd_kafka_query_watermark_offsets(s->rk, s->topic, (int32_t)atoi(partition), &low, &high, ANSWER_MS))
+        return false;
+    if (*next > high) *next = 0;
+    return true;
+}
+
+/* Adds to what Kafka said what was known before: of a group that is gone, or of some partitions of one. */
+static bool forgotten_add(struct subscribers *s, struct asked *a) {
+    const char *team, *partition;
+    json_t *before, *offset;
+    json_object_foreach(s->known, team, before) {
+        if (was_deleted(s, a, team)) continue;
+        json_t *offsets = json_object_get(a->teams, team);
+        if (!offsets) json_object_set_new(a->teams, team, offsets = json_object());
+        json_object_foreach(before, partition, offset) {
+            json_int_t next = json_integer_value(offset);
+            if (json_object_get(offsets, partition)) continue;
+            if (!still_passed(s, partition, &next)) return false;
+            json_object_set_new(offsets, partition, json_integer(next));
+        }
+    }
+    return true;
+}
+
+static void known_read(struct subscribers *s) {
+    struct connection *reader = store_reader(s->rt->store);
+    char partition[24];
+    s->known = json_object(), s->life = json_object();
+    for (struct rows r = store_rows(reader, "SELECT team, partition, next_offset FROM subscriber_offset");
+         rows_next(&r);) {
+        json_t *offsets = json_object_get(s->known, rows_text(&r, 0));
+        if (!offsets) json_object_set_new(s->known, rows_text(&r, 0), offsets = json_object());
+        json_object_set_new(offsets, log_number(partition, rows_int(&r, 1)), json_integer(rows_int(&r, 2)));
+    }
+    for (struct rows r = store_rows(reader, "SELECT team, at FROM subscriber_life"); rows_next(&r);)
+        json_object_set_new(s->life, rows_text(&r, 0), json_integer(rows_int(&r, 1)));
+}
+
+/* --- Asking and keeping */
 
 /* Every team with its offsets; NULL when Kafka does not answer. The caller's. */
 static json_t *teams_ask(struct subscribers *s) {
@@ -151,19 +249,25 @@ static json_t *teams_ask(struct subscribers *s) {
     const rd_kafka_ConsumerGroupListing_t **groups = rd_kafka_ListConsumerGroups_result_valid(result, &n);
     rd_kafka_ListConsumerGroups_result_errors(result, &errors);
     bool answered = !errors; /* a coordinator that is away would make its groups look gone */
-    json_t *teams = json_object(), *urls = json_object();
+    struct asked a = {json_object(), json_object(), json_array(), json_object()};
     for (size_t i = 0; answered && i < n; i++) {
         const char *group = rd_kafka_ConsumerGroupListing_group_id(groups[i]), *team = team_of(s, group);
-        if (team) answered = group_ask(s, group, team, teams, urls);
+        if (!team) continue;
+        json_object_set_new(a.listed, team, json_true());
+        if (lives(groups[i])) life_note(s, team);
+        answered = group_ask(s, group, team, &a);
     }
+    answered = answered && forgotten_add(s, &a);
+    json_decref(a.listed);
     rd_kafka_event_destroy(event);
     if (answered) {
         if (!s->refused) health_set(s->rt->health, "kafka groups", HEALTH_OK, "says how far each team is");
-        urls_keep(s, urls);
-        return teams;
+        asked_keep(s, &a);
+        return a.teams;
     }
-    json_decref(urls);
-    json_decref(teams);
+    json_decref(a.urls);
+    json_decref(a.others);
+    json_decref(a.teams);
     return NULL;
 }
 
@@ -175,10 +279,10 @@ team_passed(struct subscribers *s, struct connection *c, const char *team, json_
         s->rt->service->subscriber_passed(c, team, atoll(partition), json_integer_value(offset));
 }
 
-/* known: what was stored last; NULL: nothing yet. */
-static void teams_store(struct subscribers *s, json_t *teams, json_t *known) {
+static void teams_store(struct subscribers *s, json_t *teams) {
     const char *team, *partition;
     json_t *offsets, *offset;
+    s->life_kept_at = steady_ms();
     struct failure why;
     struct connection *c = store_begin(s->rt->store);
     (void)store_run(c, "DELETE FROM subscriber_offset");
@@ -186,7 +290,11 @@ static void teams_store(struct subscribers *s, json_t *teams, json_t *known) {
         c, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES (?, ?, ?)", value_text(team),
         value_int(atoll(partition)), value_int(json_integer_value(offset)));
     if (s->rt->service->subscriber_passed)
-        json_object_foreach(teams, team, offsets) team_passed(s, c, team, offsets, json_object_get(known, team));
+        json_object_foreach(teams, team, offsets) team_passed(s, c, team, offsets, json_object_get(s->known, team));
+    (void)store_run(c, "DELETE FROM subscriber_life");
+    json_object_foreach(teams, team, offsets)(void) store_run(
+        c, "INSERT INTO subscriber_life (team, at) VALUES (?, ?)", value_text(team),
+        value_int(json_integer_value(json_object_get(s->life, team))));
     if (store_commit(c, &why) != OK)
         log_line(LOG_WARNING, "could not keep the subscribers' offsets", "reason", why.text, NULL);
 }
@@ -204,18 +312,19 @@ static bool subscribers_sleep(struct subscribers *s) {
 static void *subscribers_run(void *subscribers) {
     struct subscribers *s = subscribers;
     pthread_setname_np(pthread_self(), "subscribers");
-    json_t *known = NULL;
+    known_read(s);
     do {
         json_t *teams = teams_ask(s);
-        if (!teams || json_equal(teams, known)) {
+        if (!teams || (json_equal(teams, s->known) && steady_ms() - s->life_kept_at < HOUR_MS)) {
             json_decref(teams);
             continue;
         }
-        teams_store(s, teams, known);
-        json_decref(known);
-        known = teams;
+        teams_store(s, teams);
+        json_decref(s->known);
+        s->known = teams;
     } while (subscribers_sleep(s));
-    json_decref(known);
+    json_decref(s->known);
+    json_decref(s->life);
     return NULL;
 }
 
@@ -251,6 +360,7 @@ void subscribers_stop(struct subscribers **out) {
     if (s->answers) rd_kafka_queue_destroy(s->answers);
     if (s->rk) rd_kafka_destroy_flags(s->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     json_decref(s->urls);
+    json_decref(s->others);
     pthread_cond_destroy(&s->stop);
     pthread_mutex_destroy(&s->lock);
     free(s);

@@ -2,6 +2,11 @@
  * and keeps that in the table subscriber_offset (team, partition, next_offset). So a subscriber needs nobody's leave,
  * and one that publishes nothing counts too. While Kafka is away the last answer stands.
  *
+ * A group is a subscriber, and is waited for, once it says where it is, or has published an event. Any other only reads
+ * (kcat -G, a tool that shows the lag). A subscriber stays one when Kafka forgets its offsets, which it does once a
+ * group has been empty for offsets.retention.minutes: what it has passed stays passed, and the rest is waited for. A
+ * group that is gone within a day of its last sign of life was deleted by somebody, and is waited for no more.
+ *
  * Where a subscriber is, it says in the metadata of the offsets that it commits, of whatever topic: its base URL. */
 #pragma once
 
@@ -13,4 +18,6 @@ struct subscribers;
 MUST_CHECK verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why);
 /* {"name": "http://…"} of all groups of this namespace that said so; the caller's. Any thread; s may be NULL. */
 MUST_CHECK json_t *subscribers_urls(struct subscribers *s);
+/* ["name",…] of the groups that read the topic and are not waited for; the caller's. Any thread; s may be NULL. */
+MUST_CHECK json_t *subscribers_others(struct subscribers *s);
 void subscribers_stop(struct subscribers **s); /* accepts NULL */

@@ -135,6 +135,12 @@ CREATE TABLE subscriber_offset (
     PRIMARY KEY (team, partition)
 ) WITHOUT ROWID;
 
+-- When it last gave a sign of life: its group had members, or came further.
+CREATE TABLE subscriber_life (
+    team TEXT   NOT NULL PRIMARY KEY,
+    at   BIGINT NOT NULL
+) WITHOUT ROWID;
+
 -- The first answer to each POST that carried an Idempotency-Key (idempotency.h), to be given again to who repeats it.
 CREATE TABLE idempotency (
     idempotency_key TEXT   NOT NULL PRIMARY KEY,

@@ -6,6 +6,7 @@
 
 #include "chassis/page.h"
 #include "chassis/peers.h"
+#include "chassis/subscribers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -161,6 +162,7 @@ static void view_board(const struct runtime *rt, json_t *board) {
     size_t i;
     json_array_foreach(services, i, one) words_add(one);
     json_object_set_new(board, "picture", picture(rt, services, page_text(board, "topic")));
+    json_object_set_new(board, "has_others", json_boolean(json_array_size(json_object_get(board, "read_too"))));
     json_object_set(board, "observed", services); /* `services` is the head's */
     view_returns(board, LATEST);
     json_object_set_new(board, "heading", json_string("Who reacts to a return"));
@@ -177,6 +179,7 @@ void board_get(struct exchange *x) {
     json_object_set_new(x->data, "topic", json_string(topic));
     json_object_set_new(x->data, "totals", returns_totals(reader, topic));
     json_object_set_new(x->data, "services", services_read(rt, reader));
+    json_object_set_new(x->data, "read_too", subscribers_others(rt->subscribers));
     if (!page_reader_ok(x, reader) || x->api) return;
     view_board(rt, x->data);
     json_object_set_new(x->data, "simulate", simulate_view(x));

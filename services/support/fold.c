@@ -76,6 +76,17 @@ static void team_note(struct reaction *r) {
         value_blob(e->id.bytes, sizeof e->id.bytes));
 }
 
+void fold_put_aside(struct connection *c, const struct put_aside *l) {
+    (void)store_run(
+        c,
+        "INSERT INTO letter (team, partition, record_offset, at, reason) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        value_text(l->service), value_int(l->partition), value_int(l->offset), value_int(l->at), value_text(l->reason));
+}
+
+bool fold_publishes(struct connection *c, const char *service) {
+    return store_int(c, 0, "SELECT COUNT(*) FROM team WHERE team = ?", value_text(service));
+}
+
 /* --- What commands change */
 
 static const char cancelled[] = "returns.support.RefundCancelled", closed[] = "returns.support.ReturnClosed";

@@ -16,5 +16,9 @@ void fold_decided(struct connection *c, const struct event *own); /* service.dec
 /* An event whose name ends so says that its team declined. */
 bool fold_is_declined(const char *type);
 
+/* service.put_aside */
+void fold_put_aside(struct connection *c, const struct put_aside *letter);
+/* service.publishes */
+bool fold_publishes(struct connection *c, const char *service);
 /* service.subscriber_passed */
 void fold_passed(struct connection *c, const char *team, int64_t partition, int64_t next_offset);

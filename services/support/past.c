@@ -165,11 +165,18 @@ static int64_t seen_at(const struct past *p, const char *team, const struct plac
         value_text(team), value_int(place->partition), value_int(place->offset));
 }
 
+static bool is_put_aside(const struct past *p, const char *team, const struct place *place) {
+    return store_int(
+        p->reader, 0, "SELECT COUNT(*) FROM letter WHERE team = ? AND partition = ? AND record_offset = ?",
+        value_text(team), value_int(place->partition), value_int(place->offset));
+}
+
 /* Whether the team had passed the record by then: by its events or, where it has none, by its offset. */
 static bool passed_then(const struct past *p, const char *team, const struct place *place, const json_t *events) {
     const json_t *event = json_object_get(events, team);
     if (json_is_true(event)) return true;
     if (!place->then || (event && is_moment(p->bound))) return false;
+    if (is_put_aside(p, team, place)) return false;
     return seen_at(p, team, place) <= p->bound->at &&
            store_int(
                p->reader, 0,
@@ -197,6 +204,22 @@ static const char *status_of(const struct past *p, bool handled) {
     return handled ? "handled" : "requested";
 }
 
+/* What is put aside now was so from when it was passed. */
+static void cut_aside(struct past *p, const json_t *now, json_t *team) {
+    const struct place *place = p->cancelled ? &p->cancel : &p->request;
+    json_t *one, *aside;
+    size_t i;
+    json_array_foreach((json_t *)now, i, one) {
+        if (!json_equal(json_object_get(one, "team"), json_object_get(team, "team"))) continue;
+        aside = json_object_get(one, "put_aside");
+        if (!aside || !place->then || json_integer_value(json_object_get(aside, "partition")) != place->partition ||
+            json_integer_value(json_object_get(aside, "offset")) != place->offset)
+            continue;
+        json_object_set(team, "put_aside", aside);
+        p->attention = true;
+    }
+}
+
 static void cut_teams(struct past *p, json_t *one) {
     bool handled = p->request.known && json_object_size(p->teams), undone = p->cancelled && json_object_size(p->teams);
     bool all_handled = handled, all_undone = undone;
@@ -204,6 +227,7 @@ static void cut_teams(struct past *p, json_t *one) {
     const char *name;
     json_object_foreach(p->teams, name, team) {
         cut_team(p, name, team, &handled, &undone);
+        cut_aside(p, json_object_get(one, "teams"), team);
         all_handled = all_handled && handled, all_undone = all_undone && undone;
         json_array_append(list, team);
     }

@@ -74,6 +74,24 @@ static json_t *subscribers_of(struct connection *reader, bool published, int64_t
     return teams;
 }
 
+/* A team that has put the record aside has passed it, and not done its part. */
+static void letters_add(struct connection *reader, json_t *teams, const char *done, int64_t partition, int64_t offset) {
+    for (struct rows r = store_rows(
+             reader, "SELECT team, at, reason FROM letter WHERE partition = ? AND record_offset = ? ORDER BY team",
+             value_int(partition), value_int(offset));
+         rows_next(&r);) {
+        const char *name = rows_text(&r, 0);
+        if (!json_object_get(teams, name)) json_object_set_new(teams, name, team_new(name, false));
+        json_t *team = json_object_get(teams, name);
+        json_object_set_new(team, done, json_false());
+        json_object_set_new(
+            team, "put_aside",
+            json_pack(
+                "{s:o, s:s, s:I, s:I}", "at", time_json(rows_int(&r, 1)), "reason", rows_text(&r, 2), "partition",
+                (json_int_t)partition, "offset", (json_int_t)offset));
+    }
+}
+
 /* Adds what each team last published; one that did has handled the return, though its offset may not be known yet. */
 static bool reactions_add(struct connection *reader, const char *return_id, json_t *teams) {
     bool declined = false;
@@ -86,6 +104,7 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
         if (!json_object_get(teams, name)) json_object_set_new(teams, name, team_new(name, true));
         json_t *team = json_object_get(teams, name);
         json_object_set_new(team, "handled", json_true());
+        json_object_del(team, "put_aside");
         json_object_set_new(team, "event_type", json_string(rows_text(&r, 1)));
         json_object_set_new(team, "at", time_json(rows_int(&r, 2)));
         declined |= fold_is_declined(rows_text(&r, 1));
@@ -114,9 +133,10 @@ static json_t *request_json(const struct rows *r) {
 static bool compensations_add(struct connection *reader, const struct rows *r, json_t *teams) {
     const char *name;
     json_t *team;
+    if (!rows_null(r, 18)) letters_add(reader, teams, "compensated", rows_int(r, 17), rows_int(r, 18));
     bool all = json_object_size(teams);
     json_object_foreach(teams, name, team) {
-        bool done = !rows_null(r, 18) &&
+        bool done = !rows_null(r, 18) && !json_object_get(team, "put_aside") &&
                     store_int(
                         reader, 0,
                         "SELECT COUNT(*) FROM subscriber_offset WHERE team = ? AND partition = ? AND next_offset > ?",
@@ -126,6 +146,7 @@ static bool compensations_add(struct connection *reader, const struct rows *r, j
                 reader, 0, "SELECT COUNT(*) FROM history WHERE return_id = ? AND team = ? AND version = ?",
                 value_text(rows_text(r, 0)), value_text(name), value_int(rows_int(r, 19)));
         json_object_set_new(team, "compensated", json_boolean(done));
+        if (done) json_object_del(team, "put_aside");
         all = all && done;
     }
     return all;
@@ -135,11 +156,13 @@ static json_t *return_json(struct connection *reader, const struct rows *r) {
     const char *id = rows_text(r, 0), *name;
     bool published = !rows_null(r, 13);
     json_t *teams = subscribers_of(reader, published, rows_int(r, 12), rows_int(r, 13)), *list = json_array(), *team;
-    bool attention = reactions_add(reader, id, teams), handled = published && json_object_size(teams);
     bool is_open = !strcmp(rows_text(r, 16), "open"), is_cancelled = !strcmp(rows_text(r, 16), "cancelled");
+    if (published && !is_cancelled) letters_add(reader, teams, "handled", rows_int(r, 12), rows_int(r, 13));
+    bool attention = reactions_add(reader, id, teams), handled = published && json_object_size(teams);
     bool compensated = is_cancelled && compensations_add(reader, r, teams);
     json_object_foreach(teams, name, team) {
         handled = handled && json_is_true(json_object_get(team, "handled"));
+        attention = attention || json_object_get(team, "put_aside");
         json_array_append(list, team);
     }
     json_decref(teams);
@@ -277,6 +300,12 @@ json_t *returns_subscribers(struct connection *reader) {
     "WHERE team <> ?) THEN 0 ELSE COALESCE(MIN(s.next_offset), 0) END FROM subscriber_offset s "                       \
     "WHERE s.partition = o.partition AND s.team <> ?) FROM consumer_offset o WHERE o.topic = ?"
 
+/* Returns that a team has put aside, and has published nothing about since. */
+#define PUT_ASIDE                                                                                                      \
+    "FROM letter l JOIN return_request r ON r.partition = l.partition AND r.record_offset = l.record_offset "          \
+    "WHERE r.state <> 'cancelled' AND NOT EXISTS "                                                                     \
+    "(SELECT 1 FROM history h WHERE h.return_id = r.return_id AND h.team = l.team)"
+
 /* Cancelled returns whose RefundRequest every subscriber has passed, at `passed` of its partition, and whose
  * RefundCancelled not. A return that waits for both is counted once. */
 #define NOT_UNDONE                                                                                                     \
@@ -289,7 +318,10 @@ json_t *returns_totals(struct connection *reader, const char *topic) {
     int64_t unpublished = store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE partition IS NULL");
     int64_t cancelled = store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE state = 'cancelled'");
     int64_t closed = store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE state = 'closed'");
-    int64_t attention = store_int(reader, 0, "SELECT COUNT(*) FROM attention"), unhandled = unpublished;
+    int64_t unhandled = unpublished, attention = store_int(
+                                         reader, 0,
+                                         "SELECT COUNT(*) FROM (SELECT return_id FROM attention UNION "
+                                         "SELECT r.return_id " PUT_ASIDE ") a");
     int64_t undoing = store_int(
         reader, 0,
         "SELECT COUNT(*) FROM return_request WHERE state = 'cancelled' AND cancelled_partition IS NULL "
@@ -300,6 +332,9 @@ json_t *returns_totals(struct connection *reader, const char *topic) {
         unhandled += store_int(
             reader, 0, "SELECT COUNT(*) FROM return_request WHERE partition = ? AND record_offset >= ?", partition,
             passed);
+        unhandled += store_int(
+            reader, 0, "SELECT COUNT(DISTINCT r.return_id) " PUT_ASIDE " AND r.partition = ? AND r.record_offset < ?",
+            partition, passed);
         undoing += store_int(reader, 0, NOT_UNDONE, partition, passed, passed);
     }
     (void)store_run(reader, "COMMIT");

@@ -72,6 +72,17 @@ CREATE TABLE history (
     PRIMARY KEY (return_id, event_id)
 );
 
+-- What services have put aside of support's own topic, by their dead letters (chassis/letters.h). One counts as long as
+-- its service has published nothing about it.
+CREATE TABLE letter (
+    team          TEXT   NOT NULL,
+    partition     BIGINT NOT NULL,
+    record_offset BIGINT NOT NULL,
+    at            BIGINT NOT NULL,
+    reason        TEXT   NOT NULL,
+    PRIMARY KEY (partition, record_offset, team)
+);
+
 -- What each service last published.
 CREATE TABLE team (
     team        TEXT NOT NULL PRIMARY KEY,

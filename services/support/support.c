@@ -194,10 +194,12 @@ const struct service service = {
     .handlers = fold_handlers,
     .decided = fold_decided,
     .snapshots = &snapshot_returns,
-    .kept = "return_private submission snapshot_due passed traditional_return traditional_step",
+    .kept = "return_private submission snapshot_due passed letter traditional_return traditional_step",
     .resources = resources,
     .calls_others = true,
     .watch_subscribers = true,
     .stop = support_stop,
+    .put_aside = fold_put_aside,
+    .publishes = fold_publishes,
     .subscriber_passed = fold_passed,
 };

@@ -80,6 +80,20 @@ static void state_add(json_t *one) {
     json_object_set_new(one, "closed", json_boolean(is_closed));
 }
 
+/* Of a team that has put the return aside: what to say, and where the letter is. */
+static void put_aside_add(json_t *one, json_t *team, const char *site) {
+    json_t *aside = json_object_get(team, "put_aside");
+    if (!aside) return;
+    json_object_set_new(one, "put_aside", json_true());
+    if (*site)
+        json_object_set_new(
+            team, "letter_url",
+            json_sprintf(
+                "%s/dead-letters#at-%lld-%lld", site,
+                (long long)json_integer_value(json_object_get(aside, "partition")),
+                (long long)json_integer_value(json_object_get(aside, "offset"))));
+}
+
 void view_return(json_t *one, const json_t *urls) {
     json_t *team, *teams = json_object_get(one, "teams");
     const char *id = page_text(one, "return_id"), *did = is_status(one, "cancelled") ? "compensated" : "handled";
@@ -92,6 +106,7 @@ void view_return(json_t *one, const json_t *urls) {
         event_name_add(team, "event_type");
         page_add_moment(team, "at", "moment");
         const char *site = page_text(urls, page_text(team, "team"));
+        put_aside_add(one, team, site);
         if (*site) json_object_set_new(team, "audit_url", url_of(site, "/audit?return_id=", id));
     }
     json_object_set_new(one, "url", url_of("", "/returns/", id));
@@ -244,8 +259,10 @@ void view_next(json_t *one, const json_t *peers) {
     if (!json_is_true(json_object_get(one, "published")))
         next_add(next, json_string("See what support waits for"), json_string("/status"));
     else
-        json_array_foreach(json_object_get(one, "teams"), i, team) if (team_owes(one, team))
-            next_team(next, page_text(team, "team"), peers);
+        json_array_foreach(json_object_get(one, "teams"), i, team) if (json_object_get(team, "put_aside")) next_add(
+            next, json_sprintf("Look at what %s has put aside, and why", page_text(team, "team")),
+            json_incref(json_object_get(team, "letter_url")));
+    else if (team_owes(one, team)) next_team(next, page_text(team, "team"), peers);
     json_array_foreach(json_object_get(one, "teams"), i, team) {
         const char *name = page_text(team, "event_name");
         size_t n = strlen(name), declined = strlen("Declined");

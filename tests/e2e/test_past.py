@@ -121,7 +121,8 @@ def commit(hand, group, share):
     reader = Consumer({"bootstrap.servers": hand.kafka, "group.id": hand.topic(group), "enable.auto.commit": False})
     ends = {p: reader.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(6)}
     offsets = {p: end if p < share else end // 2 for p, end in ends.items()}
-    reader.commit(offsets=[TopicPartition(topic, p, n) for p, n in offsets.items()], asynchronous=False)
+    places = [TopicPartition(topic, p, n, "http://127.0.0.1:1") for p, n in offsets.items()]  # who says where it is, counts
+    reader.commit(offsets=places, asynchronous=False)
     reader.close()
     return offsets
 
