@@ -297,18 +297,27 @@ static const char *answer_message(const struct task *t, const json_t *answer) {
 
 static void references_changed(struct registry *r);
 
+/* True: news to whoever waits for it, whose patience may be at its end. */
+static bool doubt_begin(struct registry *r, struct task *t) {
+    pthread_mutex_lock(&r->lock);
+    bool news = !t->doubted_since;
+    if (news) t->doubted_since = t->asked_at;
+    pthread_mutex_unlock(&r->lock);
+    return news;
+}
+
 /* The registry answers, and not with this: once that has lasted, it is the last word. */
 static void task_doubt(struct registry *r, struct task *t, const char *text) {
     struct failure why;
     bool over = task_over(r, t); /* never by its first answer */
-    pthread_mutex_lock(&r->lock);
-    if (!t->doubted_since) t->doubted_since = t->asked_at;
-    pthread_mutex_unlock(&r->lock);
     (void)!fail(&why, over ? REJECT : RETRY, "%s", text);
-    if (over)
+    if (over) {
         task_settle(r, t, NULL, &why);
-    else
-        task_wait(r, t, task_backoff(r, t), &why);
+        return;
+    }
+    bool news = doubt_begin(r, t);
+    task_wait(r, t, task_backoff(r, t), &why);
+    if (news && r->o.changed) r->o.changed(r->o.context);
 }
 
 /* Registries may lag behind each other, so that an id is there a moment later. */
@@ -460,13 +469,15 @@ static void schema_read(struct registry *r, struct task *t, const json_t *answer
     const json_t *text = json_object_get(answer, "schema");
     verdict v = is_avro(answer) ? references_gather(&g, answer, &why) : REJECT;
     if (v == OK && g.missing) {
+        bool news = g.doubted && doubt_begin(r, t);
         pthread_mutex_lock(&r->lock);
-        t->doubted_since = !g.doubted ? 0 : t->doubted_since ? t->doubted_since : t->asked_at;
+        if (!g.doubted) t->doubted_since = 0;
         t->due_at = INT64_MAX;
         t->in_flight = false;
         t->awaits = true;
         pthread_mutex_unlock(&r->lock);
         if (!t->said) t->said = json_incref((json_t *)answer);
+        if (news && r->o.changed) r->o.changed(r->o.context);
         return;
     }
     g.texts[g.n++] = (struct schema_text){json_string_value(text), json_string_length(text)};

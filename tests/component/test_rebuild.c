@@ -451,6 +451,27 @@ static void killed_in_the_middle_nothing_is_lost(void **state) {
     assert_int_equal(WEXITSTATUS(command(w, NULL, "--nonsense")), 2);
 }
 
+/* Each unknown id alone is waited for as long as all of them are together. */
+static void many_unknown_schema_ids_hold_it_as_long_as_one(void **state) {
+    enum { IDS = 8, WAIT_MS = 2000 };
+    struct world *w = *state;
+    char sql[] = "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'", more[] = "--unknown-id-ms=2000";
+    for (int i = 0; i < IDS; i++) {
+        struct buffer record = BUFFER(100);
+        frame_write(&record, 500 + i); /* of which the registry has none */
+        buffer_bytes(&record, "\2x", 2);
+        world_publish(w, 0, "R-1", record.data, record.length);
+        buffer_free(&record);
+    }
+    world_start(w, &giver);
+    world_await(w, sql, IDS);
+    world_stop(w);
+    w->more[w->more_n++] = more;
+    int64_t start = steady_ms();
+    is_identical(rebuilt(w, (struct rebuild_options){.shadow = true}), false);
+    assert_in_range(steady_ms() - start, WAIT_MS / 2, WAIT_MS * IDS / 2);
+}
+
 int main(int argc, char *argv[]) {
     if (argc > 1 && !strcmp(argv[1], "rebuild")) {
         assets_of_service(assets, sizeof assets / sizeof *assets);
@@ -467,6 +488,7 @@ int main(int argc, char *argv[]) {
         T(without_a_database_the_topics_bring_it_back),
         T(another_log_is_refused),
         T(killed_in_the_middle_nothing_is_lost),
+        T(many_unknown_schema_ids_hold_it_as_long_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
