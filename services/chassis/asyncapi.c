@@ -79,7 +79,7 @@ static json_t *channel_own(struct document *d, const struct published *p) {
 
 /* Another service's topic, or its own, which is there already. */
 static json_t *channel_read(struct document *d, const char *owner) {
-    char topic[NAME_SIZE], doc[2 * NAME_SIZE];
+    char topic[NAME_SIZE + sizeof ".events"], doc[2 * NAME_SIZE];
     snprintf(topic, sizeof topic, "%s.events", owner);
     snprintf(doc, sizeof doc, "Belongs to %s, whose document says how it is made.", owner);
     json_t *there = json_object_get(d->channels, topic);

@@ -12,7 +12,7 @@ struct connection;
 struct health;
 struct store;
 
-enum { SET_ASIDE_REASON = 400 };
+enum { SET_ASIDE_REASON = sizeof((struct failure *)0)->text }; /* whole */
 
 /* That row of the outbox, from now on. RETRY: it could not be written. */
 MUST_CHECK verdict set_aside(struct store *store, int64_t row, const char *reason, struct failure *why);
