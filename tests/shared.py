@@ -5,7 +5,12 @@ import tempfile
 
 import pytest
 
-from stack import ROOT, WORKER, Stack
+from stack import ROOT, WORKER, Stack, take_interrupts
+
+
+def pytest_configure():
+    """Without it a SIGTERM or a closed terminal ends pytest at once, and what it started runs on."""
+    take_interrupts()
 
 
 @contextlib.contextmanager
