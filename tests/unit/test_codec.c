@@ -346,6 +346,11 @@ static void test_what_is_counted_covers_what_is_taken(void **state) {
             "\"long\"}]}}",
             1),
         body, 20004);
+    /* 10,000 entries of a map, with keys of 4 bytes. */
+    unsigned char *p = (unsigned char *)mempcpy(body, "\xa0\x9c\x01", 3);
+    for (int i = 0; i < 10000; i++) p += sprintf((char *)p, "\x08%04d", i) + 1; /* and the value 0 */
+    *p++ = 0;
+    cost_holds(fields_of("{\"type\":\"map\",\"values\":\"long\"}", 1), body, (size_t)(p - body));
     /* One text of 300,000 bytes, and as many bytes that JSON has to write as two. */
     memcpy(body, "\xc0\xcf\x24", 3);
     memset(body + 3, 'x', 300000);
@@ -355,26 +360,31 @@ static void test_what_is_counted_covers_what_is_taken(void **state) {
     cost_holds(fields_of("{\"type\":\"fixed\",\"name\":\"F\",\"size\":300000}", 1), body, 300000);
 }
 
-/* 100 fields of 100 fields of 100 nulls: a million values of no bytes, by 10 kB of schema. */
+/* Of so many fields, each of 100 of 100 … of 100 nulls: records of that depth. */
+static const char *of_nulls(int fields, int deep) {
+    static char text[100000];
+    char *p = text;
+    for (int i = 0; i < deep; i++)
+        p += sprintf(p, "{\"type\":\"record\",\"name\":\"R%d\",\"fields\":[{\"name\":\"f\",\"type\":", i);
+    p += sprintf(p, "\"null\"}");
+    for (int i = deep; i--; p += sprintf(p, i ? "]}}" : "]}")) {
+        char type[16] = "null";
+        if (i < deep - 1) snprintf(type, sizeof type, "R%d", i + 1);
+        for (int f = 1; f < (i ? 100 : fields); f++) p += sprintf(p, ",{\"name\":\"f%d\",\"type\":\"%s\"}", f, type);
+    }
+    return text;
+}
+
 static void test_a_short_record_cannot_claim_much(void **state) {
     (void)state;
-    static char text[30000];
     struct failure why = {0};
     json_t *json;
-    char *p = text + sprintf(
-                         text, "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":"
-                               "{\"type\":\"record\",\"name\":\"A\",\"fields\":[{\"name\":\"b\",\"type\":"
-                               "{\"type\":\"record\",\"name\":\"B\",\"fields\":[{\"name\":\"n\",\"type\":\"null\"}");
-    for (int i = 1; i < 100; i++) p += sprintf(p, ",{\"name\":\"n%d\",\"type\":\"null\"}", i);
-    p += sprintf(p, "]}}");
-    for (int i = 1; i < 100; i++) p += sprintf(p, ",{\"name\":\"b%d\",\"type\":\"B\"}", i);
-    p += sprintf(p, "]}},{\"name\":\"id\",\"type\":\"string\"}");
-    for (int i = 1; i < 40; i++) p += sprintf(p, ",{\"name\":\"a%d\",\"type\":\"A\"}", i);
-    sprintf(p, "]}");
-    struct schema *s = parse(text);
-    assert_int_equal(decode(s, "\x02x", 2, &json, &why), REJECT);
+    struct schema *s = parse(of_nulls(40, 3));
+    assert_int_equal(decode(s, "", 0, &json, &why), REJECT);
     assert_non_null(strstr(why.text, "more than the 16777216 bytes of memory"));
     schema_free(&s);
+    refused_schema(of_nulls(100, 3), "one \"R0\" would take more than the 16777216 bytes of memory");
+    refused_schema(of_nulls(100, 10), "would take more than the 16777216 bytes of memory"); /* than can be counted */
 }
 
 static void test_a_schema_of_too_many_types(void **state) {
