@@ -8,6 +8,7 @@
 #include "chassis/pulse.h"
 #include "chassis/reaction.h"
 #include "chassis/relay.h"
+#include "chassis/wait.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 enum {
     IDLE_MS = 1000,
     REOPEN_MS = 200,
+    CLOSE_MS = 15000,
     COMMIT_AGAIN_MS = 1000,
     ASSIGN_MS = 500,
     WANTED_MAX = 200,
@@ -500,11 +502,15 @@ static void consumer_close(struct consumer *c) {
 }
 
 /* A static member whose answer to a join was lost with its broker is fenced by its own second join, as it would be by
- * another process of the same identity. Nothing is lost with the handle: all that counts is in the database. */
+ * another process of the same identity. Nothing is lost with the handle: all that counts is in the database. librdkafka
+ * can hang as it closes one; then the process ends, and is started again. A stop has its own limit (service.c). */
 static void consumer_reopen(struct consumer *c) {
     struct failure why;
+    struct limit limit;
     log_line(LOG_WARNING, "joining the consumer group again", NULL);
+    limit_begin(&limit, CLOSE_MS, service_end, "librdkafka did not close the consumer within 15 s");
     consumer_close(c);
+    limit_end(&limit);
     usleep(REOPEN_MS * 1000);
     if (consumer_open(c, &why) != OK) service_end(why.text);
 }

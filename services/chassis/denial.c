@@ -12,7 +12,9 @@ enum { ENTRY_MS = 60000, REASON_TEXT = 260 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static rd_kafka_resp_err_t entry; /* 0: the process is let in, as far as is known */
 static char entry_reason[REASON_TEXT];
+static int entry_certificate; /* what is wrong with the broker's, as OpenSSL numbers it; 0: not said */
 static int64_t entry_until;
+static int certificate_error; /* of the last that was not believed, as OpenSSL numbers it; 0: none was */
 
 /* --- Rights */
 
@@ -77,11 +79,47 @@ static const char *bare(const char *text, char out[REASON_TEXT]) {
     return out;
 }
 
+/* In OpenSSL's words and numbers (X509_V_ERR_…), and what to do. */
+static const struct certificate_fault {
+    int number; /* 0: any other */
+    const char *text, *advice;
+} certificate_faults[] = {
+    {9, "certificate is not yet valid", "See to the clocks, and to the broker's certificate"},
+    {10, "certificate has expired", "The broker needs a new one; see to this machine's clock, too"},
+    {18, "self-signed certificate", "Name it, or its authority's, in ssl.ca.location"},
+    {19, "self-signed certificate in certificate chain", "Name the authority's certificate in ssl.ca.location"},
+    {20, "unable to get local issuer certificate", "Name the authority's certificate in ssl.ca.location"},
+    {21, "unable to verify the first certificate", "Name the authority's certificate in ssl.ca.location"},
+    {23, "certificate revoked", "The broker needs a new one"},
+    {62, "hostname mismatch", "Name the broker by a host that its certificate is for"},
+    {64, "IP address mismatch", "Name the broker by a host that its certificate is for"},
+    {0, "it was refused", "See openssl verify"},
+};
+
+static const struct certificate_fault *certificate_fault(int x509_error) {
+    const struct certificate_fault *f = certificate_faults;
+    while (f->number && f->number != x509_error) f++;
+    return f;
+}
+
+int denial_certificate(
+    rd_kafka_t *rk, const char *broker, int32_t id, int *x509_error, int depth, const char *certificate, size_t n,
+    char *errstr, size_t errstr_n, void *opaque) {
+    (void)rk, (void)broker, (void)id, (void)depth, (void)certificate, (void)n, (void)opaque;
+    if (!*x509_error) return 1;
+    pthread_mutex_lock(&lock);
+    certificate_error = *x509_error;
+    pthread_mutex_unlock(&lock);
+    snprintf(errstr, errstr_n, "%s", certificate_fault(*x509_error)->text);
+    return 0;
+}
+
 bool denial_hear(rd_kafka_resp_err_t error, const char *text) {
     if (error != RD_KAFKA_RESP_ERR__AUTHENTICATION && error != RD_KAFKA_RESP_ERR__SSL) return false;
     pthread_mutex_lock(&lock);
     entry = error;
     bare(text, entry_reason);
+    entry_certificate = strstr(text, "certificate verify failed") ? certificate_error : 0;
     entry_until = steady_ms() + ENTRY_MS;
     pthread_mutex_unlock(&lock);
     return true;
@@ -102,10 +140,16 @@ bool denial_entry(const struct settings *s, char out[DENIAL_TEXT]) {
             out, DENIAL_TEXT,
             "Kafka at %.100s does not let %.100s in: %.200s. See to sasl.username, sasl.password and sasl.mechanism",
             s->kafka, denial_principal(s, who), entry_reason);
+    else if (kept_out && entry_certificate)
+        snprintf(
+            out, DENIAL_TEXT,
+            "no TLS connection to Kafka at %.100s: its certificate is not believed: %s (OpenSSL's error %d). %s",
+            s->kafka, certificate_fault(entry_certificate)->text, entry_certificate,
+            certificate_fault(entry_certificate)->advice);
     else if (kept_out)
         snprintf(
             out, DENIAL_TEXT,
-            "no TLS connection to Kafka at %.100s: %.250s. See to ssl.ca.location, the certificate's dates and the host that it is for",
+            "no TLS connection to Kafka at %.100s: %.250s. See to security.protocol, and the properties ssl.*",
             s->kafka, entry_reason);
     pthread_mutex_unlock(&lock);
     return kept_out;

@@ -27,6 +27,11 @@ const char *denial_text(const struct settings *s, struct right right, char out[D
 const char *
 denial_reason(const struct settings *s, rd_kafka_resp_err_t error, struct right right, char out[DENIAL_TEXT]);
 
+/* For rd_kafka_conf_set_ssl_cert_verify_cb(): takes over OpenSSL's verdict as it is, and keeps what is wrong with the
+ * certificate, since librdkafka says the same of every one that is not believed. */
+int denial_certificate(
+    rd_kafka_t *rk, const char *broker, int32_t id, int *x509_error, int depth, const char *certificate, size_t n,
+    char *errstr, size_t errstr_n, void *opaque);
 /* What librdkafka says of a connection; true: the process is not let in. */
 bool denial_hear(rd_kafka_resp_err_t error, const char *text);
 /* Kafka answered: whatever kept the process out is over. */

@@ -14,7 +14,7 @@ static void kafka_log(const rd_kafka_t *rk, int level, const char *facility, con
     (void)rk;
     /* That a broker is away is told by the health components, once; librdkafka says it at every attempt. */
     enum log_level most = level <= 3 ? LOG_WARNING : level <= 5 ? LOG_INFO : LOG_DEBUG;
-    if (!strcmp(facility, "FAIL") || !strcmp(facility, "ERROR")) most = LOG_DEBUG;
+    if (!strcmp(facility, "FAIL") || !strcmp(facility, "ERROR") || !strcmp(facility, "CERTVERIFY")) most = LOG_DEBUG;
     log_line(most, text, "facility", facility, NULL);
 }
 
@@ -89,6 +89,8 @@ verdict kafka_open(
     }
     rd_kafka_conf_set_log_cb(conf, kafka_log);
     rd_kafka_conf_set_error_cb(conf, on_error);
+    const char *verifies = settings_property(s, "enable.ssl.certificate.verification");
+    if (!verifies || !strchr("fF0", *verifies)) rd_kafka_conf_set_ssl_cert_verify_cb(conf, denial_certificate);
     if (prepare) prepare(conf, opaque);
     *out = rd_kafka_new(type, conf, text, sizeof text);
     if (*out) return OK;

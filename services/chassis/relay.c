@@ -17,6 +17,7 @@
 #include "chassis/set_aside.h"
 #include "chassis/snapshots.h"
 #include "chassis/store.h"
+#include "chassis/wait.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -33,6 +34,7 @@ enum {
     DRAIN_MS = 5000,
     PAUSE_MS = 100,
     PAUSE_MOST_MS = 10000,
+    CLOSE_MS = 15000,
     BATCH_BYTES = 1000000, /* librdkafka's own */
 };
 
@@ -519,8 +521,11 @@ static void producer_end(struct relay *r) {
         r->drain_until = steady_ms() + DRAIN_MS;
         rd_kafka_purge(r->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
     }
-    if (!r->done_n && !r->never.row && (!rd_kafka_outq_len(r->producer) || steady_ms() >= r->drain_until))
-        producer_close(r);
+    if (r->done_n || r->never.row || (rd_kafka_outq_len(r->producer) && steady_ms() < r->drain_until)) return;
+    struct limit limit; /* a stop has its own (service.c) */
+    limit_begin(&limit, CLOSE_MS, r->o.end, "librdkafka did not close the producer within 15 s");
+    producer_close(r);
+    limit_end(&limit);
 }
 
 /* --- The thread */

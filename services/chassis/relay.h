@@ -31,6 +31,7 @@ struct relay_options {
     struct health *health;                   /* told as components "kafka producer" and "schemas" */
     struct audit_check *audit_check;         /* for the heads of the audit log; may be NULL */
     const struct snapshot_source *snapshots; /* published besides (snapshots.h); NULL: none */
+    void (*end)(const char *why);            /* called when the process has to be started anew; any thread */
 };
 MUST_CHECK verdict relay_start(struct relay **out, const struct relay_options *o, struct failure *why);
 void relay_wake(

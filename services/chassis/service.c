@@ -91,13 +91,15 @@ static verdict start_registry(struct runtime *rt, struct failure *why) {
 }
 
 static verdict start_relay(struct runtime *rt, struct failure *why) {
-    struct relay_options o = {rt->settings,
-                              rt->store,
-                              rt->outbox,
-                              rt->registry,
-                              rt->health,
-                              rt->audit_check,
-                              .snapshots = rt->service->snapshots};
+    struct relay_options o = {
+        rt->settings,
+        rt->store,
+        rt->outbox,
+        rt->registry,
+        rt->health,
+        rt->audit_check,
+        .snapshots = rt->service->snapshots,
+        .end = service_end};
     return relay_start(&rt->relay, &o, why);
 }
 

@@ -9,3 +9,17 @@ void wait_init(pthread_cond_t *news); /* in place of pthread_cond_init(); destro
 
 /* Waits for a signal; the lock is held. False: the moment has come. True as well for none at all, as conditions do. */
 bool wait_until(pthread_cond_t *news, pthread_mutex_t *lock, int64_t steady);
+
+/* A limit on a call that nobody can interrupt, such as one into a library: `over` is called, on a thread of the limit's
+ * own, when limit_end() did not come in time. Without a thread there is no limit. */
+struct limit {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    int64_t until;
+    void (*over)(const char *why); /* any thread; must not wait for the call */
+    const char *why;
+    bool running, ended;
+};
+void limit_begin(struct limit *l, int64_t ms, void (*over)(const char *why), const char *why);
+void limit_end(struct limit *l);

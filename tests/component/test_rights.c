@@ -118,10 +118,45 @@ static void who_is_kept_out_is_told_so_wherever_it_waits(void **state) {
     assert_false(denial_entry(&s, text));
 }
 
+/* librdkafka says the same of every certificate that is not believed. */
+static void which_fault_a_certificate_has_is_told(void **state) {
+    (void)state;
+    static const struct {
+        int number;
+        const char *fault, *advice;
+    } faults[] = {
+        {19, "self-signed certificate in certificate chain (OpenSSL's error 19)", "ssl.ca.location"},
+        {10, "certificate has expired (OpenSSL's error 10)", "needs a new one"},
+        {62, "hostname mismatch (OpenSSL's error 62)", "by a host that its certificate is for"},
+        {77, "it was refused (OpenSSL's error 77)", "openssl verify"},
+    };
+    const struct settings s = named();
+    char text[DENIAL_TEXT], said[200];
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        int error = faults[i].number;
+        assert_int_equal(denial_certificate(NULL, "k:9092", 1, &error, 0, NULL, 0, said, sizeof said, NULL), 0);
+        assert_int_equal(error, faults[i].number);
+        assert_true(denial_hear(
+            RD_KAFKA_RESP_ERR__SSL,
+            "ssl://k:9092/1: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: x (after 3ms)"));
+        assert_true(denial_entry(&s, text));
+        assert_non_null(strstr(text, faults[i].fault));
+        assert_non_null(strstr(text, faults[i].advice));
+    }
+    int none = 0;
+    assert_int_equal(denial_certificate(NULL, "k:9092", 1, &none, 0, NULL, 0, said, sizeof said, NULL), 1);
+    assert_true(denial_hear(RD_KAFKA_RESP_ERR__SSL, "ssl://k:9092/1: SSL handshake failed: wrong version number"));
+    assert_true(denial_entry(&s, text));
+    assert_non_null(strstr(text, "wrong version number. See to security.protocol"));
+    assert_null(strstr(text, "not believed"));
+    denial_over();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_denial_names_all_and_what_to_do),
         cmocka_unit_test(who_is_kept_out_is_told_so_wherever_it_waits),
+        cmocka_unit_test(which_fault_a_certificate_has_is_told),
         cmocka_unit_test_setup_teardown(a_denied_group_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_coordinator_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_topic_is_named_until_it_is_given, probe_setup, probe_teardown),
