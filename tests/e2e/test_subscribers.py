@@ -31,7 +31,8 @@ def commit(hand, group, metadata, offset=None):
 
 
 def forget(hand, group):
-    for done in AdminClient({"bootstrap.servers": hand.kafka}).delete_consumer_groups([hand.topic(group)]).values():
+    admin = AdminClient({"bootstrap.servers": hand.kafka})
+    for done in admin.delete_consumer_groups([hand.topic(group)]).values():
         done.result(30)
 
 
