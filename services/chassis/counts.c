@@ -70,16 +70,14 @@ static json_t *gaps_of(struct counts *k, struct connection *reader, const json_t
 
 json_t *counts_take(struct counts *k, struct connection *reader, bool afresh) {
     if (afresh) json_object_clear(k->looked);
-    json_t *one,
-        *partitions = store_json(
-            reader, "SELECT o.topic, o.partition, o.log, o.first_offset, o.next_offset, "
-                    "COALESCE(d.n, 0) AS redriven, COALESCE(e.n, 0) AS emitted, "
-                    "COALESCE(e.first_offset, o.first_offset) AS emitted_from, "
-                    "o.topic || '/' || o.partition AS chain FROM consumer_offset o "
-                    "LEFT JOIN chain_emitted e ON e.chain = o.topic || '/' || o.partition "
-                    "LEFT JOIN (SELECT topic, partition, COUNT(*) AS n FROM dead_letter WHERE state = 'redriven' "
-                    "GROUP BY topic, partition) d ON d.topic = o.topic AND d.partition = o.partition "
-                    "ORDER BY o.topic, o.partition");
+    json_t *one, *partitions = store_json(
+                     reader, "SELECT o.topic, o.partition, o.log, o.first_offset, o.next_offset, "
+                             "COALESCE(d.n, 0) AS redriven, COALESCE(e.n, 0) AS emitted, "
+                             "COALESCE(e.first_offset, o.first_offset) AS emitted_from, "
+                             "o.topic || '/' || o.partition AS chain FROM consumer_offset o "
+                             "LEFT JOIN chain_emitted e ON e.chain = o.topic || '/' || o.partition "
+                             "LEFT JOIN pile_redriven d ON d.topic = o.topic AND d.partition = o.partition "
+                             "ORDER BY o.topic, o.partition");
     size_t i;
     json_array_foreach(partitions, i, one) {
         const char *chain = page_text(one, "chain");

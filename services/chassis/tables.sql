@@ -125,7 +125,26 @@ CREATE TABLE dead_letter (
     said_at       BIGINT
 );
 CREATE INDEX dead_letter_open ON dead_letter (id) WHERE state = 'open';
-CREATE INDEX dead_letter_redriven ON dead_letter (topic, partition) WHERE state = 'redriven';
+
+-- How many of a partition's letters were redriven (counts.h).
+CREATE TABLE pile_redriven (
+    topic     TEXT   NOT NULL,
+    partition BIGINT NOT NULL,
+    n         BIGINT NOT NULL,
+    PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+CREATE TRIGGER pile_redriven_insert AFTER INSERT ON dead_letter WHEN NEW.state = 'redriven' BEGIN
+    INSERT INTO pile_redriven (topic, partition, n) VALUES (NEW.topic, NEW.partition, 1)
+    ON CONFLICT (topic, partition) DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER pile_redriven_update AFTER UPDATE OF state ON dead_letter
+WHEN NEW.state = 'redriven' AND OLD.state <> 'redriven' BEGIN
+    INSERT INTO pile_redriven (topic, partition, n) VALUES (NEW.topic, NEW.partition, 1)
+    ON CONFLICT (topic, partition) DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER pile_redriven_delete AFTER DELETE ON dead_letter WHEN OLD.state = 'redriven' BEGIN
+    UPDATE pile_redriven SET n = n - 1 WHERE topic = OLD.topic AND partition = OLD.partition;
+END;
 
 -- How far each consumer group has read this service's topic (kept only where the declaration asks for it).
 CREATE TABLE subscriber_offset (

@@ -289,9 +289,12 @@ static void a_switch_keeps_all_and_goes_on(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit"), rows + 2);
     assert_int_equal(world_int(w, "SELECT MAX(id) FROM outbox"), sent);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'"), 1);
+    assert_int_equal(world_int(w, "SELECT n FROM pile WHERE name = 'open letters'"), 1);
+    assert_int_equal(world_int(w, "SELECT n FROM pile_redriven"), 1);
     world_start(w, &giver);
     ask_in_turn(w, 20, 2);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    assert_int_equal(world_int(w, "SELECT n FROM pile WHERE name = 'waiting'"), 0);
     assert_int_equal(published(w), before + 2);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id LIKE 'R-2_'"), 2);
     world_stop(w);

@@ -153,6 +153,11 @@ static void a_passing_error_beside(void **state) {
     world_await(w, SENT, 6);
     set_aside_is(w, 0, "");
     assert_int_equal(world_records(w, "probe.events"), 6);
+    ANSWERS(w, E(TOPIC_AUTHORIZATION_FAILED), E(TOPIC_AUTHORIZATION_FAILED), E(TOPIC_AUTHORIZATION_FAILED));
+    ask(w, 0, "R-1", 6); /* alone, it is still not at fault */
+    world_await(w, SENT, 7);
+    set_aside_is(w, 0, "");
+    assert_int_equal(world_records(w, "probe.events"), 7);
 }
 
 static void spoil(struct world *w, const char *sql) {
