@@ -48,9 +48,10 @@ char *event_headers(const struct event *e) {
 static verdict headers_of(const char *text, rd_kafka_headers_t **out, struct failure *why) {
     json_error_t error;
     json_t *all = json_loads(text, JSON_ALLOW_NUL, &error), *pair;
+    if (!all && (json_error_code(&error) == json_error_out_of_memory || !*error.text)) /* jansson may not say so */
+        return fail(why, RETRY, "out of memory");
     if (!json_is_array(all)) {
         json_decref(all);
-        if (json_error_code(&error) == json_error_out_of_memory) return fail(why, RETRY, "out of memory");
         return fail(why, REJECT, "its headers cannot be read: %s", error.text);
     }
     rd_kafka_headers_t *headers = *out = rd_kafka_headers_new(json_array_size(all));

@@ -3,12 +3,14 @@
 #include "chassis/crash.h"
 
 #include <jansson.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 _Thread_local bool fault_exempt;
+const char *_Atomic fault_thread;
 static atomic_int armed, left, code_given, calls, failures;
 static atomic_bool stays;
 
@@ -33,9 +35,15 @@ int fault_calls(void) {
     return calls;
 }
 
+static bool is_of(const char *name) {
+    char own[16] = "";
+    return !name || (!pthread_getname_np(pthread_self(), own, sizeof own) && !strcmp(own, name));
+}
+
 static bool fails(enum fault kind) {
     if (fault_exempt || (armed != (int)kind && (armed != FAULT_MEMORY || (kind != FAULT_OWN && kind != FAULT_JSON))))
         return false;
+    if (!is_of(fault_thread)) return false;
     calls++;
     int nth = left--;
     if (nth > 1 || (nth < 1 && !stays)) return false;

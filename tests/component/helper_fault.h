@@ -14,6 +14,7 @@ enum fault {
 };
 
 extern _Thread_local bool fault_exempt;
+extern const char *_Atomic fault_thread; /* not NULL: only calls on threads of that name are counted, and fail */
 
 void fault_arm(enum fault kind, int nth, int code, bool lasting);
 void fault_mend(void);

@@ -2,6 +2,7 @@
 #include "helper_probe.h"
 
 #include "chassis/heads.h"
+#include "chassis/health.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -216,15 +217,19 @@ static void a_deleted_row_is_published_as_a_gap(void **state) {
     json_decref(heads);
 }
 
+static void by_hand(struct world *w) {
+    struct failure why;
+    struct connection *c = store_begin(w->rt.store);
+    audit_append(c, &(struct audit_row){.action = "try", .outcome = "accepted", .actor = "form", .summary = "by hand"});
+    assert_int_equal(store_commit(c, &why), OK);
+}
+
 /* Without the registry neither events nor heads go out; both do when it is back. */
 static void an_outage_only_delays_them(void **state) {
     struct world *w = *state;
     w->registry_down = true;
     start(w);
-    struct failure why;
-    struct connection *c = store_begin(w->rt.store);
-    audit_append(c, &(struct audit_row){.action = "try", .outcome = "accepted", .actor = "form", .summary = "by hand"});
-    assert_int_equal(store_commit(c, &why), OK);
+    by_hand(w);
     world_await_health(w, "audit heads", "waiting", "not published for now");
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit_published"), 0);
     w->registry_down = false;
@@ -232,7 +237,32 @@ static void an_outage_only_delays_them(void **state) {
     world_await_health(w, "audit heads", "ok", "published");
 }
 
-int main(void) {
+/* A refusal ends the producer that events go by too. */
+static void what_is_refused_holds_up_no_event(void **state) {
+    struct world *w = *state;
+    size_t n;
+    start(w);
+    by_hand(w);
+    world_await(w, "SELECT COUNT(*) FROM audit_published", 1);
+    rd_kafka_mock_push_request_errors(w->cluster, 0 /* Produce */, 1, RD_KAFKA_RESP_ERR_INVALID_RECORD);
+    by_hand(w);
+    world_await_health(w, "audit heads", "failed", "refused, and tried again in a minute");
+    for (int i = 0; i < 3; i++) ask(w, i, "R-1", i);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    assert_int_equal(world_records(w, "probe.events"), 3);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE set_aside_at IS NOT NULL"), 0);
+    json_decref(newest(w, &n));
+    assert_int_equal(n, 1); /* in a minute means in a minute */
+    assert_true(health_ready(w->rt.health));
+    world_stop(w);
+    start(w); /* those that are made anew are taken */
+    world_await(w, "SELECT MAX(heads LIKE '%\"rows\":5,\"chains%') FROM audit_published", 1);
+    world_await_health(w, "audit heads", "ok", "published");
+    assert_int_equal(world_records(w, "probe.events"), 3);
+}
+
+int main(int argc, char *argv[]) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_published_is_where_the_log_stands, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(only_news_is_published, probe_setup, probe_teardown),
@@ -240,6 +270,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(with_them_goes_what_was_counted, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_deleted_row_is_published_as_a_gap, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_outage_only_delays_them, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(what_is_refused_holds_up_no_event, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

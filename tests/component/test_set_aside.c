@@ -1,6 +1,7 @@
 /* What can never be published is set aside with its reason; nothing waits behind it, and what was taken is not sent
  * again. */
 #include "helper_client.h"
+#include "helper_fault.h"
 #include "helper_probe.h"
 
 #include "chassis/delivery.h"
@@ -299,7 +300,31 @@ static void a_letter_that_is_gone(void **state) {
     a_letter_that_cannot_be_read(*state, "DELETE FROM dead_letter", "there is no dead letter");
 }
 
+/* Memory may be there again: nothing is set aside for want of it, and the want is not met at full speed. */
+static void a_letter_without_memory(void **state) {
+    enum { TRIED_MS = 3000, TRIES = 30 };
+    struct world *w = *state;
+    world_start(w, &probe);
+    world_await_health(w, "schemas", "ok", "");
+    world_await_health(w, "kafka producer", "ok", "");
+    fault_thread = "relay";
+    fault_arm(FAULT_JSON, 1, 0, true);
+    publish_big(w, 3, 1, 0, 8);
+    world_await(w, "SELECT COUNT(*) FROM dead_letter", 1);
+    world_await_health(w, "kafka producer", "waiting", "out of memory");
+    usleep(TRIED_MS * 1000); /* the longer it takes, the fewer there are */
+    int tries = fault_count();
+    fault_mend();
+    fault_thread = NULL;
+    if (tries > TRIES) fail_msg("%d tries", tries);
+    world_await(w, SENT, 1);
+    world_await_health(w, "kafka producer", "ok", "publishes");
+    set_aside_is(w, 0, "");
+    assert_int_equal(world_records(w, "probe.dead-letters"), 1);
+}
+
 int main(int argc, char *argv[]) {
+    fault_json();
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_guilty_one_of_a_batch, probe_setup, probe_teardown),
@@ -313,6 +338,7 @@ int main(int argc, char *argv[]) {
         cmocka_unit_test_setup_teardown(a_letter_that_is_refused, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(letters_headers_that_cannot_be_read, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_letter_that_is_gone, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_letter_without_memory, probe_setup, probe_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
