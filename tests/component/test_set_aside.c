@@ -302,7 +302,7 @@ static void a_letter_that_is_gone(void **state) {
 
 /* Memory may be there again: nothing is set aside for want of it, and the want is not met at full speed. */
 static void a_letter_without_memory(void **state) {
-    enum { TRIED_MS = 3000, TRIES = 30 };
+    enum { TRIED_MS = 3000, TRIES = 12 }; /* six, as the pause begins at 0.1 s and doubles */
     struct world *w = *state;
     world_start(w, &probe);
     world_await_health(w, "schemas", "ok", "");
