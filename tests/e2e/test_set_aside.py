@@ -1,0 +1,206 @@
+"""What can never be published is set aside, on a real broker: nothing waits behind it, and nothing confirmed is sent again."""
+
+import collections
+import contextlib
+import sqlite3
+import uuid
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from stack import SERVICES, http, wait
+from test_command import returns
+from wire import publish, records
+
+pytestmark = pytest.mark.full
+
+PATIENCE = 120  # for what only waits, on a busy machine
+
+
+def new_id():
+    return f"R-OUT{uuid.uuid4().hex[:10].upper()}"
+
+
+def publish_plain(stack, topic, key, value, headers=None, **how):
+    """Returns (partition, offset); up to 20 MB, by default not compressed."""
+    placed = []
+    producer = Producer({"bootstrap.servers": stack.kafka, "message.max.bytes": 20_000_000} | how)
+    producer.produce(topic, key=key, value=value, headers=headers, partition=1,
+                     on_delivery=lambda error, m: placed.append(error or (m.partition(), m.offset())))
+    assert producer.flush(20) == 0 and isinstance(placed[0], tuple), placed
+    return placed[0]
+
+
+# --- The whole state of the demo
+
+
+@contextlib.contextmanager
+def database(stack, service):
+    db = sqlite3.connect(stack.home / "data" / f"{stack.namespace}.{service}.db", timeout=20)
+    try:
+        with db:
+            yield db
+    finally:
+        db.close()
+
+
+def all_published(stack):
+    for service in SERVICES:
+        wait(lambda: not stack.status(service)["outbox"]["depth"], PATIENCE, f"{service} has published all")
+
+
+def copies(stack, service):
+    """How often each event is in the topic, and that each is there where its service was told that it is."""
+    found, places = collections.Counter(), {}
+    for record in records(stack.kafka, stack.topic(f"{service}.events")):
+        headers = dict(record.headers() or ())
+        if "ce_id" not in headers:  # it is the test's own
+            continue
+        event_id = headers["ce_id"].decode()
+        found[event_id] += 1
+        places[record.partition(), record.offset()] = event_id
+    with database(stack, service) as db:
+        rows = db.execute("SELECT lower(hex(event_id)), partition, record_offset, sent_at, set_aside_at FROM outbox "
+                          "WHERE dead_letter IS NULL").fetchall()
+    told = {str(uuid.UUID(hex=event_id)): row for event_id, *row in rows}
+    for event_id, (partition, offset, sent_at, set_aside_at) in told.items():
+        if sent_at:
+            assert places.get((partition, offset)) == event_id, (service, event_id, partition, offset)
+        else:
+            assert set_aside_at and event_id not in found, (service, event_id)
+    assert found.keys() <= told.keys(), f"{service} publishes what it did not decide"
+    return found
+
+
+def assert_nothing_twice(stack):
+    all_published(stack)
+    for service in SERVICES:
+        twice = {event_id: n for event_id, n in copies(stack, service).items() if n > 1}
+        assert not twice, (service, twice)
+
+
+def kinds(stack, return_id, service):
+    """Of this return, in the order of the topic."""
+    key = return_id.encode()
+    return [dict(r.headers())["ce_type"].decode().rpartition(".")[2]
+            for r in records(stack.kafka, stack.topic(f"{service}.events")) if r.key() == key and r.headers()]
+
+
+def assert_all_go_on(stack):
+    """Each team answers a return that is submitted now, with one event."""
+    return_id = stack.submit()
+    for service in SERVICES:
+        assert len(wait(lambda: kinds(stack, return_id, service), PATIENCE, f"{service} publishes about {return_id}")) == 1
+
+
+# --- What says so
+
+
+def says(stack, service):
+    """What is set aside there, everywhere where it is said."""
+    outbox = stack.status(service)["outbox"]
+    n, url = outbox["set_aside"], stack.url(service)
+    assert f"\nreturns_outbox_set_aside {n}\n" in http.get(url + "/metrics").text
+    ready = wait(lambda: (r := http.get(url + "/readyz?verbose")).status_code == 200 and r, 5, "it goes on handling").text
+    page = http.get(url + "/status").text
+    assert (f"{n} of the outbox cannot be published" in ready) == (n > 0), ready
+    assert ("Set aside" in page) == (n > 0)
+    for one in outbox["refused"]:
+        assert one["reason"].replace("'", "&#39;") in page and one["type"] in page
+    return outbox["refused"]
+
+
+def await_set_aside(stack, service, n=1):
+    wait(lambda: stack.status(service)["outbox"]["set_aside"] == n, PATIENCE, f"{n} are set aside in {service}")
+    refused = says(stack, service)
+    assert len(refused) == n
+    return refused
+
+
+@contextlib.contextmanager
+def topic_takes(stack, name, most):
+    """An administrator has the topic take records of that many bytes."""
+    admin = AdminClient({"bootstrap.servers": stack.kafka})
+
+    def alter(how, value=None):
+        entry = ConfigEntry("max.message.bytes", value, incremental_operation=how)
+        resource = ConfigResource(ResourceType.TOPIC, stack.topic(name), incremental_configs=[entry])
+        for done in admin.incremental_alter_configs([resource]).values():
+            done.result(20)
+
+    alter(AlterConfigOpType.SET, str(most))
+    try:
+        yield
+    finally:
+        alter(AlterConfigOpType.DELETE)
+
+
+def test_headers_of_10_mb_stop_nobody(stack):
+    topic, big = stack.topic("support.events"), b"\xfe" * (5 << 20)
+    place = publish_plain(stack, topic, new_id(), b"not avro", [("big", big), ("big", big), ("small", b"s")],
+                          **{"compression.type": "gzip"})
+
+    def letter(service):
+        return [r for r in records(stack.kafka, stack.topic(f"{service}.dead-letters"))
+                if (dict(r.headers())["dead-letter.partition"], dict(r.headers())["dead-letter.offset"]) ==
+                tuple(str(n).encode() for n in place)]
+
+    for service in SERVICES:
+        (one,) = wait(lambda: letter(service), PATIENCE, f"{service} has put it aside, and says so in Kafka")
+        headers = one.headers()
+        assert one.value() == b"not avro" and ("small", b"s") in headers
+        assert ("dead-letter.omitted-headers", b"1") in headers and [n for n, _ in headers].count("big") == 1
+        assert not says(stack, service)
+    assert_all_go_on(stack)
+    assert_nothing_twice(stack)
+
+
+def send_again(stack, service, n):
+    code, said = returns(stack, "redrive", service, "outbox")
+    assert code == 0 and f"{n} that were set aside are sent again" in said, said
+    wait(lambda: stack.status(service)["outbox"]["set_aside"] == 0, PATIENCE, f"{service} has set aside nothing more")
+    all_published(stack)
+    assert not says(stack, service)
+
+
+def test_a_topic_that_takes_less_for_a_while(stack):
+    with topic_takes(stack, "sales.events", 200):
+        ids = [stack.submit() for _ in range(5)]
+        refused = await_set_aside(stack, "sales", 5)
+        assert {one["return_id"] for one in refused} == set(ids)
+        assert all(one["type"] == "returns.sales.OrderRefunded" for one in refused)
+        for other in ("inventory", "manufacturing", "accounting"):
+            for return_id in ids:
+                wait(lambda: kinds(stack, return_id, other), PATIENCE, f"{other} does not feel it")
+    send_again(stack, "sales", 5)
+    for return_id in ids:
+        assert kinds(stack, return_id, "sales") == ["OrderRefunded"]
+    assert_all_go_on(stack)
+    assert_nothing_twice(stack)
+
+
+def test_a_letter_whose_row_is_damaged(stack):
+    publish(stack.kafka, stack.topic("support.events"), new_id(), b"bad", partition=1)
+
+    def letters():
+        with database(stack, "sales") as db:
+            return db.execute("SELECT o.id, d.id FROM outbox o JOIN dead_letter d ON d.id = o.dead_letter "
+                              "WHERE d.value = ? AND o.sent_at IS NOT NULL", (b"bad",)).fetchall()
+
+    ((row, letter),) = wait(letters, PATIENCE, "it is in quarantine")
+    stack.verb("stop", "sales")
+    with database(stack, "sales") as db:  # as if it had not been sent yet
+        db.execute("UPDATE outbox SET sent_at = NULL, partition = NULL, record_offset = NULL WHERE id = ?", (row,))
+        db.execute("UPDATE dead_letter SET headers = '[[\"a\"' WHERE id = ?", (letter,))
+    ids = [stack.submit() for _ in range(3)]
+    stack.verb("start", "sales")
+    (one,) = await_set_aside(stack, "sales")
+    assert "headers cannot be read" in one["reason"] and one["type"] == "dead-letter", one
+    for return_id in ids:
+        wait(lambda: kinds(stack, return_id, "sales") == ["OrderRefunded"], PATIENCE, "what lies behind it is published, once")
+    assert_all_go_on(stack)
+    assert_nothing_twice(stack)
+    with database(stack, "sales") as db:
+        db.execute("UPDATE dead_letter SET headers = '[]' WHERE id = ?", (letter,))
+    send_again(stack, "sales", 1)
