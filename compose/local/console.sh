@@ -1,7 +1,17 @@
 # What people see: messages, and steps with the time they take.
 
-say() { printf '%s\n' "$*"; }
-warn() { printf '%s\n' "$*" >&2; }
+# plain: standard input, with nothing in it that could move a cursor, set a title or turn the order: others wrote a part of
+# what we say (a service's answer, a log). Such a character becomes "?"; tabs and ends of lines stay. As utf8_next() has it.
+plain() {
+    LC_ALL=C sed -uE \
+        -e $'s/[\001-\010\013-\037\177]|\302[\200-\237]|\330\234|\342\200[\216\217\250-\256]|\342\201[\246-\251]|\357\273\277/?/g'
+}
+# Most of what is said is plain ASCII, and needs no process to look at it.
+say() {
+    local LC_ALL=C
+    if [[ $* == *[!$'\t\n\x20-\x7e']* ]]; then printf '%s\n' "$*" | iconv -c -f UTF-8 -t UTF-8 | plain; else printf '%s\n' "$*"; fi
+}
+warn() { say "$@" >&2; }
 die() {
     warn "returns: $*"
     exit 1
@@ -81,7 +91,7 @@ step() {
     ((STEP_STATUS == 0)) || cannot "$title failed. The whole log: $log; ./returns doctor looks for what is in the way"
 }
 
-log_tail() { if [[ -s $1 ]]; then tail -n "$2" "$1" | cut -c 1-400 | sed 's/^/    /' >&2; fi; }
+log_tail() { if [[ -s $1 ]]; then tail -n "$2" "$1" | cut -c 1-400 | sed 's/^/    /' | plain >&2; fi; }
 
 # PIPE: who read what we say has gone; HUP: the terminal is closed, so there may be nobody to tell.
 # shellcheck disable=SC2034 # for the verbs that have more to end

@@ -206,20 +206,28 @@ address() {
     esac
 }
 
-# readiness NAME: prints "ready", "starting", or what the service says that it waits for.
+# json_texts NAME: the strings of that array in the JSON on standard input, a line each.
+json_texts() {
+    sed -nE "s/.*\"$1\": *\\[((\"([^\"\\]|\\\\.)*\"[, ]*)*)\\].*/\1/p" | grep -oE '"([^"\]|\\.)*"' | sed -E 's/^"(.*)"$/\1/; s/\\(["\\])/\1/g'
+}
+
+in_one_line() { awk 'NR > 1 {printf "; "} {printf "%s", $0}'; }
+
+# readiness NAME: prints "ready", "starting", or all that the service says that it waits for, or that failed.
 readiness() {
-    local status waiting
+    local answer waiting
     case $1 in
     kafka) if timeout 3 kcat -b "127.0.0.1:$KAFKA_PORT" -L -m 2 >/dev/null 2>&1; then say ready; else say starting; fi ;;
     registry) if fetch -o /dev/null "http://127.0.0.1:$REGISTRY_PORT/apis/ccompat/v7/subjects"; then say ready; else say starting; fi ;;
     *)
-        if ! fetch -o /dev/null "http://$(service_host):${PORTS[$1]}/readyz"; then
-            say starting
-        elif ! status=$(fetch "http://$(service_host):${PORTS[$1]}/api/status"); then
+        answer=$(curl -sS -m 2 --noproxy '*' -w '\n%{http_code}' "http://$(service_host):${PORTS[$1]}/readyz?verbose" 2>/dev/null) || answer=
+        if [[ ${answer##*$'\n'} != 200 ]]; then
+            waiting=$(sed -n 's/^\[-\]//p' <<<"$answer" | in_one_line)
+            say "${waiting:-starting}"
+        elif ! answer=$(fetch "http://$(service_host):${PORTS[$1]}/api/status"); then
             say "gives no status"
         else
-            # The first of them; a text may hold quoted quotes.
-            waiting=$(sed -nE 's/.*"waiting_for": *\["(([^"\]|\\.)*)".*/\1/p' <<<"$status")
+            waiting=$(json_texts waiting_for <<<"$answer" | in_one_line) || true
             say "${waiting:-ready}"
         fi
         ;;

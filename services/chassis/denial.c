@@ -1,7 +1,9 @@
 #include "chassis/denial.h"
 
 #include "chassis/ids.h"
+#include "chassis/log.h"
 
+#include <openssl/x509_vfy.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,27 +81,19 @@ static const char *bare(const char *text, char out[REASON_TEXT]) {
     return out;
 }
 
-/* In OpenSSL's words and numbers (X509_V_ERR_…), and what to do. */
-static const struct certificate_fault {
-    int number; /* 0: any other */
-    const char *text, *advice;
-} certificate_faults[] = {
-    {9, "certificate is not yet valid", "See to the clocks, and to the broker's certificate"},
-    {10, "certificate has expired", "The broker needs a new one; see to this machine's clock, too"},
-    {18, "self-signed certificate", "Name it, or its authority's, in ssl.ca.location"},
-    {19, "self-signed certificate in certificate chain", "Name the authority's certificate in ssl.ca.location"},
-    {20, "unable to get local issuer certificate", "Name the authority's certificate in ssl.ca.location"},
-    {21, "unable to verify the first certificate", "Name the authority's certificate in ssl.ca.location"},
-    {23, "certificate revoked", "The broker needs a new one"},
-    {62, "hostname mismatch", "Name the broker by a host that its certificate is for"},
-    {64, "IP address mismatch", "Name the broker by a host that its certificate is for"},
-    {0, "it was refused", "See openssl verify"},
-};
-
-static const struct certificate_fault *certificate_fault(int x509_error) {
-    const struct certificate_fault *f = certificate_faults;
-    while (f->number && f->number != x509_error) f++;
-    return f;
+static const char *certificate_advice(int x509_error) {
+    switch (x509_error) {
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+    case X509_V_ERR_CERT_HAS_EXPIRED: return "The broker needs a new one; see to this machine's clock, too";
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH: return "Name the broker by a host that its certificate is for";
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: return "Name its authority's certificate in ssl.ca.location";
+    default: return "See openssl verify";
+    }
 }
 
 int denial_certificate(
@@ -110,18 +104,26 @@ int denial_certificate(
     pthread_mutex_lock(&lock);
     certificate_error = *x509_error;
     pthread_mutex_unlock(&lock);
-    snprintf(errstr, errstr_n, "%s", certificate_fault(*x509_error)->text);
+    snprintf(errstr, errstr_n, "%s", X509_verify_cert_error_string(*x509_error));
     return 0;
 }
 
 bool denial_hear(rd_kafka_resp_err_t error, const char *text) {
     if (error != RD_KAFKA_RESP_ERR__AUTHENTICATION && error != RD_KAFKA_RESP_ERR__SSL) return false;
+    char reason[REASON_TEXT];
+    bare(text, reason);
     pthread_mutex_lock(&lock);
+    bool news = !entry || strcmp(reason, entry_reason) != 0;
     entry = error;
-    bare(text, entry_reason);
+    memcpy(entry_reason, reason, sizeof entry_reason);
     entry_certificate = strstr(text, "certificate verify failed") ? certificate_error : 0;
     entry_until = steady_ms() + ENTRY_MS;
+    int fault = entry_certificate;
     pthread_mutex_unlock(&lock);
+    if (news)
+        log_line(
+            LOG_WARNING, "Kafka and this process do not come together", "reason", reason, fault ? "certificate" : NULL,
+            fault ? X509_verify_cert_error_string(fault) : NULL, NULL);
     return true;
 }
 
@@ -144,8 +146,8 @@ bool denial_entry(const struct settings *s, char out[DENIAL_TEXT]) {
         snprintf(
             out, DENIAL_TEXT,
             "no TLS connection to Kafka at %.100s: its certificate is not believed: %s (OpenSSL's error %d). %s",
-            s->kafka, certificate_fault(entry_certificate)->text, entry_certificate,
-            certificate_fault(entry_certificate)->advice);
+            s->kafka, X509_verify_cert_error_string(entry_certificate), entry_certificate,
+            certificate_advice(entry_certificate));
     else if (kept_out)
         snprintf(
             out, DENIAL_TEXT,

@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/buffer.h"
+#include "chassis/terminal.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -178,7 +179,7 @@ int64_t dump_rows(struct connection *c, const char *schema, const json_t *tables
             write_row(&line, &r, table, &k, order);
             if (line.failed) store_spoil(c, RETRY, "could not dump a row: out of memory");
             EVP_DigestUpdate(digest, line.data ? line.data : "", line.length);
-            if (out) fwrite(line.data ? line.data : "", 1, line.length, out);
+            if (out) (void)show_json_text(line.data ? line.data : "", line.length, out);
         }
     }
     if (store_state(c) == OK) hash_end(digest, hash);
@@ -306,7 +307,7 @@ int dump_main(const struct service *service, const char *name, int argc, char *a
         (void)store_run(c, "ROLLBACK");
     }
     if (v != OK)
-        fprintf(stderr, "%s: %s\n", name, why.text);
+        fprintf(stderr, "%s: %s\n", name, shown(why.text));
     else if (sha)
         puts(hash);
     store_close(&s);

@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COMPONENTS_MAX = 16, COMPONENT_TEXT = 512 };
+enum { COMPONENTS_MAX = 16, COMPONENT_TEXT = 512, TELL_MS = 5000 };
 
 struct component {
     const char *name;
     enum health_state state;
-    int64_t since;
+    int64_t since, told; /* told: when the log was, of steady_ms() */
     char text[COMPONENT_TEXT];
 };
 
@@ -63,9 +63,12 @@ void health_set(struct health *h, const char *component, enum health_state state
         c->state = state;
         c->since = clock_ms();
     }
+    /* What it waits for may change too: a right that is missing, where Kafka was away. */
+    bool other = c && state != HEALTH_OK && strcmp(c->text, text) != 0 && steady_ms() >= c->told + TELL_MS;
+    if (changed || other) c->told = steady_ms();
     if (c) strcpy(c->text, text);
     pthread_mutex_unlock(&h->lock);
-    if (changed)
+    if (changed || other)
         log_line(
             state == HEALTH_OK        ? LOG_INFO
             : state == HEALTH_WAITING ? LOG_WARNING

@@ -12,9 +12,12 @@
 /* Called on librdkafka's own threads. */
 static void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char *text) {
     (void)rk;
-    /* That a broker is away is told by the health components, once; librdkafka says it at every attempt. */
+    /* That a broker is away, denies something or is not believed is told by the health components, once; librdkafka
+     * says it at every attempt. */
+    static const char *const at_every_attempt[] = {"FAIL", "ERROR", "FATAL", "SSLCERTVRFY", "PARTCNT"};
     enum log_level most = level <= 3 ? LOG_WARNING : level <= 5 ? LOG_INFO : LOG_DEBUG;
-    if (!strcmp(facility, "FAIL") || !strcmp(facility, "ERROR") || !strcmp(facility, "CERTVERIFY")) most = LOG_DEBUG;
+    for (size_t i = 0; i < sizeof at_every_attempt / sizeof *at_every_attempt; i++)
+        if (!strcmp(facility, at_every_attempt[i])) most = LOG_DEBUG;
     log_line(most, text, "facility", facility, NULL);
 }
 

@@ -27,8 +27,9 @@ void probe_readyz_get(struct exchange *x) {
         if (!exchange_query(x, "verbose") ||
             json_unpack(component, "{s:s, s:s, s:s}", "name", &name, "state", &state, "text", &says))
             continue;
-        buffer_format(
-            &text, "[%s]%s %s%s%s\n", strcmp(state, "failed") ? "+" : "-", name, state, *says ? ": " : "", says);
+        buffer_format(&text, "[%s]%s %s%s", strcmp(state, "failed") ? "+" : "-", name, state, *says ? ": " : "");
+        buffer_shown(&text, says, strlen(says)); /* it may be read on a terminal */
+        buffer_text(&text, "\n");
     }
     buffer_text(&text, ready ? "ready\n" : "not ready\n");
     exchange_send(x, ready ? 200 : 503, "text/plain; charset=utf-8", text.data, text.length);

@@ -3,6 +3,7 @@
 #include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/page.h"
+#include "chassis/terminal.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -53,21 +54,20 @@ static bool is(const json_t *j, const char *name) {
 }
 
 static void print_json(const char *before, const json_t *value) {
-    char *written = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    printf("%s%s", before, written ? written : "");
-    free(written);
+    fputs(shown(before), stdout);
+    if (value) (void)show_json(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
 static void print_line(const json_t *line) {
     const json_t *old = json_object_get(line, "old"), *new = json_object_get(line, "new"), *value;
     const char *column;
-    printf("  %s %s", json_is_null(old) ? "+" : json_is_null(new) ? "-" : "~", page_text(line, "table"));
+    printf("  %s %s", json_is_null(old) ? "+" : json_is_null(new) ? "-" : "~", shown(page_text(line, "table")));
     print_json(" ", json_object_get(line, "key"));
     if (json_is_null(old) || json_is_null(new)) {
         print_json(" ", json_is_null(old) ? new : old);
     } else {
         json_object_foreach((json_t *)old, column, value) {
-            printf("  %s: ", column);
+            printf("  %s: ", shown(column));
             print_json("", value);
             print_json(" → ", json_object_get(new, column));
         }
@@ -77,7 +77,7 @@ static void print_line(const json_t *line) {
 
 static void print_event(const json_t *line) {
     const char *was = page_text(line, "was"), *would_be = page_text(line, "would_be");
-    printf("  return %s: %s → ", page_text(line, "return_id"), *was ? was : "nothing");
+    printf("  return %s: %s → ", shown(page_text(line, "return_id")), *was ? shown(was) : "nothing");
     if (*would_be) print_json(would_be, NULL);
     if (*would_be) print_json(" ", json_object_get(line, "fields"));
     puts(*would_be ? "" : "nothing");
@@ -92,7 +92,7 @@ static void print_differences(const json_t *report) {
             "%lld rows differ (+ only new, - only old, ~ changed, old → new):\n",
             (long long)number(differences, "rows"));
         json_array_foreach(json_object_get(differences, "tables"), i, one) printf(
-            "  %s: %lld only old, %lld only new, %lld changed\n", page_text(one, "table"),
+            "  %s: %lld only old, %lld only new, %lld changed\n", shown(page_text(one, "table")),
             (long long)number(one, "only_old"), (long long)number(one, "only_new"), (long long)number(one, "changed"));
         json_array_foreach(json_object_get(differences, "lines"), i, one) print_line(one);
     }
@@ -121,7 +121,7 @@ static void print_report(const json_t *report) {
     else if (!is(report, "switched"))
         puts("The two differ, so nothing was changed. To take the rebuilt one all the same: --switch-anyway");
     else if (!is(report, "lost"))
-        printf("It is in use now; the one before is kept as %s\n", page_text(report, "before"));
+        printf("It is in use now; the one before is kept as %s\n", shown(page_text(report, "before")));
 }
 
 /* --- Flags */
@@ -141,7 +141,8 @@ static bool flags_take(struct command *c, int *argc, char *argv[]) {
         } else if (!strcmp(argv[i], "--lines") && i + 1 < *argc) {
             const char *n = argv[++i];
             if (strlen(n) > 6 || !*n || n[strspn(n, "0123456789")]) {
-                fprintf(stderr, "%s: --lines \"%s\": must be a number from 0 to %d\n", c->name, n, LINES_MAX - 1);
+                fprintf(
+                    stderr, "%s: --lines \"%s\": must be a number from 0 to %d\n", c->name, shown(n), LINES_MAX - 1);
                 return false;
             }
             c->options.most = atoi(n);
@@ -159,7 +160,7 @@ static int command_run(struct command *c, const struct service *service, const s
     verdict v = rebuild_run(service, settings, &c->options, &report, &why);
     if (c->terminal) fputs("\r\033[K", stderr);
     if (v != OK) {
-        fprintf(stderr, "%s: nothing was changed: %s\n", c->name, why.text);
+        fprintf(stderr, "%s: nothing was changed: %s\n", c->name, shown(why.text));
         return 2;
     }
     if (c->json)
@@ -186,7 +187,7 @@ int rebuild_main(const struct service *service, const char *name, int port, int 
     if (v == OK) v = kafka_check(&settings, &why);
     if (v == OK && service->in_memory)
         v = fail(&why, REJECT, "it keeps nothing that could be rebuilt: every start reads its topics anew");
-    if (v != OK) fprintf(stderr, "%s: %s\n", name, why.text);
+    if (v != OK) fprintf(stderr, "%s: %s\n", name, shown(why.text));
     int code = v == OK ? command_run(&c, service, &settings) : 2;
     settings_free(&settings);
     return code;

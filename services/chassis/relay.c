@@ -94,7 +94,7 @@ struct relay {
 
 static void never_send(struct relay *r, int64_t row, const char *reason) {
     r->never.row = row;
-    snprintf(r->never.reason, sizeof r->never.reason, "%s", reason);
+    snprintf(r->never.reason, sizeof r->never.reason, "%.*s", SET_ASIDE_REASON - 1, reason);
 }
 
 static void refused(struct relay *r, int64_t row, rd_kafka_resp_err_t error) {
@@ -118,7 +118,11 @@ static void try_again(struct relay *r, const char *reason) {
     r->failed = true;
     r->pause_ms = !r->pause_ms ? PAUSE_MS : r->pause_ms < PAUSE_MOST_MS / 2 ? 2 * r->pause_ms : PAUSE_MOST_MS;
     r->not_before = steady_ms() + r->pause_ms;
-    log_line(LOG_WARNING, "delivery failed; sending again from the first event not confirmed", "reason", reason, NULL);
+    /* At first, and then at most once a second. */
+    bool loud = r->pause_ms == PAUSE_MS || r->pause_ms >= 1000;
+    log_line(
+        loud ? LOG_WARNING : LOG_DEBUG, "delivery failed; sending again from the first event not confirmed", "reason",
+        reason, NULL);
     health_set(
         r->o.health, "kafka producer", HEALTH_WAITING,
         "Kafka does not take what is published to %s, and is tried again: %s", r->topic, reason);

@@ -22,6 +22,7 @@
 #include "chassis/relay.h"
 #include "chassis/status.h"
 #include "chassis/subscribers.h"
+#include "chassis/terminal.h"
 #include "chassis/wait.h"
 
 #include <pthread.h>
@@ -288,7 +289,7 @@ int service_main(const struct service *service, const char *name, int port, int 
     for (const struct policy *p = service->policies; v == OK && p && p->name; p++)
         v = settings_check_policy(&settings, p->name, p->values, &why);
     if (v != OK) {
-        fprintf(stderr, "%s: %s\n", name, why.text);
+        fprintf(stderr, "%s: %s\n", name, shown(why.text));
         settings_free(&settings);
         return 2;
     }

@@ -5,6 +5,7 @@
 #include "chassis/buffer.h"
 #include "chassis/scan.h"
 #include "chassis/settings.h"
+#include "chassis/terminal.h"
 
 #include <stdio.h>
 
@@ -45,12 +46,6 @@ MUST_CHECK verdict cli_registry(
 
 /* "T" of a path's text, encoded. */
 void cli_path(struct buffer *out, const char *before, const char *name, const char *after);
-
-/* For people: the text with nothing in it that could move a cursor, end its line or turn the order of what follows. It
- * lives until eight more were shown; what is past 8000 bytes is cut. NULL is "". */
-const char *shown(const char *text);
-/* As json_dumpf(); such characters are escaped, so it means the same. 0, or −1. */
-int show_json(const json_t *json, FILE *out, size_t flags);
 
 int tail_run(int n, char *arguments[]);
 int publish_run(int n, char *arguments[]);

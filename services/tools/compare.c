@@ -38,10 +38,11 @@ static json_t *ask(struct caller *c, const char *site, const char *body) {
     if (heard.status)
         fprintf(stderr, "support answered %d: %s\n", heard.status, shown(detail));
     else
-        fprintf(stderr, "support does not answer at %s: %s. Is it up? ./returns status\n", site, heard.why);
+        fprintf(
+            stderr, "support does not answer at %s: %s. Is it up? ./returns status\n", shown(site), shown(heard.why));
     json_array_foreach(errors, i, error) fprintf(
-        stderr, "  %s %s\n", json_string_value(json_object_get(error, "field")),
-        json_string_value(json_object_get(error, "detail")));
+        stderr, "  %s %s\n", shown(json_string_value(json_object_get(error, "field"))),
+        shown(json_string_value(json_object_get(error, "detail"))));
     json_decref(heard.said);
     return NULL;
 }
@@ -76,13 +77,13 @@ static void print_list(const json_t *run, const char *list, const char *verb, co
     json_t *one;
     size_t i;
     json_array_foreach(json_object_get(run, list), i, one)
-        printf("%lld %s: %s\n", number(one, "n"), verb, json_string_value(json_object_get(one, name)));
+        printf("%lld %s: %s\n", number(one, "n"), verb, shown(json_string_value(json_object_get(one, name))));
 }
 
 static void print_run(const json_t *run) {
     const json_t *ways = json_object_get(run, "ways");
     const char *made_up = json_string_value(json_object_get(run, "orders_made_up"));
-    if (made_up) printf("The orders are made up, and sales may decline refunds of them: %s\n\n", made_up);
+    if (made_up) printf("The orders are made up, and sales may decline refunds of them: %s\n\n", shown(made_up));
     printf(
         "%lld returns a second by each way, for %lld s\n\n%-34s%15s%15s\n", number(run, "rate"), number(run, "seconds"),
         "", "four calls", "one event");
@@ -123,7 +124,7 @@ static int run_all(const char *site, const char *rate, const char *seconds, bool
     if (begun) run = run_follow(c, site);
     if (run && isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
     if (run && as_json)
-        json_dumpf(run, stdout, JSON_INDENT(2)), printf("\n");
+        (void)show_json(run, stdout, JSON_INDENT(2)), printf("\n");
     else if (run)
         print_run(run);
     json_decref(asked);
@@ -147,7 +148,8 @@ int compare_run(int n, char *arguments[]) {
         else if (!site && arguments[i][0] != '-')
             site = arguments[i];
         else
-            return fprintf(stderr, "\"%s\": ", arguments[i]), refuse("no such option. See ./returns compare --help");
+            return fprintf(stderr, "\"%s\": ", shown(arguments[i])),
+                   refuse("no such option. See ./returns compare --help");
     }
     if (!site) return refuse("compare: name support's URL");
     return run_all(site, rate, seconds, as_json);

@@ -158,7 +158,7 @@ static void known_print(void) {
     json_t *name, *known = new_known();
     size_t i;
     fprintf(stderr, "There are:");
-    json_array_foreach(known, i, name) fprintf(stderr, " %s", json_string_value(name));
+    json_array_foreach(known, i, name) fprintf(stderr, " %s", shown(json_string_value(name)));
     fprintf(stderr, "\n");
     json_decref(known);
 }

@@ -152,7 +152,7 @@ static void fill(const struct publish *p, struct message *m, json_t *event) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (has_field(p, names[i]) && !json_object_get(event, names[i])) {
             json_object_set(event, names[i], values[i]);
-            fprintf(stderr, "%s:%d: %s was filled in\n", p->path, m->line, shown(names[i]));
+            fprintf(stderr, "%s:%d: %s was filled in\n", shown(p->path), m->line, names[i]);
         }
         json_decref(values[i]);
     }

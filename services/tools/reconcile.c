@@ -22,7 +22,7 @@ static void say_published(const json_t *result) {
     const json_t *one;
     size_t i;
     printf(
-        "%s, up to %s: %lld records, up to offset", page_text(result, "topic"), page_text(result, "at"),
+        "%s, up to %s: %lld records, up to offset", shown(page_text(result, "topic")), shown(page_text(result, "at")),
         number(result, "records"));
     json_array_foreach(json_object_get(result, "watermark"), i, one)
         printf(" [%lld] %lld", number(one, "partition"), number(one, "end"));
@@ -46,7 +46,7 @@ static void say_teams(const json_t *result) {
         "duplicate", "late", "missing", "doubled", "changed");
     json_array_foreach(json_object_get(result, "teams"), i, one) {
         printf(
-            "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", page_text(one, "team"),
+            "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", shown(page_text(one, "team")),
             number(one, "handled"), number(one, "declined"), number(one, "quarantined"), number(one, "skipped"),
             number(one, "duplicate"), number(one, "late"), number(one, "missing"), number(one, "doubled"),
             number(one, "changed"));

@@ -54,7 +54,7 @@ struct simulation {
 /* --- Asked for */
 
 static int refuse(const char *option, const char *value, const char *rule) {
-    fprintf(stderr, "simulate: %s \"%s\": must be %s\n", option, value ? value : "", rule);
+    fprintf(stderr, "simulate: %s \"%s\": must be %s\n", option, shown(value), rule);
     return 2;
 }
 
@@ -116,7 +116,7 @@ static int options_read(struct simulation *s, int n, char *arguments[]) {
         if (!strcmp(arguments[i], "--json")) {
             s->as_json = true;
         } else if (length >= (int)sizeof padded || strncmp(arguments[i], "--", 2) != 0 || !strstr(known, padded)) {
-            fprintf(stderr, "simulate: \"%s\": no such option\n", arguments[i]);
+            fprintf(stderr, "simulate: \"%s\": no such option\n", shown(arguments[i]));
             return 2;
         } else {
             const char *value = i + 1 < n ? arguments[i + 1] : NULL;
@@ -318,7 +318,7 @@ static void result_say(const struct simulation *s, const json_t *result) {
     json_t *planned = json_object_get(result, "planned"), *team;
     size_t i;
     printf(
-        "seed %llu, run %s: %lld returns at %g a second\n", (unsigned long long)s->sample.seed, s->sample.run,
+        "seed %llu, run %s: %lld returns at %g a second\n", (unsigned long long)s->sample.seed, shown(s->sample.run),
         (long long)s->answered, s->rate);
     printf("  accepted       %8zu\n", s->accepted_n);
     printf(
@@ -334,7 +334,7 @@ static void result_say(const struct simulation *s, const json_t *result) {
     printf("\n");
     json_array_foreach(json_object_get(result, "teams"), i, team) {
         const struct team *t = &s->teams[i];
-        printf("  %-14s %8zu   ", t->name, t->handled);
+        printf("  %-14s %8zu   ", shown(t->name), t->handled);
         figures_say(json_object_get(team, "submit_to_handled"));
         if (t->handled < s->accepted_n)
             printf("   %zu %s", s->accepted_n - t->handled, t->running ? "NOT HANDLED" : "wait: it does not run");
@@ -382,7 +382,7 @@ static void orders_place(struct simulation *s) {
     snprintf(s->without, sizeof s->without, "%.290s", why.text);
     fprintf(
         stderr, "%ssimulate: the orders are made up, and sales may decline refunds of them: %s\n",
-        s->on_terminal ? "\r\033[K" : "", why.text);
+        s->on_terminal ? "\r\033[K" : "", shown(why.text));
 }
 
 static verdict submit_all(struct simulation *s, struct failure *why) {
@@ -414,7 +414,7 @@ static int simulate(struct simulation *s) {
     json_t *result = room ? result_json(s, room) : NULL;
     free(room);
     if (s->as_json) {
-        json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        (void)show_json(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
         printf("\n");
     } else {
         result_say(s, result);

@@ -30,7 +30,9 @@ static int say(const json_t *answer, const char *path) {
     const char *chain = json_string_value(json_object_get(broken, "chain"));
     long long id = json_integer_value(json_object_get(broken, "id"));
     if (!broken) {
-        printf("%s: intact, %lld rows in %zu chains", path, rows, json_array_size(json_object_get(answer, "chains")));
+        printf(
+            "%s: intact, %lld rows in %zu chains", shown(path), rows,
+            json_array_size(json_object_get(answer, "chains")));
         long long heads = json_integer_value(json_object_get(published, "heads"));
         if (heads)
             printf(
@@ -41,7 +43,7 @@ static int say(const json_t *answer, const char *path) {
         printf("\n");
         return YES;
     }
-    printf("%s: BROKEN", path);
+    printf("%s: BROKEN", shown(path));
     if (id) printf(" at row %lld", id);
     if (chain) printf(" of the chain %s", shown(chain));
     printf(": %s. The %lld rows before fit.\n", shown(json_string_value(json_object_get(broken, "reason"))), rows);
@@ -64,7 +66,7 @@ static int audit_verify_run(int n, char *arguments[]) {
     if (!path) return refuse("audit verify: name the file, a database or lines of JSON");
     FILE *heads = !heads_path ? NULL : !strcmp(heads_path, "-") ? stdin : fopen(heads_path, "re");
     if (heads_path && !heads) {
-        fprintf(stderr, "could not open \"%s\": %s\n", heads_path, strerror(errno));
+        fprintf(stderr, "could not open \"%s\": %s\n", shown(heads_path), strerror(errno));
         return UNKNOWN;
     }
     struct failure why;
@@ -73,7 +75,7 @@ static int audit_verify_run(int n, char *arguments[]) {
     if (heads && heads != stdin) fclose(heads);
     if (v != OK) return refuse(why.text);
     int status = as_json ? json_is_true(json_object_get(answer, "intact")) ? YES : NO : say(answer, path);
-    if (as_json) json_dumpf(answer, stdout, JSON_INDENT(2));
+    if (as_json) (void)show_json(answer, stdout, JSON_INDENT(2));
     if (as_json) printf("\n");
     json_decref(answer);
     return status;
@@ -83,7 +85,7 @@ static int audit_verify_run(int n, char *arguments[]) {
 
 static void print_heads(void *context, const json_t *heads) {
     (void)context;
-    json_dumpf(heads, stdout, JSON_COMPACT);
+    (void)show_json(heads, stdout, JSON_COMPACT);
     printf("\n");
 }
 

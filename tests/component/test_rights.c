@@ -128,7 +128,7 @@ static void which_fault_a_certificate_has_is_told(void **state) {
         {19, "self-signed certificate in certificate chain (OpenSSL's error 19)", "ssl.ca.location"},
         {10, "certificate has expired (OpenSSL's error 10)", "needs a new one"},
         {62, "hostname mismatch (OpenSSL's error 62)", "by a host that its certificate is for"},
-        {77, "it was refused (OpenSSL's error 77)", "openssl verify"},
+        {23, "certificate revoked (OpenSSL's error 23)", "openssl verify"},
     };
     const struct settings s = named();
     char text[DENIAL_TEXT], said[200];

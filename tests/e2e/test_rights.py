@@ -75,7 +75,7 @@ def await_said(service, *words, seconds=40):
     return said
 
 
-ABOUT = re.compile("denie|uthori[sz]|does not let|TLS|SSL|SASL|certificate", re.I)
+ABOUT = re.compile("denie|uthoriz|do not come together|let .* in|certificate|SASL auth|handshake", re.I)
 
 
 def assert_quiet(service):
