@@ -263,7 +263,9 @@ static void csv_get(struct exchange *x) {
     json_decref(data);
 }
 
+#define QUESTION "model reason channel location currency since until as_of"
+
 const struct resource statistics_resources[] = {
-    {.path = "/statistics", .page = "statistics.html", .get = statistics_get, .nav = "Statistics"},
-    {.api_path = "/api/statistics.csv", .get = csv_get, .long_read = ""},
+    {.path = "/statistics", .page = "statistics.html", .get = statistics_get, .query = QUESTION, .nav = "Statistics"},
+    {.api_path = "/api/statistics.csv", .get = csv_get, .query = QUESTION, .long_read = ""},
     {0}};

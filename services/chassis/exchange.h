@@ -49,7 +49,9 @@ void compress_answer(struct exchange *x, const char *content_type, struct buffer
 /* router.c: the resource at x->path, with x->api, the parameters and the page set, or NULL. The path must be checked.
  */
 const struct resource *router_find(struct exchange *x);
-const char *router_allow(const struct resource *r);                     /* "GET, HEAD, POST" */
+const char *router_allow(const struct resource *r); /* "GET, HEAD, POST" */
+MUST_CHECK bool
+router_query(struct exchange *x, const struct resource *r);             /* false: refused, for a parameter unknown */
 MUST_CHECK verdict router_check(const char *path, struct failure *why); /* REJECT: broken encoding, encoded slash, … */
 
 /* host.c. Each false: refused, with 400, 421 or 403. any: the one Host may be any, since what is asked for tells

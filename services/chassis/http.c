@@ -110,7 +110,7 @@ static void request_run(struct exchange *x, struct http *h) {
     bool any_host = r && r->any_host && !json_object_size(x->private->query);
     if (!host_allowed(x, any_host)) return;
     void (*function)(struct exchange *) = function_find(x, r);
-    if (!function || (!strcmp(x->method, "POST") && !origin_allowed(x))) return;
+    if (!function || (!strcmp(x->method, "POST") && !origin_allowed(x)) || !router_query(x, r)) return;
     crowd_move(h->crowd, &x->private->visit, VISIT_READS);
     bool read = body_read(x);
     crowd_move(h->crowd, &x->private->visit, VISIT_WORKS);

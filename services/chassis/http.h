@@ -8,6 +8,10 @@
  * handler is called: Content-Length is required (411), Transfer-Encoding refused (411), more than body_max refused
  * (413), later than body_ms refused (408).
  *
+ * Nothing in a query is passed over: a parameter that the resource does not take is refused, and so is one that is
+ * there twice (400), before anything is done. That holds for every address and every name, those that trackers add
+ * (utm_source) and probes among them: who asks for what there is not must not take the answer for what was asked.
+ *
  * A page of another site must not be able to act here, nor to read what is here by a name that it had resolved to this
  * address. So the one Host of a request (none, or two: 400) must be the public URL's, an address that is listened on or
  * one of allowed_hosts (421), whatever X-Forwarded-Host says; and a POST that a browser sends must come from a page of
@@ -29,11 +33,15 @@ struct resource {
     const char *page;                 /* template; NULL: the function answers with exchange_send() itself */
     void (*get)(struct exchange *x);  /* NULL: 405. HEAD comes with it */
     void (*post)(struct exchange *x); /* NULL: 405 */
+    const char *query, *post_query;   /* the query parameters that GET, or POST, takes: "limit before"; NULL: none. Any
+                                         other is refused (400); OpenAPI has the same ones (openapi.h) */
     const char *nav;                  /* what the navigation of the pages calls it; NULL: it is not in there */
     const char *long_read; /* its GET may read much, and so only some run at once: "" always; "as_of" when the query has
                               that; NULL: it reads little */
     bool any_host; /* asked without a query it answers whatever Host was named, as probes ask a machine's address */
 };
+
+bool query_takes(const char *query, const char *name); /* of a resource's query or post_query; NULL: false */
 
 struct exchange {
     /* Given */

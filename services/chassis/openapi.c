@@ -110,15 +110,20 @@ static void operations_complete(json_t *document) {
 
 static void refs_mark(const json_t *document, const json_t *within, json_t *used);
 
-static void ref_mark(const json_t *document, const char *ref, json_t *used) {
+/* "#/components/parameters/limit" */
+static const json_t *ref_find(const json_t *document, const char *ref) {
     const json_t *at = document;
-    if (json_object_get(used, ref)) return;
-    json_object_set_new(used, ref, json_true());
     for (const char *p = ref + 1; *p == '/'; p += strcspn(p, "/")) {
         p++;
         at = json_object_getn(at, p, strcspn(p, "/"));
     }
-    refs_mark(document, at, used);
+    return at;
+}
+
+static void ref_mark(const json_t *document, const char *ref, json_t *used) {
+    if (json_object_get(used, ref)) return;
+    json_object_set_new(used, ref, json_true());
+    refs_mark(document, ref_find(document, ref), used);
 }
 
 static void refs_mark(const json_t *document, const json_t *within, json_t *used) {
@@ -155,23 +160,62 @@ static void resource_path(const struct resource *r, char out[PATH_SIZE]) {
         snprintf(out, PATH_SIZE, "%s", r->path);
 }
 
-static verdict method_check(json_t *item, const char *path, const char *method, bool there, struct failure *why) {
-    if (!there) return OK;
-    if (!json_object_get(item, method))
-        return fail(why, REJECT, "%s %s is not described; describe it in api.json", method, path);
+/* Each query parameter that an operation describes: {name: its description}. The caller's. */
+static json_t *query_of(const json_t *document, const json_t *operation) {
+    json_t *found = json_object(), *one;
+    size_t i;
+    json_array_foreach(json_object_get(operation, "parameters"), i, one) {
+        const char *ref = json_string_value(json_object_get(one, "$ref"));
+        const json_t *parameter = ref ? ref_find(document, ref) : one;
+        const char *in = json_string_value(json_object_get(parameter, "in"));
+        if (in && !strcmp(in, "query"))
+            json_object_set(found, json_string_value(json_object_get(parameter, "name")), (json_t *)parameter);
+    }
+    return found;
+}
+
+/* taken: "limit before", as the resource has it. */
+static verdict query_check(json_t *described, const char *taken, const char *operation, struct failure *why) {
+    const char *name;
+    json_t *one;
+    for (const char *p = taken ? taken : ""; *p; p += strcspn(p, " "), p += strspn(p, " "))
+        if (!json_object_getn(described, p, strcspn(p, " ")))
+            return fail(
+                why, REJECT, "%s takes the query parameter \"%.*s\", which is not described; describe it in api.json",
+                operation, (int)strcspn(p, " "), p);
+    json_object_foreach(described, name, one) if (!query_takes(taken, name)) return fail(
+        why, REJECT,
+        "%s does not take the query parameter \"%s\", which is described; take it out of api.json, or add "
+        "it to the resource's query",
+        operation, name);
+    return OK;
+}
+
+static verdict
+method_check(const json_t *document, json_t *item, const char *operation, const char *taken, struct failure *why) {
+    char method[8];
+    snprintf(method, sizeof method, "%.*s", (int)strcspn(operation, " "), operation);
+    const json_t *found = json_object_get(item, method);
+    if (!found) return fail(why, REJECT, "%s is not described; describe it in api.json", operation);
+    json_t *described = query_of(document, found);
+    verdict v = described ? query_check(described, taken, operation, why) : fail(why, RETRY, "out of memory");
+    json_decref(described);
+    if (v != OK) return v;
     return json_object_del(item, method) ? fail(why, RETRY, "out of memory") : OK;
 }
 
 /* left: what is described and was not met yet. */
-static verdict table_check(json_t *left, const struct resource *table, struct failure *why) {
+static verdict table_check(const json_t *document, json_t *left, const struct resource *table, struct failure *why) {
     verdict v = OK;
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], operation[PATH_SIZE + 8];
     for (const struct resource *r = table; v == OK && r && (r->path || r->api_path); r++) {
         resource_path(r, path);
         if (!*path) continue;
         json_t *item = json_object_get(left, path);
-        v = method_check(item, path, "get", r->get, why);
-        if (v == OK) v = method_check(item, path, "post", r->post, why);
+        snprintf(operation, sizeof operation, "get %s", path);
+        if (r->get) v = method_check(document, item, operation, r->query, why);
+        snprintf(operation, sizeof operation, "post %s", path);
+        if (r->post && v == OK) v = method_check(document, item, operation, r->post_query, why);
     }
     return v;
 }
@@ -181,7 +225,7 @@ static verdict resources_check(const json_t *document, const struct service *s, 
     json_t *left = json_deep_copy(json_object_get(document, "paths")), *item;
     const char *path;
     verdict v = left ? OK : fail(why, RETRY, "out of memory");
-    for (size_t i = 0; v == OK && i < TABLES; i++) v = table_check(left, tables[i], why);
+    for (size_t i = 0; v == OK && i < TABLES; i++) v = table_check(document, left, tables[i], why);
     json_object_foreach(left, path, item) if (v == OK && json_object_size(item)) v = fail(
         why, REJECT, "%s %s is described, but there is no such resource; take it out of api.json",
         json_object_iter_key(json_object_iter(item)), path);

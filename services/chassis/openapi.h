@@ -9,7 +9,8 @@
 
 #include "chassis/service.h"
 
-/* REJECT: why names a resource that no fragment describes, or what one describes and there is not. */
+/* REJECT: why names a resource, or a query parameter that one takes, that no fragment describes; or what one describes
+ * and there is not. */
 MUST_CHECK verdict openapi_json(const struct service *service, const char *name, json_t **out, struct failure *why);
 
 /* The document as text that ends in a newline; the caller's. NULL: no memory, or openapi_json() rejects. */

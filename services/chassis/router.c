@@ -67,3 +67,38 @@ const char *router_allow(const struct resource *r) {
     if (r->get && r->post) return "GET, HEAD, POST";
     return r->get ? "GET, HEAD" : "POST";
 }
+
+/* The word at p, and what follows it. */
+static size_t word_length(const char *p) {
+    return strcspn(p, " ");
+}
+
+static const char *word_next(const char *p) {
+    p += word_length(p);
+    return p + strspn(p, " ");
+}
+
+bool query_takes(const char *query, const char *name) {
+    size_t n = strlen(name);
+    for (const char *p = query ? query : ""; *p; p = word_next(p))
+        if (word_length(p) == n && !memcmp(p, name, n)) return true;
+    return false;
+}
+
+bool router_query(struct exchange *x, const struct resource *r) {
+    const char *method = strcmp(x->method, "POST") ? "GET" : "POST", *name;
+    const char *taken = strcmp(x->method, "POST") ? r->query : r->post_query;
+    struct buffer list = BUFFER(1000);
+    json_t *value;
+    json_object_foreach(x->private->query, name, value) {
+        if (query_takes(taken, name)) continue;
+        for (const char *p = taken ? taken : ""; *p; p = word_next(p))
+            buffer_format(&list, "%s%.*s", p == taken ? "these: " : ", ", (int)word_length(p), p);
+        exchange_problem(
+            x, 400, "The query parameter \"%.60s\" is not known at \"%.200s\"; leave it out. %s takes %s.", name,
+            x->path, method, list.data ? list.data : "none");
+        buffer_free(&list);
+        return false;
+    }
+    return true;
+}

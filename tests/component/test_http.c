@@ -91,14 +91,14 @@ static void decorate(struct exchange *x, json_t *data) {
 
 static const struct resource resources[] = {
     {.path = "/items/new", .get = field_get},
-    {.path = "/items/{id}", .get = item_get},
+    {.path = "/items/{id}", .get = item_get, .query = "q"},
     {.path = "/echo", .post = echo_post},
     {.path = "/moved", .api_path = "", .post = moved_post},
     {.path = "/slow", .get = slow_get},
     {.path = "/long", .get = long_get, .long_read = ""},
-    {.path = "/past", .api_path = "", .get = probe_get, .long_read = "as_of"},
+    {.path = "/past", .api_path = "", .get = probe_get, .query = "as_of", .long_read = "as_of"},
     {.path = "/large", .get = large_get},
-    {.path = "/probe", .api_path = "", .get = probe_get, .any_host = true},
+    {.path = "/probe", .api_path = "", .get = probe_get, .query = "verbose", .any_host = true},
     {.path = "/broken", .page = "x", .get = broken_get},
     {0}};
 
@@ -505,6 +505,22 @@ static void test_wants_one_host(void **state) {
     assert_problem(ask_of("POST /api/echo", "Host: evil.example\r\n"), 421, "evil.example");
 }
 
+static void test_refuses_what_a_query_has_too_much(void **state) {
+    (void)state;
+    const char *known =
+        "The query parameter \\\"status\\\" is not known at \\\"/api/items/1\\\"; leave it out. GET takes these: q.";
+    assert_problem(ask_of("GET /api/items/1?status=open&q=1", "Host: h\r\n"), 400, known);
+    assert_problem(ask_of("GET /api/items/1?q=1&status", "Host: h\r\n"), 400, known);
+    assert_problem(ask_of("POST /api/echo?q=1", "Host: h\r\n"), 400, "POST takes none.");
+    assert_problem(ask_of("GET /api/slow?%22%C3%A9", "Host: h\r\n"), 400, "parameter \\\"\\\"é\\\" is not known");
+    assert_problem(ask_of("GET /api/items/1?q+q=1", "Host: h\r\n"), 400, "\\\"q q\\\" is not known");
+    assert_int_equal(ask_of("GET /api/items/1?", "Host: h\r\n")->status, 200);
+    assert_int_equal(ask_of("GET /api/items/1?&q=&", "Host: h\r\n")->status, 200);
+    assert_problem(ask_of("POST /api/items/1?status=", "Host: h\r\n"), 405, "possible: GET, HEAD");
+    assert_problem(ask_of("GET /api/nothing?status=", "Host: h\r\n"), 404, "There is nothing");
+    assert_problem(ask_of("GET /api/items/1?status=", "Host: evil.example\r\n"), 421, "evil.example");
+}
+
 /* What asks whether a machine lives names it by its address, and learns nothing else. */
 static void test_a_probe_may_name_any_host(void **state) {
     (void)state;
@@ -689,6 +705,7 @@ int main(void) {
         TEST(answers_to_no_other_name),
         TEST(wants_one_host),
         TEST(a_probe_may_name_any_host),
+        TEST(refuses_what_a_query_has_too_much),
         TEST(a_form_may_come_through_a_proxy),
         TEST(long_reads_leave_threads_to_others),
         TEST(compresses_for_those_who_take_it),

@@ -87,8 +87,8 @@ static void fields_post(struct exchange *x) {
 }
 
 static const struct resource resources[] = {
-    {.path = "/notes", .post = note_post},
-    {.path = "/looks", .post = look_post},
+    {.path = "/notes", .post = note_post, .post_query = "refuse"},
+    {.path = "/looks", .post = look_post, .post_query = "status bytes"},
     {.api_path = "/api/fields", .post = fields_post},
     {0}};
 static const struct handler handlers[] = {{0}};
@@ -210,7 +210,7 @@ static void another_request_with_the_key_is_refused(void **state) {
     h = post("/api/notes", JSON KEY, "{ }");
     assert_status(&h, 422);
     assert_non_null(strstr(h.body, "\\\"k-1\\\" was used for another request (POST /api/notes)"));
-    h = post("/api/notes?x=1", JSON KEY, "{}");
+    h = post("/api/notes?refuse=404", JSON KEY, "{}");
     assert_status(&h, 422);
     h = post("/notes", JSON KEY, "{}");
     assert_status(&h, 422);

@@ -1,6 +1,7 @@
 """Bad input of every kind gets a clear 4xx, changes nothing, and leaves the server answering others."""
 
 import copy
+import html
 import json
 import re
 import select
@@ -336,6 +337,16 @@ def test_a_bad_query(support, query):
     answer = http.get(f"{support.url}/api/audit?{query}")
     assert answer.status_code in (400, 422), answer.text
     assert query.partition("=")[0] in answer.text
+
+
+@pytest.mark.parametrize("path", ["/returns?status=open", "/api/returns?status=", "/returns?limit=5&utm_source=mail", "/livez?x=1",
+                                  "/readyz?verbose&status=1", "/assets/style.css?version=1", "/api/stream?light=1&status=1"])
+def test_an_unknown_query_parameter(support, path):
+    name = re.split("[?&]", path)[-1].partition("=")[0]
+    answer = http.get(support.url + path)
+    assert answer.status_code == 400, answer.text
+    assert f'query parameter "{name}" is not known' in html.unescape(answer.text).replace('\\"', '"')
+    assert "limit, before, as_of" in answer.text or "/returns" not in path
 
 
 def test_a_form_sent_by_a_page_of_another_site(support):

@@ -12,7 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct resource resources[] = {{.path = "/audit", .page = "audit.html", .get = audit_get}, {0}};
+static const struct resource resources[] = {
+    {.path = "/audit",
+     .page = "audit.html",
+     .get = audit_get,
+     .query = "return_id action outcome event_type since until limit before seen"},
+    {0}};
 
 static void store_fill(struct store *s) {
     struct connection *c = store_begin(s);

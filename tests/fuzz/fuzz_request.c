@@ -28,7 +28,9 @@ static void moved_post(struct exchange *x) {
 }
 
 static const struct resource resources[] = {
-    {.path = "/items/{id}", .get = item_get, .post = item_post}, {.path = "/moved", .post = moved_post}, {0}};
+    {.path = "/items/{id}", .get = item_get, .post = item_post, .query = "q"},
+    {.path = "/moved", .post = moved_post, .post_query = "to"},
+    {0}};
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     peer_ask(resources, NULL, bytes, n);

@@ -107,11 +107,38 @@ static void what_is_described_and_not_there_is_refused(void **state) {
     assert_non_null(strstr(why.text, "api.json, line 1"));
 }
 
+static void query_parameters_are_those_of_the_resource(void **state) {
+    (void)state;
+    static const struct resource takes[] = {
+        {.path = "/cases", .page = "cases.html", .get = answer, .query = "limit state"}, {0}};
+    static const struct resource sends[] = {{.api_path = "/api/cases", .post = answer, .post_query = "after"}, {0}};
+    struct failure why;
+    json_t *document;
+#define CASES(method, parameters)                                                                                      \
+    "{\"paths\":{\"/api/cases\":{\"" method "\":{\"parameters\":[" parameters "],\"responses\":{}}}}}"
+#define LIMIT "{\"$ref\":\"#/components/parameters/limit\"}"
+#define QUERY(name) "{\"name\":\"" name "\",\"in\":\"query\"}"
+    assert_int_equal(describe(takes, CASES("get", LIMIT), &document, &why), REJECT);
+    assert_string_equal(
+        why.text,
+        "get /api/cases takes the query parameter \"state\", which is not described; describe it in api.json");
+    assert_int_equal(
+        describe(takes, CASES("get", LIMIT "," QUERY("state") "," QUERY("status")), &document, &why), REJECT);
+    assert_string_equal(
+        why.text, "get /api/cases does not take the query parameter \"status\", which is described; take it out of "
+                  "api.json, or add it to the resource's query");
+    assert_int_equal(describe(sends, CASES("post", LIMIT), &document, &why), REJECT);
+    assert_non_null(strstr(why.text, "post /api/cases takes the query parameter \"after\""));
+    assert_int_equal(describe(takes, CASES("get", QUERY("state") "," LIMIT), &document, &why), OK);
+    json_decref(document);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_service_without_a_fragment_is_whole),
         cmocka_unit_test(a_call_asks_for_what_its_handler_reads),
         cmocka_unit_test(a_resource_that_nothing_describes_is_refused),
-        cmocka_unit_test(what_is_described_and_not_there_is_refused)};
+        cmocka_unit_test(what_is_described_and_not_there_is_refused),
+        cmocka_unit_test(query_parameters_are_those_of_the_resource)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
