@@ -22,7 +22,7 @@ struct letters {
     int assigned; /* partitions */
 };
 
-/* "sales" of "demo.sales.dead-letters"; false: it is no topic of letters of this namespace. */
+/* "NAME" of "demo.NAME.dead-letters"; false: it is no topic of letters of this namespace. */
 static bool team_of(const struct letters *l, const char *topic, char out[NAME_SIZE]) {
     static const char ending[] = ".dead-letters";
     const char *namespace = l->rt->settings->namespace;
