@@ -68,6 +68,21 @@ static json_t *gaps_of(struct counts *k, struct connection *reader, const json_t
     return json_deep_copy(gaps);
 }
 
+/* As the audit log has them; but what a rebuild rejected, whatever the log says of its first time, is quarantined. */
+static json_t *outcomes_of(struct connection *reader, const json_t *partition, const char *chain) {
+#define REBUILT                                                                                                        \
+    "FROM dead_letter d JOIN audit a ON a.topic = d.topic AND a.partition = d.partition AND "                          \
+    "a.record_offset = d.record_offset AND a.log = ?2 WHERE d.rebuilt = 1 AND d.topic = ?3 AND d.partition = ?4"
+    return store_json(
+        reader,
+        "SELECT outcome, SUM(n) AS n FROM (SELECT outcome, n FROM chain_tally WHERE chain = ?1 AND log = ?2 "
+        "UNION ALL SELECT a.outcome, -1 " REBUILT " UNION ALL SELECT 'quarantined', 1 " REBUILT
+        ") GROUP BY outcome HAVING SUM(n) <> 0 ORDER BY outcome",
+        value_text(chain), value_int(number(partition, "log")), value_text(page_text(partition, "topic")),
+        value_int(number(partition, "partition")));
+#undef REBUILT
+}
+
 json_t *counts_take(struct counts *k, struct connection *reader, bool afresh) {
     if (afresh) json_object_clear(k->looked);
     json_t *one, *partitions = store_json(
@@ -81,11 +96,7 @@ json_t *counts_take(struct counts *k, struct connection *reader, bool afresh) {
     size_t i;
     json_array_foreach(partitions, i, one) {
         const char *chain = page_text(one, "chain");
-        json_object_set_new(
-            one, "outcomes",
-            store_json(
-                reader, "SELECT outcome, n FROM chain_tally WHERE chain = ? AND log = ? ORDER BY outcome",
-                value_text(chain), value_int(number(one, "log"))));
+        json_object_set_new(one, "outcomes", outcomes_of(reader, one, chain));
         json_object_set_new(one, "gaps", gaps_of(k, reader, one, chain));
         json_object_del(one, "chain");
     }

@@ -88,12 +88,16 @@ int64_t dead_letter_keep(struct connection *c, const struct raw *raw, int64_t at
 }
 
 void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason) {
+    int64_t now = clock_ms();
+    dead_letter_publish(c, dead_letter_keep(c, raw, now, reason), trace_parent, now);
+}
+
+void dead_letter_publish(struct connection *c, int64_t id, const char *trace_parent, int64_t at) {
     struct uuid event_id = uuid_make();
-    int64_t now = clock_ms(), id = dead_letter_keep(c, raw, now, reason);
     (void)store_run(
         c,
         "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, dead_letter) VALUES (?, 'dead-letter', '', ?, ?, ?, ?)",
-        value_blob(event_id.bytes, sizeof event_id.bytes), value_blob("", 0), value_text(trace_parent), value_int(now),
+        value_blob(event_id.bytes, sizeof event_id.bytes), value_blob("", 0), value_text(trace_parent), value_int(at),
         value_int(id));
 }
 
@@ -115,7 +119,7 @@ verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *o
     *out = (struct dead_letter){.id = id};
     struct rows r = store_rows(
         c,
-        "SELECT topic, partition, record_offset, record_key, headers, value, reason, state FROM dead_letter WHERE id = ?",
+        "SELECT topic, partition, record_offset, record_key, headers, value, reason, state, COALESCE(answered_at, 0), rebuilt FROM dead_letter WHERE id = ?",
         value_int(id));
     if (rows_next(&r)) {
         out->raw.topic = strdup(rows_text(&r, 0));
@@ -123,6 +127,8 @@ verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *o
         out->raw.offset = rows_int(&r, 2);
         snprintf(out->reason, sizeof out->reason, "%s", rows_text(&r, 6));
         out->open = !strcmp(rows_text(&r, 7), "open");
+        out->answered_at = rows_int(&r, 8);
+        out->rebuilt = rows_int(&r, 9);
         bool copied = copy_blob(&r, 3, &out->raw.key, &out->raw.key_n);
         copied = copy_blob(&r, 5, &out->raw.value, &out->raw.value_n) && copied;
         v = copied && out->raw.topic ? OK : fail(why, RETRY, "out of memory");

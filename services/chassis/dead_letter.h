@@ -17,11 +17,15 @@ void dead_letter_add(struct connection *c, const struct raw *raw, const char *tr
 
 /* The row alone: it was published before. Returns its id. */
 int64_t dead_letter_keep(struct connection *c, const struct raw *raw, int64_t at, const char *reason);
+/* The row of the outbox alone, which publishes the letter of that id. */
+void dead_letter_publish(struct connection *c, int64_t id, const char *trace_parent, int64_t at);
 
 struct dead_letter {
     int64_t id;
-    struct raw raw; /* its bytes belong to the letter */
-    bool open;
+    struct raw raw;     /* its bytes belong to the letter */
+    bool open, rebuilt; /* rebuilt: it had its effect once, and a rebuild rejected it */
+    int64_t
+        answered_at; /* ms: the moment of what was published in reaction to it before a rebuild rejected it; 0: none */
     char reason[DEAD_LETTER_REASON];
 };
 /* REJECT: there is none of that id, or what is stored cannot be read; FATAL: nor can the database; RETRY: not now.

@@ -57,7 +57,7 @@ json_t *dump_tables(struct connection *c, const struct service *service, const j
     json_array_foreach(all, i, name) {
         const char *text = json_string_value(name);
         bool derived = !strcmp(text, "event_seen") || !has_name(chassis, text);
-        if (derived && strcmp(text, "rebuild_decision") && !has_word(service->kept, text))
+        if (derived && strncmp(text, "rebuild_", 8) != 0 && !has_word(service->kept, text))
             json_array_append(state, name);
     }
     json_decref(all);

@@ -40,6 +40,7 @@ static rd_kafka_headers_t *headers_fit(const rd_kafka_headers_t *all, size_t *ro
 
 rd_kafka_headers_t *letter_record(const struct dead_letter *letter, const char *service, size_t room, struct raw *raw) {
     size_t omitted;
+    char at[TIME_TEXT];
     *raw = letter->raw;
     bool key = takes(&room, raw->key_n), value = takes(&room, raw->value_n);
     rd_kafka_headers_t *headers = headers_fit(letter->raw.headers, &room, &omitted);
@@ -48,6 +49,8 @@ rd_kafka_headers_t *letter_record(const struct dead_letter *letter, const char *
     note(headers, LETTER_TOPIC, raw->topic);
     note_number(headers, LETTER_PARTITION, raw->partition);
     note_number(headers, LETTER_OFFSET, raw->offset);
+    if (letter->answered_at) note(headers, LETTER_ANSWERED_AT, time_text(letter->answered_at, at));
+    if (letter->rebuilt && !letter->open) note(headers, LETTER_REDRIVEN, "true");
     if (!value) {
         note_number(headers, LETTER_OMITTED_BYTES, (long long)raw->value_n);
         raw->value = NULL, raw->value_n = 0;

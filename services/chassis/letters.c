@@ -51,8 +51,9 @@ static void topics_look(struct letters *l) {
 }
 
 static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
-    char team[NAME_SIZE], topic[NAME_SIZE], partition[24], offset[24], reason[REASON_MAX];
-    int64_t at = rd_kafka_message_timestamp(m, NULL);
+    char team[NAME_SIZE], topic[NAME_SIZE], partition[24], offset[24], reason[REASON_MAX], answered[TIME_TEXT],
+        redriven[8];
+    int64_t at = rd_kafka_message_timestamp(m, NULL), answered_at = 0;
     struct failure why;
     bool letter = team_of(l, rd_kafka_topic_name(m->rkt), team) &&
                   !strcmp(scan_header(m, "dead-letter.topic", topic, sizeof topic), l->topic) &&
@@ -60,10 +61,14 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
                   *scan_header(m, "dead-letter.offset", offset, sizeof offset);
     if (!letter) return;
     (void)scan_header(m, "dead-letter.reason", reason, sizeof reason);
+    if (!time_parse(scan_header(m, "dead-letter.answered-at", answered, sizeof answered), &answered_at))
+        answered_at = 0;
+    bool done = !strcmp(scan_header(m, "dead-letter.redriven", redriven, sizeof redriven), "true");
     do {
         struct connection *c = store_begin(l->rt->store);
         l->rt->service->put_aside(
-            c, &(struct put_aside){team, strtol(partition, NULL, 10), strtoll(offset, NULL, 10), at, reason});
+            c, &(struct put_aside){
+                   team, strtol(partition, NULL, 10), strtoll(offset, NULL, 10), at, answered_at, done, reason});
         if (store_commit(c, &why) == OK) return;
         log_line(LOG_WARNING, "could not keep what a service has put aside", "reason", why.text, NULL);
         struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};

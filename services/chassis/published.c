@@ -35,6 +35,13 @@ static const struct header letter_headers[] = {
     [LETTER_TOPIC] = {"dead-letter.topic", "^[a-zA-Z0-9._-]+$", "The topic it was read from."},
     [LETTER_PARTITION] = {"dead-letter.partition", NUMBER, "Its partition there."},
     [LETTER_OFFSET] = {"dead-letter.offset", NUMBER, "Its offset there."},
+    [LETTER_ANSWERED_AT] =
+        {"dead-letter.answered-at", MOMENT,
+         "Of what a rebuild rejected: the occurred_at of what was published in reaction to it before. Absent: nothing was.",
+         true},
+    [LETTER_REDRIVEN] =
+        {"dead-letter.redriven", "^true$",
+         "Of what a rebuild rejected: it has its effect again. Absent: it waits for a redrive.", true},
     [LETTER_OMITTED_BYTES] =
         {"dead-letter.omitted-bytes", NUMBER, "How long its value was. Absent: the value is here.", true},
     [LETTER_OMITTED_KEY_BYTES] =

@@ -22,6 +22,7 @@ struct reaction_private {
     struct reply *reply;       /* NULL: it is published */
     struct replayed *replayed; /* NULL: it is had for the first time */
     struct failure failure;    /* of an emit; kind OK while there is none */
+    bool answered;             /* what it publishes was published before */
     const char *outcome, *action;
     char summary[SUMMARY_MAX];
 };
@@ -198,6 +199,10 @@ void reaction_emit_for(struct reaction *r, const char *return_id, int64_t versio
         reply_emit(p, type, fields);
         return;
     }
+    if (p->answered) {
+        json_decref(fields);
+        return;
+    }
     struct outgoing e = {
         .type = type,
         .return_id = return_id,
@@ -320,7 +325,12 @@ static bool first_time(struct connection *c, const struct uuid *id) {
 static verdict
 handle(const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
     struct reaction_private private = {
-        .rt = rt, .reply = r->reply, .replayed = r->replayed, .outcome = "handled", .action = "handle"};
+        .rt = rt,
+        .reply = r->reply,
+        .replayed = r->replayed,
+        .answered = r->answered_at,
+        .outcome = "handled",
+        .action = "handle"};
     if (!r->now) r->now = clock_ms();
     struct reaction reaction = {&r->event, c, r->now, &private};
     _Alignas(max_align_t) char fields[1024];

@@ -49,6 +49,7 @@ struct record {
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
     int64_t now;               /* ms: reaction.now; 0: by the clock */
+    int64_t answered_at;       /* ms: what it publishes was published then, and is not again; 0: it was not */
     const char *redriven_by;   /* who asked for its redrive; NULL: it came from the topic */
     struct reply *reply;       /* NULL: nobody waits for it. Else it was called, and this is filled */
     struct replayed *replayed; /* NULL: it is had for the first time */

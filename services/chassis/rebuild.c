@@ -184,6 +184,7 @@ static void compare(struct rebuild *b) {
 static verdict round_first(struct rebuild *b, struct failure *why) {
     begin(b);
     known_prepare(b->c);
+    rebuild_letters_prepare(b->c);
     if (!b->lost) table_copy(b->c, "dead_letter"); /* what is redriven is decoded from there */
     json_t *kept = words(b->lost ? "" : b->service->kept), *name;
     size_t i;
@@ -196,7 +197,7 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
     r->rt = &b->rt, r->c = b->c, r->known = &b->known, r->inputs = &b->inputs;
     r->patience = &b->patience;
     r->lost = b->lost, r->most = b->options->most;
-    r->step = replay_step, r->context = b;
+    r->step = replay_step, r->rejected = rebuild_rejected, r->context = b;
     return replay_open(r, why);
 }
 
@@ -237,8 +238,8 @@ static verdict service_await_stop(struct rebuild *b, struct failure *why) {
 static void audit_rebuild(struct rebuild *b) {
     char summary[400];
     snprintf(
-        summary, sizeof summary, "%lld records replayed, %lld rows; %s", (long long)b->replay.records,
-        (long long)b->rows,
+        summary, sizeof summary, "%lld records replayed, %lld rejected, %lld rows; %s", (long long)b->replay.records,
+        (long long)b->rejected_n, (long long)b->rows,
         b->lost          ? "there was no database before; the audit log before this is lost"
         : b->differences ? "it differs from what was before"
                          : "identical to what was before");
@@ -290,6 +291,7 @@ static verdict finish(struct rebuild *b, struct failure *why) {
     begin(b);
     tables_keep(b);
     audit_rebuild(b);
+    rebuild_letters_keep(b->c);
     known_forget(b->c);
     verdict v = commit(b, why);
     if (v == OK && b->attached) v = store_detach(b->rt.store, why);
@@ -300,14 +302,20 @@ static verdict finish(struct rebuild *b, struct failure *why) {
 
 /* --- All together */
 
+/* Without a database there is nothing that it could differ from. */
+static bool agrees(const struct rebuild *b) {
+    return b->lost || (!b->differences && !b->rejected_n);
+}
+
 static json_t *report_json(const struct rebuild *b) {
     return json_pack(
-        "{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:s, s:s?, s:O?, s:{s:I, s:O}, s:I, s:b, s:s?, s:f, s:I}", "service",
-        b->settings->service, "shadow", b->options->shadow, "lost", b->lost, "records", (json_int_t)b->replay.records,
-        "answered", (json_int_t)b->replay.reacted, "rows", (json_int_t)b->rows, "identical",
-        !b->lost && !b->differences, "hash", b->hash, "hash_before", b->lost ? NULL : b->hash_before, "differences",
-        b->differences, "events", "different", (json_int_t)b->replay.differences_n, "lines", b->replay.differences,
-        "unexplained", (json_int_t)replay_not_met(&b->replay), "switched", b->switched, "before",
+        "{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:s, s:s?, s:O?, s:{s:I, s:O}, s:{s:I, s:O}, s:I, s:b, s:s?, s:f, s:I}",
+        "service", b->settings->service, "shadow", b->options->shadow, "lost", b->lost, "records",
+        (json_int_t)b->replay.records, "answered", (json_int_t)b->replay.reacted, "rows", (json_int_t)b->rows,
+        "identical", !b->lost && agrees(b), "hash", b->hash, "hash_before", b->lost ? NULL : b->hash_before,
+        "differences", b->differences, "events", "different", (json_int_t)b->replay.differences_n, "lines",
+        b->replay.differences, "rejected", "n", (json_int_t)b->rejected_n, "lines", b->rejected, "unexplained",
+        (json_int_t)replay_not_met(&b->replay), "switched", b->switched, "before",
         b->switched && !b->lost ? b->before : NULL, "seconds", (double)(steady_ms() - b->began) / 1000, "stopped_ms",
         (json_int_t)(b->waited_at ? steady_ms() - b->waited_at : 0));
 }
@@ -319,12 +327,12 @@ static verdict run(struct rebuild *b, struct failure *why) {
     if (v == OK) v = new_open(b, why);
     if (v == OK) v = round_run(b, why);
     if (v != OK || o->shadow) return v;
-    if (!b->alone && (!b->differences || o->switch_anyway)) {
+    if (!b->alone && (agrees(b) || o->switch_anyway)) {
         v = service_await_stop(b, why);
         b->waited_at = steady_ms();
         if (v == OK) v = round_run(b, why);
     }
-    if (v == OK && (!b->differences || o->switch_anyway)) v = finish(b, why);
+    if (v == OK && (agrees(b) || o->switch_anyway)) v = finish(b, why);
     return v;
 }
 
@@ -338,6 +346,7 @@ verdict rebuild_run(
         .lock = -1,
         .own_lock = -1,
         .began = steady_ms(),
+        .rejected = json_array(),
         .patience = {.left_ms = settings->unknown_id_ms}};
     verdict v = run(&b, why);
     *report = v == OK ? report_json(&b) : NULL;
@@ -350,6 +359,7 @@ verdict rebuild_run(
     json_decref(b.chassis);
     json_decref(b.tables);
     json_decref(b.differences);
+    json_decref(b.rejected);
     if (v == OK && !*report) return fail(why, RETRY, "out of memory");
     return v;
 }

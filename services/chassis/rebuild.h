@@ -23,7 +23,8 @@ struct rebuild_options {
 };
 
 /* *report is the caller's: {"service","shadow","lost","records","answered","identical","hash","hash_before",
- * "differences" (dump.h; null: none),"events":{"different","lines"},"switched","before","seconds","waited_ms"}. Not OK:
+ * "differences" (dump.h; null:
+ * none),"events":{"different","lines"},"rejected":{"n","lines"},"switched","before","seconds","waited_ms"}. Not OK:
  * nothing was changed. RETRY: Kafka, the registry, or the service's database cannot be had now. REJECT: the log is not
  * the one that was read, or there is nothing to compare with. */
 MUST_CHECK verdict rebuild_run(
@@ -31,5 +32,6 @@ MUST_CHECK verdict rebuild_run(
     json_t **report, struct failure *why);
 
 /* The subcommand: NAME rebuild [--shadow] [--json] [--lines N] [--switch-anyway] [--ready FILE] [settings]. Exit code:
- * 0 identical, 1 something differs, 2 it could not be done. */
+ * 0 identical, or switched as --switch-anyway asked for; 1 something differs; 2 it could not be done; 3 switched, and
+ * records that the service now rejects are in its dead letters. */
 int rebuild_main(const struct service *service, const char *name, int port, int argc, char *argv[]);

@@ -83,6 +83,19 @@ static void print_event(const json_t *line) {
     puts(*would_be ? "" : "nothing");
 }
 
+static void print_rejected(const json_t *report) {
+    const json_t *rejected = json_object_get(report, "rejected"), *one;
+    size_t i;
+    if (!number(rejected, "n")) return;
+    printf(
+        "%lld records that had their effect are rejected now; %s:\n", (long long)number(rejected, "n"),
+        is(report, "switched") ? "they are open dead letters" : "they would become dead letters");
+    json_array_foreach(json_object_get(rejected, "lines"), i, one) printf(
+        "  %s[%lld]@%lld, return %s%s: %s\n", page_text(one, "topic"), (long long)number(one, "partition"),
+        (long long)number(one, "offset"), page_text(one, "return_id"),
+        is(one, "answered") ? ", which was answered" : "", page_text(one, "reason"));
+}
+
 static void print_differences(const json_t *report) {
     const json_t *differences = json_object_get(report, "differences"), *one;
     const json_t *events = json_object_get(report, "events");
@@ -96,6 +109,7 @@ static void print_differences(const json_t *report) {
             (long long)number(one, "only_old"), (long long)number(one, "only_new"), (long long)number(one, "changed"));
         json_array_foreach(json_object_get(differences, "lines"), i, one) print_line(one);
     }
+    print_rejected(report);
     if (!number(events, "different")) return;
     printf("%lld events differ (what was published → what would be now):\n", (long long)number(events, "different"));
     json_array_foreach(json_object_get(events, "lines"), i, one) print_event(one);
@@ -103,6 +117,11 @@ static void print_differences(const json_t *report) {
 
 static bool differs(const json_t *report) {
     return (!is(report, "lost") && !is(report, "identical")) || number(json_object_get(report, "events"), "different");
+}
+
+static int exit_code(const json_t *report, bool switch_anyway) {
+    if (is(report, "switched") && number(json_object_get(report, "rejected"), "n")) return 3;
+    return differs(report) && !(is(report, "switched") && switch_anyway);
 }
 
 static void print_report(const json_t *report) {
@@ -167,7 +186,7 @@ static int command_run(struct command *c, const struct service *service, const s
         print_json("", report), putchar('\n');
     else
         print_report(report);
-    int code = differs(report) ? 1 : 0;
+    int code = exit_code(report, c->options.switch_anyway);
     json_decref(report);
     return code;
 }

@@ -2,6 +2,7 @@
  *
  *     rebuild.c          files, rounds, the switch
  *     rebuild_sources.c  what is read from Kafka and from the database in use, and up to where
+ *     rebuild_letters.c  what is rejected now, and becomes a dead letter
  *     rebuild_command.c  the subcommand: its flags, and what it prints */
 #pragma once
 
@@ -30,6 +31,9 @@ struct rebuild {
     struct replay replay;
     struct patience patience; /* with doubted schema ids, for all records together */
     json_t *chassis, *tables, *differences;
+    json_t
+        *rejected; /* [{"topic","partition","offset","return_id","type","answered","reason"}], at most options->most */
+    int64_t rejected_n;
     char hash[DUMP_HASH], hash_before[DUMP_HASH];
 };
 
@@ -42,3 +46,11 @@ MUST_CHECK verdict rebuild_sources_open(struct rebuild *b, struct failure *why);
 MUST_CHECK verdict rebuild_sources_read(struct rebuild *b, struct failure *why);
 /* Where the consumer goes on. REJECT: a log is not the one that the database in use has read. */
 MUST_CHECK verdict rebuild_offsets_store(struct rebuild *b, struct failure *why);
+
+/* The table of rejected records, in the new database; replay.rejected; and what becomes of them before the switch,
+ * which also drops the table. Errors are sticky. */
+void rebuild_letters_prepare(struct connection *c);
+void rebuild_rejected(
+    void *rebuild, const struct record *record, const struct replay_letter *letter, int64_t answered_at,
+    const char *reason);
+void rebuild_letters_keep(struct connection *c);

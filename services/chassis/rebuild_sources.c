@@ -152,7 +152,8 @@ static verdict unsent_note(struct rebuild *b, struct failure *why) {
 /* --- Without a database */
 
 static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why) {
-    static const char *const ours[] = {"reason", "service", "topic", "partition", "offset", "omitted-bytes"};
+    static const char *const ours[] = {"reason", "service",     "topic",    "partition",
+                                       "offset", "answered-at", "redriven", "omitted-bytes"};
     char topic[HEADER_SIZE], reason[HEADER_SIZE], name[40];
     struct raw raw = raw_of(m);
     raw.topic = scan_header(m, "dead-letter.topic", topic, sizeof topic);

@@ -32,6 +32,8 @@ static json_t *result_json(int64_t id, const char *state, const char *outcome, c
 
 static void note_done(struct connection *c, int64_t id, const struct record *r) {
     by_hand_redrive(c, id, r);
+    if (store_int(c, 0, "SELECT rebuilt FROM dead_letter WHERE id = ?", value_int(id)))
+        dead_letter_publish(c, id, r->trace, clock_ms()); /* no event will tell others of it */
     (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(id));
 }
 
@@ -85,6 +87,7 @@ verdict redrive_one(struct runtime *rt, const struct redrive *asked, json_t **re
         if (asked->x) answer(asked->x, *result);
     } else if (v == OK && (v = decode_anew(rt, &letter.raw, asked->deadline, &record, why)) == OK) {
         record.redriven_by = asked->actor;
+        record.now = record.answered_at = letter.answered_at;
         v = apply(rt, asked, &record, result, why);
         record_free(&record);
     }

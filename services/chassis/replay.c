@@ -73,6 +73,26 @@ static void reaction_end(struct replay *r, const char *return_id) {
 
 /* --- One record */
 
+/* The record may be one that cannot be decoded any more. */
+static int64_t answered_at(const struct replay *r, const struct record *record) {
+    struct uuid id = record->event.id;
+    char text[UUID_TEXT] = "";
+    const void *value = NULL;
+    size_t n = 0;
+    if (!record->has_id && record->raw.headers) rd_kafka_header_get_last(record->raw.headers, "ce_id", &value, &n);
+    if (value && n < sizeof text) memcpy(text, value, n);
+    if (!record->has_id && !uuid_parse(text, &id)) return 0;
+    const struct known_reaction *answer = known_of(r->known, &id);
+    return answer ? answer->occurred_at : 0;
+}
+
+static void rejected_note(struct replay *r, const struct record *record, const char *reason) {
+    if (record->reply) /* a call, which has no place in a topic */
+        difference_note(r, record->event.return_id, NULL, "nothing", json_pack("{s:s}", "reason", reason));
+    else
+        r->rejected(r->context, record, r->letter, answered_at(r, record), reason);
+}
+
 static verdict record_again(struct replay *r, struct record *record, int64_t now, bool *stalled, struct failure *why) {
     struct failure reason;
     r->reaction = record->has_id ? known_of(r->known, &record->event.id) : NULL;
@@ -84,10 +104,7 @@ static verdict record_again(struct replay *r, struct record *record, int64_t now
     verdict v = record_replay(r->rt, r->c, record, &reason);
     *stalled = r->stalled;
     if (store_state(r->c) == RETRY || store_state(r->c) == FATAL) return fail(why, RETRY, "%s", store_error(r->c));
-    if (v == REJECT && !r->stalled) {
-        r->declined_now++;
-        difference_note(r, record->event.return_id, NULL, "quarantine", json_pack("{s:s}", "reason", reason.text));
-    }
+    if (v == REJECT && !r->stalled) rejected_note(r, record, reason.text);
     if (!r->stalled) reaction_end(r, record->event.return_id);
     return OK;
 }
@@ -126,7 +143,8 @@ static verdict letters_load(struct replay *r, const char *sql, struct failure *w
             .partition = (int32_t)rows_int(&row, 1),
             .offset = rows_int(&row, 2),
             .id = rows_int(&row, 3),
-            .redriven = rows_int(&row, 4)};
+            .redriven = rows_int(&row, 4),
+            .answered = rows_int(&row, 5)};
     }
     if (r->letters_n) qsort(r->letters, r->letters_n, sizeof *r->letters, letter_order);
     return OK;
@@ -174,8 +192,9 @@ verdict replay_letters_read(struct replay *r, struct failure *why) {
     r->acts_n = 0;
     verdict v = letters_load(
         r,
-        r->lost ? "SELECT topic, partition, record_offset, id, state = 'redriven' FROM main.dead_letter"
-                : "SELECT topic, partition, record_offset, id, state = 'redriven' FROM base.dead_letter",
+        r->lost
+            ? "SELECT topic, partition, record_offset, id, state = 'redriven', answered_at > 0 FROM main.dead_letter"
+            : "SELECT topic, partition, record_offset, id, state = 'redriven', answered_at > 0 FROM base.dead_letter",
         why);
     if (v == OK && !r->lost) v = acts_load(r, why);
     for (size_t i = 0; i < r->acts_n; i++)
@@ -193,7 +212,9 @@ static verdict letter_redrive(struct replay *r, struct replay_letter *letter, in
     verdict v = dead_letter_read(r->c, letter->id, &kept, why);
     if (v == OK && (v = decode(r, &kept.raw, &record, why)) == OK) {
         r->must = true;
+        r->letter = letter;
         v = record_again(r, &record, now, &stalled, why);
+        r->letter = NULL;
         r->must = false;
         record_free(&record);
     }
@@ -292,7 +313,8 @@ static void part_done(struct replay *r, size_t i) {
 /* Quarantined at its place. What tells of a redrive without a place is its answer. */
 static verdict letter_met(struct replay *r, size_t i, struct replay_letter *letter, struct failure *why) {
     const struct record *record = &r->parts[i].record;
-    const struct known_reaction *answer = record->has_id ? known_of(r->known, &record->event.id) : NULL;
+    struct known_reaction *answer = record->has_id ? known_of(r->known, &record->event.id) : NULL;
+    if (answer && letter->answered && !letter->placed) answer->replayed = true; /* its cause is there */
     if (letter->placed || (r->lost ? !answer : !letter->redriven)) return OK;
     if (!answer || answer->replayed) return letter_redrive(r, letter, 0, why);
     struct replay_late *grown = realloc(r->late, (r->late_n + 1) * sizeof *grown);

@@ -18,7 +18,7 @@ struct replay_letter {
     const char *topic; /* the array's own */
     int32_t partition;
     int64_t offset, id;
-    bool redriven, placed; /* placed: by_hand says when */
+    bool redriven, answered, placed; /* answered: before a rebuild rejected it; placed: by_hand says when */
 };
 
 struct replay_act { /* a call or a redrive */
@@ -52,9 +52,15 @@ struct replay {
 
     struct patience *patience;       /* with doubted schema ids */
     struct known_reaction *reaction; /* of the event at hand; NULL: none is known */
+    struct replay_letter *letter;    /* that is redriven at hand; NULL: none */
     bool stalled, must;
-    int64_t steps, records, reacted, declined_now, differences_n, most;
+    int64_t steps, records, reacted, differences_n, most;
     json_t *differences; /* [{"return_id","was","would_be",…}], at most `most` */
+    /* Each record that has no effect now, for that reason, and had one; letter: it was redriven. answered_at: when what
+     * it published was decided; 0: nothing was. */
+    void (*rejected)(
+        void *context, const struct record *record, const struct replay_letter *letter, int64_t answered_at,
+        const char *reason);
     void (*step)(struct replay *r, void *context, verdict *v, struct failure *why); /* after each; may commit */
     void *context;
 };

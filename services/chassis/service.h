@@ -106,6 +106,8 @@ struct call {
 struct put_aside {
     const char *service; /* which could not handle the record */
     int64_t partition, offset, at;
+    int64_t answered_at; /* ms: what was published in reaction to it before a rebuild rejected it; 0: nothing was */
+    bool redriven;
     const char *reason;
 };
 

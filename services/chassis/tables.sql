@@ -122,8 +122,11 @@ CREATE TABLE dead_letter (
     reason        TEXT   NOT NULL,
     state         TEXT   NOT NULL DEFAULT 'open',
     said          TEXT, -- what the last redrive met that could not give it its effect
-    said_at       BIGINT
+    said_at       BIGINT,
+    rebuilt       BIGINT NOT NULL DEFAULT 0, -- 1: it had its effect once, and a rebuild rejected it
+    answered_at   BIGINT -- the moment of what was published in reaction to it before that; a redrive publishes nothing again
 );
+CREATE INDEX dead_letter_rebuilt ON dead_letter (topic, partition) WHERE rebuilt = 1;
 CREATE INDEX dead_letter_open ON dead_letter (id) WHERE state = 'open';
 
 -- How many of a partition's letters were redriven (counts.h).
@@ -141,6 +144,10 @@ CREATE TRIGGER pile_redriven_update AFTER UPDATE OF state ON dead_letter
 WHEN NEW.state = 'redriven' AND OLD.state <> 'redriven' BEGIN
     INSERT INTO pile_redriven (topic, partition, n) VALUES (NEW.topic, NEW.partition, 1)
     ON CONFLICT (topic, partition) DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER pile_redriven_open AFTER UPDATE OF state ON dead_letter
+WHEN NEW.state <> 'redriven' AND OLD.state = 'redriven' BEGIN
+    UPDATE pile_redriven SET n = n - 1 WHERE topic = OLD.topic AND partition = OLD.partition;
 END;
 CREATE TRIGGER pile_redriven_delete AFTER DELETE ON dead_letter WHEN OLD.state = 'redriven' BEGIN
     UPDATE pile_redriven SET n = n - 1 WHERE topic = OLD.topic AND partition = OLD.partition;

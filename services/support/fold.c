@@ -76,11 +76,15 @@ static void team_note(struct reaction *r) {
         value_blob(e->id.bytes, sizeof e->id.bytes));
 }
 
+/* The newest counts: they are read again at each start. */
 void fold_put_aside(struct connection *c, const struct put_aside *l) {
     (void)store_run(
         c,
-        "INSERT INTO letter (team, partition, record_offset, at, reason) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        value_text(l->service), value_int(l->partition), value_int(l->offset), value_int(l->at), value_text(l->reason));
+        "INSERT INTO letter (team, partition, record_offset, at, reason, answered_at, redriven) VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (partition, record_offset, team) DO UPDATE SET at = excluded.at, reason = excluded.reason, "
+        "answered_at = excluded.answered_at, redriven = excluded.redriven WHERE excluded.at > letter.at",
+        value_text(l->service), value_int(l->partition), value_int(l->offset), value_int(l->at), value_text(l->reason),
+        value_int(l->answered_at), value_int(l->redriven));
 }
 
 bool fold_publishes(struct connection *c, const char *service) {

@@ -167,13 +167,25 @@ static int64_t seen_at(const struct past *p, const char *team, const struct plac
 
 static bool is_put_aside(const struct past *p, const char *team, const struct place *place) {
     return store_int(
-        p->reader, 0, "SELECT COUNT(*) FROM letter WHERE team = ? AND partition = ? AND record_offset = ?",
+        p->reader, 0,
+        "SELECT COUNT(*) FROM letter WHERE team = ? AND partition = ? AND record_offset = ? AND redriven = 0",
         value_text(team), value_int(place->partition), value_int(place->offset));
+}
+
+/* By a rebuild, after which the team published nothing more. */
+static bool is_taken_back(const struct past *p, const char *team, const struct place *place) {
+    return store_int(
+        p->reader, 0,
+        "SELECT COUNT(*) FROM letter l WHERE team = ? AND partition = ? AND record_offset = ? AND redriven = 0 AND "
+        "answered_at > 0 AND NOT EXISTS (SELECT 1 FROM history h WHERE h.return_id = ? AND h.team = l.team AND "
+        "h.at > l.answered_at)",
+        value_text(team), value_int(place->partition), value_int(place->offset), value_text(p->return_id));
 }
 
 /* Whether the team had passed the record by then: by its events or, where it has none, by its offset. */
 static bool passed_then(const struct past *p, const char *team, const struct place *place, const json_t *events) {
     const json_t *event = json_object_get(events, team);
+    if (is_taken_back(p, team, place)) return false;
     if (json_is_true(event)) return true;
     if (!place->then || (event && is_moment(p->bound))) return false;
     if (is_put_aside(p, team, place)) return false;

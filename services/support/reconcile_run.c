@@ -63,14 +63,16 @@ static void each_event(void *context, const struct topic_record *m) {
 /* Of another topic's records, too; theirs do not count here. */
 static void each_letter(void *context, const struct topic_record *m) {
     struct run *run = context;
-    char topic[NAME_SIZE], partition[PLACE_SIZE], offset[PLACE_SIZE];
+    char topic[NAME_SIZE], partition[PLACE_SIZE], offset[PLACE_SIZE], answered[TIME_TEXT];
     size_t n = strlen(run->own);
     run->progress->records++;
     topic_header(m, "dead-letter.topic", topic, sizeof topic);
     topic_header(m, "dead-letter.partition", partition, sizeof partition);
     topic_header(m, "dead-letter.offset", offset, sizeof offset);
     if (!strncmp(topic, run->own, n + 1) && *partition && *offset)
-        reconcile_letter(run->r, atoi(partition), strtoll(offset, NULL, 10), m->at);
+        reconcile_letter(
+            run->r, atoi(partition), strtoll(offset, NULL, 10),
+            *topic_header(m, "dead-letter.answered-at", answered, sizeof answered) ? 0 : m->at);
 }
 
 /* --- Topic by topic */

@@ -74,16 +74,22 @@ static json_t *subscribers_of(struct connection *reader, bool published, int64_t
     return teams;
 }
 
+/* In a team's object until it is shown: what it published up to then is from before a rebuild put the record aside. */
+#define ANSWERED_AT " answered_at"
+
 /* A team that has put the record aside has passed it, and not done its part. */
 static void letters_add(struct connection *reader, json_t *teams, const char *done, int64_t partition, int64_t offset) {
-    for (struct rows r = store_rows(
-             reader, "SELECT team, at, reason FROM letter WHERE partition = ? AND record_offset = ? ORDER BY team",
-             value_int(partition), value_int(offset));
-         rows_next(&r);) {
+    for (
+        struct rows r = store_rows(
+            reader,
+            "SELECT team, at, reason, answered_at FROM letter WHERE partition = ? AND record_offset = ? AND redriven = 0 ORDER BY team",
+            value_int(partition), value_int(offset));
+        rows_next(&r);) {
         const char *name = rows_text(&r, 0);
         if (!json_object_get(teams, name)) json_object_set_new(teams, name, team_new(name, false));
         json_t *team = json_object_get(teams, name);
         json_object_set_new(team, done, json_false());
+        json_object_set_new(team, ANSWERED_AT, json_integer(rows_int(&r, 3)));
         json_object_set_new(
             team, "put_aside",
             json_pack(
@@ -103,11 +109,12 @@ static bool reactions_add(struct connection *reader, const char *return_id, json
         const char *name = rows_text(&r, 0);
         if (!json_object_get(teams, name)) json_object_set_new(teams, name, team_new(name, true));
         json_t *team = json_object_get(teams, name);
-        json_object_set_new(team, "handled", json_true());
-        json_object_del(team, "put_aside");
         json_object_set_new(team, "event_type", json_string(rows_text(&r, 1)));
         json_object_set_new(team, "at", time_json(rows_int(&r, 2)));
         declined |= fold_is_declined(rows_text(&r, 1));
+        if (rows_int(&r, 2) <= json_integer_value(json_object_get(team, ANSWERED_AT))) continue;
+        json_object_set_new(team, "handled", json_true());
+        json_object_del(team, "put_aside");
     }
     return declined;
 }
@@ -143,8 +150,9 @@ static bool compensations_add(struct connection *reader, const struct rows *r, j
                         value_text(name), value_int(rows_int(r, 17)), value_int(rows_int(r, 18)));
         if (!done && rows_int(r, 19) > 1)
             done = store_int(
-                reader, 0, "SELECT COUNT(*) FROM history WHERE return_id = ? AND team = ? AND version = ?",
-                value_text(rows_text(r, 0)), value_text(name), value_int(rows_int(r, 19)));
+                reader, 0, "SELECT COUNT(*) FROM history WHERE return_id = ? AND team = ? AND version = ? AND at > ?",
+                value_text(rows_text(r, 0)), value_text(name), value_int(rows_int(r, 19)),
+                value_int(json_integer_value(json_object_get(team, ANSWERED_AT))));
         json_object_set_new(team, "compensated", json_boolean(done));
         if (done) json_object_del(team, "put_aside");
         all = all && done;
@@ -162,6 +170,7 @@ static json_t *return_json(struct connection *reader, const struct rows *r) {
     bool compensated = is_cancelled && compensations_add(reader, r, teams);
     json_object_foreach(teams, name, team) {
         handled = handled && json_is_true(json_object_get(team, "handled"));
+        json_object_del(team, ANSWERED_AT);
         attention = attention || json_object_get(team, "put_aside");
         json_array_append(list, team);
     }
@@ -300,11 +309,11 @@ json_t *returns_subscribers(struct connection *reader) {
     "WHERE team <> ?) THEN 0 ELSE COALESCE(MIN(s.next_offset), 0) END FROM subscriber_offset s "                       \
     "WHERE s.partition = o.partition AND s.team <> ?) FROM consumer_offset o WHERE o.topic = ?"
 
-/* Returns that a team has put aside, and has published nothing about since. */
+/* Returns that a team has put aside, and has published nothing about since: of what a rebuild put aside, since then. */
 #define PUT_ASIDE                                                                                                      \
     "FROM letter l JOIN return_request r ON r.partition = l.partition AND r.record_offset = l.record_offset "          \
-    "WHERE r.state <> 'cancelled' AND NOT EXISTS "                                                                     \
-    "(SELECT 1 FROM history h WHERE h.return_id = r.return_id AND h.team = l.team)"
+    "WHERE r.state <> 'cancelled' AND l.redriven = 0 AND NOT EXISTS "                                                  \
+    "(SELECT 1 FROM history h WHERE h.return_id = r.return_id AND h.team = l.team AND h.at > l.answered_at)"
 
 /* Cancelled returns whose RefundRequest every subscriber has passed, at `passed` of its partition, and whose
  * RefundCancelled not. A return that waits for both is counted once. */

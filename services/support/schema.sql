@@ -80,6 +80,8 @@ CREATE TABLE letter (
     record_offset BIGINT NOT NULL,
     at            BIGINT NOT NULL,
     reason        TEXT   NOT NULL,
+    answered_at   BIGINT NOT NULL, -- of what a rebuild rejected: when the team had answered it; 0: it had not
+    redriven      BIGINT NOT NULL, -- 1: so it has its effect again
     PRIMARY KEY (partition, record_offset, team)
 );
 

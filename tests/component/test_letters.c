@@ -191,6 +191,44 @@ static void what_was_redriven_is_handled(void **state) {
     assert_totals(w, 2, 0);
 }
 
+/* As above, of what a rebuild rejected. */
+static void taken_back(struct world *w, const char *answered_at, const char *redriven) {
+    char value[] = "x";
+    assert_int_equal(
+        rd_kafka_producev(
+            w->producer, RD_KAFKA_V_TOPIC("sales.dead-letters"), RD_KAFKA_V_PARTITION(2), RD_KAFKA_V_KEY("R-1", 3),
+            RD_KAFKA_V_VALUE(value, 1), RD_KAFKA_V_HEADER("dead-letter.reason", "no stock", -1),
+            RD_KAFKA_V_HEADER("dead-letter.topic", "support.events", -1),
+            RD_KAFKA_V_HEADER("dead-letter.partition", "0", -1), RD_KAFKA_V_HEADER("dead-letter.offset", "0", -1),
+            RD_KAFKA_V_HEADER("dead-letter.answered-at", answered_at, -1),
+            RD_KAFKA_V_HEADER("dead-letter.redriven", redriven, -1), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+            RD_KAFKA_V_END),
+        0);
+}
+
+/* What the team published before counts no more, until it says that the return has its effect again. */
+static void what_a_rebuild_takes_back_needs_attention(void **state) {
+    struct world *w = *state;
+    two_are_passed(w);
+    publish(
+        w, "sales.events", "sales/OrderRefunded",
+        json_pack("{s:s, s:s, s:s}", "return_id", "R-1", "order_id", "O-1", "serial_number", "SN-1"));
+    world_await(w, "SELECT COUNT(*) FROM history WHERE team = 'sales'", 1);
+    assert_is(w, "/api/returns/R-1", "handled", false);
+    char answered[TIME_TEXT];
+    time_text(world_int(w, "SELECT at FROM history WHERE team = 'sales'"), answered);
+    taken_back(w, answered, "");
+    world_await(w, "SELECT COUNT(*) FROM letter", 1);
+    assert_is(w, "/api/returns/R-1", "requested", true);
+    assert_is(w, "/api/returns/R-1?version=1", "requested", true);
+    assert_totals(w, 1, 1);
+    usleep(5000); /* Kafka's timestamps tell which is the newer one */
+    taken_back(w, answered, "true");
+    world_await(w, "SELECT COUNT(*) FROM letter WHERE redriven = 1", 1);
+    assert_is(w, "/api/returns/R-1", "handled", false);
+    assert_totals(w, 2, 0);
+}
+
 /* The letters are in Kafka: support reads them again. */
 static void a_lost_table_is_read_again(void **state) {
     struct world *w = *state;
@@ -209,6 +247,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_put_aside_is_not_handled, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_redriven_is_handled, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_rebuild_takes_back_needs_attention, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_table_is_read_again, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "helper_probe.h"
 
 #include "chassis/assets.h"
+#include "chassis/counts.h"
 #include "chassis/decision.h"
 #include "chassis/rebuild.h"
 #include "chassis/relay.h"
@@ -20,7 +21,7 @@
 
 /* Before cmocka has a macro of that name. */
 static verdict refuse(struct failure *why, int64_t n) {
-    return fail(why, REJECT, "n is %lld, and must not be negative", (long long)n);
+    return fail(why, REJECT, "n is %lld, which is not allowed", (long long)n);
 }
 
 #include <cmocka.h>
@@ -47,7 +48,8 @@ struct asked {
     int64_t n;
 };
 static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
-static int64_t answer_more; /* another logic: what is added to each answer */
+static int64_t answer_more;  /* another logic: what is added to each answer */
+static int64_t refused_from; /* another rule: larger ones are rejected; 0: none */
 
 static void noted(struct connection *c, const char *what) {
     int64_t n = store_int(c, 0, "SELECT COUNT(*) FROM order_of WHERE what NOT LIKE 'silent%'");
@@ -58,7 +60,7 @@ static void noted(struct connection *c, const char *what) {
  * silently. */
 static verdict give(struct reaction *r, const void *fields, struct failure *why) {
     const struct asked *q = fields;
-    if (q->n < 0) return refuse(why, q->n);
+    if (q->n < 0 || (refused_from && q->n >= refused_from)) return refuse(why, q->n);
     if (store_int(r->store, 0, "SELECT 1 FROM cancelled WHERE return_id = ?", value_text(r->event->return_id)))
         return OK;
     int64_t left = store_int(r->store, -1, "UPDATE stock SET n = n - 1 WHERE one = 1 AND n > 0 RETURNING n");
@@ -107,7 +109,7 @@ static const struct asset assets[] = {
 static int setup(void **state) {
     struct world *w = *state = malloc(sizeof *w);
     assets_of_service(assets, sizeof assets / sizeof *assets);
-    answer_more = 0;
+    answer_more = refused_from = 0;
     world_open(w);
     return 0;
 }
@@ -369,6 +371,153 @@ static void a_shadow_tells_what_another_logic_would_publish(void **state) {
     json_decref(report);
 }
 
+/* Of those that live() makes: were answered, R-early was not, R-late was redriven. */
+enum { REFUSED_FROM = 4, REFUSED = 6 };
+#define QUARANTINED "SELECT COUNT(*) FROM audit WHERE outcome = 'quarantined'"
+#define OPEN "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'"
+
+static void rejects(json_t *report, int n, bool switched) {
+    char *text = json_dumps(report, JSON_INDENT(1));
+    const json_t *rejected = json_object_get(report, "rejected");
+    if (json_integer_value(json_object_get(rejected, "n")) != n ||
+        json_is_true(json_object_get(report, "switched")) != switched ||
+        json_is_true(json_object_get(report, "identical")))
+        fail_msg("%s", text);
+    assert_true((int)json_array_size(json_object_get(rejected, "lines")) == n);
+    const json_t *line = json_array_get(json_object_get(rejected, "lines"), 0);
+    assert_non_null(strstr(json_string_value(json_object_get(line, "reason")), "which is not allowed"));
+    assert_string_equal(json_string_value(json_object_get(line, "topic")), "support.events");
+    free(text);
+    json_decref(report);
+}
+
+static void without_a_switch_what_is_rejected_is_only_told(void **state) {
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    int64_t rows = world_int(w, "SELECT COUNT(*) FROM audit"), before = published(w), open = world_int(w, OPEN);
+    refused_from = REFUSED_FROM;
+    rejects(rebuilt(w, (struct rebuild_options){.shadow = true}), REFUSED, false);
+    rejects(rebuilt(w, (struct rebuild_options){0}), REFUSED, false);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit"), rows);
+    assert_int_equal(world_int(w, OPEN), open);
+    assert_int_equal(published(w), before);
+}
+
+static void what_a_rebuild_rejects_is_quarantined(void **state) {
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    int64_t quarantined = world_int(w, QUARANTINED), open = world_int(w, OPEN);
+    int64_t letters = world_records(w, "probe.dead-letters"), events = world_records(w, "probe.events");
+    refused_from = REFUSED_FROM;
+    rejects(rebuilt(w, (struct rebuild_options){.switch_anyway = true}), REFUSED, true);
+    assert_int_equal(world_int(w, OPEN), open + REFUSED);
+    assert_int_equal(world_int(w, "SELECT n FROM pile WHERE name = 'open letters'"), open + REFUSED);
+    assert_int_equal(world_int(w, QUARANTINED), quarantined + REFUSED);
+    assert_int_equal(
+        world_int(
+            w, "SELECT COUNT(*) FROM audit WHERE outcome = 'quarantined' AND return_id = 'R-5' AND topic IS NULL "
+               "AND event_type = 'returns.support.Asked' AND summary LIKE '%support.events[0]@%not allowed'"),
+        1);
+    assert_int_equal(
+        world_int(
+            w, "SELECT COUNT(*) FROM dead_letter d JOIN audit a USING (topic, partition, record_offset) WHERE "
+               "d.rebuilt = 1 AND a.outcome = 'handled' AND length(d.value) > 20"),
+        REFUSED - 1);
+    json_t *again = rebuilt(w, (struct rebuild_options){0}); /* it is a state like any */
+    assert_true(json_is_true(json_object_get(again, "identical")) && json_is_true(json_object_get(again, "switched")));
+    assert_int_equal(json_integer_value(json_object_get(again, "unexplained")), 0);
+    json_decref(again);
+    world_start(w, &giver);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_stop(w);
+    world_start(w, &giver);
+    assert_int_equal(world_records(w, "probe.dead-letters"), letters + REFUSED);
+    assert_int_equal(world_records(w, "probe.events"), events);
+}
+
+/* What they were answered by stays published, and is not published again. */
+static void what_was_rejected_is_redriven_and_not_answered_twice(void **state) {
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    int64_t given = world_int(w, "SELECT COUNT(*) FROM given"), events = world_records(w, "probe.events");
+    int64_t letters = world_records(w, "probe.dead-letters");
+    refused_from = REFUSED_FROM;
+    rejects(rebuilt(w, (struct rebuild_options){.switch_anyway = true}), REFUSED, true);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given"), given - REFUSED + 1);
+    refused_from = 0;
+    world_start(w, &giver);
+    for (int i = 2; i <= REFUSED + 1; i++) {
+        char path[80];
+        snprintf(path, sizeof path, "/api/dead-letters/%d/redrive", i);
+        post(w, path, "", 200);
+    }
+    assert_int_equal(world_int(w, OPEN), 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id IN ('R-5', 'R-6', 'R-7')"), 3);
+    assert_int_equal(world_records(w, "probe.events"), events);
+    assert_int_equal(world_records(w, "probe.dead-letters"), letters + 2 * REFUSED); /* so others know of it */
+    world_stop(w);
+    json_t *report = rebuilt(w, (struct rebuild_options){.shadow = true});
+    char *text = json_dumps(report, JSON_INDENT(1));
+    if (!json_is_true(json_object_get(report, "identical"))) fail_msg("%s", text);
+    free(text);
+    json_decref(report);
+}
+
+static json_t *counted(struct world *w) {
+    struct store *s;
+    struct failure why;
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s.db", w->folder, w->name);
+    assert_int_equal(store_open_readonly(&s, path, &why), OK);
+    struct counts *k = counts_new();
+    json_t *all = counts_take(k, store_reader(s), true);
+    counts_free(&k);
+    store_close(&s);
+    return all;
+}
+
+static int64_t outcome(const json_t *counts, const char *name) {
+    const json_t *partition, *one;
+    size_t i, k;
+    int64_t n = 0;
+    json_array_foreach(counts, i, partition) json_array_foreach(
+        json_object_get(partition, "outcomes"), k,
+        one) if (!strcmp(json_string_value(json_object_get(one, "outcome")), name)) n +=
+        json_integer_value(json_object_get(one, "n"));
+    return n;
+}
+
+static int64_t redriven(const json_t *counts) {
+    const json_t *partition;
+    size_t i;
+    int64_t n = 0;
+    json_array_foreach(counts, i, partition) n += json_integer_value(json_object_get(partition, "redriven"));
+    return n;
+}
+
+/* The figures that others reconcile: each record once, and by what became of it in the end. */
+static void what_was_rejected_is_counted_as_quarantined(void **state) {
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    json_t *before = counted(w);
+    refused_from = REFUSED_FROM;
+    rejects(rebuilt(w, (struct rebuild_options){.switch_anyway = true}), REFUSED, true);
+    json_t *after = counted(w);
+    int64_t moved = REFUSED - 1; /* one was quarantined and redriven before */
+    assert_int_equal(outcome(after, "handled"), outcome(before, "handled") - moved);
+    assert_int_equal(outcome(after, "quarantined"), outcome(before, "quarantined") + moved);
+    assert_int_equal(outcome(after, "duplicate"), outcome(before, "duplicate"));
+    assert_int_equal(redriven(before), 1);
+    assert_int_equal(redriven(after), 0);
+    json_decref(before);
+    json_decref(after);
+}
+
 static void without_a_database_the_topics_bring_it_back(void **state) {
     struct world *w = *state;
     char command[300];
@@ -488,6 +637,10 @@ int main(int argc, char *argv[]) {
         T(what_waits_in_the_outbox_counts),
         T(a_planted_difference_is_found_and_not_switched_to),
         T(a_shadow_tells_what_another_logic_would_publish),
+        T(without_a_switch_what_is_rejected_is_only_told),
+        T(what_a_rebuild_rejects_is_quarantined),
+        T(what_was_rejected_is_redriven_and_not_answered_twice),
+        T(what_was_rejected_is_counted_as_quarantined),
         T(without_a_database_the_topics_bring_it_back),
         T(another_log_is_refused),
         T(killed_in_the_middle_nothing_is_lost),

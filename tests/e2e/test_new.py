@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -179,6 +180,59 @@ def test_the_guides_own_event_is_in_the_returns_timeline(copy):
         source.write_text(before)
         shutil.rmtree(folder)
         copy.verb("up")
+
+
+def blocks(guide, heading):
+    """The commands of a chapter, as a reader copies them."""
+    chapter = re.search(rf"\n## {heading}\n(.*?)\n## ", guide, re.S)[1]
+    return [line.split("#")[0].split() for block in re.findall(r"```sh\n(.*?)```", chapter, re.S)
+            for line in block.splitlines() if line.strip()]
+
+
+def figures(copy, name):
+    return next(team for team in json.loads(copy.run("reconcile", "--json").stdout)["teams"] if team["team"] == name)
+
+
+def test_the_guides_rebuild_takes_a_changed_handler_and_loses_nothing(copy):
+    """docs/add-a-subscriber.md, word by word: a handler that now gives some events back."""
+    guide = (ROOT / "docs/add-a-subscriber.md").read_text()
+    commands = blocks(guide, "Change what it does")
+    assert [words[:3] for words in commands[1:]] == [["./returns", "rebuild", "legal"]] * 2 and len(commands) == 3
+    kept, refused = copy.submit(cost={"amount": "10.00", "currency": "EUR"}), []
+    refused = [copy.submit(model="Comet router") for _ in range(3)]
+    wait(lambda: {kept, *refused} <= {row["return_id"] for row in copy.audit("legal")}, 60, "legal has them")
+    wait(lambda: copy.get("support", f"/api/returns/{refused[0]}")["status"] == "handled", 60, "handled by all")
+    source = copy.root / "services/legal/legal.c"
+    before = source.read_text()
+    rule = '    if (!strcmp(q->model, "Comet router"))\n        return fail(why, REJECT, "of a %s no claim is made", q->model);\n'
+    source.write_text(before.replace("    (void)why;\n    const struct refund_request *q = fields;\n",
+                                     f"    const struct refund_request *q = fields;\n{rule}")
+                      .replace('#include "chassis/service.h"\n', '#include "chassis/service.h"\n\n#include <string.h>\n'))
+    try:
+        copy.verb(*commands[0][1:])
+        compared = copy.run(*commands[1][1:])
+        assert compared.returncode == 1 and "they would become dead letters" in compared.stdout, compared.stdout
+        assert copy.status("legal")["dead_letters"] == 0
+        taken = copy.run(*commands[2][1:])
+        assert taken.returncode == 3 and "It is in use now" in taken.stdout, taken.stdout
+        letters = wait(lambda: copy.get("legal", "/api/dead-letters")["dead_letters"], 60, "it is up again, with letters")
+        assert set(refused) <= {letter["key"] for letter in letters} and kept not in {letter["key"] for letter in letters}
+        assert {letter["reason"] for letter in letters} == {"of a Comet router no claim is made"}
+        rows = [row for row in copy.audit("legal") if row["return_id"] == refused[0]]
+        assert [row["outcome"] for row in sorted(rows, key=lambda row: row["id"])] == ["handled", "quarantined"]
+        wait(lambda: copy.get("support", f"/api/returns/{refused[0]}")["attention"], 60, "support shows attention")
+        assert copy.get("support", f"/api/returns/{refused[0]}")["status"] == "requested"
+        wait(lambda: figures(copy, "legal")["quarantined"] == len(letters), 60, "they are reconciled")
+        said = figures(copy, "legal")
+        assert said["fits"] and not said["missing"] and not said["doubled"], said
+    finally:
+        source.write_text(before)
+        copy.verb("up")
+    for letter in letters:
+        copy.verb("redrive", "legal", str(letter["id"]))
+    assert copy.status("legal")["dead_letters"] == 0
+    wait(lambda: copy.get("support", f"/api/returns/{refused[0]}")["status"] == "handled", 60, "support knows of it")
+    assert copy.run("rebuild", "legal", "--shadow").returncode == 0
 
 
 def test_one_in_memory_with_other_events_too(copy):
