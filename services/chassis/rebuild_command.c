@@ -91,9 +91,9 @@ static void print_rejected(const json_t *report) {
         "%lld records that had their effect are rejected now; %s:\n", (long long)number(rejected, "n"),
         is(report, "switched") ? "they are open dead letters" : "they would become dead letters");
     json_array_foreach(json_object_get(rejected, "lines"), i, one) printf(
-        "  %s[%lld]@%lld, return %s%s: %s\n", page_text(one, "topic"), (long long)number(one, "partition"),
-        (long long)number(one, "offset"), page_text(one, "return_id"),
-        is(one, "answered") ? ", which was answered" : "", page_text(one, "reason"));
+        "  %s[%lld]@%lld, return %s%s: %s\n", shown(page_text(one, "topic")), (long long)number(one, "partition"),
+        (long long)number(one, "offset"), shown(page_text(one, "return_id")),
+        is(one, "answered") ? ", which was answered" : "", shown(page_text(one, "reason")));
 }
 
 static void print_differences(const json_t *report) {
