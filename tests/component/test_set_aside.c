@@ -121,19 +121,6 @@ static void a_batch_of_innocent_ones(void **state) {
     set_aside_is(w, 0, "");
 }
 
-/* Of one return too: what stands behind a refused batch is not sent before it. */
-static void what_stands_behind_a_refused_batch(void **state) {
-    struct world *w = *state;
-    ask_together(w, 8);
-    w->more[w->more_n++] = "-Xbatch.num.messages=2";
-    w->more[w->more_n++] = "-Xmax.in.flight=1"; /* the mock cluster would take what a broker refuses out of sequence */
-    ANSWERS(w, E(MSG_SIZE_TOO_LARGE));
-    world_start(w, &probe);
-    world_await(w, SENT, 8);
-    assert_published(w, "abcdefgh");
-    set_aside_is(w, 0, "");
-}
-
 static void each_of_them(void **state) {
     struct world *w = *state;
     ask_together(w, 3);
@@ -342,7 +329,6 @@ int main(int argc, char *argv[]) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_guilty_one_of_a_batch, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_batch_of_innocent_ones, probe_setup, probe_teardown),
-        cmocka_unit_test_setup_teardown(what_stands_behind_a_refused_batch, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(each_of_them, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_passing_error_beside, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(larger_than_the_producer_takes, probe_setup, probe_teardown),
