@@ -144,8 +144,7 @@ static void a_passing_error_beside(void **state) {
     struct world *w = *state;
     w->registry_refuses = true;
     for (int i = 0; i < 6; i++) {
-        char id[10];
-        snprintf(id, sizeof id, "R-%d", i);
+        char id[] = {'R', '-', (char)('0' + i), 0};
         ask(w, i, id, i);
     }
     decided(w, 6);
