@@ -11,11 +11,12 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from stack import SERVICES, http, wait
 from test_command import returns
-from wire import publish, records
+from wire import publish, records, refund_request, write_avro
 
 pytestmark = pytest.mark.full
 
 PATIENCE = 120  # for what only waits, on a busy machine
+LARGEST = 1_048_384  # of a value that support.events takes beside a key and the record's own bytes
 
 
 def new_id():
@@ -156,6 +157,31 @@ def test_headers_of_10_mb_stop_nobody(stack):
     assert_nothing_twice(stack)
 
 
+def test_a_request_as_large_as_the_topic_takes(stack):
+    topic, return_id = stack.topic("support.events"), new_id()
+
+    def value(n):  # where the item is, is in manufacturing's answer
+        return write_avro(stack.registry, topic, refund_request(return_id, location="L" * n))
+
+    large = value(LARGEST - len(value(100_000)) + 100_000)
+    assert len(large) == LARGEST
+    publish_plain(stack, topic, return_id, large)
+    behind = [stack.submit() for _ in range(20)]
+    (one,) = await_set_aside(stack, "manufacturing")
+    assert one["return_id"] == return_id and "too large" in one["reason"], one
+    for other in behind:
+        assert len(wait(lambda: kinds(stack, other, "manufacturing"), PATIENCE, f"{other} is in manufacturing's topic")) == 1
+    assert not kinds(stack, return_id, "manufacturing")
+    for team in ("sales", "inventory", "accounting"):  # whose answers are small
+        assert len(wait(lambda: kinds(stack, return_id, team), PATIENCE, f"{team} answers it")) == 1
+    assert_all_go_on(stack)
+    assert_nothing_twice(stack)
+    with topic_takes(stack, "manufacturing.events", 2_000_000):
+        send_again(stack, "manufacturing", 1)
+        assert len(kinds(stack, return_id, "manufacturing")) == 1
+    assert_nothing_twice(stack)
+
+
 def send_again(stack, service, n):
     code, said = returns(stack, "redrive", service, "outbox")
     assert code == 0 and f"{n} that were set aside are sent again" in said, said
@@ -204,3 +230,58 @@ def test_a_letter_whose_row_is_damaged(stack):
     with database(stack, "sales") as db:
         db.execute("UPDATE dead_letter SET headers = '[]' WHERE id = ?", (letter,))
     send_again(stack, "sales", 1)
+
+
+def cancelled(stack, return_id):
+    answer = http.post(f"{stack.url('support')}/api/returns/{return_id}/cancel", headers={"If-Match": '"1"'}, json={"by": "a"})
+    assert answer.status_code == 200, answer.text
+    return return_id
+
+
+def backlog_with_guilty_ones(stack, n):
+    """While manufacturing is stopped: n returns, each cancelled, and in their midst some whose answers are too long."""
+    ids = [cancelled(stack, stack.submit()) for _ in range(n // 2)]
+    topic, large = stack.topic("support.events"), new_id()
+    for partition in range(6):
+        guilty = f"{large}-{partition}"
+        value = write_avro(stack.registry, topic, refund_request(guilty, location="L" * 4000))
+        publish(stack.kafka, topic, guilty, value, partition=partition)
+    return ids + [cancelled(stack, stack.submit()) for _ in range(n - n // 2)], large
+
+
+def decided(stack, service, ids):
+    """{return: ids of its events in the order of decision}."""
+    found = {return_id: [] for return_id in ids}
+    with database(stack, service) as db:
+        for event_id, key in db.execute("SELECT lower(hex(event_id)), return_id FROM outbox ORDER BY id"):
+            if key in found:
+                found[key].append(str(uuid.UUID(hex=event_id)))
+    return found
+
+
+def published(stack, service, ids):
+    """The same, of the topic: the first of each counts."""
+    found = {return_id: [] for return_id in ids}
+    for record in records(stack.kafka, stack.topic(f"{service}.events")):
+        key, event_id = record.key().decode(), dict(record.headers())["ce_id"].decode()
+        if key in found and event_id not in found[key]:
+            found[key].append(event_id)
+    return found
+
+
+def test_innocent_ones_beside_guilty_ones_in_their_batches(stack):
+    """Kafka refuses whole batches for one record, and for their size; each of the innocent arrives, in its order."""
+    stack.verb("stop", "manufacturing")
+    ids, large = backlog_with_guilty_ones(stack, 40)
+    with topic_takes(stack, "manufacturing.events", 3000):
+        stack.verb("start", "manufacturing")
+        refused = await_set_aside(stack, "manufacturing", 6)
+        assert all(one["return_id"].startswith(large) for one in refused), refused
+        stack.await_audits(ids, ["manufacturing"], PATIENCE)
+        all_published(stack)
+    wanted = decided(stack, "manufacturing", ids)
+    assert all(len(events) >= 2 for events in wanted.values())
+    assert published(stack, "manufacturing", ids) == wanted
+    assert_nothing_twice(stack)
+    send_again(stack, "manufacturing", 6)
+    assert_all_go_on(stack)
