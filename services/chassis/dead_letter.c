@@ -119,7 +119,7 @@ verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *o
     *out = (struct dead_letter){.id = id};
     struct rows r = store_rows(
         c,
-        "SELECT topic, partition, record_offset, record_key, headers, value, reason, state, COALESCE(answered_at, 0), rebuilt FROM dead_letter WHERE id = ?",
+        "SELECT topic, partition, record_offset, record_key, headers, value, reason, state, COALESCE(answered_at, 0) FROM dead_letter WHERE id = ?",
         value_int(id));
     if (rows_next(&r)) {
         out->raw.topic = strdup(rows_text(&r, 0));
@@ -128,7 +128,6 @@ verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *o
         snprintf(out->reason, sizeof out->reason, "%s", rows_text(&r, 6));
         out->open = !strcmp(rows_text(&r, 7), "open");
         out->answered_at = rows_int(&r, 8);
-        out->rebuilt = rows_int(&r, 9);
         bool copied = copy_blob(&r, 3, &out->raw.key, &out->raw.key_n);
         copied = copy_blob(&r, 5, &out->raw.value, &out->raw.value_n) && copied;
         v = copied && out->raw.topic ? OK : fail(why, RETRY, "out of memory");

@@ -22,8 +22,8 @@ void dead_letter_publish(struct connection *c, int64_t id, const char *trace_par
 
 struct dead_letter {
     int64_t id;
-    struct raw raw;     /* its bytes belong to the letter */
-    bool open, rebuilt; /* rebuilt: it had its effect once, and a rebuild rejected it */
+    struct raw raw; /* its bytes belong to the letter */
+    bool open;
     int64_t
         answered_at; /* ms: the moment of what was published in reaction to it before a rebuild rejected it; 0: none */
     char reason[DEAD_LETTER_REASON];

@@ -50,7 +50,7 @@ rd_kafka_headers_t *letter_record(const struct dead_letter *letter, const char *
     note_number(headers, LETTER_PARTITION, raw->partition);
     note_number(headers, LETTER_OFFSET, raw->offset);
     if (letter->answered_at) note(headers, LETTER_ANSWERED_AT, time_text(letter->answered_at, at));
-    if (letter->rebuilt && !letter->open) note(headers, LETTER_REDRIVEN, "true");
+    if (!letter->open) note(headers, LETTER_REDRIVEN, "true");
     if (!value) {
         note_number(headers, LETTER_OMITTED_BYTES, (long long)raw->value_n);
         raw->value = NULL, raw->value_n = 0;

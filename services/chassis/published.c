@@ -40,8 +40,7 @@ static const struct header letter_headers[] = {
          "Of what a rebuild rejected: the occurred_at of what was published in reaction to it before. Absent: nothing was.",
          true},
     [LETTER_REDRIVEN] =
-        {"dead-letter.redriven", "^true$",
-         "Of what a rebuild rejected: it has its effect again. Absent: it waits for a redrive.", true},
+        {"dead-letter.redriven", "^true$", "It has had its effect, by a redrive. Absent: it waits for one.", true},
     [LETTER_OMITTED_BYTES] =
         {"dead-letter.omitted-bytes", NUMBER, "How long its value was. Absent: the value is here.", true},
     [LETTER_OMITTED_KEY_BYTES] =

@@ -32,8 +32,7 @@ static json_t *result_json(int64_t id, const char *state, const char *outcome, c
 
 static void note_done(struct connection *c, int64_t id, const struct record *r) {
     by_hand_redrive(c, id, r);
-    if (store_int(c, 0, "SELECT rebuilt FROM dead_letter WHERE id = ?", value_int(id)))
-        dead_letter_publish(c, id, r->trace, clock_ms()); /* no event will tell others of it */
+    dead_letter_publish(c, id, r->trace, clock_ms()); /* as redriven: there may be no event that tells others of it */
     (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(id));
 }
 

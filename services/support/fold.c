@@ -82,7 +82,8 @@ void fold_put_aside(struct connection *c, const struct put_aside *l) {
         c,
         "INSERT INTO letter (team, partition, record_offset, at, reason, answered_at, redriven) VALUES (?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (partition, record_offset, team) DO UPDATE SET at = excluded.at, reason = excluded.reason, "
-        "answered_at = excluded.answered_at, redriven = excluded.redriven WHERE excluded.at > letter.at",
+        "answered_at = excluded.answered_at, redriven = excluded.redriven "
+        "WHERE excluded.at > letter.at OR (excluded.at = letter.at AND excluded.redriven > letter.redriven)",
         value_text(l->service), value_int(l->partition), value_int(l->offset), value_int(l->at), value_text(l->reason),
         value_int(l->answered_at), value_int(l->redriven));
 }

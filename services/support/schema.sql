@@ -81,7 +81,7 @@ CREATE TABLE letter (
     at            BIGINT NOT NULL,
     reason        TEXT   NOT NULL,
     answered_at   BIGINT NOT NULL, -- of what a rebuild rejected: when the team had answered it; 0: it had not
-    redriven      BIGINT NOT NULL, -- 1: so it has its effect again
+    redriven      BIGINT NOT NULL, -- 1: it has its effect after all
     PRIMARY KEY (partition, record_offset, team)
 );
 

@@ -229,6 +229,43 @@ static void what_a_rebuild_takes_back_needs_attention(void **state) {
     assert_totals(w, 2, 0);
 }
 
+/* Nor need the team publish anything about the return. What is put aside again counts. */
+static void what_was_redriven_and_publishes_nothing_is_handled(void **state) {
+    struct world *w = *state;
+    two_are_passed(w);
+    put_aside(w, "support.events", "0", "no stock");
+    world_await(w, "SELECT COUNT(*) FROM letter", 1);
+    assert_is(w, "/api/returns/R-1", "requested", true);
+    usleep(5000);
+    taken_back(w, "", "true");
+    world_await(w, "SELECT COUNT(*) FROM letter WHERE redriven = 1", 1);
+    assert_is(w, "/api/returns/R-1", "handled", false);
+    assert_is(w, "/api/returns/R-1?version=1", "handled", false);
+    assert_totals(w, 2, 0);
+    usleep(5000);
+    put_aside(w, "support.events", "0", "no stock");
+    world_await(w, "SELECT COUNT(*) FROM letter WHERE redriven = 0", 1);
+    assert_is(w, "/api/returns/R-1", "requested", true);
+    assert_totals(w, 1, 1);
+}
+
+/* Topics have partitions, so the redrive may be read first, and both may be of one ms. */
+static void in_whatever_order_letters_are_read(void **state) {
+    struct world *w = *state;
+    two_are_passed(w);
+    for (int i = 0; i < 4; i++) {
+        struct put_aside put = {.service = "sales", .at = 100, .reason = "no stock"}, done = put;
+        struct failure why;
+        struct connection *c = store_begin(w->rt.store);
+        done.at = i < 2 ? 200 : 100, done.redriven = true;
+        (void)store_run(c, "DELETE FROM letter");
+        own.put_aside(c, i % 2 ? &put : &done);
+        own.put_aside(c, i % 2 ? &done : &put);
+        assert_int_equal(store_commit(c, &why), OK);
+        assert_is(w, "/api/returns/R-1", "handled", false);
+    }
+}
+
 /* The letters are in Kafka: support reads them again. */
 static void a_lost_table_is_read_again(void **state) {
     struct world *w = *state;
@@ -248,6 +285,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_is_put_aside_is_not_handled, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_redriven_is_handled, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_rebuild_takes_back_needs_attention, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_redriven_and_publishes_nothing_is_handled, setup, teardown),
+        cmocka_unit_test_setup_teardown(in_whatever_order_letters_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_table_is_read_again, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

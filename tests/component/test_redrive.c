@@ -146,10 +146,22 @@ static void a_dead_letter_is_published_as_it_came(void **state) {
     json_decref(call(w, "POST", "/api/dead-letters/1;/redrive", 404));
 }
 
+/* That it was is published too, with its place, for who waits for its return. */
+static void count_redriven(const rd_kafka_message_t *m, void *context) {
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t n;
+    header_is(m, "dead-letter.topic", "support.events");
+    header_is(m, "dead-letter.partition", "2");
+    header_is(m, "dead-letter.offset", "0");
+    assert_int_equal(rd_kafka_message_headers(m, &headers), 0);
+    *(int *)context += !rd_kafka_header_get_last(headers, "dead-letter.redriven", &value, &n);
+}
+
 /* Registered after all: it has its effect then, once, and a later event of its return did not wait for it. */
 static void a_redrive_has_its_effect_once(void **state) {
     struct world *w = *state;
-    int other = world_schema(w, ASKED " ");
+    int redriven = 0, other = world_schema(w, ASKED " ");
     (void)world_schema(w, ANSWERED);
     world_start(w, &probe);
     int id = ask_ahead(w, 7);
@@ -176,6 +188,9 @@ static void a_redrive_has_its_effect_once(void **state) {
         1);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit"), 4); /* quarantined, refused, 8, redriven */
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL AND dead_letter IS NULL", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL AND dead_letter IS NOT NULL", 2);
+    assert_int_equal(world_read(w, "probe.dead-letters", 2, count_redriven, &redriven), 2);
+    assert_int_equal(redriven, 1);
     assert_true(intact(w));
 }
 
