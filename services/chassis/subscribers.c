@@ -25,7 +25,7 @@ struct subscribers {
     pthread_mutex_t lock;
     pthread_cond_t stop;
     json_t *urls, *others; /* under the lock */
-    /* The thread's: what the tables have. known: {"sales": {"0": next offset, …}, …}; life: {"sales": ms, …} */
+    /* The thread's: what the tables have. known: {"NAME": {"0": next offset, …}, …}; life: {"NAME": ms, …} */
     json_t *known, *life;
     int64_t life_kept_at;
 };

@@ -1,5 +1,6 @@
 #include "chassis/topic.h"
 
+#include "chassis/denial.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
 
@@ -21,7 +22,7 @@ verdict topic_open(struct topic_reader *t, const struct settings *s, struct fail
         {"fetch.error.backoff.ms", "5"},
         {"fetch.wait.max.ms", "20"},
         {0}};
-    *t = (struct topic_reader){0};
+    *t = (struct topic_reader){.settings = s};
     return kafka_open(&t->rk, RD_KAFKA_CONSUMER, s, NULL, NULL, properties, why);
 }
 
@@ -54,7 +55,10 @@ static verdict ends_ask(struct topic_reader *t, struct topic_part *p, int64_t *l
            steady_ms() < deadline)
         usleep(ASK_AGAIN_MS * 1000);
     if (!error) return OK;
-    return fail(why, RETRY, "Kafka does not say where %s[%d] ends: %s", p->name, p->id, rd_kafka_err2str(error));
+    char reason[DENIAL_TEXT];
+    return fail(
+        why, RETRY, "Kafka does not say where %s[%d] ends: %s", p->name, p->id,
+        denial_reason(t->settings, error, (struct right){"Describe", "topic", p->name}, reason));
 }
 
 static verdict part_add(struct topic_reader *t, const char *name, int32_t id, struct failure *why) {
@@ -92,8 +96,11 @@ static int by_name(const void *a, const void *b) {
 verdict topic_add(struct topic_reader *t, const struct settings *s, const char *name, struct failure *why) {
     const struct rd_kafka_metadata *all;
     rd_kafka_resp_err_t error = rd_kafka_metadata(t->rk, 1, NULL, &all, ASK_MS);
+    char reason[DENIAL_TEXT];
     if (error)
-        return fail(why, RETRY, "Kafka at %s does not say which topics it has: %s", s->kafka, rd_kafka_err2str(error));
+        return fail(
+            why, RETRY, "Kafka at %s does not say which topics it has: %s", s->kafka,
+            denial_reason(s, error, (struct right){"Describe", "topic", name}, reason));
     verdict v = OK;
     for (int i = 0; v == OK && i < all->topic_cnt; i++) {
         const struct rd_kafka_metadata_topic *topic = &all->topics[i];
@@ -134,11 +141,15 @@ static verdict parts_begin(struct topic_reader *t, struct failure *why) {
 }
 
 /* What is no record: the end of the partition, or news of the connection. */
-static verdict take_news(struct topic_part *p, const rd_kafka_message_t *m, struct failure *why) {
+static verdict
+take_news(struct topic_reader *t, struct topic_part *p, const rd_kafka_message_t *m, struct failure *why) {
     if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)
         return fail(
             why, REJECT, "%s[%d] has no offset %lld any more: it was cut, or made anew", p->name, p->id,
             (long long)p->next);
+    char reason[DENIAL_TEXT];
+    if (denial_is(m->err))
+        return fail(why, RETRY, "%s", denial_text(t->settings, (struct right){"Read", "topic", p->name}, reason));
     /* What is before the end and is no record is a mark of a transaction. */
     if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && m->offset >= p->until) p->ended = true;
     return OK;
@@ -152,13 +163,15 @@ verdict topic_head(struct topic_reader *t, struct topic_part *p, struct failure 
     verdict v = parts_begin(t, why);
     while (v == OK && !p->head && !p->ended) {
         rd_kafka_message_t *m = rd_kafka_consume(p->handle, p->id, 500);
-        if (!m && steady_ms() > until)
+        if ((!m || m->err) && steady_ms() > until) {
+            if (m) rd_kafka_message_destroy(m);
             return fail(
                 why, RETRY, "Kafka did not give %s[%d] from offset %lld on within %d s", p->name, p->id,
                 (long long)p->next, PATIENCE_MS / 1000);
+        }
         if (!m) continue;
         if (m->err || m->offset < p->next) {
-            v = m->err ? take_news(p, m, why) : OK;
+            v = m->err ? take_news(t, p, m, why) : OK;
             rd_kafka_message_destroy(m);
             continue;
         }

@@ -18,6 +18,7 @@ struct topic_part {
     bool begun, ended;        /* ended: for now; topic_extend() goes on */
 };
 struct topic_reader {
+    const struct settings *settings;
     rd_kafka_t *rk;
     struct topic_part *parts;
     size_t n;

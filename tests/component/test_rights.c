@@ -2,6 +2,7 @@
 #include "helper_probe.h"
 
 #include "chassis/denial.h"
+#include "chassis/topic.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -72,6 +73,22 @@ static void a_denied_write_is_named_until_it_is_given(void **state) {
     world_await_health(w, "kafka producer", "waiting", "operation Write on the topic \"probe.events\"");
     world_await_health(w, "kafka producer", "ok", "");
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 2);
+}
+
+/* As a rebuild reads: it would else be told the same for ever. */
+static void a_reader_of_topics_names_what_is_denied(void **state) {
+    struct world *w = *state;
+    struct topic_reader t;
+    struct failure why;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    assert_int_equal(topic_open(&t, &w->settings, &why), OK);
+    assert_int_equal(topic_add(&t, &w->settings, "support.events", &why), OK);
+    deny(w, FETCH, 40, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    assert_int_equal(topic_head(&t, &t.parts[0], &why), RETRY);
+    assert_non_null(strstr(why.text, "operation Read on the topic \"support.events\""));
+    topic_close(&t);
 }
 
 /* --- Words */
@@ -160,6 +177,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_denied_group_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_coordinator_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_topic_is_named_until_it_is_given, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_reader_of_topics_names_what_is_denied, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_write_is_named_until_it_is_given, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_denied_commit_is_named_until_it_is_given, probe_setup, probe_teardown),
     };
