@@ -1,6 +1,7 @@
 /* The event that an audit row is about, as it is in Kafka now: a service keeps what it did, not what it was told. */
 #include "chassis/audit.h"
 #include "chassis/codec.h"
+#include "chassis/denial.h"
 #include "chassis/kafka.h"
 #include "chassis/page.h"
 #include "chassis/reaction.h"
@@ -48,8 +49,13 @@ record_await(rd_kafka_t *rk, const struct runtime *rt, const struct place *at, s
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, POLL_MS);
         if (!m) continue;
         if (!m->err && m->offset == at->offset) return m;
-        bool gone = !m->err || m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET;
+        bool gone = !m->err || m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, denied = denial_is(m->err);
         rd_kafka_message_destroy(m);
+        if (denied) {
+            char text[DENIAL_TEXT];
+            (void)!fail(why, RETRY, "%s", denial_text(rt->settings, (struct right){"Read", "topic", at->topic}, text));
+            return NULL;
+        }
         if (!gone) continue;
         (void)!fail(
             why, REJECT, "The record %s[%d]@%lld is not in Kafka any more.", at->topic, at->partition,

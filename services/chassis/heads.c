@@ -5,6 +5,7 @@
 #include "chassis/codec.h"
 #include "chassis/counts.h"
 #include "chassis/delivery.h"
+#include "chassis/denial.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
@@ -215,8 +216,10 @@ void heads_delivered(struct heads *h, const rd_kafka_message_t *report) {
     } else if (delivery_refuses(report->err)) {
         heads_refused(h, rd_kafka_err2str(report->err));
     } else if (report->err) {
+        char reason[DENIAL_TEXT];
+        const struct right right = {"Write", "topic", h->topic};
         h->topic_ready = false;
-        heads_wait(h, rd_kafka_err2str(report->err));
+        heads_wait(h, denial_reason(h->o.settings, report->err, right, reason));
     } else {
         h->again_ms = 0;
         heads_keep(h, report->offset);
