@@ -450,6 +450,7 @@ static verdict subscribe(struct consumer *c, struct failure *why) {
     rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t error = rd_kafka_subscribe(c->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
+    c->subscribed = true;
     return error ? fail(why, FATAL, "could not subscribe to \"%s\": %s", topic, rd_kafka_err2str(error)) : OK;
 }
 
@@ -485,7 +486,14 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     pthread_mutex_unlock(&c->lock);
     c->broken = c->assign_again = c->check_again = c->commit_wanted = c->commit_under_way = false;
     health_set(c->rt->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->rt->settings->kafka);
-    return subscribe(c, why);
+    c->subscribed = false;
+    return c->rt->held ? OK : subscribe(c, why);
+}
+
+/* One that was held (history.h) joins its group only now: a member that takes nothing would have the others wait. */
+static void subscribe_late(struct consumer *c) {
+    struct failure why;
+    if (!c->subscribed && !c->rt->held && subscribe(c, &why) != OK) service_end(why.text);
 }
 
 static void consumer_close(struct consumer *c) {
@@ -521,6 +529,7 @@ static void *consumer_run(void *consumer) {
     struct consumer *c = consumer;
     pthread_setname_np(pthread_self(), "consumer");
     while (!c->stopping) {
+        subscribe_late(c);
         take_what_is_there(c);
         if (c->broken) consumer_reopen(c);
         if (c->stopping || !c->rk) break;

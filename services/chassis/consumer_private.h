@@ -62,6 +62,7 @@ struct consumer {
     bool check_again;  /* what was read may be another log now: brokers were away, or a topic */
     bool denied;       /* the group, or the topic that is subscribed to; a partition has its own */
     int64_t denied_at; /* when that was tried last */
+    bool subscribed;   /* false while a new database may not begin */
     bool broken;       /* a fatal error: this handle is of no more use */
     bool assign_again; /* positions changed: tell librdkafka */
     int64_t assign_at; /* but not before */

@@ -4,6 +4,7 @@
 #include "chassis/audit.h"
 #include "chassis/crash.h"
 #include "chassis/dump.h"
+#include "chassis/history.h"
 #include "chassis/rebuild_private.h"
 
 #include <errno.h>
@@ -27,6 +28,28 @@ static void file_remove(const char *path) {
     }
 }
 
+/* Whoever made it may not begin, and is held for that (history.h). left: what it took while Kafka was away. */
+static bool is_new(const char *path, int64_t *left) {
+    struct store *s = NULL;
+    struct failure why;
+    bool yes = !access(path, F_OK) && store_open_readonly(&s, path, &why) == OK && history_is_new(store_reader(s));
+    if (yes) *left = store_int(store_reader(s), 0, "SELECT COUNT(*) FROM outbox");
+    store_close(&s);
+    return yes;
+}
+
+static verdict service_await_stop(struct rebuild *b, struct failure *why) {
+    int64_t until = steady_ms() + STOP_MS;
+    if (b->options->caught_up) b->options->caught_up(b->options->context);
+    while (store_lock(b->path, &b->lock, why) != OK) {
+        if (steady_ms() > until)
+            return fail(why, RETRY, "%s was not stopped within %d s", b->settings->service, STOP_MS / 1000);
+        usleep(STOP_POLL_MS * 1000);
+    }
+    b->alone = true;
+    return OK;
+}
+
 static verdict files_claim(struct rebuild *b, struct failure *why) {
     char own[DATABASE_PATH + 20];
     service_database(b->settings, b->path);
@@ -34,7 +57,8 @@ static verdict files_claim(struct rebuild *b, struct failure *why) {
     snprintf(b->new, sizeof b->new, "%s.rebuild-new", b->path);
     snprintf(b->before, sizeof b->before, "%s.before-rebuild", b->path);
     snprintf(own, sizeof own, "%s.rebuild", b->path);
-    b->lost = access(b->path, F_OK) != 0;
+    b->held = is_new(b->path, &b->left);
+    b->lost = b->held || access(b->path, F_OK) != 0;
     verdict v = store_lock(own, &b->own_lock, why);
     if (v == RETRY) return fail(why, RETRY, "another rebuild of %s is under way", b->settings->service);
     if (v != OK) return v;
@@ -42,6 +66,7 @@ static verdict files_claim(struct rebuild *b, struct failure *why) {
     file_remove(b->new);
     if (b->lost && b->options->shadow) return fail(why, REJECT, "there is no database \"%s\" to compare with", b->path);
     b->alone = store_lock(b->path, &b->lock, why) == OK;
+    if (b->held && !b->alone) return service_await_stop(b, why);
     if (b->lost && !b->alone)
         return fail(why, RETRY, "the database \"%s\" is gone, but its service still runs; stop it first", b->path);
     return OK;
@@ -223,18 +248,6 @@ static verdict round_run(struct rebuild *b, struct failure *why) {
 
 /* --- The switch */
 
-static verdict service_await_stop(struct rebuild *b, struct failure *why) {
-    int64_t until = steady_ms() + STOP_MS;
-    if (b->options->caught_up) b->options->caught_up(b->options->context);
-    while (store_lock(b->path, &b->lock, why) != OK) {
-        if (steady_ms() > until)
-            return fail(why, RETRY, "%s was not stopped within %d s", b->settings->service, STOP_MS / 1000);
-        usleep(STOP_POLL_MS * 1000);
-    }
-    b->alone = true;
-    return OK;
-}
-
 static void audit_rebuild(struct rebuild *b) {
     char summary[400];
     snprintf(
@@ -274,9 +287,9 @@ static verdict files_switch(struct rebuild *b, struct failure *why) {
     snprintf(folder, sizeof folder, "%s", b->path);
     *strrchr(folder, '/') = '\0';
     verdict v = sync_path(b->new, O_RDWR, why);
-    if (v == OK && !b->lost) v = log_gone(b, why);
+    if (v == OK && (!b->lost || b->held)) v = log_gone(b, why);
     if (v != OK) return v;
-    if (!b->lost) {
+    if (!b->lost || b->left) {
         unlink(b->before);
         if (link(b->path, b->before))
             return fail(why, RETRY, "could not keep the database as \"%s\": %s", b->before, strerror(errno));
@@ -290,6 +303,7 @@ static verdict files_switch(struct rebuild *b, struct failure *why) {
 static verdict finish(struct rebuild *b, struct failure *why) {
     begin(b);
     tables_keep(b);
+    if (b->lost) history_note(b->c);
     audit_rebuild(b);
     rebuild_letters_keep(b->c);
     known_forget(b->c);
@@ -309,14 +323,15 @@ static bool agrees(const struct rebuild *b) {
 
 static json_t *report_json(const struct rebuild *b) {
     return json_pack(
-        "{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:s, s:s?, s:O?, s:{s:I, s:O}, s:{s:I, s:O}, s:I, s:b, s:s?, s:f, s:I}",
+        "{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:s, s:s?, s:O?, s:{s:I, s:O}, s:{s:I, s:O}, s:I, s:b, s:s?, s:I, s:f, s:I}",
         "service", b->settings->service, "shadow", b->options->shadow, "lost", b->lost, "records",
         (json_int_t)b->replay.records, "answered", (json_int_t)b->replay.reacted, "rows", (json_int_t)b->rows,
         "identical", !b->lost && agrees(b), "hash", b->hash, "hash_before", b->lost ? NULL : b->hash_before,
         "differences", b->differences, "events", "different", (json_int_t)b->replay.differences_n, "lines",
         b->replay.differences, "rejected", "n", (json_int_t)b->rejected_n, "lines", b->rejected, "unexplained",
         (json_int_t)replay_not_met(&b->replay), "switched", b->switched, "before",
-        b->switched && !b->lost ? b->before : NULL, "seconds", (double)(steady_ms() - b->began) / 1000, "stopped_ms",
+        b->switched && (!b->lost || b->left) ? b->before : NULL, "left", (json_int_t)b->left, "seconds",
+        (double)(steady_ms() - b->began) / 1000, "stopped_ms",
         (json_int_t)(b->waited_at ? steady_ms() - b->waited_at : 0));
 }
 

@@ -36,9 +36,7 @@ static void command_progress(void *context, const char *doing, int64_t done, int
 
 static void command_caught_up(void *context) {
     struct command *c = context;
-    fprintf(
-        stderr, "%s%s: as far as the running service, and identical; waits for it to be stopped\n",
-        c->terminal ? "\r\033[K" : "", c->name);
+    fprintf(stderr, "%s%s: waits for the running service to be stopped\n", c->terminal ? "\r\033[K" : "", c->name);
     int fd = c->ready ? open(c->ready, O_CREAT | O_WRONLY | O_CLOEXEC, 0666) : -1;
     if (fd >= 0) close(fd);
 }
@@ -135,6 +133,10 @@ static void print_report(const json_t *report) {
         printf("  before  %s%s\n", page_text(report, "hash_before"), is(report, "identical") ? " (identical)" : "");
     print_differences(report);
     if (is(report, "lost")) puts("There was no database. What no topic has, such as the audit log, is not back.");
+    if (number(report, "left"))
+        printf(
+            "%lld events that were decided without it, while Kafka was away, are in %s alone. See to them by hand.\n",
+            (long long)number(report, "left"), page_text(report, "before"));
     if (is(report, "shadow"))
         puts("Nothing was changed.");
     else if (!is(report, "switched"))

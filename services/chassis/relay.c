@@ -543,7 +543,8 @@ static void relay_step(struct relay *r) {
     }
     if (!r->topic_ready) ask_for_topic(r);
     if (!r->settled) ask_for_schemas(r);
-    bool may = r->topic_ready && !r->failed && !r->never.row && steady_ms() >= r->not_before;
+    bool held = r->o.held && *r->o.held,
+         may = !held && r->topic_ready && !r->failed && !r->never.row && steady_ms() >= r->not_before;
     if (may && r->schemas_ready && !r->done_n) send_waiting(r);
     if (may && !r->failed) heads_step(r->heads, r->producer);
     if (may && !r->failed) snapshots_step(r->snapshots, r->producer);

@@ -15,6 +15,8 @@
 #include "chassis/failure.h"
 #include "chassis/settings.h"
 
+#include <stdatomic.h>
+
 struct relay;
 struct audit_check;
 struct store;
@@ -30,6 +32,7 @@ struct relay_options {
     struct registry *registry;
     struct health *health;                   /* told as components "kafka producer" and "schemas" */
     struct audit_check *audit_check;         /* for the heads of the audit log; may be NULL */
+    const atomic_bool *held;                 /* while it is set no record is published; may be NULL */
     const struct snapshot_source *snapshots; /* published besides (snapshots.h); NULL: none */
     void (*end)(const char *why);            /* called when the process has to be started anew; any thread */
 };

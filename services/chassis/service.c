@@ -9,6 +9,7 @@
 #include "chassis/drill.h"
 #include "chassis/dump.h"
 #include "chassis/health.h"
+#include "chassis/history.h"
 #include "chassis/hub.h"
 #include "chassis/idempotency.h"
 #include "chassis/kafka.h"
@@ -34,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STOP_SECONDS = 2, BODY_MAX = 64 * 1024, BODY_MS = 5000 };
+enum { STOP_SECONDS = 2, BODY_MAX = 64 * 1024, BODY_MS = 5000, HELD_MS = 2000 };
 
 static atomic_bool ended; /* by service_end() */
 
@@ -58,7 +59,8 @@ static verdict start_store(struct runtime *rt, struct failure *why) {
     return v;
 }
 
-static void registry_changed(void *context) {
+/* The registry has something new, or a new database may begin. */
+static void news_came(void *context) {
     struct runtime *rt = context;
     pthread_mutex_lock(&rt->wiring);
     pthread_cond_broadcast(&rt->news);
@@ -73,7 +75,7 @@ static void set_wired(struct runtime *rt, bool wired) {
     pthread_mutex_lock(&rt->wiring);
     rt->wired = wired;
     pthread_mutex_unlock(&rt->wiring);
-    if (wired) registry_changed(rt); /* what changed before this */
+    if (wired) news_came(rt); /* what changed before this */
 }
 
 static verdict start_registry(struct runtime *rt, struct failure *why) {
@@ -85,7 +87,7 @@ static verdict start_registry(struct runtime *rt, struct failure *why) {
         .timeout_ms = (int)s->registry_timeout_ms,
         .unknown_id_ms = (int)s->unknown_id_ms,
         .health = rt->health,
-        .changed = registry_changed,
+        .changed = news_came,
         .context = rt,
     };
     return registry_start(&rt->registry, &o, why);
@@ -100,12 +102,32 @@ static verdict start_relay(struct runtime *rt, struct failure *why) {
         rt->health,
         rt->audit_check,
         .snapshots = rt->service->snapshots,
+        .held = &rt->held,
         .end = service_end};
     return relay_start(&rt->relay, &o, why);
 }
 
 static verdict start_hub(struct runtime *rt, struct failure *why) {
     return hub_start(&rt->hub, &(struct hub_options){rt->store, .streams = (int)rt->settings->streams}, why);
+}
+
+/* Kafka answers in a moment as a rule, for which a request waits. While Kafka is away a newcomer takes orders. */
+static bool is_lost(struct runtime *rt) {
+    int64_t until = steady_ms() + HELD_MS;
+    pthread_mutex_lock(&rt->wiring);
+    while (history_asks(rt->history) && wait_until(&rt->news, &rt->wiring, until)) {
+    }
+    pthread_mutex_unlock(&rt->wiring);
+    return history_lost(rt->history);
+}
+
+static bool post_begin(struct exchange *x) {
+    struct runtime *rt = x->context;
+    if (!is_lost(rt)) return idempotency_begin(x);
+    exchange_problem(
+        x, 503, "Nothing was changed: the database of %s was lost. To make it whole: ./returns rebuild %s",
+        rt->settings->service, rt->settings->service);
+    return false;
 }
 
 static verdict start_http(struct runtime *rt, struct failure *why) {
@@ -125,7 +147,7 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
         .tables_n = 3,
         .context = rt,
         .decorate = status_decorate,
-        .begin_post = idempotency_begin,
+        .begin_post = post_begin,
         .end_post = idempotency_end,
     };
     return http_start(&rt->http, &o, why);
@@ -173,6 +195,7 @@ service_start(struct runtime *rt, const struct service *service, const struct se
     if (v == OK) v = start_store(rt, why);
     if (v == OK) v = start_codec(rt, why);
     if (v == OK) v = outbox_note(rt->outbox, rt->store, why);
+    if (v == OK) v = history_start(&rt->history, rt, news_came, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->store, why); /* the relay publishes what it finds */
     if (v == OK && !service->in_memory) v = start_relay(rt, why);
     if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
@@ -202,6 +225,7 @@ void service_stop(struct runtime *rt) {
     peers_stop(rt->peers);
     letters_stop(&rt->letters);
     subscribers_stop(&rt->subscribers);
+    history_stop(&rt->history);
     consumer_stop(&rt->consumer);
     peers_close(&rt->peers);
     pulse_free(&rt->pulse);

@@ -167,6 +167,8 @@ struct runtime {
     struct resource calls[2]; /* the service's own call, found after its resources */
     atomic_int calls_now;     /* how many are being answered */
     struct hub *hub;
+    struct history *history;
+    atomic_bool held; /* nothing may be handled or published: history.h, which alone clears it */
     int64_t started_at;
     pthread_mutex_t wiring; /* guards `wired`: while it is set, news from the registry wakes relay and consumer */
     bool wired;

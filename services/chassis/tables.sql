@@ -196,6 +196,11 @@ CREATE TABLE by_hand (
     trace_parent   TEXT
 );
 
+-- A row: Kafka knew nothing of the service when this database began, or it was rebuilt (history.h).
+CREATE TABLE beginning (
+    at BIGINT NOT NULL
+);
+
 -- How many there are of what may be many, so that nobody counts rows: while Kafka is away an outbox holds millions.
 CREATE TABLE pile (
     name TEXT   NOT NULL PRIMARY KEY,

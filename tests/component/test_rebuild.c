@@ -6,6 +6,8 @@
 #include "chassis/assets.h"
 #include "chassis/counts.h"
 #include "chassis/decision.h"
+#include "chassis/health.h"
+#include "chassis/kafka.h"
 #include "chassis/rebuild.h"
 #include "chassis/relay.h"
 
@@ -547,6 +549,123 @@ static void without_a_database_the_topics_bring_it_back(void **state) {
     assert_int_equal(published(w), before + 2);
 }
 
+/* How far the group has said that it is. */
+static int64_t committed(struct world *w, int partition) {
+    char flags[WORLD_FLAGS][200], *argv[WORLD_FLAGS], *environment[] = {NULL};
+    const struct property group[] = {{"group.id", "probe"}, {0}};
+    struct settings settings;
+    struct failure why;
+    rd_kafka_t *rk;
+    int argc = world_flags(w, flags, argv);
+    assert_int_equal(settings_read(&settings, w->name, 0, argc, argv, environment, &why), OK);
+    assert_int_equal(kafka_open(&rk, RD_KAFKA_CONSUMER, &settings, NULL, NULL, group, &why), OK);
+    rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(one, "support.events", partition);
+    int64_t offset = rd_kafka_committed(rk, one, 5000) ? -1 : one->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(one);
+    rd_kafka_destroy(rk);
+    settings_free(&settings);
+    return offset;
+}
+
+static void stop_it(void *world) {
+    world_stop(world);
+}
+
+/* It would handle and answer all a second time. The database that it made meanwhile is nobody's loss. */
+static void a_lost_database_is_held_until_it_is_rebuilt(void **state) {
+    struct world *w = *state;
+    char command[300];
+    world_start(w, &giver);
+    world_await_health(w, "history", "ok", "");
+    for (int i = 0; i < 3; i++) ask(w, i, (const char *[]){"R-0", "R-1", "R-2"}[i], i);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_stop(w);
+    snprintf(command, sizeof command, "rm %s/probe.db*", w->folder);
+    assert_int_equal(system(command), 0);
+    ask(w, 4, "R-4", 4);
+    int64_t before = published(w);
+    world_start(w, &giver);
+    world_await_health(w, "history", "failed", "holds what it published");
+    world_await_health(w, "history", "failed", "./returns rebuild probe");
+    assert_false(health_ready(w->rt.health));
+    post(w, "/api/asked", "{\"return_id\":\"R-5\",\"n\":1}", 503);
+    sleep(1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given"), 0);
+    assert_int_equal(published(w), before);
+    json_t *report = rebuilt(w, (struct rebuild_options){.caught_up = stop_it, .context = w});
+    assert_true(json_is_true(json_object_get(report, "lost")));
+    json_decref(report);
+    world_start(w, &giver);
+    world_await(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-4'", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    assert_int_equal(published(w), before + 1);
+    assert_true(health_ready(w->rt.health));
+}
+
+/* Of one that publishes nothing, what its group has read is all that is known. */
+static void what_only_its_group_knows_holds_it_too(void **state) {
+    struct world *w = *state;
+    char command[300];
+    world_start(w, &giver);
+    cancel_it(w, 2, "R-0");
+    world_await(w, "SELECT SUM(next_offset) FROM consumer_offset", 1);
+    int64_t until = steady_ms() + 30000, offset = 0;
+    while (offset != 1 && steady_ms() < until) offset = committed(w, 2);
+    assert_int_equal(offset, 1);
+    world_stop(w);
+    assert_int_equal(published(w), 0);
+    snprintf(command, sizeof command, "rm %s/probe.db*", w->folder);
+    assert_int_equal(system(command), 0);
+    world_start(w, &giver);
+    world_await_health(w, "history", "failed", "its group has read of the topic \"support.events\"");
+    world_stop(w);
+    json_decref(rebuilt(w, (struct rebuild_options){0}));
+    world_start(w, &giver);
+    world_await_health(w, "kafka", "ok", "reads");
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM cancelled"), 1);
+}
+
+/* It takes orders, and does the rest once Kafka has answered. */
+static void a_newcomer_without_kafka_begins_when_it_comes(void **state) {
+    struct world *w = *state;
+    ask(w, 0, "R-0", 1);
+    rd_kafka_mock_broker_set_down(w->cluster, 1);
+    world_start(w, &giver);
+    world_await_health(w, "history", "waiting", "Kafka is asked");
+    assert_true(health_ready(w->rt.health));
+    post(w, "/api/asked", "{\"return_id\":\"R-called\",\"n\":1}", 201);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL"), 0);
+    rd_kafka_mock_broker_set_up(w->cluster, 1);
+    world_await(w, "SELECT COUNT(*) FROM given", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await_health(w, "history", "ok", "");
+}
+
+/* What it took before Kafka said that it was lost is in no topic: a rebuild keeps it, and says so. */
+static void what_a_lost_one_took_without_kafka_is_kept(void **state) {
+    struct world *w = *state;
+    char command[300];
+    world_start(w, &giver);
+    ask(w, 0, "R-0", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_stop(w);
+    snprintf(command, sizeof command, "rm %s/probe.db*", w->folder);
+    assert_int_equal(system(command), 0);
+    rd_kafka_mock_broker_set_down(w->cluster, 1);
+    world_start(w, &giver);
+    world_await_health(w, "history", "waiting", "");
+    decide_more(w, 3);
+    rd_kafka_mock_broker_set_up(w->cluster, 1);
+    world_await_health(w, "history", "failed", "");
+    int64_t before = published(w);
+    json_t *report = rebuilt(w, (struct rebuild_options){.caught_up = stop_it, .context = w});
+    assert_int_equal(published(w), before);
+    assert_int_equal(json_integer_value(json_object_get(report, "left")), 1);
+    assert_int_equal(access(json_string_value(json_object_get(report, "before")), F_OK), 0);
+    json_decref(report);
+}
+
 static void another_log_is_refused(void **state) {
     struct world *w = *state;
     struct failure why;
@@ -642,6 +761,10 @@ int main(int argc, char *argv[]) {
         T(what_was_rejected_is_redriven_and_not_answered_twice),
         T(what_was_rejected_is_counted_as_quarantined),
         T(without_a_database_the_topics_bring_it_back),
+        T(a_lost_database_is_held_until_it_is_rebuilt),
+        T(what_only_its_group_knows_holds_it_too),
+        T(a_newcomer_without_kafka_begins_when_it_comes),
+        T(what_a_lost_one_took_without_kafka_is_kept),
         T(another_log_is_refused),
         T(killed_in_the_middle_nothing_is_lost),
         T(many_unknown_schema_ids_hold_it_as_long_as_one),

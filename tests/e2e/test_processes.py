@@ -130,6 +130,7 @@ def test_nothing_accepted_is_lost_when_support_is_killed_at_once(tmp_path):
         ("--batch", "0", "0"),
         ("-X", "no.such.property=1", "no.such.property"),
         ("--colour", "red", "--colour"),
+        ("--instance", "sales-2", "a database that belongs to one process"),
     ],
 )
 def test_a_wrong_setting_ends_the_program_with_exit_2(tmp_path, flag, value, said):

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from stack import ROOT, TEAMS, ByHand, http, wait
+from stack import BIN, ROOT, TEAMS, ByHand, http, wait
 from wire import publish, records, read_avro
 
 # Every kind of type that Avro has, and none of our code knows.
@@ -254,7 +254,10 @@ def test_services_start_from_an_import(stack, shell, returned, tmp_path):
     elsewhere.run("import", file)
     folder = tmp_path / "fresh"
     folder.mkdir()
-    with ByHand(["support"], folder, namespace=elsewhere.env["RETURNS_NAMESPACE"], kafka=stack.kafka, registry=stack.registry) as fresh:
+    fresh = ByHand(["support"], folder, namespace=elsewhere.env["RETURNS_NAMESPACE"], kafka=stack.kafka, registry=stack.registry)
+    # Without it support would be held: its topics are not empty, and its database would be.
+    subprocess.run([BIN / "support", "rebuild"], env=fresh.services["support"].env, check=True, timeout=120)
+    with fresh:
         url = f"{fresh.url('support')}/api/returns/{returned}/events"
         wait(lambda: len(http.get(url).json().get("events", [])) == 5, 20, "the return's five events are there")
         there, here = fresh.get("support", f"/api/returns/{returned}"), stack.get("support", f"/api/returns/{returned}")
