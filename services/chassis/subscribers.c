@@ -12,7 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DAY_MS = 24 * 3600 * 1000, HOUR_MS = 3600 * 1000, EVERY_MS = 400, ANSWER_MS = 2000, NAME_SIZE = 400 };
+enum {
+    DAY_MS = 24 * 3600 * 1000,
+    HOUR_MS = 3600 * 1000,
+    MINUTE_MS = 60 * 1000,
+    EVERY_MS = 400,
+    ANSWER_MS = 2000,
+    NAME_SIZE = 400
+};
 
 struct subscribers {
     struct runtime *rt;
@@ -21,13 +28,15 @@ struct subscribers {
     char topic[NAME_SIZE], own_group[NAME_SIZE];
     pthread_t thread;
     bool running, stopping;
-    bool refused; /* in the round at hand */
+    bool refused;      /* in the round at hand */
+    bool asked_before; /* since the start */
     pthread_mutex_t lock;
     pthread_cond_t stop;
     json_t *urls, *others; /* under the lock */
     /* The thread's: what the tables have. known: {"NAME": {"0": next offset, …}, …}; life: {"NAME": ms, …} */
     json_t *known, *life;
     int64_t life_kept_at;
+    int64_t retention_ms, retention_due; /* how long Kafka keeps the offsets of an empty group; 0: not asked yet */
 };
 
 /* What Kafka said this time. */
@@ -113,7 +122,9 @@ group_read(struct subscribers *s, const rd_kafka_topic_partition_list_t *found, 
             json_object_set_new(offsets, log_number(partition, one->partition), json_integer(one->offset));
     }
     bool reads = json_object_size(offsets), placed = url_read(found, s->topic, url) || url_read(found, NULL, url);
-    if (came_further(s, team, offsets)) life_note(s, team);
+    /* What a known one did while this service was down is no sign of when. */
+    bool seen = s->asked_before || !json_object_get(s->known, team);
+    if (seen && came_further(s, team, offsets)) life_note(s, team);
     if (reads && (placed || is_subscriber(s, team)))
         json_object_set(out->teams, team, offsets);
     else if (reads)
@@ -186,9 +197,45 @@ static bool lives(const rd_kafka_ConsumerGroupListing_t *group) {
            state == RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE;
 }
 
-static bool was_deleted(const struct subscribers *s, const struct asked *a, const char *team) {
-    return !json_object_get(a->listed, team) &&
-           clock_ms() - json_integer_value(json_object_get(s->life, team)) < DAY_MS;
+/* In minutes; 0: it is not among them. */
+static int64_t retention_of(const rd_kafka_ConfigResource_t *broker) {
+    size_t n;
+    const rd_kafka_ConfigEntry_t **all = rd_kafka_ConfigResource_configs(broker, &n);
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(rd_kafka_ConfigEntry_name(all[i]), "offsets.retention.minutes") &&
+            rd_kafka_ConfigEntry_value(all[i]))
+            return strtoll(rd_kafka_ConfigEntry_value(all[i]), NULL, 10);
+    return 0;
+}
+
+/* Where Kafka does not say it, a day: less than its default. */
+static void retention_ask(struct subscribers *s) {
+    char broker[24];
+    s->retention_due = steady_ms() + MINUTE_MS;
+    if (!s->retention_ms) s->retention_ms = DAY_MS;
+    int32_t id = rd_kafka_controllerid(s->rk, ANSWER_MS);
+    if (id < 0) return;
+    rd_kafka_ConfigResource_t *question = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, log_number(broker, id));
+    rd_kafka_AdminOptions_t *options = options_new(s, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_DescribeConfigs(s->rk, &question, 1, options, s->answers);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(s->answers, ANSWER_MS + 500);
+    if (event && rd_kafka_event_type(event) == RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT && !rd_kafka_event_error(event)) {
+        size_t n;
+        const rd_kafka_ConfigResource_t **found =
+            rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &n);
+        int64_t minutes = n ? retention_of(found[0]) : 0;
+        if (minutes > 0) s->retention_ms = minutes * MINUTE_MS;
+    }
+    if (event) rd_kafka_event_destroy(event);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_ConfigResource_destroy(question);
+}
+
+/* Kafka itself forgets a group only when it was without life for that long. */
+static bool was_deleted(struct subscribers *s, const struct asked *a, const char *team) {
+    if (json_object_get(a->listed, team)) return false;
+    if (steady_ms() >= s->retention_due) retention_ask(s);
+    return clock_ms() - json_integer_value(json_object_get(s->life, team)) < s->retention_ms;
 }
 
 /* A topic that was made anew holds less than was passed of the one before: of this one nothing was. False: not known.
@@ -263,6 +310,7 @@ static json_t *teams_ask(struct subscribers *s) {
     if (answered) {
         if (!s->refused) health_set(s->rt->health, "kafka groups", HEALTH_OK, "says how far each team is");
         asked_keep(s, &a);
+        s->asked_before = true;
         return a.teams;
     }
     json_decref(a.urls);

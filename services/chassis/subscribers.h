@@ -5,7 +5,7 @@
  * A group is a subscriber, and is waited for, once it says where it is, or has published an event. Any other only reads
  * (kcat -G, a tool that shows the lag). A subscriber stays one when Kafka forgets its offsets, which it does once a
  * group has been empty for offsets.retention.minutes: what it has passed stays passed, and the rest is waited for. A
- * group that is gone within a day of its last sign of life was deleted by somebody, and is waited for no more.
+ * group that is gone sooner than that was deleted by somebody (./returns remove), and is waited for no more.
  *
  * Where a subscriber is, it says in the metadata of the offsets that it commits, of whatever topic: its base URL. */
 #pragma once
