@@ -461,7 +461,6 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     bool is_static = strcmp(c->rt->settings->instance, "-") != 0;
     const struct property properties[] = {
         {"group.id", group},
-        {"session.timeout.ms", "6000"},
         {"heartbeat.interval.ms", "1000"},
         {"partition.assignment.strategy", "range"},
         {"enable.auto.commit", "false"},

@@ -80,10 +80,13 @@ verdict kafka_open(
         {"topic.metadata.refresh.interval.ms", "3000"},
         {"topic.metadata.refresh.fast.interval.ms", "100"},
         {0}};
+    /* Of every consumer, also one without a group: librdkafka refuses a -X max.poll.interval.ms that is less. */
+    static const struct property session = {"session.timeout.ms", "6000"};
     char text[400];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     verdict v = set(conf, &(struct property){"client.id", s->service}, why);
     for (const struct property *p = common; v == OK && p->name; p++) v = set(conf, p, why);
+    if (v == OK && type == RD_KAFKA_CONSUMER) v = set(conf, &session, why);
     for (const struct property *p = properties; v == OK && p->name; p++) v = set(conf, p, why);
     if (v == OK) v = set_of_settings(conf, s, why);
     if (v != OK) {
