@@ -19,7 +19,7 @@ def empty(service):
 @pytest.fixture
 def hand(stack, tmp_path):
     with ByHand(SERVICES, tmp_path, kafka=stack.kafka, registry=stack.registry) as services:
-        services.await_audits([services.submit()], TEAMS, 15)
+        services.await_audits([services.submit()], TEAMS, 60)
         yield services
 
 
