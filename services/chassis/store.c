@@ -183,6 +183,8 @@ static verdict make_folders(const char *path, struct failure *why) {
 verdict store_lock(const char *database, int *lock, struct failure *why) {
     char path[4200];
     snprintf(path, sizeof path, "%s.lock", database);
+    verdict v = make_folders(database, why);
+    if (v != OK) return v;
     *lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
     if (*lock < 0) return fail(why, FATAL, "could not open \"%s\": %s", path, strerror(errno));
     if (!flock(*lock, LOCK_EX | LOCK_NB)) return OK;
@@ -304,9 +306,8 @@ static verdict open_migrated(
     pthread_mutex_init(&s->writing, NULL);
     pthread_mutex_init(&s->listing, NULL);
     s->reader_key_made = !pthread_key_create(&s->reader_key, reader_end);
-    verdict v =
-        s->path ? make_folders(path, why) : fail(why, RETRY, "out of memory"); /* no path is a database in memory */
-    if (v == OK) v = store_lock(s->path, &s->lock_file, why);
+    verdict v = s->path ? store_lock(path, &s->lock_file, why)
+                        : fail(why, RETRY, "out of memory"); /* no path is a database in memory */
     if (v == OK && empty) v = files_remove(s->path, why);
     if (v != OK) goto failed;
     struct connection *c = &s->writer;

@@ -51,7 +51,8 @@ MUST_CHECK verdict store_open_empty(
 MUST_CHECK verdict store_open_readonly(struct store **out, const char *path, struct failure *why);
 void store_close(struct store **s); /* after the last thread that uses it; accepts NULL */
 
-/* A database has one owner: whoever holds this lock. RETRY: another process has it. Given back by store_unlock(). */
+/* A database has one owner: whoever holds this lock. Makes the database's folder where it is missing. RETRY: another
+ * process has it. Given back by store_unlock(). */
 MUST_CHECK verdict store_lock(const char *database, int *lock, struct failure *why);
 void store_unlock(int *lock);
 
