@@ -109,11 +109,12 @@ static bool is_event(const char *type, struct written *written) {
         !uuid_parse(q.event_id, &id))
         return false;
     bool of_return = json_object_get(event, "return_id");
+    if (of_return && input_id(q.return_id, strlen(q.return_id), &why) != OK) return false;
     json_object_set_new(event, "event_id", json_string(uuid_text(id, text)));
     json_object_set_new(event, "version", json_integer(q.version));
     json_object_set_new(event, "occurred_at", json_integer(q.occurred_at));
     if (of_return) json_object_set_new(event, "return_id", json_string(q.return_id));
-    return !of_return || input_id(q.return_id, strlen(q.return_id), &why) == OK;
+    return true;
 }
 
 static bool ends_in(const char *text, const char *end) {

@@ -96,7 +96,7 @@ def test_join_and_are_seen(hand):
     said = wait(lambda: (r := hand.get("support", f"/api/returns/{new}"))["status"] == "handled" and r, 10, "it is handled")
     assert {t["team"]: t["event_type"] for t in said["teams"]} == TYPES
     for name in COMMANDS:
-        one = wait(lambda: (s := on_board(hand, name)) and s["behind"] == 0 and s, 5, f"{name} is on the board")
+        one = wait(lambda: (s := on_board(hand, name)) and s["behind"] == 0 and s, 30, f"{name} is on the board")
         assert one["state"] == "reading" and one["subscribes"]
 
 
