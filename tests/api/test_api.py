@@ -193,7 +193,7 @@ def test_load_and_drills_are_refused_as_described_where_they_are_not_allowed(tmp
 
 def test_load_and_drills_are_as_described_where_they_are_allowed(tmp_path):
     chosen = [word for path in LOAD for word in ("--include-path", path)]
-    with by_hand(tmp_path, drills=1) as services:
+    with by_hand(tmp_path, drills=1, comparison=1) as services:
         run = Ran("support", services.url("support"), tmp_path, {}, chosen, spare=True)
         assert run.done.returncode == 0, run.done.stdout[-20000:]
         assert services.services["support"].process.poll() is None
