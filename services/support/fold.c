@@ -61,10 +61,9 @@ static verdict history_add(struct reaction *r, struct failure *why) {
     return whole ? OK : fail(why, RETRY, "out of memory");
 }
 
-/* The newest by what the events say, not by when they came. What does not say which service sent it is nobody's. */
+/* The newest by what the events say, not by when they came. */
 static void team_note(struct reaction *r) {
     const struct event *e = r->event;
-    if (!*e->source_url) return;
     (void)store_run(
         r->store,
         "INSERT INTO team (team, last_type, last_return, last_at, last_event) VALUES (?, ?, ?, ?, ?) "
