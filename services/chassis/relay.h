@@ -1,6 +1,7 @@
 /* relay: the thread that publishes the outbox, in order, with an idempotent producer, and marks a row as sent only in
- * its delivery report. A failed delivery ends the producer, which leaves no gap (enable.gapless.guarantee); the next
- * one starts at the first row not marked, so order within a return holds. What Kafka took without our hearing of it is
+ * its delivery report. A failed delivery ends the producer (enable.gapless.guarantee); the next one starts at the
+ * first row not marked, so order within a return holds. The exception: Kafka takes any first batch of a new producer,
+ * so one behind a refused batch may overtake it (docs/architecture.md). What Kafka took without our hearing of it is
  * then in the topic twice, and readers know it by its event_id. What can never be sent (delivery.h) is set aside
  * (set_aside.h), and nothing waits behind it; where it was refused in a batch, each record of the batch is sent alone
  * to find it.
