@@ -3,9 +3,10 @@
  * there is a crowd, whoever has the server wait for longer than a moment is cut off, those in the queue included, and
  * answers close their connection. Without a crowd nothing happens, and nothing runs.
  *
- *     on_connect ──workers all taken?──▶ guard: every 20 ms, each socket of the port
- *                                          not being worked for, and no whole request waiting in it, since 200 ms ─▶
- * cut
+ *     on_connect ──all workers taken?──▶ guard: looks at each socket of the port every 20 ms, and cuts off
+ *                                          no worker has it, and no whole head came for 200 ms
+ *                                          a worker waits for its body, and 300 ms have passed since it was noticed
+ *                                          a worker sends the answer, and has waited for 500 ms
  *
  * Any thread. */
 #pragma once

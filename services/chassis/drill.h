@@ -2,11 +2,11 @@
  * setting `drills` allows it. Each is audited as done by hand (action "drill"), before it has its effect. A drill lives
  * in memory: a service that was started again is as it should be.
  *
- *     paused   the consumer takes nothing more; it stays in its group, owns its partitions, and knows how far behind it
- * is slow     each event takes N ms crash    the process ends at once, as by a SIGKILL, after its audit row was
- * committed and its asker answered
+ *     paused   the consumer takes nothing more. It stays in its group, owns its partitions, and knows how far behind it is
+ *     slow     each event takes N ms
+ *     crash    the process ends at once, as by a SIGKILL, after its audit row was committed and its asker was answered
  *
- * Neither holds up a rebalance or a stop. Any thread. */
+ * None of them holds up a rebalance or a stop. Any thread. */
 #pragma once
 
 #include "chassis/http.h"

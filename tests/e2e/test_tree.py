@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 from stack import BIN, DECLARED, ROOT, TEAMS
 
@@ -40,6 +42,16 @@ def test_the_readmes_settings_table_is_the_programs():
 def test_a_build_that_people_run_has_no_crash_points():
     for service in DECLARED:
         assert b"RETURNS_CRASH_AT" not in (BIN / service).read_bytes(), service
+
+
+def test_the_formatter_leaves_diagrams_as_they_were_drawn():
+    """An indented line of a comment may be longer than others, and is neither broken nor joined to its neighbours; prose is."""
+    drawn = f" *     poll ─▶ decode{' ─▶ step' * 15}\n *     paused   nothing is taken\n *     slow     each takes its time\n"
+    program = Path(sys.executable).with_name("clang-format")
+    made = subprocess.run([program, f"--style=file:{ROOT}/.clang-format"], text=True, capture_output=True, check=True,
+                          input=f"/* {'long ' * 30}\n{drawn} *\n * {'long ' * 30} */\nint a;\n").stdout
+    assert drawn in made
+    assert max(len(line) for line in made.replace(drawn, "").splitlines()) <= 120, "it breaks prose"
 
 
 def test_every_test_that_the_guarantees_name_is_there():
