@@ -1,7 +1,8 @@
 /* settings: one table (settings.c) of everything that can be set: name, type, default, bounds, unit, help. It drives
- * the environment (RETURNS_KAFKA, RETURNS_DATA_DIR, …), the flags (--kafka, --data-dir), --help and the README's table.
- * A flag wins over the environment. A secret is read from the file that its …_FILE variable or --…-file flag names. Any
- * librdkafka property passes through as -X name=value, or from a file of such lines (--kafka-config). */
+ * the environment (RETURNS_KAFKA, RETURNS_DATA_DIR, …), the flags (--kafka, --data-dir), --help and
+ * docs/operations.md's table. A flag wins over the environment. A secret is read from the file that its …_FILE variable
+ * or --…-file flag names. Any librdkafka property passes through as -X name=value, or from a file of such lines
+ * (--kafka-config). */
 #pragma once
 
 #include "chassis/failure.h"

@@ -32,11 +32,44 @@ def test_the_chassis_names_no_team():
             assert path.suffix != ".c" or '"support' not in line, f"{path}:{number}: {line}"
 
 
-def test_the_readmes_settings_table_is_the_programs():
-    readme = (ROOT / "README.md").read_text()
-    inside = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
+def test_the_settings_table_is_the_programs():
+    page = (ROOT / "docs/operations.md").read_text()
+    inside = page.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
     table = subprocess.run([BIN / "support", "--settings-table"], capture_output=True, text=True, check=True).stdout
     assert inside.strip() == table.strip(), "put the output of `build/release/bin/support --settings-table` in there"
+
+
+def test_operations_has_every_verb():
+    page = (ROOT / "docs/operations.md").read_text().split("## Verbs")[1].split("\n## ")[0]
+    said = set(re.findall(r"[a-z-]+", " ".join(re.findall(r"^\| (`.*?) \|", page, re.M))))
+    verbs = {path.name for path in (ROOT / "compose/verbs").iterdir()}
+    assert len(verbs) > 20 and not verbs - said, "docs/operations.md lacks them"
+
+
+def test_the_readme_has_the_gates_command():
+    command = re.search(r"&& exec (\./returns .*)", (ROOT / ".ci/run").read_text())[1]
+    assert re.search(rf"^{re.escape(command)} +#", (ROOT / "README.md").read_text(), re.M)
+
+
+def anchors(path):
+    """The headings of a document, as a link names them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_of_the_documents_leads_somewhere():
+    pages = [ROOT / "README.md", *sources("docs", ".md"), *sources("services", ".md")]
+    found = 0
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.S)):
+            if re.match(r"[a-z]+:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            path = page.parent / name if name else page
+            assert path.exists(), f"{page}: {link}"
+            assert not anchor or anchor in anchors(path), f"{page}: {link}: no such heading"
+            found += 1
+    assert found > 60
 
 
 def test_a_build_that_people_run_has_no_crash_points():
