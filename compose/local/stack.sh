@@ -270,7 +270,20 @@ stack_progress() {
     return $new
 }
 
-# stack_wait TITLE SECONDS: until all are ready. Gives up after so long without progress, and when one ends again and again.
+# Ends where a service is held (services/chassis/history.h): it waits for a command, which it names, and for nothing else.
+stack_held() {
+    local name held=()
+    for name in "${LATE[@]}"; do
+        if [[ ${WHY[$name]} == *'history failed: '* ]]; then held+=("$name"); fi
+    done
+    if ((${#held[@]} == 0)); then return; fi
+    progress_clear
+    for name in "${held[@]}"; do warn "$name: ${WHY[$name]}"; done
+    die "not waited for: ${held[*]}. Then ./returns up again. The rest runs on; ./returns status shows how all are"
+}
+
+# stack_wait TITLE SECONDS: until all are ready. Gives up after so long without progress, when one ends again and again, and
+# when one is held.
 stack_wait() {
     local title=$1 limit=$2 began=$SECONDS late name shown='' looked=-1 moved=$SECONDS
     IS_READY=() PROGRESS_SEEN=()
@@ -283,6 +296,7 @@ stack_wait() {
         for name in "${LATE[@]}"; do
             (($(stack_starts "$name") < 5)) || stack_failed "$name ended, and was started again $(stack_starts "$name") times"
         done
+        stack_held
         if ((SECONDS != looked)) && looked=$SECONDS && stack_progress; then moved=$SECONDS; fi
         ((SECONDS - moved < limit)) || stack_failed "not ready after $((SECONDS - began)) s, and no progress in the last $limit s: ${late:2}"
         sleep 0.1

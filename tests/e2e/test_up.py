@@ -49,6 +49,15 @@ def test_without_progress_it_names_what_stands_still(tmp_path, readiness):
     assert code == 1 and "no progress in the last 60 s: registry, support" in said, said
 
 
+@pytest.mark.parametrize("more", ["", "store failed: disk full; "], ids=["held", "and more"])
+def test_a_held_service_is_not_waited_for(tmp_path, more):
+    """It waits for a command of ours: all that it says is shown, once, and nothing is waited for."""
+    held = more + 'history failed: nothing is handled: its database \\"x\\" is new. Make it whole: ./returns rebuild support'
+    code, said = waits(tmp_path, f'if [[ $1 == support ]]; then say "{held}"; elif after 300; then say ready; else say "waits $SECONDS"; fi')
+    assert code == 1 and said.count("./returns rebuild support") == 1 and "no progress" not in said, said
+    assert f"support: {held}".replace("\\", "") in said and "./returns up again" in said, said
+
+
 def test_kafkas_heap_is_not_taken_by_its_log_cleaner():
     """Which takes its buffer when it starts, and keeps it; half of the heap made it collect in full 12 times a minute."""
     properties = (ROOT / "compose/local/server.properties").read_text()
