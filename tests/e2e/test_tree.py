@@ -87,17 +87,33 @@ def test_the_formatter_leaves_diagrams_as_they_were_drawn():
     assert max(len(line) for line in made.replace(drawn, "").splitlines()) <= 120, "it breaks prose"
 
 
-def test_every_test_that_the_guarantees_name_is_there():
-    """A row names a file, or a folder of them, then the tests in it."""
-    found = 0
-    for line in (ROOT / "docs/guarantees.md").read_text().splitlines():
+def named(page):
+    """The tests that a document names: a paragraph, list item or row has a file, or a folder of them, then the tests in it."""
+    found = []
+    for block in re.split(r"\n\s*\n|\n(?=- |\|)", page.read_text()):
         text = ""
-        for word in re.findall(r"`([^`]+)`", line):
+        for word in re.findall(r"`([^`]+)`", block):
             if word.startswith("tests/"):
                 path = ROOT / word
+                assert path.exists(), f"{page}: {word}"
                 files = sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
                 text = "\n".join(file.read_text() for file in files)
             elif text and re.fullmatch(r"[a-z0-9_]{8,}", word):
-                assert re.search(rf"\b{word}\(", text), f"{word} is in no such file"
-                found += 1
-    assert found > 30
+                assert re.search(rf"\b{word}\(", text), f"{page}: {word} is in no such file"
+                found.append(word)
+    return found
+
+
+def test_every_test_that_the_guarantees_name_is_there():
+    assert len(named(ROOT / "docs/guarantees.md")) > 30
+
+
+def test_each_decision_names_a_test_that_holds_it():
+    pages = [page for page in sources("docs/decisions", ".md") if page.name != "README.md"]
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    for page in pages:
+        parts = [page.read_text().find(f"**{part}") for part in ("Context.", "Decision.", "Consequence.", "Held by")]
+        assert -1 not in parts and parts == sorted(parts), page
+        assert f"]({page.name}) {page.read_text().splitlines()[0][6:]}\n" in index, f"{page} is not in the list"
+        assert named(page), f"{page} names no test"
+    assert len(pages) > 8
