@@ -4,6 +4,7 @@
 
 #include "chassis/chart.h"
 #include "chassis/ids.h"
+#include "chassis/json_get.h"
 #include "chassis/moment.h"
 #include "chassis/page.h"
 
@@ -232,10 +233,10 @@ static void lines_add(struct buffer *out, const char *table, const char *name, c
     json_array_foreach((json_t *)rows, i, row) {
         char hour[24];
         snprintf(hour, sizeof hour, "%lld", (long long)number(row, "hour"));
-        const char *text = json_object_get(row, "hour") ? hour : page_text(row, name);
+        const char *text = json_object_get(row, "hour") ? hour : json_get_text(row, name);
         json_t *rest = json_copy(row);
         json_object_del(rest, "hour");
-        line_add(out, table, text, page_text(row, "currency"), rest);
+        line_add(out, table, text, json_get_text(row, "currency"), rest);
         json_decref(rest);
     }
 }

@@ -1,6 +1,5 @@
 #include "chassis/assets.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const struct asset *service_files;
@@ -25,15 +24,4 @@ static const struct asset *find(const struct asset *assets, size_t n, const char
 const struct asset *asset_find(const char *name) {
     const struct asset *own = find(service_files, service_files_n, name);
     return own ? own : find(chassis_assets, chassis_assets_n, name);
-}
-
-size_t assets_migrations(const char *owner, const char *stem, struct migration all[MIGRATIONS_MAX], size_t n) {
-    for (int version = 1; n < MIGRATIONS_MAX; version++) {
-        char name[64];
-        snprintf(name, sizeof name, version > 1 ? "%s.%d.sql" : "%s.sql", stem, version);
-        const struct asset *file = asset_find(name);
-        if (!file) break;
-        all[n++] = (struct migration){owner, version, file->bytes};
-    }
-    return n;
 }

@@ -2,8 +2,6 @@
  * .avsc. */
 #pragma once
 
-#include "chassis/store.h"
-
 #include <stddef.h>
 
 struct asset {
@@ -19,8 +17,3 @@ extern const size_t chassis_assets_n;
 const struct asset *asset_find(const char *name);
 void assets_of_service(const struct asset *assets, size_t n); /* once, before any thread */
 void assets_service(const struct asset **assets, size_t *n);  /* those; none before that */
-
-/* A database's versions from files: stem.sql, stem.2.sql, … as they are numbered, of that owner. Adds them to the n
- * that are in all already, and returns how many are then. */
-enum { MIGRATIONS_MAX = 64 };
-size_t assets_migrations(const char *owner, const char *stem, struct migration all[MIGRATIONS_MAX], size_t n);

@@ -15,6 +15,7 @@
 
 #include "chassis/buffer.h"
 #include "chassis/failure.h"
+#include "chassis/money.h"
 
 #include <jansson.h>
 #include <stddef.h>
@@ -77,10 +78,6 @@ MUST_CHECK verdict codec_encode(const struct schema *s, const json_t *value, str
 
 /* --- Projection: struct order { const char *order_id; struct money cost; };
  *                 static const struct field ORDER[] = {FIELD_TEXT(struct order, order_id)}; */
-struct money {
-    int64_t minor;    /* hundredths of the unit: 14990 is 149.90 */
-    char currency[4]; /* ISO 4217 */
-};
 struct field {
     const char *path; /* "order_id", or "address.city" into nested records */
     /* const char *, the same as input_id() has it, int64_t, bool, struct money, int64_t: ms, of the years 1970 to 9999
@@ -110,7 +107,3 @@ struct field {
  *
  * Any of them may be a branch of a union, if the value's shape tells which. */
 MUST_CHECK verdict project(struct written *event, const struct field *fields, size_t n, void *out, struct failure *why);
-
-/* "149.90" ↔ 14990. Plain digits with at most two decimals, no sign but '-', no exponent, at most 15 digits in all. */
-MUST_CHECK verdict money_parse(const char *amount, int64_t *minor, struct failure *why);
-const char *money_text(int64_t minor, char out[32]); /* returns out */

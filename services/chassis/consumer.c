@@ -5,6 +5,7 @@
 #include "chassis/health.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
+#include "chassis/process.h"
 #include "chassis/pulse.h"
 #include "chassis/reaction.h"
 #include "chassis/relay.h"
@@ -119,7 +120,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
     denial_over();
     if (partitions_set(c, list, &why) != OK) {
         rd_kafka_assign(rk, NULL);
-        service_end(why.text);
+        process_end(why.text);
         return;
     }
     crash_point("during rebalance");
@@ -432,7 +433,7 @@ static void handle_waiting(struct consumer *c) {
     if (v == RETRY)
         health_set(c->rt->health, "store", HEALTH_FAILED, "nothing is handled until this is mended: %s", why.text);
     else
-        service_end(why.text);
+        process_end(why.text);
 }
 
 /* --- Joining and leaving the group */
@@ -492,7 +493,7 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
 /* One that was held (history.h) joins its group only now: a member that takes nothing would have the others wait. */
 static void subscribe_late(struct consumer *c) {
     struct failure why;
-    if (!c->subscribed && !c->rt->held && subscribe(c, &why) != OK) service_end(why.text);
+    if (!c->subscribed && !c->rt->held && subscribe(c, &why) != OK) process_end(why.text);
 }
 
 static void consumer_close(struct consumer *c) {
@@ -515,11 +516,11 @@ static void consumer_reopen(struct consumer *c) {
     struct failure why;
     struct limit limit;
     log_line(LOG_WARNING, "joining the consumer group again", NULL);
-    limit_begin(&limit, CLOSE_MS, service_end, "librdkafka did not close the consumer within 15 s");
+    limit_begin(&limit, CLOSE_MS, process_end, "librdkafka did not close the consumer within 15 s");
     consumer_close(c);
     limit_end(&limit);
     usleep(REOPEN_MS * 1000);
-    if (consumer_open(c, &why) != OK) service_end(why.text);
+    if (consumer_open(c, &why) != OK) process_end(why.text);
 }
 
 /* --- The thread */

@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/asyncapi.h"
+#include "chassis/json_get.h"
 #include "chassis/openapi.h"
 #include "chassis/page.h"
 #include "chassis/peers.h"
@@ -67,8 +68,8 @@ static bool peer_url(struct runtime *rt, const char *name, char out[PATH_SIZE]) 
     size_t i;
     *out = '\0';
     peers_look(rt->peers);
-    json_array_foreach(json_object_get(known, "peers"), i, one) if (!strcmp(page_text(one, "name"), name))
-        snprintf(out, PATH_SIZE, "%s", page_text(one, "url"));
+    json_array_foreach(json_object_get(known, "peers"), i, one) if (!strcmp(json_get_text(one, "name"), name))
+        snprintf(out, PATH_SIZE, "%s", json_get_text(one, "url"));
     json_decref(known);
     return *out;
 }

@@ -1,7 +1,7 @@
 #include "chassis/counts.h"
 
 #include "chassis/ids.h"
-#include "chassis/page.h"
+#include "chassis/json_get.h"
 #include "chassis/store.h"
 
 #include <stdlib.h>
@@ -26,10 +26,6 @@ void counts_free(struct counts **out) {
     *out = NULL;
 }
 
-static int64_t number(const json_t *object, const char *name) {
-    return json_integer_value(json_object_get(object, name));
-}
-
 static void gap_add(json_t *gaps, int64_t from, int64_t to) {
     if (from < to && json_array_size(gaps) < GAPS_MOST)
         json_array_append_new(gaps, json_pack("{s:I, s:I}", "from", (json_int_t)from, "to", (json_int_t)to));
@@ -40,8 +36,8 @@ static void gap_add(json_t *gaps, int64_t from, int64_t to) {
 /* Counting reads an index alone; only where it finds too few is each row looked at. */
 static void
 gaps_look(struct connection *reader, const json_t *partition, int64_t from, int64_t to, int64_t log, json_t *gaps) {
-    const char *topic = page_text(partition, "topic");
-    int64_t id = number(partition, "partition"), next = from;
+    const char *topic = json_get_text(partition, "topic");
+    int64_t id = json_get_int(partition, "partition"), next = from;
     int64_t rows = store_int(
         reader, 0, "SELECT COUNT(*) " ROWS_OF, value_text(topic), value_int(id), value_int(from), value_int(to),
         value_int(log));
@@ -55,15 +51,16 @@ gaps_look(struct connection *reader, const json_t *partition, int64_t from, int6
 }
 
 static json_t *gaps_of(struct counts *k, struct connection *reader, const json_t *partition, const char *chain) {
-    int64_t log = number(partition, "log"), next = number(partition, "next_offset");
+    int64_t log = json_get_int(partition, "log"), next = json_get_int(partition, "next_offset");
     json_t *known = json_object_get(k->looked, chain);
-    if (!known || number(known, "log") != log || number(known, "to") > next) {
+    if (!known || json_get_int(known, "log") != log || json_get_int(known, "to") > next) {
         known = json_pack(
-            "{s:I, s:I, s:[]}", "log", (json_int_t)log, "to", (json_int_t)number(partition, "first_offset"), "gaps");
+            "{s:I, s:I, s:[]}", "log", (json_int_t)log, "to", (json_int_t)json_get_int(partition, "first_offset"),
+            "gaps");
         json_object_set_new(k->looked, chain, known);
     }
     json_t *gaps = json_object_get(known, "gaps");
-    gaps_look(reader, partition, number(known, "to"), next, log, gaps);
+    gaps_look(reader, partition, json_get_int(known, "to"), next, log, gaps);
     json_object_set_new(known, "to", json_integer(next));
     return json_deep_copy(gaps);
 }
@@ -78,8 +75,8 @@ static json_t *outcomes_of(struct connection *reader, const json_t *partition, c
         "SELECT outcome, SUM(n) AS n FROM (SELECT outcome, n FROM chain_tally WHERE chain = ?1 AND log = ?2 "
         "UNION ALL SELECT a.outcome, -1 " REBUILT " UNION ALL SELECT 'quarantined', 1 " REBUILT
         ") GROUP BY outcome HAVING SUM(n) <> 0 ORDER BY outcome",
-        value_text(chain), value_int(number(partition, "log")), value_text(page_text(partition, "topic")),
-        value_int(number(partition, "partition")));
+        value_text(chain), value_int(json_get_int(partition, "log")), value_text(json_get_text(partition, "topic")),
+        value_int(json_get_int(partition, "partition")));
 #undef REBUILT
 }
 
@@ -95,7 +92,7 @@ json_t *counts_take(struct counts *k, struct connection *reader, bool afresh) {
                              "ORDER BY o.topic, o.partition");
     size_t i;
     json_array_foreach(partitions, i, one) {
-        const char *chain = page_text(one, "chain");
+        const char *chain = json_get_text(one, "chain");
         json_object_set_new(one, "outcomes", outcomes_of(reader, one, chain));
         json_object_set_new(one, "gaps", gaps_of(k, reader, one, chain));
         json_object_del(one, "chain");

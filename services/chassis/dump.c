@@ -2,6 +2,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/buffer.h"
+#include "chassis/migrations.h"
 #include "chassis/terminal.h"
 
 #include <openssl/evp.h>

@@ -120,7 +120,7 @@ static void tell(struct history *h, verdict v, const struct failure *why) {
         health_set(
             h->rt->health, "history", HEALTH_FAILED,
             "nothing is handled, published or accepted: %.150s, but the database \"%.160s\" is new. Make it whole from the topics: ./returns rebuild %.40s; or start it with the data-dir that it had",
-            why->text, service_database(h->rt->settings, path), h->rt->settings->service);
+            why->text, settings_database(h->rt->settings, path), h->rt->settings->service);
 }
 
 static void pause_for(const struct history *h, int ms) {

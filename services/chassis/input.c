@@ -1,5 +1,6 @@
 #include "chassis/input.h"
 
+#include "chassis/money.h"
 #include "chassis/utf8.h"
 
 #include <stdint.h>

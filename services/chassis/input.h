@@ -2,7 +2,7 @@
  * as the end of a sentence that begins with the field's name. */
 #pragma once
 
-#include "chassis/codec.h"
+#include "chassis/failure.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,5 +1,6 @@
 #include "chassis/consumer_private.h"
 #include "chassis/health.h"
+#include "chassis/process.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -117,7 +118,7 @@ static void partitions_accept(struct consumer *c) {
         struct partition *p = &c->partitions[i], again;
         if (!*p->lost) continue;
         if (partition_init(c, &again, p->topic, p->id, &why) != OK) {
-            service_end(why.text);
+            process_end(why.text);
             return;
         }
         pthread_mutex_lock(&c->lock);

@@ -10,16 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *page_text(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
-int64_t page_time(const json_t *object, const char *name) {
-    int64_t ms;
-    return time_parse(page_text(object, name), &ms) ? ms : 0;
-}
-
 const char *page_query(struct exchange *x, const char *name) {
     const char *text = exchange_query(x, name);
     return text && *text ? text : NULL;

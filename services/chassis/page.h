@@ -4,9 +4,7 @@
 
 #include "chassis/service.h"
 
-const char *page_text(const json_t *object, const char *name); /* "" when it has no such text */
-int64_t page_time(const json_t *object, const char *name);     /* ms of an RFC 3339 member; 0: it has none */
-const char *page_query(struct exchange *x, const char *name);  /* NULL when it is not there, or empty */
+const char *page_query(struct exchange *x, const char *name); /* NULL when it is not there, or empty */
 /* Of a form that comes again: what it says at its head, and the URL of what is there already, or NULL. */
 void page_add_notice(json_t *form, const char *notice, const char *existing);
 void page_add_moment(

@@ -5,6 +5,7 @@
 #include "chassis/crash.h"
 #include "chassis/dump.h"
 #include "chassis/history.h"
+#include "chassis/migrations.h"
 #include "chassis/rebuild_private.h"
 
 #include <errno.h>
@@ -52,7 +53,7 @@ static verdict service_await_stop(struct rebuild *b, struct failure *why) {
 
 static verdict files_claim(struct rebuild *b, struct failure *why) {
     char own[DATABASE_PATH + 20];
-    service_database(b->settings, b->path);
+    settings_database(b->settings, b->path);
     snprintf(b->base, sizeof b->base, "%s.rebuild-base", b->path);
     snprintf(b->new, sizeof b->new, "%s.rebuild-new", b->path);
     snprintf(b->before, sizeof b->before, "%s.before-rebuild", b->path);

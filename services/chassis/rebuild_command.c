@@ -1,8 +1,8 @@
+#include "chassis/json_get.h"
 #include "chassis/rebuild_private.h"
 
 #include "chassis/kafka.h"
 #include "chassis/log.h"
-#include "chassis/page.h"
 #include "chassis/terminal.h"
 
 #include <fcntl.h>
@@ -43,10 +43,6 @@ static void command_caught_up(void *context) {
 
 /* --- What it says in the end */
 
-static int64_t number(const json_t *j, const char *name) {
-    return json_integer_value(json_object_get(j, name));
-}
-
 static bool is(const json_t *j, const char *name) {
     return json_is_true(json_object_get(j, name));
 }
@@ -59,7 +55,7 @@ static void print_json(const char *before, const json_t *value) {
 static void print_line(const json_t *line) {
     const json_t *old = json_object_get(line, "old"), *new = json_object_get(line, "new"), *value;
     const char *column;
-    printf("  %s %s", json_is_null(old) ? "+" : json_is_null(new) ? "-" : "~", shown(page_text(line, "table")));
+    printf("  %s %s", json_is_null(old) ? "+" : json_is_null(new) ? "-" : "~", shown(json_get_text(line, "table")));
     print_json(" ", json_object_get(line, "key"));
     if (json_is_null(old) || json_is_null(new)) {
         print_json(" ", json_is_null(old) ? new : old);
@@ -74,8 +70,8 @@ static void print_line(const json_t *line) {
 }
 
 static void print_event(const json_t *line) {
-    const char *was = page_text(line, "was"), *would_be = page_text(line, "would_be");
-    printf("  return %s: %s → ", shown(page_text(line, "return_id")), *was ? shown(was) : "nothing");
+    const char *was = json_get_text(line, "was"), *would_be = json_get_text(line, "would_be");
+    printf("  return %s: %s → ", shown(json_get_text(line, "return_id")), *was ? shown(was) : "nothing");
     if (*would_be) print_json(would_be, NULL);
     if (*would_be) print_json(" ", json_object_get(line, "fields"));
     puts(*would_be ? "" : "nothing");
@@ -84,14 +80,15 @@ static void print_event(const json_t *line) {
 static void print_rejected(const json_t *report) {
     const json_t *rejected = json_object_get(report, "rejected"), *one;
     size_t i;
-    if (!number(rejected, "n")) return;
+    if (!json_get_int(rejected, "n")) return;
     printf(
-        "%lld records that had their effect are rejected now; %s:\n", (long long)number(rejected, "n"),
+        "%lld records that had their effect are rejected now; %s:\n", (long long)json_get_int(rejected, "n"),
         is(report, "switched") ? "they are open dead letters" : "they would become dead letters");
     json_array_foreach(json_object_get(rejected, "lines"), i, one) printf(
-        "  %s[%lld]@%lld, return %s%s: %s\n", shown(page_text(one, "topic")), (long long)number(one, "partition"),
-        (long long)number(one, "offset"), shown(page_text(one, "return_id")),
-        is(one, "answered") ? ", which was answered" : "", shown(page_text(one, "reason")));
+        "  %s[%lld]@%lld, return %s%s: %s\n", shown(json_get_text(one, "topic")),
+        (long long)json_get_int(one, "partition"), (long long)json_get_int(one, "offset"),
+        shown(json_get_text(one, "return_id")), is(one, "answered") ? ", which was answered" : "",
+        shown(json_get_text(one, "reason")));
 }
 
 static void print_differences(const json_t *report) {
@@ -101,48 +98,51 @@ static void print_differences(const json_t *report) {
     if (json_is_object(differences)) {
         printf(
             "%lld rows differ (+ only new, - only old, ~ changed, old → new):\n",
-            (long long)number(differences, "rows"));
+            (long long)json_get_int(differences, "rows"));
         json_array_foreach(json_object_get(differences, "tables"), i, one) printf(
-            "  %s: %lld only old, %lld only new, %lld changed\n", shown(page_text(one, "table")),
-            (long long)number(one, "only_old"), (long long)number(one, "only_new"), (long long)number(one, "changed"));
+            "  %s: %lld only old, %lld only new, %lld changed\n", shown(json_get_text(one, "table")),
+            (long long)json_get_int(one, "only_old"), (long long)json_get_int(one, "only_new"),
+            (long long)json_get_int(one, "changed"));
         json_array_foreach(json_object_get(differences, "lines"), i, one) print_line(one);
     }
     print_rejected(report);
-    if (!number(events, "different")) return;
-    printf("%lld events differ (what was published → what would be now):\n", (long long)number(events, "different"));
+    if (!json_get_int(events, "different")) return;
+    printf(
+        "%lld events differ (what was published → what would be now):\n", (long long)json_get_int(events, "different"));
     json_array_foreach(json_object_get(events, "lines"), i, one) print_event(one);
 }
 
 static bool differs(const json_t *report) {
-    return (!is(report, "lost") && !is(report, "identical")) || number(json_object_get(report, "events"), "different");
+    return (!is(report, "lost") && !is(report, "identical")) ||
+           json_get_int(json_object_get(report, "events"), "different");
 }
 
 static int exit_code(const json_t *report, bool switch_anyway) {
-    if (is(report, "switched") && number(json_object_get(report, "rejected"), "n")) return 3;
+    if (is(report, "switched") && json_get_int(json_object_get(report, "rejected"), "n")) return 3;
     return differs(report) && !(is(report, "switched") && switch_anyway);
 }
 
 static void print_report(const json_t *report) {
     printf(
         "%s: %lld records replayed in %.1f s, %lld of them answered before; %lld rows of state\n",
-        page_text(report, "service"), (long long)number(report, "records"),
-        json_real_value(json_object_get(report, "seconds")), (long long)number(report, "answered"),
-        (long long)number(report, "rows"));
-    printf("  rebuilt %s\n", page_text(report, "hash"));
+        json_get_text(report, "service"), (long long)json_get_int(report, "records"),
+        json_real_value(json_object_get(report, "seconds")), (long long)json_get_int(report, "answered"),
+        (long long)json_get_int(report, "rows"));
+    printf("  rebuilt %s\n", json_get_text(report, "hash"));
     if (!is(report, "lost"))
-        printf("  before  %s%s\n", page_text(report, "hash_before"), is(report, "identical") ? " (identical)" : "");
+        printf("  before  %s%s\n", json_get_text(report, "hash_before"), is(report, "identical") ? " (identical)" : "");
     print_differences(report);
     if (is(report, "lost")) puts("There was no database. What no topic has, such as the audit log, is not back.");
-    if (number(report, "left"))
+    if (json_get_int(report, "left"))
         printf(
             "%lld events that were decided without it, while Kafka was away, are in %s alone. See to them by hand.\n",
-            (long long)number(report, "left"), page_text(report, "before"));
+            (long long)json_get_int(report, "left"), json_get_text(report, "before"));
     if (is(report, "shadow"))
         puts("Nothing was changed.");
     else if (!is(report, "switched"))
         puts("The two differ, so nothing was changed. To take the rebuilt one all the same: --switch-anyway");
     else if (!is(report, "lost"))
-        printf("It is in use now; the one before is kept as %s\n", shown(page_text(report, "before")));
+        printf("It is in use now; the one before is kept as %s\n", shown(json_get_text(report, "before")));
 }
 
 /* --- Flags */

@@ -15,8 +15,10 @@
 #include "chassis/kafka.h"
 #include "chassis/letters.h"
 #include "chassis/log.h"
+#include "chassis/migrations.h"
 #include "chassis/openapi.h"
 #include "chassis/peers.h"
+#include "chassis/process.h"
 #include "chassis/pulse.h"
 #include "chassis/rebuild.h"
 #include "chassis/registry.h"
@@ -37,21 +39,12 @@
 
 enum { STOP_SECONDS = 2, BODY_MAX = 64 * 1024, BODY_MS = 5000, HELD_MS = 2000 };
 
-static atomic_bool ended; /* by service_end() */
-
 /* --- Starting */
-
-const char *service_database(const struct settings *s, char out[DATABASE_PATH]) {
-    char name[400];
-    settings_scoped(s, s->service, name, sizeof name);
-    snprintf(out, DATABASE_PATH, "%s/%s.db", s->data_dir, name);
-    return out;
-}
 
 static verdict start_store(struct runtime *rt, struct failure *why) {
     struct migration migrations[MIGRATIONS_MAX];
     char path[DATABASE_PATH];
-    service_database(rt->settings, path);
+    settings_database(rt->settings, path);
     size_t n = assets_migrations("chassis", "tables", migrations, 0);
     n = assets_migrations("team", "schema", migrations, n);
     verdict v = (rt->service->in_memory ? store_open_empty : store_open)(&rt->store, path, migrations, n, why);
@@ -103,7 +96,7 @@ static verdict start_relay(struct runtime *rt, struct failure *why) {
         rt->audit_check,
         .snapshots = rt->service->snapshots,
         .held = &rt->held,
-        .end = service_end};
+        .end = process_end};
     return relay_start(&rt->relay, &o, why);
 }
 
@@ -243,12 +236,6 @@ void service_stop(struct runtime *rt) {
 
 /* --- main */
 
-void service_end(const char *why) {
-    log_line(LOG_ERROR, "cannot go on; ending, to be started again", "reason", why, NULL);
-    ended = true;
-    kill(getpid(), SIGTERM);
-}
-
 static enum log_level level_of(const char *name) {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     for (int i = 0; i < 4; i++)
@@ -264,7 +251,7 @@ static void *watchdog(void *unused) {
     struct timespec wait = {STOP_SECONDS, 0};
     nanosleep(&wait, NULL);
     log_line(LOG_WARNING, "the orderly stop took too long; ending at once", NULL);
-    _exit(ended ? 1 : 0);
+    _exit(process_ended() ? 1 : 0);
 }
 
 static void run_until_signal(sigset_t *signals) {
@@ -345,5 +332,5 @@ int service_main(const struct service *service, const char *name, int port, int 
     service_stop(&rt);
     settings_free(&settings);
     log_line(LOG_INFO, "stopped", NULL);
-    return ended ? 1 : 0;
+    return process_ended() ? 1 : 0;
 }

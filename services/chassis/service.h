@@ -186,11 +186,5 @@ void service_stop(struct runtime *rt); /* also after a start that failed half wa
  * after a failure. */
 MUST_CHECK verdict service_prepare(
     struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why);
-/* Where its database is. Returns out. */
-enum { DATABASE_PATH = 4096 };
-const char *service_database(const struct settings *s, char out[DATABASE_PATH]);
-
-/* Logs why, and ends the process in good order, to be started again by whoever runs it. Any thread. */
-void service_end(const char *why);
 
 int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]);

@@ -450,3 +450,10 @@ const char *settings_scoped(const struct settings *s, const char *name, char *ou
     snprintf(out, size, "%s%s%s", s->namespace, *s->namespace ? "." : "", name);
     return out;
 }
+
+const char *settings_database(const struct settings *s, char out[DATABASE_PATH]) {
+    char name[400];
+    settings_scoped(s, s->service, name, sizeof name);
+    snprintf(out, DATABASE_PATH, "%s/%s.db", s->data_dir, name);
+    return out;
+}

@@ -85,3 +85,7 @@ const char *settings_property(const struct settings *s, const char *name);
 
 /* "support.events", or "demo2.support.events" in namespace demo2. Returns out. */
 const char *settings_scoped(const struct settings *s, const char *name, char *out, size_t size);
+
+/* Where the service's database is. Returns out. */
+enum { DATABASE_PATH = 4096 };
+const char *settings_database(const struct settings *s, char out[DATABASE_PATH]);

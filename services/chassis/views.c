@@ -1,6 +1,7 @@
 #include "chassis/views.h"
 
 #include "chassis/audit_line.h"
+#include "chassis/json_get.h"
 #include "chassis/moment.h"
 #include "chassis/page.h"
 
@@ -86,7 +87,7 @@ static int64_t changed_before(struct connection *reader, int64_t moment) {
     for (size_t i = 0; i < sizeof changing / sizeof *changing; i++) {
         json_t *page = audit_page(reader, &(struct audit_filter){.outcome = changing[i], .until = moment, .limit = 1});
         const json_t *row = json_array_get(json_object_get(page, "rows"), 0);
-        if (row && time_parse(page_text(row, "at"), &at) && at > latest) latest = at;
+        if (row && time_parse(json_get_text(row, "at"), &at) && at > latest) latest = at;
         json_decref(page);
     }
     return latest;
@@ -153,7 +154,7 @@ static json_t *moment_or_null(int64_t ms) {
 }
 
 static json_t *url_or_null(const json_t *data, const char *name) {
-    const char *at = page_text(data, name);
+    const char *at = json_get_text(data, name);
     return *at ? json_sprintf("/state?as_of=%s", at) : json_null();
 }
 
@@ -166,7 +167,7 @@ static void state_decorate(json_t *data, int64_t as_of) {
     page_add_moment(data, "next", "next_text");
     json_object_set_new(data, "heading", json_string("State"));
     json_object_set_new(
-        data, "api_url", json_sprintf("/api/state%s%s", now ? "" : "?as_of=", page_text(data, "as_of")));
+        data, "api_url", json_sprintf("/api/state%s%s", now ? "" : "?as_of=", json_get_text(data, "as_of")));
     json_object_set_new(
         data, "when", json_pack("{s:s, s:s}", "url", "/state", "value", now ? "" : moment_local(as_of, local)));
     json_object_set_new(data, "previous_url", url_or_null(data, "previous"));
@@ -175,7 +176,8 @@ static void state_decorate(json_t *data, int64_t as_of) {
         json_object_set_new(
             data, "past",
             json_pack(
-                "{s:o, s:s}", "title", json_sprintf("As of %s", page_text(data, "as_of_text")), "now_url", "/state"));
+                "{s:o, s:s}", "title", json_sprintf("As of %s", json_get_text(data, "as_of_text")), "now_url",
+                "/state"));
 }
 
 void views_get(struct exchange *x) {

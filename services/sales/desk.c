@@ -6,6 +6,7 @@
 
 #include "chassis/decision.h"
 #include "chassis/idempotency.h"
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 #include "chassis/precondition.h"
 #include "chassis/relay.h"
@@ -263,7 +264,7 @@ static void errors_say(struct exchange *x, const json_t *errors) {
     json_t *error;
     size_t i;
     json_array_foreach((json_t *)errors, i, error)
-        exchange_problem_field(x, page_text(error, "field"), "%s", page_text(error, "detail"));
+        exchange_problem_field(x, json_get_text(error, "field"), "%s", json_get_text(error, "detail"));
 }
 
 /* What became of a form that was not accepted: its page again, with all that was typed. */
@@ -292,11 +293,11 @@ static void customer_refuse(struct exchange *x, struct sent *s, int status, cons
 
 /* A form that was sent twice has its customer already. */
 static void customer_exists(struct exchange *x, struct sent *s, const json_t *there, const json_t *fields) {
-    const char *id = page_text(there, "customer_id");
+    const char *id = json_get_text(there, "customer_id");
     char path[200], detail[120];
     path_of(x, "customers", id, path);
-    if (!x->api && !strcmp(page_text(there, "name"), page_text(fields, "name")) &&
-        !strcmp(page_text(there, "location"), page_text(fields, "location"))) {
+    if (!x->api && !strcmp(json_get_text(there, "name"), json_get_text(fields, "name")) &&
+        !strcmp(json_get_text(there, "location"), json_get_text(fields, "location"))) {
         exchange_redirect(x, path);
         return;
     }
@@ -309,9 +310,9 @@ static void customer_register(struct exchange *x, struct sent *s, json_t *fields
     struct failure why = {0};
     char made[32], summary[500];
     view_id("C-", made);
-    if (!*page_text(fields, "customer_id")) findings_set(&s->found, fields, "customer_id", json_string(made));
+    if (!*json_get_text(fields, "customer_id")) findings_set(&s->found, fields, "customer_id", json_string(made));
     char id[80];
-    snprintf(id, sizeof id, "%s", page_text(fields, "customer_id"));
+    snprintf(id, sizeof id, "%s", json_get_text(fields, "customer_id"));
     struct connection *c = store_begin(rt->store);
     json_t *there = orders_customer(c, id);
     if (store_state(c) != OK || s->found.out_of_memory) {
@@ -320,7 +321,9 @@ static void customer_register(struct exchange *x, struct sent *s, json_t *fields
         store_rollback(c);
         customer_exists(x, s, there, fields);
     } else {
-        snprintf(summary, sizeof summary, "%s, %s, %s", id, page_text(fields, "name"), page_text(fields, "location"));
+        snprintf(
+            summary, sizeof summary, "%s, %s, %s", id, json_get_text(fields, "name"),
+            json_get_text(fields, "location"));
         verdict v =
             desk_decide(x, c, "CustomerRegistered", id, 1, json_incref(fields), "register a customer", summary, &why);
         if (v == OK) answer_made(x, "customers", id, orders_customer(c, id));
@@ -363,12 +366,12 @@ static void order_refuse(struct exchange *x, struct sent *s, int status, const c
 }
 
 static void order_exists(struct exchange *x, struct sent *s, const json_t *there, const json_t *fields) {
-    const char *id = page_text(there, "order_id");
+    const char *id = json_get_text(there, "order_id");
     char path[200], detail[120];
     path_of(x, "orders", id, path);
     bool same = json_equal(json_object_get(there, "items"), json_object_get(fields, "items")) &&
-                !strcmp(page_text(there, "customer_id"), page_text(fields, "customer_id")) &&
-                !strcmp(page_text(there, "shipment_id"), page_text(fields, "shipment_id"));
+                !strcmp(json_get_text(there, "customer_id"), json_get_text(fields, "customer_id")) &&
+                !strcmp(json_get_text(there, "shipment_id"), json_get_text(fields, "shipment_id"));
     if (!x->api && same) {
         exchange_redirect(x, path);
         return;
@@ -386,7 +389,8 @@ static void holders_check(
         const char *serial = json_string_value(json_object_get(item, "serial_number"));
         char *holder = serial ? orders_holder(c, serial, order_id) : NULL, field[60];
         if (!holder) continue;
-        json_array_foreach((json_t *)sent_items, k, sent) if (!strcmp(page_text(sent, "serial_number"), serial)) break;
+        json_array_foreach(
+            (json_t *)sent_items, k, sent) if (!strcmp(json_get_text(sent, "serial_number"), serial)) break;
         snprintf(field, sizeof field, "items.%zu.serial_number", k);
         findings_add(found, field, "\"%.60s\" is in the order %.60s already", serial, holder);
         free(holder);
@@ -398,7 +402,7 @@ static json_t *order_brief(struct exchange *x, const json_t *order) {
     return json_pack(
         "{s:O, s:O, s:O, s:o}", "order_id", json_object_get(order, "order_id"), "version",
         json_object_get(order, "version"), "state", json_object_get(order, "state"), "page",
-        json_sprintf("%s/orders/%s", rt->settings->public_url, page_text(order, "order_id")));
+        json_sprintf("%s/orders/%s", rt->settings->public_url, json_get_text(order, "order_id")));
 }
 
 static void order_made(struct exchange *x, struct connection *c, const char *id) {
@@ -412,11 +416,11 @@ static void order_place(struct exchange *x, struct sent *s, json_t *fields) {
     struct runtime *rt = x->context;
     struct failure why = {0};
     const json_t *items = json_object_get(fields, "items");
-    const char *customer_id = page_text(fields, "customer_id");
+    const char *customer_id = json_get_text(fields, "customer_id");
     char id[80], made[32], summary[300];
     view_id("ORD-", made);
-    if (!*page_text(fields, "order_id")) findings_set(&s->found, fields, "order_id", json_string(made));
-    snprintf(id, sizeof id, "%s", page_text(fields, "order_id"));
+    if (!*json_get_text(fields, "order_id")) findings_set(&s->found, fields, "order_id", json_string(made));
+    snprintf(id, sizeof id, "%s", json_get_text(fields, "order_id"));
     struct connection *c = store_begin(rt->store);
     json_t *there = orders_one(c, id), *customer = orders_customer(c, customer_id);
     if (!customer)
@@ -501,7 +505,7 @@ static bool order_may(struct exchange *x, struct sent *s, json_t *order) {
             detail, sizeof detail, "you saw version %.40s, and by now it is \"%lld\"; look at it again", tags,
             (long long)version);
         order_not(x, s, order, 412, detail);
-    } else if (!strcmp(page_text(order, "state"), "completed")) {
+    } else if (!strcmp(json_get_text(order, "state"), "completed")) {
         order_not(x, s, order, 409, "it is completed, and stays as it is");
     } else {
         return true;
@@ -536,7 +540,7 @@ static json_t *change_make(struct connection *c, struct sent *s, json_t *order, 
     if (!findings_none(&s->found)) return fields;
     *status = 409;
     holders_check(
-        c, page_text(order, "order_id"), json_object_get(fields, "items"), json_object_get(s->body, "items"),
+        c, json_get_text(order, "order_id"), json_object_get(fields, "items"), json_object_get(s->body, "items"),
         &s->found);
     return fields;
 }

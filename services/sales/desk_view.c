@@ -1,5 +1,6 @@
 #include "desk_view.h"
 
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 
 #include <stdio.h>
@@ -27,8 +28,8 @@ static const char *wrong_of(const json_t *errors, const char *field) {
     const char *found = NULL;
     json_t *error;
     size_t i;
-    json_array_foreach((json_t *)errors, i, error) if (!found && !strcmp(page_text(error, "field"), field)) found =
-        page_text(error, "detail");
+    json_array_foreach((json_t *)errors, i, error) if (!found && !strcmp(json_get_text(error, "field"), field)) found =
+        json_get_text(error, "detail");
     return found;
 }
 
@@ -58,8 +59,8 @@ static void errors_add(json_t *data, const json_t *errors) {
     size_t i;
     json_array_foreach((json_t *)errors, i, error) json_array_append_new(
         list, json_pack(
-                  "{s:s, s:o, s:s}", "field", page_text(error, "field"), "label", label_of(page_text(error, "field")),
-                  "detail", page_text(error, "detail")));
+                  "{s:s, s:o, s:s}", "field", json_get_text(error, "field"), "label",
+                  label_of(json_get_text(error, "field")), "detail", json_get_text(error, "detail")));
     json_object_set_new(data, "has_list", json_boolean(json_array_size(list)));
     if (json_array_size(list)) json_object_set_new(data, "has_errors", json_true());
     json_object_set_new(data, "errors", list);
@@ -81,12 +82,12 @@ static json_t *row_json(size_t i, const json_t *item, const char *currency, cons
     const json_t *price = json_object_get(item, "price"), *line = json_object_get(item, "line");
     json_t *inputs = json_array();
     snprintf(within, sizeof within, "items.%zu.", i);
-    input_add(inputs, within, "model", "Model", NULL, page_text(item, "model"), errors);
-    input_add(inputs, within, "price.amount", "Price", NULL, page_text(price, "amount"), errors);
+    input_add(inputs, within, "model", "Model", NULL, json_get_text(item, "model"), errors);
+    input_add(inputs, within, "price.amount", "Price", NULL, json_get_text(price, "amount"), errors);
     input_add(
         inputs, within, "price.currency", "Currency", NULL,
-        json_object_get(price, "currency") ? page_text(price, "currency") : currency, errors);
-    input_add(inputs, within, "serial_number", "Serial number", NULL, page_text(item, "serial_number"), errors);
+        json_object_get(price, "currency") ? json_get_text(price, "currency") : currency, errors);
+    input_add(inputs, within, "serial_number", "Serial number", NULL, json_get_text(item, "serial_number"), errors);
     return json_pack(
         "{s:s, s:i, s:O?, s:b, s:o}", "within", within, "number", (int)i + 1, "line", line, "removed",
         json_is_true(json_object_get(item, "removed")), "inputs", inputs);
@@ -100,16 +101,17 @@ void view_customers(json_t *data, const json_t *typed, const json_t *errors) {
     char id[32];
     json_array_foreach(json_object_get(data, "customers"), i, one) {
         page_add_moment(one, "registered_at", "moment");
-        json_object_set_new(one, "url", url_of("/customers/", page_text(one, "customer_id")));
+        json_object_set_new(one, "url", url_of("/customers/", json_get_text(one, "customer_id")));
     }
     if (json_is_string(json_object_get(data, "next")))
-        json_object_set_new(data, "older", url_of("/customers?before=", page_text(data, "next")));
-    input_add(inputs, "", "name", "Name", "The company’s, such as Nordwind Logistik", page_text(typed, "name"), errors);
+        json_object_set_new(data, "older", url_of("/customers?before=", json_get_text(data, "next")));
     input_add(
-        inputs, "", "location", "Location", "The town where its devices are", page_text(typed, "location"), errors);
+        inputs, "", "name", "Name", "The company’s, such as Nordwind Logistik", json_get_text(typed, "name"), errors);
+    input_add(
+        inputs, "", "location", "Location", "The town where its devices are", json_get_text(typed, "location"), errors);
     json_object_set_new(data, "inputs", inputs);
     view_id("C-", id);
-    const char *given = page_text(typed, "customer_id");
+    const char *given = json_get_text(typed, "customer_id");
     json_object_set_new(data, "made_id", json_string(*given ? given : id));
     errors_add(data, errors);
     json_object_set_new(data, "heading", json_string("Customers"));
@@ -117,7 +119,7 @@ void view_customers(json_t *data, const json_t *typed, const json_t *errors) {
 }
 
 void view_customer(json_t *data, json_t *orders) {
-    const char *id = page_text(data, "customer_id");
+    const char *id = json_get_text(data, "customer_id");
     view_orders(orders, id);
     page_add_moment(data, "registered_at", "moment");
     json_object_set(data, "orders", json_object_get(orders, "orders"));
@@ -130,7 +132,7 @@ void view_customer(json_t *data, json_t *orders) {
 /* --- Orders */
 
 static void state_add(json_t *order) {
-    bool completed = !strcmp(page_text(order, "state"), "completed");
+    bool completed = !strcmp(json_get_text(order, "state"), "completed");
     json_object_set_new(order, "is_open", json_boolean(!completed));
     json_object_set_new(order, "tone", json_string(completed ? "ok" : "wait"));
     page_add_moment(order, "placed_at", "moment");
@@ -142,15 +144,15 @@ void view_orders(json_t *data, const char *customer_id) {
     size_t i;
     json_array_foreach(json_object_get(data, "orders"), i, one) {
         state_add(one);
-        json_object_set_new(one, "url", url_of("/orders/", page_text(one, "order_id")));
-        json_object_set_new(one, "customer_url", url_of("/customers/", page_text(one, "customer_id")));
+        json_object_set_new(one, "url", url_of("/orders/", json_get_text(one, "order_id")));
+        json_object_set_new(one, "customer_url", url_of("/customers/", json_get_text(one, "customer_id")));
     }
     if (json_is_string(json_object_get(data, "next"))) {
         struct buffer path = BUFFER(4000);
         buffer_text(&path, "/orders?");
         if (customer_id) buffer_text(&path, "customer="), buffer_percent(&path, customer_id), buffer_text(&path, "&");
         buffer_text(&path, "before=");
-        if (path.data) json_object_set_new(data, "older", url_of(path.data, page_text(data, "next")));
+        if (path.data) json_object_set_new(data, "older", url_of(path.data, json_get_text(data, "next")));
         buffer_free(&path);
     }
     json_object_set_new(data, "heading", json_string("Orders"));
@@ -183,7 +185,7 @@ static json_t *rows_of(json_t *shown, const json_t *typed, const json_t *errors)
 /* Takes the lines from there on out of the order's, and says where more are. */
 static json_t *lines_take(json_t *data, int64_t from) {
     json_t *shown = json_array(), *item, *items = json_object_get(data, "items");
-    const char *url = page_text(data, "url");
+    const char *url = json_get_text(data, "url");
     size_t i;
     json_array_foreach(items, i, item) {
         int64_t line = json_integer_value(json_object_get(item, "line"));
@@ -201,15 +203,15 @@ static json_t *lines_take(json_t *data, int64_t from) {
 }
 
 void view_order(json_t *data, int64_t from, const json_t *typed, const json_t *errors) {
-    const char *id = page_text(data, "order_id");
+    const char *id = json_get_text(data, "order_id");
     json_t *order_inputs = json_array();
     state_add(data);
     json_object_set_new(data, "url", url_of("/orders/", id));
-    json_object_set_new(data, "customer_url", url_of("/customers/", page_text(data, "customer_id")));
+    json_object_set_new(data, "customer_url", url_of("/customers/", json_get_text(data, "customer_id")));
     json_object_set_new(data, "audit_url", json_string("/audit"));
     json_t *shown = lines_take(data, from);
-    const char *shipment = typed && json_object_get(typed, "shipment_id") ? page_text(typed, "shipment_id")
-                                                                          : page_text(data, "shipment_id");
+    const char *shipment = typed && json_object_get(typed, "shipment_id") ? json_get_text(typed, "shipment_id")
+                                                                          : json_get_text(data, "shipment_id");
     input_add(order_inputs, "", "shipment_id", "Shipment", "The parcel that it goes out with", shipment, errors);
     json_object_set_new(data, "inputs", order_inputs);
     json_object_set_new(data, "rows", rows_of(shown, typed, errors));
@@ -222,12 +224,13 @@ void view_order(json_t *data, int64_t from, const json_t *typed, const json_t *e
 json_t *view_order_new(const json_t *typed, int rows, const json_t *errors) {
     json_t *data = json_object(), *inputs = json_array(), *list = json_array();
     const json_t *items = json_object_get(typed, "items");
-    const char *given = page_text(typed, "order_id");
+    const char *given = json_get_text(typed, "order_id");
     char id[32];
-    input_add(inputs, "", "customer_id", "Customer", "Its id, such as C-1029", page_text(typed, "customer_id"), errors);
     input_add(
-        inputs, "", "shipment_id", "Shipment", "Leave it empty if it is not known yet", page_text(typed, "shipment_id"),
-        errors);
+        inputs, "", "customer_id", "Customer", "Its id, such as C-1029", json_get_text(typed, "customer_id"), errors);
+    input_add(
+        inputs, "", "shipment_id", "Shipment", "Leave it empty if it is not known yet",
+        json_get_text(typed, "shipment_id"), errors);
     if (rows > VIEW_ROWS_MAX) rows = VIEW_ROWS_MAX;
     for (int i = 0; i < rows; i++)
         json_array_append_new(list, row_json((size_t)i, json_array_get(items, (size_t)i), "EUR", errors));

@@ -1,6 +1,7 @@
 #include "order_input.h"
 
 #include "chassis/input.h"
+#include "chassis/money.h"
 #include "chassis/utf8.h"
 
 #include <stdarg.h>

@@ -4,6 +4,7 @@
 #include "simulate.h"
 #include "view.h"
 
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 #include "chassis/peers.h"
 #include "chassis/subscribers.h"
@@ -17,7 +18,7 @@ enum { LATEST = 10 };
 enum { ROW = 86, TOP = 8, ROWS_LEAST = 2, BELOW = 34, BACKLOG_RIGHT = 556, BACKLOG_MOST = 150, BACKLOG_DECADE = 34 };
 
 static bool is_self(const struct runtime *rt, const json_t *one) {
-    return !strcmp(page_text(one, "name"), rt->settings->service);
+    return !strcmp(json_get_text(one, "name"), rt->settings->service);
 }
 
 /* --- Data */
@@ -27,7 +28,7 @@ static void oldest_add(struct connection *reader, json_t *one) {
     if (json_is_integer(json_object_get(one, "oldest_unhandled_ms")) ||
         !json_is_true(json_object_get(one, "subscribes")))
         return;
-    int64_t at = returns_oldest_waiting(reader, page_text(one, "name")), age = at ? clock_ms() - at : 0;
+    int64_t at = returns_oldest_waiting(reader, json_get_text(one, "name")), age = at ? clock_ms() - at : 0;
     json_object_set_new(one, "oldest_unhandled_ms", json_integer(age > 0 ? age : 0));
 }
 
@@ -37,7 +38,7 @@ static json_t *services_read(struct runtime *rt, struct connection *reader) {
     json_decref(known);
     json_array_foreach(list, i, one) {
         oldest_add(reader, one);
-        json_object_set_new(one, "last_event", returns_last_event(reader, page_text(one, "name")));
+        json_object_set_new(one, "last_event", returns_last_event(reader, json_get_text(one, "name")));
     }
     return list;
 }
@@ -66,11 +67,11 @@ static void words_add(json_t *one) {
     json_object_set_new(one, "behind_text", number_text(json_object_get(one, "behind")));
     json_object_set_new(one, "oldest_text", duration_json(json_object_get(one, "oldest_unhandled_ms"), "–"));
     json_object_set_new(one, "to_go_text", duration_json(json_object_get(one, "to_go_ms"), "–"));
-    json_object_set_new(one, page_text(one, "tone"), json_true());
+    json_object_set_new(one, json_get_text(one, "tone"), json_true());
     if (!json_is_object(last)) return;
     page_add_moment(last, "at", "moment");
-    json_object_set_new(last, "clock", json_stringn(page_text(last, "at") + 11, 8));
-    const char *id = page_text(last, "return_id"); /* "": it is about an order, say */
+    json_object_set_new(last, "clock", json_stringn(json_get_text(last, "at") + 11, 8));
+    const char *id = json_get_text(last, "return_id"); /* "": it is about an order, say */
     json_object_set_new(last, "url", *id ? view_url("/returns/", id) : json_null());
 }
 
@@ -98,7 +99,7 @@ static void place_add(json_t *one, size_t row) {
     int middle = TOP + ROW / 2 + (int)row * ROW;
     int64_t behind = json_integer_value(json_object_get(one, "behind"));
     int width = backlog_width(behind);
-    const char *state = page_text(one, "state");
+    const char *state = json_get_text(one, "state");
     bool cut = !strcmp(state, "stopped") || !strcmp(state, "does not answer");
     flow_add(one, "flow", json_object_get(one, "handled_per_second"), cut);
     json_object_update_new(
@@ -118,8 +119,8 @@ static json_t *picture_text(const json_t *teams) {
     size_t i;
     buffer_format(&text, "Support publishes to one topic, which %zu services read", json_array_size(teams));
     json_array_foreach((json_t *)teams, i, one) buffer_format(
-        &text, "%s %s: %s, %s waiting", i ? ";" : ":", page_text(one, "title"), page_text(one, "state"),
-        page_text(one, "behind_text"));
+        &text, "%s %s: %s, %s waiting", i ? ";" : ":", json_get_text(one, "title"), json_get_text(one, "state"),
+        json_get_text(one, "behind_text"));
     json_t *json = json_string(text.data ? text.data : "");
     buffer_free(&text);
     return json;
@@ -161,7 +162,7 @@ static void view_board(const struct runtime *rt, json_t *board) {
     json_t *one, *services = json_object_get(board, "services");
     size_t i;
     json_array_foreach(services, i, one) words_add(one);
-    json_object_set_new(board, "picture", picture(rt, services, page_text(board, "topic")));
+    json_object_set_new(board, "picture", picture(rt, services, json_get_text(board, "topic")));
     json_object_set_new(board, "has_others", json_boolean(json_array_size(json_object_get(board, "read_too"))));
     json_object_set(board, "observed", services); /* `services` is the head's */
     view_returns(board, LATEST);

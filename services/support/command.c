@@ -5,6 +5,7 @@
 
 #include "chassis/decision.h"
 #include "chassis/idempotency.h"
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 #include "chassis/precondition.h"
 #include "chassis/relay.h"
@@ -157,7 +158,7 @@ static int64_t version_after(const struct order *o) {
 
 /* Returns the status of the answer, and fills o->refusal. */
 static int judge(struct order *o) {
-    const char *status = page_text(o->one, "status");
+    const char *status = json_get_text(o->one, "status");
     int64_t version = version_of(o), meant = version_meant(o);
     struct failure why;
     char tag[32];
@@ -194,7 +195,7 @@ static void order_audit(struct exchange *x, struct connection *c, const struct o
     else
         snprintf(
             summary, sizeof summary, "by %s, at version %lld: %s, now %s", o->by, (long long)version_of(o),
-            page_text(o->one, "status"), o->command->to);
+            json_get_text(o->one, "status"), o->command->to);
     audit_append(
         c, &(struct audit_row){
                .action = o->command->action,
@@ -218,7 +219,7 @@ static void answer_refused(struct exchange *x, const struct order *o, int status
     exchange_problem(
         x, status,
         "The return was not %s: %s. Its status is %s, and it is at version %lld, as before. This refusal is %s.",
-        o->command->to, o->refusal, page_text(o->one, "status"), (long long)version,
+        o->command->to, o->refusal, json_get_text(o->one, "status"), (long long)version,
         o->kept ? "kept in its history" : "not kept: so many of this version are kept already");
 }
 

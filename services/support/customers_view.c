@@ -3,6 +3,7 @@
 #include "returns.h"
 #include "view.h"
 
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 #include "chassis/peers.h"
 #include "chassis/utf8.h"
@@ -18,8 +19,8 @@ enum { CUSTOMERS = 50, ORDERS = 10, RETURNS = 20, LIMIT_MAX = 1000, QUERY_MAX = 
 json_t *customers_sales(struct runtime *rt, struct connection *reader) {
     json_t *known = peers_json(rt->peers), *one, *sales = NULL;
     size_t i;
-    json_array_foreach(json_object_get(known, "peers"), i, one) if (!strcmp(page_text(one, "name"), "sales")) sales =
-        json_pack("{s:O, s:O}", "state", json_object_get(one, "state"), "text", json_object_get(one, "text"));
+    json_array_foreach(json_object_get(known, "peers"), i, one) if (!strcmp(json_get_text(one, "name"), "sales"))
+        sales = json_pack("{s:O, s:O}", "state", json_object_get(one, "state"), "text", json_object_get(one, "text"));
     if (!sales) sales = json_pack("{s:n, s:n}", "state", "text");
     json_object_set_new(sales, "last_event", returns_last_event(reader, "sales"));
     json_decref(known);
@@ -28,7 +29,7 @@ json_t *customers_sales(struct runtime *rt, struct connection *reader) {
 
 static void sales_view(json_t *data) {
     json_t *sales = json_object_get(data, "sales"), *last = json_object_get(sales, "last_event");
-    const char *state = page_text(sales, "state");
+    const char *state = json_get_text(sales, "state");
     page_add_moment(last, "at", "moment");
     json_object_set_new(sales, "away", json_boolean(!strcmp(state, "stopped") || !strcmp(state, "does not answer")));
 }
@@ -73,29 +74,30 @@ json_t *customers_form_url(const char *customer_id, const char *order_id, const 
 
 /* The form starts from a customer who is registered, and from an item that is in no open return. */
 static void item_view(const json_t *order, json_t *item) {
-    const char *holder = page_text(item, "open_return"), *serial = page_text(item, "serial_number");
-    const char *customer = page_text(order, "customer_id");
+    const char *holder = json_get_text(item, "open_return"), *serial = json_get_text(item, "serial_number");
+    const char *customer = json_get_text(order, "customer_id");
     bool can_start = *serial && !*holder && *customer && !json_is_null(json_object_get(order, "customer"));
     bool listed = !*holder;
     json_t *one;
     size_t i;
     json_array_foreach(json_object_get(item, "returns"), i, one) {
-        bool open = !strcmp(page_text(one, "state"), "open");
-        listed = listed || !strcmp(page_text(one, "return_id"), holder);
-        json_object_set_new(one, "url", view_url("/returns/", page_text(one, "return_id")));
+        bool open = !strcmp(json_get_text(one, "state"), "open");
+        listed = listed || !strcmp(json_get_text(one, "return_id"), holder);
+        json_object_set_new(one, "url", view_url("/returns/", json_get_text(one, "return_id")));
         json_object_set_new(one, "tone", json_string(open ? "wait" : ""));
     }
     json_object_set_new(item, "holder_url", *holder ? view_url("/returns/", holder) : json_null());
     json_object_set_new(item, "held_elsewhere", json_boolean(!listed));
     json_object_set_new(
-        item, "form_url", can_start ? customers_form_url(customer, page_text(order, "order_id"), serial) : json_null());
+        item, "form_url",
+        can_start ? customers_form_url(customer, json_get_text(order, "order_id"), serial) : json_null());
 }
 
 void customers_view_order(json_t *order) {
     json_t *item;
     size_t i;
     json_array_foreach(json_object_get(order, "items"), i, item) item_view(order, item);
-    json_object_set_new(order, "url", view_url("/orders/", page_text(order, "order_id")));
+    json_object_set_new(order, "url", view_url("/orders/", json_get_text(order, "order_id")));
     json_object_set_new(order, "completed", json_boolean(json_is_string(json_object_get(order, "completed_at"))));
     page_add_moment(order, "placed_at", "placed_moment");
     page_add_moment(order, "changed_at", "changed_moment");
@@ -103,7 +105,7 @@ void customers_view_order(json_t *order) {
 }
 
 void customers_view_request(struct connection *reader, json_t *request) {
-    const char *order = page_text(request, "order_id"), *customer = page_text(request, "customer_id");
+    const char *order = json_get_text(request, "order_id"), *customer = json_get_text(request, "customer_id");
     if (store_int(reader, 0, "SELECT 1 FROM customer_order WHERE order_id = ?", value_text(order)))
         json_object_set_new(request, "order_url", view_url("/orders/", order));
     if (store_int(reader, 0, "SELECT 1 FROM customer WHERE customer_id = ?", value_text(customer)))
@@ -123,7 +125,7 @@ static void customers_view(json_t *data, const char *q, int limit) {
     json_t *one;
     size_t i;
     json_array_foreach(json_object_get(data, "customers"), i, one)
-        json_object_set_new(one, "url", view_url("/customers/", page_text(one, "customer_id")));
+        json_object_set_new(one, "url", view_url("/customers/", json_get_text(one, "customer_id")));
     json_object_set_new(data, "further", further_url("/customers", limit, q, "after", json_object_get(data, "next")));
     json_object_set_new(data, "q", json_string(q ? q : ""));
     json_object_set_new(data, "heading", json_string("Customers"));
@@ -154,11 +156,11 @@ void customers_get(struct exchange *x) {
 static void customer_view(json_t *data, int limit) {
     json_t *order;
     size_t i;
-    json_t *path = view_url("/customers/", page_text(data, "customer_id"));
+    json_t *path = view_url("/customers/", json_get_text(data, "customer_id"));
     json_array_foreach(json_object_get(data, "orders"), i, order) customers_view_order(order);
     json_object_set_new(
         data, "older", further_url(json_string_value(path), limit, NULL, "before", json_object_get(data, "next")));
-    json_object_set_new(data, "form_url", customers_form_url(page_text(data, "customer_id"), NULL, NULL));
+    json_object_set_new(data, "form_url", customers_form_url(json_get_text(data, "customer_id"), NULL, NULL));
     json_object_set(data, "heading", json_object_get(data, "name"));
     json_object_set_new(data, "api_url", json_sprintf("/api%s", json_string_value(path)));
     page_add_moment(data, "registered_at", "registered_moment");
@@ -169,7 +171,7 @@ static void customer_view(json_t *data, int limit) {
 
 /* What follows the customer on their page: a page of their orders, and their returns. False: there is no such order. */
 static bool customer_add(struct exchange *x, struct connection *reader, json_t *one, const char *before, int limit) {
-    const char *id = page_text(one, "customer_id");
+    const char *id = json_get_text(one, "customer_id");
     json_t *orders = customers_orders(reader, id, before, limit);
     if (orders) json_object_update(one, orders);
     json_object_set_new(one, "returns", customers_returns(reader, id, RETURNS));
@@ -196,11 +198,11 @@ void customer_get(struct exchange *x) {
 }
 
 static void order_view(json_t *data) {
-    const char *customer = page_text(json_object_get(data, "customer"), "customer_id");
+    const char *customer = json_get_text(json_object_get(data, "customer"), "customer_id");
     customers_view_order(data);
     json_object_set_new(data, "customer_url", *customer ? view_url("/customers/", customer) : json_null());
-    json_object_set_new(data, "heading", json_sprintf("Order %s", page_text(data, "order_id")));
-    json_object_set_new(data, "api_url", view_url("/api/orders/", page_text(data, "order_id")));
+    json_object_set_new(data, "heading", json_sprintf("Order %s", json_get_text(data, "order_id")));
+    json_object_set_new(data, "api_url", view_url("/api/orders/", json_get_text(data, "order_id")));
     returns_view(data);
     sales_view(data);
 }
@@ -211,7 +213,7 @@ void order_get(struct exchange *x) {
     const char *id = exchange_parameter(x, "id");
     json_t *data = x->data = customers_order(reader, id);
     if (data) {
-        json_t *customer = customers_one(reader, page_text(data, "customer_id"));
+        json_t *customer = customers_one(reader, json_get_text(data, "customer_id"));
         json_object_set_new(data, "customer", customer ? customer : json_null());
         json_object_set_new(data, "returns", customers_order_returns(reader, id, RETURNS));
         json_object_set_new(data, "sales", customers_sales(rt, reader));

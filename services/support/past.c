@@ -2,6 +2,7 @@
 
 #include "fold.h"
 
+#include "chassis/json_get.h"
 #include "chassis/moment.h"
 #include "chassis/page.h"
 
@@ -266,7 +267,7 @@ static void cut_rest(const struct past *p, json_t *one) {
 }
 
 bool past_cut(struct connection *reader, json_t *one, const struct bound *b) {
-    struct past p = {.reader = reader, .return_id = page_text(one, "return_id"), .bound = b};
+    struct past p = {.reader = reader, .return_id = json_get_text(one, "return_id"), .bound = b};
     if (past_is_now(b)) return true;
     versions_fold(&p);
     json_object_set_new(one, "versions", json_integer(p.newest));
@@ -286,14 +287,14 @@ bool past_cut(struct connection *reader, json_t *one, const struct bound *b) {
 void past_cut_history(json_t *history, const struct bound *b) {
     for (size_t i = json_array_size(history); i-- > 0;) {
         const json_t *event = json_array_get(history, i);
-        if (!bound_holds(b, json_integer_value(json_object_get(event, "version")), page_time(event, "at")))
+        if (!bound_holds(b, json_integer_value(json_object_get(event, "version")), json_get_time(event, "at")))
             json_array_remove(history, i);
     }
 }
 
 void past_cut_timeline(json_t *timeline, const struct bound *b) {
     for (size_t i = json_array_size(timeline); i-- > 0;)
-        if (page_time(json_array_get(timeline, i), "at") > b->at) json_array_remove(timeline, i);
+        if (json_get_time(json_array_get(timeline, i), "at") > b->at) json_array_remove(timeline, i);
 }
 
 bool past_there(struct exchange *x, const char *id, const json_t *one, const struct bound *b) {
@@ -304,7 +305,7 @@ bool past_there(struct exchange *x, const char *id, const json_t *one, const str
     else if (is_moment(b))
         exchange_problem(
             x, 404, "Return \"%.60s\" was not there yet at %s: it was requested at %s.", id, time_text(b->at, at),
-            page_text(one, "requested_at"));
+            json_get_text(one, "requested_at"));
     else
         exchange_problem(
             x, 404, "Return \"%.60s\" has no version \"%.60s\": its versions are 1 to %lld.", id,
@@ -333,19 +334,19 @@ static json_t *title_json(const json_t *one, const struct bound *b) {
     long long version = json_integer_value(json_object_get(one, "version"));
     long long versions = json_integer_value(json_object_get(one, "versions"));
     if (!is_moment(b)) return json_sprintf("As of version %lld of %lld", (long long)b->version, versions);
-    return json_sprintf("As of %s (version %lld of %lld)", page_text(one, "as_of_text"), version, versions);
+    return json_sprintf("As of %s (version %lld of %lld)", json_get_text(one, "as_of_text"), version, versions);
 }
 
 void past_view(json_t *one, const struct bound *b) {
-    const char *url = page_text(one, "url");
+    const char *url = json_get_text(one, "url");
     json_t *previous = json_object_get(one, "previous"), *next = json_object_get(one, "next");
-    json_object_set_new(one, "when", when_json(url, is_moment(b) ? b->at : page_time(one, "requested_at")));
+    json_object_set_new(one, "when", when_json(url, is_moment(b) ? b->at : json_get_time(one, "requested_at")));
     if (past_is_now(b)) return;
     page_add_moment(one, "as_of", "as_of_text");
     json_object_set_new(
         one, "api_url",
-        is_moment(b) ? json_sprintf("%s?as_of=%s", page_text(one, "api_url"), page_text(one, "as_of"))
-                     : version_url(page_text(one, "api_url"), json_object_get(one, "at_version")));
+        is_moment(b) ? json_sprintf("%s?as_of=%s", json_get_text(one, "api_url"), json_get_text(one, "as_of"))
+                     : version_url(json_get_text(one, "api_url"), json_object_get(one, "at_version")));
     json_object_set_new(
         one, "past",
         json_pack(
@@ -362,12 +363,12 @@ void past_view_list(json_t *page, const struct bound *b) {
     if (!is_moment(b)) return;
     page_add_moment(page, "as_of", "as_of_text");
     json_array_foreach(json_object_get(page, "returns"), i, one)
-        json_object_set_new(one, "url", json_sprintf("%s?as_of=%s", page_text(one, "url"), at));
-    if (*page_text(page, "older"))
-        json_object_set_new(page, "older", json_sprintf("%s&as_of=%s", page_text(page, "older"), at));
+        json_object_set_new(one, "url", json_sprintf("%s?as_of=%s", json_get_text(one, "url"), at));
+    if (*json_get_text(page, "older"))
+        json_object_set_new(page, "older", json_sprintf("%s&as_of=%s", json_get_text(page, "older"), at));
     json_object_set_new(page, "api_url", json_sprintf("/api/returns?as_of=%s", at));
     json_object_set_new(
         page, "past",
         json_pack(
-            "{s:o, s:s}", "title", json_sprintf("As of %s", page_text(page, "as_of_text")), "now_url", "/returns"));
+            "{s:o, s:s}", "title", json_sprintf("As of %s", json_get_text(page, "as_of_text")), "now_url", "/returns"));
 }

@@ -3,6 +3,7 @@
 #include "customers.h"
 #include "view.h"
 
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 #include "chassis/utf8.h"
 
@@ -22,7 +23,7 @@ static json_t *customers_step(struct connection *reader, const struct choice *c)
     size_t i;
     if (!c->q && !total) return json_decref(page), json_null();
     json_array_foreach(list, i, one)
-        json_object_set_new(one, "url", customers_form_url(page_text(one, "customer_id"), NULL, NULL));
+        json_object_set_new(one, "url", customers_form_url(json_get_text(one, "customer_id"), NULL, NULL));
     json_t *step = json_pack(
         "{s:b, s:s, s:b, s:I, s:O}", "choose_customer", true, "q", c->q ? c->q : "", "search",
         c->q || total > CUSTOMERS, "more", total - (json_int_t)json_array_size(list), "customers", list);
@@ -36,7 +37,7 @@ static json_t *orders_step(struct connection *reader, const struct choice *c) {
     if (!page) return NULL;
     json_array_foreach(json_object_get(page, "orders"), i, one) {
         customers_view_order(one);
-        json_object_set_new(one, "url", customers_form_url(c->customer, page_text(one, "order_id"), NULL));
+        json_object_set_new(one, "url", customers_form_url(c->customer, json_get_text(one, "order_id"), NULL));
         json_object_set_new(
             one, "item_count", json_integer((json_int_t)json_array_size(json_object_get(one, "items"))));
     }
@@ -62,37 +63,37 @@ static json_t *item_of(const json_t *order, const char *serial_number) {
     size_t i;
     json_array_foreach(
         json_object_get(order, "items"), i,
-        one) if (!strcmp(page_text(one, "serial_number"), serial_number)) return one;
+        one) if (!strcmp(json_get_text(one, "serial_number"), serial_number)) return one;
     return NULL;
 }
 
 static json_t *typed_of(const json_t *customer, const json_t *order, const json_t *item) {
     const json_t *price = json_object_get(item, "price");
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "order_id", page_text(order, "order_id"), "model",
-        page_text(item, "model"), "shipment_id", page_text(order, "shipment_id"), "serial_number",
-        page_text(item, "serial_number"), "location", page_text(customer, "location"), "customer_id",
-        page_text(customer, "customer_id"), "cost", "amount", page_text(price, "amount"), "currency",
-        page_text(price, "currency"));
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "order_id", json_get_text(order, "order_id"), "model",
+        json_get_text(item, "model"), "shipment_id", json_get_text(order, "shipment_id"), "serial_number",
+        json_get_text(item, "serial_number"), "location", json_get_text(customer, "location"), "customer_id",
+        json_get_text(customer, "customer_id"), "cost", "amount", json_get_text(price, "amount"), "currency",
+        json_get_text(price, "currency"));
 }
 
 /* --- All of it */
 
 /* What was chosen before, to be named and to be changed. */
 static void chosen_add(json_t *step, const json_t *customer, const json_t *order, const json_t *item) {
-    const char *id = page_text(customer, "customer_id");
+    const char *id = json_get_text(customer, "customer_id");
     json_object_set(step, "customer_name", json_object_get(customer, "name"));
     if (!order) return;
     json_object_set(step, "order_id", json_object_get(order, "order_id"));
     json_object_set_new(step, "orders_url", customers_form_url(id, NULL, NULL));
     if (!item) return;
     json_object_set(step, "serial_number", json_object_get(item, "serial_number"));
-    json_object_set_new(step, "items_url", customers_form_url(id, page_text(order, "order_id"), NULL));
+    json_object_set_new(step, "items_url", customers_form_url(id, json_get_text(order, "order_id"), NULL));
 }
 
 static json_t *order_read(struct exchange *x, struct connection *reader, const struct choice *c) {
     json_t *order = customers_order(reader, c->order);
-    if (order && !strcmp(page_text(order, "customer_id"), c->customer)) return order;
+    if (order && !strcmp(json_get_text(order, "customer_id"), c->customer)) return order;
     exchange_problem(
         x, 404, "Customer \"%.60s\" has no order \"%.60s\" in what sales has published so far.", c->customer, c->order);
     json_decref(order);
@@ -128,7 +129,7 @@ static void older_add(json_t *step, const struct choice *c) {
     struct buffer before = BUFFER(20000);
     if (!json_is_string(json_object_get(step, "next"))) return json_decref(url);
     buffer_format(&before, "%s&before=", json_string_value(url));
-    buffer_percent(&before, page_text(step, "next"));
+    buffer_percent(&before, json_get_text(step, "next"));
     json_object_set_new(step, "older", json_string(before.data ? before.data : json_string_value(url)));
     buffer_free(&before);
     json_decref(url);

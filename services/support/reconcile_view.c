@@ -4,6 +4,7 @@
 #include "view.h"
 
 #include "chassis/idempotency.h"
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 
 #include <pthread.h>
@@ -140,7 +141,7 @@ static void team_view(json_t *team) {
 
 static void finding_view(json_t *finding) {
     const json_t *partition = json_object_get(finding, "partition"), *offset = json_object_get(finding, "offset");
-    const char *id = page_text(finding, "return_id");
+    const char *id = json_get_text(finding, "return_id");
     if (json_is_integer(offset))
         json_object_set_new(
             finding, "place",

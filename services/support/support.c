@@ -15,6 +15,7 @@
 #include "traditional.h"
 #include "view.h"
 
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 #include "chassis/peers.h"
 #include "chassis/registry.h"
@@ -73,7 +74,7 @@ static void urls_add(json_t *urls, const json_t *peers) {
     size_t i;
     json_array_foreach((json_t *)peers, i, one) {
         json_t *url = json_object_get(one, "url");
-        if (json_is_string(url)) json_object_set(urls, page_text(one, "name"), url);
+        if (json_is_string(url)) json_object_set(urls, json_get_text(one, "name"), url);
     }
 }
 
@@ -127,7 +128,7 @@ static void return_get(struct exchange *x) {
         past_cut_timeline(json_object_get(one, "timeline"), &b);
         x->data = json_incref(one);
         if (past_is_now(&b)) {
-            json_object_set_new(one, "commands", command_legal(page_text(one, "status")));
+            json_object_set_new(one, "commands", command_legal(json_get_text(one, "status")));
             etag_set(x);
         }
         if (!x->api) return_view(rt, reader, &b, one, history);

@@ -1,5 +1,6 @@
 #include "timeline.h"
 
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 
 #include <stdlib.h>
@@ -35,8 +36,8 @@ static int64_t received_of(const json_t *event) {
 }
 
 static bool is_command(const json_t *event) {
-    return !strcmp(page_text(event, "team"), "support") &&
-           strcmp(page_text(event, "type"), "returns.support.RefundRequest") != 0;
+    return !strcmp(json_get_text(event, "team"), "support") &&
+           strcmp(json_get_text(event, "type"), "returns.support.RefundRequest") != 0;
 }
 
 /* The event of support's own that a team's reacts to, by its version; NULL: the request. A refusal has the version of
@@ -45,7 +46,7 @@ static const json_t *command_of(const json_t *history, const json_t *reaction) {
     json_t *event;
     size_t i;
     json_array_foreach((json_t *)history, i, event) if (
-        is_command(event) && strcmp(page_text(event, "type"), "returns.support.CommandRejected") != 0 &&
+        is_command(event) && strcmp(json_get_text(event, "type"), "returns.support.CommandRejected") != 0 &&
         json_equal(json_object_get(event, "version"), json_object_get(reaction, "version"))) return event;
     return NULL;
 }
@@ -54,14 +55,14 @@ static void reactions_add(json_t *steps, const json_t *history, int64_t publishe
     json_t *event;
     size_t i;
     json_array_foreach((json_t *)history, i, event) {
-        const char *team = page_text(event, "team"), *type = page_text(event, "type");
-        int64_t at = page_time(event, "at"), received = received_of(event);
+        const char *team = json_get_text(event, "team"), *type = json_get_text(event, "type");
+        int64_t at = json_get_time(event, "at"), received = received_of(event);
         if (!strcmp(team, "support")) continue;
         const json_t *command = command_of(history, event);
-        int64_t from = command ? page_time(command, "recorded_at") : published;
+        int64_t from = command ? json_get_time(command, "recorded_at") : published;
         step_add(steps, "received", team, NULL, received, from, false);
         step_add(steps, command ? "undone" : "handled", team, type, at, received ? received : from, false);
-        step_add(steps, "reacted", team, type, page_time(event, "recorded_at"), at, false);
+        step_add(steps, "reacted", team, type, json_get_time(event, "recorded_at"), at, false);
     }
 }
 
@@ -73,12 +74,12 @@ static void commands_add(json_t *steps, const json_t *history) {
     json_t *event;
     size_t i;
     json_array_foreach((json_t *)history, i, event) {
-        const char *type = page_text(event, "type");
-        int64_t at = page_time(event, "at");
+        const char *type = json_get_text(event, "type");
+        int64_t at = json_get_time(event, "at");
         if (!is_command(event)) continue;
         for (size_t k = 0; k < sizeof names / sizeof *names; k++)
             if (!strcmp(names[k][0], type)) step_add(steps, names[k][1], "support", type, at, 0, false);
-        step_add(steps, "published", "support", type, page_time(event, "recorded_at"), at, false);
+        step_add(steps, "published", "support", type, json_get_time(event, "recorded_at"), at, false);
     }
 }
 
@@ -87,8 +88,9 @@ static int64_t cancelled_at(const json_t *history) {
     json_t *event;
     size_t i;
     json_array_foreach(
-        (json_t *)history, i, event) if (!at && !strcmp(page_text(event, "type"), "returns.support.RefundCancelled"))
-        at = page_time(event, "recorded_at");
+        (json_t *)history, i,
+        event) if (!at && !strcmp(json_get_text(event, "type"), "returns.support.RefundCancelled")) at =
+        json_get_time(event, "recorded_at");
     return at;
 }
 
@@ -125,8 +127,8 @@ static json_t *sorted(json_t *steps) {
 
 json_t *timeline_read(const json_t *one, const json_t *history) {
     json_t *steps = json_array(), *team;
-    int64_t submitted = page_time(one, "submitted_at"), stored = page_time(one, "requested_at");
-    int64_t published = page_time(one, "published_at");
+    int64_t submitted = json_get_time(one, "submitted_at"), stored = json_get_time(one, "requested_at");
+    int64_t published = json_get_time(one, "published_at");
     size_t i;
     step_add(steps, "submitted", "support", NULL, submitted, 0, false);
     step_add(steps, "stored", "support", NULL, stored, submitted, false);
@@ -134,9 +136,9 @@ json_t *timeline_read(const json_t *one, const json_t *history) {
     reactions_add(steps, history, published);
     commands_add(steps, history);
     json_array_foreach(json_object_get(one, "teams"), i, team) {
-        const char *name = page_text(team, "team");
-        step_add(steps, "handled", name, NULL, page_time(team, "seen_at"), published, true);
-        step_add(steps, "undone", name, NULL, page_time(team, "compensated_seen_at"), cancelled_at(history), true);
+        const char *name = json_get_text(team, "team");
+        step_add(steps, "handled", name, NULL, json_get_time(team, "seen_at"), published, true);
+        step_add(steps, "undone", name, NULL, json_get_time(team, "compensated_seen_at"), cancelled_at(history), true);
     }
     return sorted(steps);
 }
@@ -149,7 +151,7 @@ static const char *words_of(const json_t *step) {
         {"handled", "handled"},     {"reacted", "published"}, {"cancelled", "cancelled"}, {"closed", "closed"},
         {"refused", "refused"},     {"undone", "undone"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(words[i][0], page_text(step, "step"))) return words[i][1];
+        if (!strcmp(words[i][0], json_get_text(step, "step"))) return words[i][1];
     return "";
 }
 
@@ -165,8 +167,8 @@ void timeline_view(json_t *timeline) {
         if (width < BAR_LEAST) width = BAR_LEAST;
         json_int_t x = right - width < 0 ? 0 : right - width;
         json_object_set_new(step, "words", json_string(words_of(step)));
-        json_object_set_new(step, "clock", json_stringn(page_text(step, "at") + 11, 12));
-        if (strcmp(page_text(step, "words"), "published") != 0)
+        json_object_set_new(step, "clock", json_stringn(json_get_text(step, "at") + 11, 12));
+        if (strcmp(json_get_text(step, "words"), "published") != 0)
             json_object_del(step, "event"); /* it comes with its publication */
         json_object_set_new(step, "x", json_integer(x));
         json_object_set_new(step, "width", json_integer(width));

@@ -3,6 +3,7 @@
 #include "examples.h"
 #include "request.h"
 
+#include "chassis/json_get.h"
 #include "chassis/page.h"
 
 #include <stdio.h>
@@ -13,7 +14,7 @@ enum { REFUSALS = 20 }; /* so many are on a page: whoever asks again and again m
 
 /* "OrderRefunded" of "returns.sales.OrderRefunded". */
 static void event_name_add(json_t *object, const char *from) {
-    const char *type = page_text(object, from), *dot = strrchr(type, '.');
+    const char *type = json_get_text(object, from), *dot = strrchr(type, '.');
     json_object_set_new(object, "event_name", json_string(dot ? dot + 1 : type));
 }
 
@@ -44,7 +45,7 @@ json_t *view_url(const char *path, const char *return_id) {
 }
 
 static bool is_status(const json_t *one, const char *status) {
-    return !strcmp(page_text(one, "status"), status);
+    return !strcmp(json_get_text(one, "status"), status);
 }
 
 /* What a team has not done for the return yet: handled it, or, once it is cancelled, undone that. */
@@ -63,9 +64,9 @@ static json_t *owing_text(const json_t *one) {
         if (n < 2) owing[n] = team;
         n++;
     }
-    if (n > 2) return json_sprintf("%s and %zu more", page_text(owing[0], "team"), n - 1);
-    if (n == 2) return json_sprintf("%s and %s", page_text(owing[0], "team"), page_text(owing[1], "team"));
-    return json_string(n ? page_text(owing[0], "team") : "the teams");
+    if (n > 2) return json_sprintf("%s and %zu more", json_get_text(owing[0], "team"), n - 1);
+    if (n == 2) return json_sprintf("%s and %s", json_get_text(owing[0], "team"), json_get_text(owing[1], "team"));
+    return json_string(n ? json_get_text(owing[0], "team") : "the teams");
 }
 
 static void state_add(json_t *one) {
@@ -96,16 +97,16 @@ static void put_aside_add(json_t *one, json_t *team, const char *site) {
 
 void view_return(json_t *one, const json_t *urls) {
     json_t *team, *teams = json_object_get(one, "teams");
-    const char *id = page_text(one, "return_id"), *did = is_status(one, "cancelled") ? "compensated" : "handled";
+    const char *id = json_get_text(one, "return_id"), *did = is_status(one, "cancelled") ? "compensated" : "handled";
     size_t i, done = 0;
     state_add(one);
     json_t *request = json_object_get(one, "request");
-    json_object_set_new(request, "reason_words", symbol_words(page_text(request, "reason_code")));
+    json_object_set_new(request, "reason_words", symbol_words(json_get_text(request, "reason_code")));
     json_array_foreach(teams, i, team) {
         done += json_is_true(json_object_get(team, did));
         event_name_add(team, "event_type");
         page_add_moment(team, "at", "moment");
-        const char *site = page_text(urls, page_text(team, "team"));
+        const char *site = json_get_text(urls, json_get_text(team, "team"));
         put_aside_add(one, team, site);
         if (*site) json_object_set_new(team, "audit_url", url_of(site, "/audit?return_id=", id));
     }
@@ -126,7 +127,7 @@ void view_returns(json_t *page, int limit) {
     json_array_foreach(json_object_get(page, "returns"), i, one) view_return(one, NULL);
     snprintf(before, sizeof before, "/returns?limit=%d&before=", limit);
     if (json_is_string(json_object_get(page, "next")))
-        json_object_set_new(page, "older", url_of("", before, page_text(page, "next")));
+        json_object_set_new(page, "older", url_of("", before, json_get_text(page, "next")));
 }
 
 /* --- A return's events */
@@ -135,7 +136,7 @@ void view_returns(json_t *page, int limit) {
 static size_t refusals_drop(json_t *list, const char *member) {
     size_t kept = 0, dropped = 0;
     for (size_t i = json_array_size(list); i-- > 0;) {
-        const char *name = page_text(json_array_get(list, i), member), *dot = strrchr(name, '.');
+        const char *name = json_get_text(json_array_get(list, i), member), *dot = strrchr(name, '.');
         if (strcmp(dot ? dot + 1 : name, "CommandRejected") != 0 || kept++ < REFUSALS) continue;
         json_array_remove(list, i);
         dropped++;
@@ -147,15 +148,15 @@ void view_shorten(json_t *one, json_t *history) {
     size_t dropped = refusals_drop(history, "type");
     (void)refusals_drop(json_object_get(one, "timeline"), "event");
     json_object_set_new(one, "left_out", json_integer((json_int_t)dropped));
-    json_object_set_new(one, "events_url", json_sprintf("%s/events", page_text(one, "api_url")));
+    json_object_set_new(one, "events_url", json_sprintf("%s/events", json_get_text(one, "api_url")));
 }
 
 static void kcat_add(json_t *event, const char *brokers) {
     json_object_set_new(
         event, "kcat",
         json_sprintf(
-            "kcat -C -q -e -c 1 -D '' -b %s -t %s -p %lld -o %lld | od -An -v -tx1", brokers, page_text(event, "topic"),
-            (long long)json_integer_value(json_object_get(event, "partition")),
+            "kcat -C -q -e -c 1 -D '' -b %s -t %s -p %lld -o %lld | od -An -v -tx1", brokers,
+            json_get_text(event, "topic"), (long long)json_integer_value(json_object_get(event, "partition")),
             (long long)json_integer_value(json_object_get(event, "offset"))));
 }
 
@@ -165,8 +166,8 @@ static void headers_add(json_t *event) {
     size_t i;
     json_array_foreach(json_object_get(event, "headers"), i, pair) {
         const json_t *name = json_array_get(pair, 0), *value = json_array_get(pair, 1);
-        const char *key = json_is_string(name) ? json_string_value(name) : page_text(name, "hex");
-        const char *text = json_is_string(value) ? json_string_value(value) : page_text(value, "hex");
+        const char *key = json_is_string(name) ? json_string_value(name) : json_get_text(name, "hex");
+        const char *text = json_is_string(value) ? json_string_value(value) : json_get_text(value, "hex");
         json_array_append_new(lines, json_pack("{s:s, s:s}", "name", key, "value", text ? text : ""));
     }
     json_object_set_new(event, "header_lines", lines);
@@ -174,7 +175,7 @@ static void headers_add(json_t *event) {
 
 /* "00 00 00 00 07 …", as od and kcat's readers have it. */
 static void record_add(json_t *event) {
-    const char *hex = page_text(event, "record");
+    const char *hex = json_get_text(event, "record");
     struct buffer spaced = BUFFER(4 << 20);
     for (const char *p = hex; p[0] && p[1]; p += 2) buffer_format(&spaced, "%s%.2s", p > hex ? " " : "", p);
     json_object_set_new(event, "record_bytes", json_integer((json_int_t)strlen(hex) / 2));
@@ -196,7 +197,7 @@ void view_history(json_t *list, const struct settings *settings, const char *ret
     json_t *event;
     size_t i;
     json_array_foreach(list, i, event) {
-        const char *site = page_text(urls, page_text(event, "team"));
+        const char *site = json_get_text(urls, json_get_text(event, "team"));
         event_name_add(event, "type");
         page_add_moment(event, "at", "moment");
         page_add_moment(event, "recorded_at", "recorded_text");
@@ -223,10 +224,10 @@ static void commands_add(json_t *one) {
         const char *effect = closes ? "It is finished: nothing may change it any more."
                                     : "Every team undoes what it did for it. This cannot be taken back.";
         json_array_append_new(
-            buttons,
-            json_pack(
-                "{s:o, s:s, s:s, s:b}", "action", json_sprintf("%s/%s", page_text(one, "url"), json_string_value(name)),
-                "label", closes ? "Close this return" : "Cancel this return", "effect", effect, "plain", closes));
+            buttons, json_pack(
+                         "{s:o, s:s, s:s, s:b}", "action",
+                         json_sprintf("%s/%s", json_get_text(one, "url"), json_string_value(name)), "label",
+                         closes ? "Close this return" : "Cancel this return", "effect", effect, "plain", closes));
     }
     json_object_set_new(one, "key", json_array_size(buttons) ? json_string(uuid_text(uuid_make(), key)) : json_null());
     json_object_set_new(one, "closable", json_boolean(json_array_size(buttons) > 1));
@@ -241,8 +242,8 @@ static void next_add(json_t *next, json_t *text, json_t *url) {
 static void next_team(json_t *next, const char *team, const json_t *peers) {
     json_t *one, *peer = NULL;
     size_t i;
-    json_array_foreach((json_t *)peers, i, one) if (!strcmp(page_text(one, "name"), team)) peer = one;
-    const char *state = peer ? page_text(peer, "state") : "not known", *url = page_text(peer, "url");
+    json_array_foreach((json_t *)peers, i, one) if (!strcmp(json_get_text(one, "name"), team)) peer = one;
+    const char *state = peer ? json_get_text(peer, "state") : "not known", *url = json_get_text(peer, "url");
     if (!strcmp(state, "stopped"))
         next_add(next, json_sprintf("Start %s, which is stopped: ./returns start %s", team, team), NULL);
     else if (!strcmp(state, "quarantining"))
@@ -260,15 +261,15 @@ void view_next(json_t *one, const json_t *peers) {
         next_add(next, json_string("See what support waits for"), json_string("/status"));
     else
         json_array_foreach(json_object_get(one, "teams"), i, team) if (json_object_get(team, "put_aside")) next_add(
-            next, json_sprintf("Look at what %s has put aside, and why", page_text(team, "team")),
+            next, json_sprintf("Look at what %s has put aside, and why", json_get_text(team, "team")),
             json_incref(json_object_get(team, "letter_url")));
-    else if (team_owes(one, team)) next_team(next, page_text(team, "team"), peers);
+    else if (team_owes(one, team)) next_team(next, json_get_text(team, "team"), peers);
     json_array_foreach(json_object_get(one, "teams"), i, team) {
-        const char *name = page_text(team, "event_name");
+        const char *name = json_get_text(team, "event_name");
         size_t n = strlen(name), declined = strlen("Declined");
         if (n > declined && !strcmp(name + n - declined, "Declined"))
             next_add(
-                next, json_sprintf("See why %s declined (%s)", page_text(team, "team"), name),
+                next, json_sprintf("See why %s declined (%s)", json_get_text(team, "team"), name),
                 json_incref(json_object_get(team, "audit_url")));
     }
     next_add(next, json_string("Support's audit log of this return"), json_incref(json_object_get(one, "audit_url")));
@@ -290,9 +291,9 @@ static json_t *form_errors(const json_t *errors) {
     json_t *list = json_array(), *error;
     size_t i;
     json_array_foreach((json_t *)errors, i, error) {
-        const char *label = label_of(page_text(error, "field"));
+        const char *label = label_of(json_get_text(error, "field"));
         json_t *item = json_copy(error);
-        json_object_set_new(item, "label", json_string(label ? label : page_text(error, "field")));
+        json_object_set_new(item, "label", json_string(label ? label : json_get_text(error, "field")));
         json_object_set_new(item, "on_form", json_boolean(label));
         json_array_append_new(list, item);
     }
@@ -322,8 +323,8 @@ static json_t *form_fields(const json_t *typed, const json_t *reasons, const jso
     size_t i;
     for (const struct request_field *f = request_fields; f->name; f++) {
         const char *value = request_text(typed, f), *wrong = NULL;
-        json_array_foreach((json_t *)errors, i, error) if (!strcmp(page_text(error, "field"), f->name)) wrong =
-            page_text(error, "detail");
+        json_array_foreach((json_t *)errors, i, error) if (!strcmp(json_get_text(error, "field"), f->name)) wrong =
+            json_get_text(error, "detail");
         if (!value) value = "";
         json_t *field = json_pack(
             "{s:s, s:s, s:s, s:s, s:s, s:s?, s:b, s:b, s:b, s:s?}", "name", f->name, "label", f->label, "hint", f->hint,

@@ -4,6 +4,7 @@
 
 #include "../support/reconcile.h"
 
+#include "chassis/json_get.h"
 #include "chassis/log.h"
 #include "chassis/page.h"
 
@@ -22,8 +23,8 @@ static void say_published(const json_t *result) {
     const json_t *one;
     size_t i;
     printf(
-        "%s, up to %s: %lld records, up to offset", shown(page_text(result, "topic")), shown(page_text(result, "at")),
-        number(result, "records"));
+        "%s, up to %s: %lld records, up to offset", shown(json_get_text(result, "topic")),
+        shown(json_get_text(result, "at")), number(result, "records"));
     json_array_foreach(json_object_get(result, "watermark"), i, one)
         printf(" [%lld] %lld", number(one, "partition"), number(one, "end"));
     printf("\n\n");
@@ -34,7 +35,7 @@ static void say_late(const json_t *team) {
     if (number(team, "late"))
         printf("  %lld late, the oldest for %s\n", number(team, "late"), duration_text(number(team, "oldest_ms"), age));
     if (number(team, "unsent")) printf("  %lld decided and not published yet\n", number(team, "unsent"));
-    if (!*page_text(team, "counted_at"))
+    if (!*json_get_text(team, "counted_at"))
         printf("  it publishes no counts; its consumer group passed %lld\n", number(team, "passed"));
 }
 
@@ -46,7 +47,7 @@ static void say_teams(const json_t *result) {
         "duplicate", "late", "missing", "doubled", "changed");
     json_array_foreach(json_object_get(result, "teams"), i, one) {
         printf(
-            "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", shown(page_text(one, "team")),
+            "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", shown(json_get_text(one, "team")),
             number(one, "handled"), number(one, "declined"), number(one, "quarantined"), number(one, "skipped"),
             number(one, "duplicate"), number(one, "late"), number(one, "missing"), number(one, "doubled"),
             number(one, "changed"));
@@ -56,11 +57,11 @@ static void say_teams(const json_t *result) {
 }
 
 static void say_finding(const json_t *one) {
-    printf("%s: %s", shown(page_text(one, "kind")), shown(page_text(one, "team")));
+    printf("%s: %s", shown(json_get_text(one, "kind")), shown(json_get_text(one, "team")));
     if (json_is_integer(json_object_get(one, "partition"))) printf(", partition %lld", number(one, "partition"));
     if (json_is_integer(json_object_get(one, "offset"))) printf(", offset %lld", number(one, "offset"));
-    if (*page_text(one, "return_id")) printf(", return %s", shown(page_text(one, "return_id")));
-    printf(": %s\n", shown(page_text(one, "what")));
+    if (*json_get_text(one, "return_id")) printf(", return %s", shown(json_get_text(one, "return_id")));
+    printf(": %s\n", shown(json_get_text(one, "what")));
 }
 
 static int say(const json_t *result) {

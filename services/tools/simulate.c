@@ -5,6 +5,7 @@
 #include "../support/sample.h"
 
 #include "chassis/ids.h"
+#include "chassis/json_get.h"
 #include "chassis/load.h"
 #include "chassis/page.h"
 
@@ -209,12 +210,12 @@ static int by_id(const void *a, const void *b) {
 
 static void row_note(const struct simulation *s, struct team *t, const json_t *row) {
     struct accepted wanted;
-    const char *outcome = page_text(row, "outcome");
+    const char *outcome = json_get_text(row, "outcome");
     int64_t at;
-    snprintf(wanted.id, sizeof wanted.id, "%s", page_text(row, "return_id"));
+    snprintf(wanted.id, sizeof wanted.id, "%s", json_get_text(row, "return_id"));
     const struct accepted *found =
         *wanted.id ? bsearch(&wanted, s->accepted, s->accepted_n, sizeof wanted, by_id) : NULL;
-    if (!found || !time_parse(page_text(row, "at"), &at)) return;
+    if (!found || !time_parse(json_get_text(row, "at"), &at)) return;
     double *delay = &t->delays[found - s->accepted];
     if (!strcmp(outcome, "quarantined")) t->quarantined++;
     if (!isnan(*delay) || (strcmp(outcome, "handled") != 0 && strcmp(outcome, "declined") != 0)) return;
@@ -240,7 +241,7 @@ static void team_look(const struct simulation *s, struct team *t) {
             row_note(s, t, row);
         }
         bool more = json_is_integer(json_object_get(said, "next"));
-        bool older = row && time_parse(page_text(row, "at"), &at) && at < s->began_at - 1000;
+        bool older = row && time_parse(json_get_text(row, "at"), &at) && at < s->began_at - 1000;
         json_decref(said);
         if (!more || older || last <= t->seen) break;
     }

@@ -29,7 +29,7 @@ enum { START_STEP = 1, START_STEP_JSON = 16 };
 #endif
 enum { PATIENCE_MS = 30000, NTH_MAX = 2000, ROOM_MS = 150 };
 
-/* service_end() asks for the end of the process; whoever runs it would start it again. */
+/* process_end() asks for the end of the process; whoever runs it would start it again. */
 static bool asked_to_end(void) {
     sigset_t set;
     sigemptyset(&set);

@@ -7,6 +7,7 @@
 #include "chassis/assets.h"
 #include "chassis/health.h"
 #include "chassis/hub.h"
+#include "chassis/migrations.h"
 #include "chassis/service.h"
 #include "chassis/status.h"
 #include "helper_client.h"

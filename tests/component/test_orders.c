@@ -5,6 +5,7 @@
 #include "helper_world.h"
 
 #include "chassis/assets.h"
+#include "chassis/migrations.h"
 
 #include <setjmp.h>
 #include <signal.h>

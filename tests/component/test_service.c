@@ -167,7 +167,7 @@ static void a_second_owner_of_a_new_partition_ends_it(void **state) {
 }
 
 int main(void) {
-    sigset_t end; /* what service_end() raises is for the test to see */
+    sigset_t end; /* what process_end() raises is for the test to see */
     sigemptyset(&end);
     sigaddset(&end, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &end, NULL);

@@ -3,6 +3,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/audit.h"
+#include "chassis/migrations.h"
 #include "chassis/page.h"
 #include "helper_peer.h"
 

@@ -3,6 +3,7 @@
 #include "chassis/assets.h"
 #include "chassis/audit.h"
 #include "chassis/audit_line.h"
+#include "chassis/migrations.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>

@@ -1,5 +1,6 @@
 /* the store and the audit log in it; what was stored is looked at through a connection of the test's own */
 #include "chassis/audit.h"
+#include "chassis/migrations.h"
 #include "chassis/store.h"
 
 #include <setjmp.h>
