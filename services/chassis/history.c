@@ -2,10 +2,13 @@
 
 #include "chassis/denial.h"
 #include "chassis/health.h"
+#include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "chassis/published.h"
+#include "chassis/scan.h"
 #include "chassis/service.h"
 #include "chassis/store.h"
+#include "chassis/topic.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,7 +17,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NAME_SIZE = 400, FIRST_MS = 500, ASK_MS = 2000, AGAIN_MS = 200, HELD_MS = 5000, POLL_MS = 20 };
+enum {
+    NAME_SIZE = 400,
+    FIRST_MS = 500,
+    ASK_MS = 2000,
+    AWAY_MS = 200,
+    AGAIN_MS = 1000,
+    HELD_MS = 5000,
+    POLL_MS = 20,
+    LAST = 1000
+};
 
 struct history {
     struct runtime *rt;
@@ -22,24 +34,21 @@ struct history {
     rd_kafka_t *rk;
     char group[NAME_SIZE];
     pthread_t thread;
-    bool running;
+    bool running, begun, reached; /* reached: Kafka answered at all */
     atomic_bool stopping, asks, lost;
 };
 
-/* -1: it cannot be read. */
-static int64_t has_begun(struct connection *c) {
-    return store_int(c, -1, "SELECT EXISTS (SELECT 1 FROM beginning)");
-}
-
-bool history_is_new(struct connection *c) {
-    return has_begun(c) == 0;
+enum beginning history_of(struct connection *c) {
+    return (enum beginning)store_int(
+        c, BEGINNING_UNKNOWN, "SELECT COALESCE((SELECT ? + MAX(behind) FROM beginning), ?)", value_int(BEGUN),
+        value_int(NOT_BEGUN));
 }
 
 void history_note(struct connection *c) {
     (void)store_run(c, "INSERT INTO beginning (at) VALUES (?)", value_int(clock_ms()));
 }
 
-/* --- What Kafka knows */
+/* --- A new database: what Kafka knows */
 
 static verdict not_said(struct history *h, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
     char reason[DENIAL_TEXT];
@@ -83,44 +92,120 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
     return v;
 }
 
-static verdict look(struct history *h, struct failure *why) {
+/* REJECT: something is known. */
+static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
     static const struct published *const own[] = {&published_events, &published_letters, &published_heads};
-    const rd_kafka_metadata_t *all;
     char name[NAME_SIZE];
-    rd_kafka_resp_err_t error = rd_kafka_metadata(h->rk, 1, NULL, &all, h->asks ? FIRST_MS : ASK_MS);
-    if (error) return not_said(h, error, (struct right){"Describe", "cluster", ""}, why);
     verdict v = OK;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
         published_topic(own[i], h->rt->settings, name, sizeof name);
         for (int k = 0; v == OK && k < all->topic_cnt; k++)
             if (!strcmp(all->topics[k].topic, name)) v = topic_empty(h, &all->topics[k], why);
     }
-    if (v == OK) v = group_unknown(h, all, why);
-    rd_kafka_metadata_destroy(all);
+    return v == OK ? group_unknown(h, all, why) : v;
+}
+
+/* --- A database that had begun: what it does not know */
+
+/* Behind the last record of each partition that the outbox has. What was sent lately tells of all that are written to;
+ * of any other its last records are looked at. */
+static void places_set(struct history *h, struct topic_reader *own) {
+    for (size_t i = 0; i < own->n; i++)
+        if (own->parts[i].until - own->parts[i].from > LAST) own->parts[i].next = own->parts[i].until - LAST;
+    for (
+        struct rows r = store_rows(
+            store_reader(h->rt->store),
+            "SELECT partition, MAX(record_offset) FROM (SELECT partition, record_offset FROM outbox WHERE sent_at IS NOT "
+            "NULL AND dead_letter IS NULL ORDER BY id DESC LIMIT ?) GROUP BY partition",
+            value_int(LAST));
+        rows_next(&r);)
+        for (size_t i = 0; i < own->n; i++)
+            if (own->parts[i].id == rows_int(&r, 0) && own->parts[i].next <= rows_int(&r, 1))
+                own->parts[i].next = rows_int(&r, 1) + 1;
+}
+
+/* A record that has no number of an outbox is none of ours, whatever is in it. */
+static bool is_known(struct history *h, const rd_kafka_message_t *m) {
+    char sequence[24], id[UUID_TEXT + 1];
+    struct uuid event;
+    scan_header(m, published_events.headers[CE_SEQUENCE].name, sequence, sizeof sequence);
+    scan_header(m, published_events.headers[CE_ID].name, id, sizeof id);
+    if (strlen(sequence) != 19 || sequence[strspn(sequence, "0123456789")] || !uuid_parse(id, &event)) return true;
+    return store_int(
+        store_reader(h->rt->store), 0, "SELECT 1 FROM outbox WHERE id = ? AND (event_id = ? OR sent_at IS NOT NULL)",
+        value_int(strtoll(sequence, NULL, 10)), value_blob(event.bytes, sizeof event.bytes));
+}
+
+/* REJECT: it holds an event that this database never published. */
+static verdict part_known(struct history *h, struct topic_reader *own, struct topic_part *p, struct failure *why) {
+    verdict v;
+    while ((v = topic_head(own, p, why)) == OK && !p->ended && !h->stopping) {
+        if (!is_known(h, p->head))
+            return fail(
+                why, REJECT, "%s[%d] holds an event at offset %lld that this database never published", p->name, p->id,
+                (long long)p->head->offset);
+        topic_take(p);
+    }
+    return v == REJECT ? fail(why, RETRY, "%s", why->text) : v;
+}
+
+static verdict all_known(struct history *h, struct failure *why) {
+    struct topic_reader own;
+    char name[NAME_SIZE];
+    published_topic(&published_events, h->rt->settings, name, sizeof name);
+    verdict v = topic_open(&own, h->rt->settings, why);
+    if (v == OK) v = topic_add(&own, h->rt->settings, name, why);
+    if (v == OK) places_set(h, &own);
+    for (size_t i = 0; v == OK && i < own.n; i++) v = part_known(h, &own, &own.parts[i], why);
+    topic_close(&own);
     return v;
 }
 
 /* --- The thread */
 
-static verdict begin(struct history *h, struct failure *why) {
-    struct connection *c = store_begin(h->rt->store);
-    history_note(c);
-    return store_commit(c, why);
+static verdict look(struct history *h, struct failure *why) {
+    const rd_kafka_metadata_t *all;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(h->rk, 1, NULL, &all, h->asks ? FIRST_MS : ASK_MS);
+    h->reached = !error;
+    if (error) return not_said(h, error, (struct right){"Describe", "cluster", ""}, why);
+    verdict v = h->begun ? all_known(h, why) : nothing_known(h, all, why);
+    rd_kafka_metadata_destroy(all);
+    return v;
+}
+
+/* A rebuild goes by what is noted. */
+static verdict note(struct history *h, verdict found, struct failure *why) {
+    struct failure trouble;
+    struct connection *c;
+    bool behind = found == REJECT;
+    if (found == RETRY || (h->begun ? (history_of(store_reader(h->rt->store)) == BEHIND) == behind : behind))
+        return found;
+    c = store_begin(h->rt->store);
+    if (h->begun)
+        (void)store_run(c, "UPDATE beginning SET behind = ?", value_int(behind));
+    else
+        history_note(c);
+    return store_commit(c, &trouble) == OK ? found : fail(why, RETRY, "%s", trouble.text);
 }
 
 static void tell(struct history *h, verdict v, const struct failure *why) {
     char path[DATABASE_PATH];
     if (v == OK)
-        health_set(h->rt->health, "history", HEALTH_OK, "began with an empty database and empty topics");
+        health_set(
+            h->rt->health, "history", HEALTH_OK, "%s",
+            h->begun ? "knows all that it published" : "began with an empty database and empty topics");
     else if (v == RETRY)
         health_set(
-            h->rt->health, "history", HEALTH_WAITING,
-            "the database is new, so Kafka is asked whether anything was published before: %.400s", why->text);
+            h->rt->health, "history", HEALTH_WAITING, "Kafka is asked whether anything was published %s: %.400s",
+            h->begun ? "that the database does not know, as an older copy would not"
+                     : "before, since the database is new",
+            why->text);
     else
         health_set(
             h->rt->health, "history", HEALTH_FAILED,
-            "nothing is handled, published or accepted: %.150s, but the database \"%.160s\" is new. Make it whole from the topics: ./returns rebuild %.40s; or start it with the data-dir that it had",
-            why->text, settings_database(h->rt->settings, path), h->rt->settings->service);
+            "nothing is handled, published or accepted: %.150s, but the database \"%.160s\" is %s. Make it whole from the topics: ./returns rebuild %.40s; or start it with the %s that it had",
+            why->text, settings_database(h->rt->settings, path), h->begun ? "older than its topics" : "new",
+            h->rt->settings->service, h->begun ? "database" : "data-dir");
 }
 
 static void pause_for(const struct history *h, int ms) {
@@ -140,14 +225,14 @@ static void *history_run(void *history) {
     pthread_setname_np(pthread_self(), "history");
     while (!h->stopping && h->rt->held) {
         verdict v = look(h, &why);
-        if (v == OK) v = begin(h, &why);
+        v = note(h, v, &why);
         if (h->stopping) break;
         tell(h, v, &why);
         if (v == OK) h->rt->held = false;
         if (v != RETRY) h->lost = v == REJECT;
         h->asks = false;
         h->changed(h->rt);
-        if (v != OK) pause_for(h, v == RETRY ? AGAIN_MS : HELD_MS);
+        if (v != OK) pause_for(h, v != RETRY ? HELD_MS : h->reached ? AGAIN_MS : AWAY_MS);
     }
     client_end(h);
     return NULL;
@@ -156,13 +241,12 @@ static void *history_run(void *history) {
 verdict history_start(struct history **out, struct runtime *rt, void (*changed)(void *runtime), struct failure *why) {
     *out = NULL;
     if (rt->service->in_memory) return OK;
-    int64_t begun = has_begun(store_reader(rt->store));
-    if (begun < 0) return fail(why, RETRY, "the database does not say whether it has begun");
-    rt->held = !begun;
-    if (!rt->held) return OK;
+    enum beginning begun = history_of(store_reader(rt->store));
+    if (begun == BEGINNING_UNKNOWN) return fail(why, RETRY, "the database does not say whether it has begun");
+    rt->held = true;
     struct history *h = *out = calloc(1, sizeof *h);
     if (!h) return fail(why, RETRY, "out of memory");
-    *h = (struct history){.rt = rt, .changed = changed, .asks = true};
+    *h = (struct history){.rt = rt, .changed = changed, .begun = begun != NOT_BEGUN, .asks = true};
     settings_scoped(rt->settings, rt->settings->service, h->group, sizeof h->group);
     const struct property properties[] = {{"group.id", h->group}, {"enable.auto.commit", "false"}, {0}};
     verdict v = kafka_open(&h->rk, RD_KAFKA_CONSUMER, rt->settings, NULL, NULL, properties, why);

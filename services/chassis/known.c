@@ -150,6 +150,11 @@ struct known_reaction *known_of(const struct known *k, const struct uuid *cause)
     return place == SIZE_MAX ? NULL : &k->reactions[place];
 }
 
+int64_t known_sequence(const struct known *k, const struct uuid *id) {
+    size_t place = index_find(k, &k->by_id, id);
+    return place == SIZE_MAX ? 0 : k->own[place].sequence;
+}
+
 int64_t known_decision(const struct known *k, const struct uuid *id) {
     size_t place = index_find(k, &k->by_id, id);
     return place != SIZE_MAX && k->own[place].decided ? k->own[place].sequence : 0;

@@ -54,6 +54,8 @@ MUST_CHECK verdict known_add(struct known *k, struct connection *c, const struct
 
 /* NULL: nothing was published in reaction to that event. */
 struct known_reaction *known_of(const struct known *k, const struct uuid *cause);
+/* The sequence of what was published; 0: it was not. */
+int64_t known_sequence(const struct known *k, const struct uuid *id);
 /* The sequence of a decision; 0: the event is none. */
 int64_t known_decision(const struct known *k, const struct uuid *id);
 /* The event that was known next of that reaction; NULL: no more. */

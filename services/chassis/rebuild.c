@@ -29,14 +29,13 @@ static void file_remove(const char *path) {
     }
 }
 
-/* Whoever made it may not begin, and is held for that (history.h). left: what it took while Kafka was away. */
-static bool is_new(const char *path, int64_t *left) {
+static enum beginning beginning_of(const char *path) {
     struct store *s = NULL;
     struct failure why;
-    bool yes = !access(path, F_OK) && store_open_readonly(&s, path, &why) == OK && history_is_new(store_reader(s));
-    if (yes) *left = store_int(store_reader(s), 0, "SELECT COUNT(*) FROM outbox");
+    bool open = !access(path, F_OK) && store_open_readonly(&s, path, &why) == OK;
+    enum beginning b = open ? history_of(store_reader(s)) : BEGINNING_UNKNOWN;
     store_close(&s);
-    return yes;
+    return b;
 }
 
 static verdict service_await_stop(struct rebuild *b, struct failure *why) {
@@ -58,7 +57,9 @@ static verdict files_claim(struct rebuild *b, struct failure *why) {
     snprintf(b->new, sizeof b->new, "%s.rebuild-new", b->path);
     snprintf(b->before, sizeof b->before, "%s.before-rebuild", b->path);
     snprintf(own, sizeof own, "%s.rebuild", b->path);
-    b->held = is_new(b->path, &b->left);
+    enum beginning beginning = beginning_of(b->path);
+    b->older = beginning == BEHIND;
+    b->held = b->older || beginning == NOT_BEGUN; /* history.h */
     b->lost = b->held || access(b->path, F_OK) != 0;
     verdict v = store_lock(own, &b->own_lock, why);
     if (v == RETRY) return fail(why, RETRY, "another rebuild of %s is under way", b->settings->service);
@@ -91,7 +92,7 @@ static verdict base_take(struct rebuild *b, struct failure *why) {
     struct store *s = NULL;
     size_t n = assets_migrations("chassis", "tables", migrations, 0);
     n = assets_migrations("team", "schema", migrations, n);
-    if (b->lost) return OK;
+    if (b->lost && !b->held) return OK;
     verdict v = OK;
     if (b->attached) v = store_detach(b->rt.store, why);
     b->attached = false;
@@ -212,10 +213,11 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
     known_prepare(b->c);
     rebuild_letters_prepare(b->c);
     if (!b->lost) table_copy(b->c, "dead_letter"); /* what is redriven is decoded from there */
-    json_t *kept = words(b->lost ? "" : b->service->kept), *name;
+    json_t *kept = words(b->attached ? b->service->kept : ""), *name;
     size_t i;
     json_array_foreach(kept, i, name) table_copy(b->c, json_string_value(name));
     json_decref(kept);
+    if (b->held) table_copy(b->c, "outbox_schema"), table_copy(b->c, "idempotency");
     b->tables = dump_tables(b->c, b->service, b->chassis);
     verdict v = rebuild_sources_open(b, why);
     if (v != OK) return v;
@@ -254,7 +256,8 @@ static void audit_rebuild(struct rebuild *b) {
     snprintf(
         summary, sizeof summary, "%lld records replayed, %lld rejected, %lld rows; %s", (long long)b->replay.records,
         (long long)b->rejected_n, (long long)b->rows,
-        b->lost          ? "there was no database before; the audit log before this is lost"
+        b->older         ? "the database was older than its topics; the audit log before this is in that one alone"
+        : b->lost        ? "there was no database before; the audit log before this is lost"
         : b->differences ? "it differs from what was before"
                          : "identical to what was before");
     audit_append(
@@ -282,6 +285,11 @@ static verdict log_gone(const struct rebuild *b, struct failure *why) {
     return OK;
 }
 
+/* Of a new one that was held there is nothing to keep but what was decided with it. */
+static bool keeps_old(const struct rebuild *b) {
+    return !b->lost || b->older || b->left;
+}
+
 /* The old one gets a second name before the new one takes the first: at every moment there is a whole database. */
 static verdict files_switch(struct rebuild *b, struct failure *why) {
     char folder[DATABASE_PATH];
@@ -290,7 +298,7 @@ static verdict files_switch(struct rebuild *b, struct failure *why) {
     verdict v = sync_path(b->new, O_RDWR, why);
     if (v == OK && (!b->lost || b->held)) v = log_gone(b, why);
     if (v != OK) return v;
-    if (!b->lost || b->left) {
+    if (keeps_old(b)) {
         unlink(b->before);
         if (link(b->path, b->before))
             return fail(why, RETRY, "could not keep the database as \"%s\": %s", b->before, strerror(errno));
@@ -324,14 +332,14 @@ static bool agrees(const struct rebuild *b) {
 
 static json_t *report_json(const struct rebuild *b) {
     return json_pack(
-        "{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:s, s:s?, s:O?, s:{s:I, s:O}, s:{s:I, s:O}, s:I, s:b, s:s?, s:I, s:f, s:I}",
+        "{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:s, s:s?, s:O?, s:{s:I, s:O}, s:{s:I, s:O}, s:I, s:b, s:s?, s:b, s:I, s:f, s:I}",
         "service", b->settings->service, "shadow", b->options->shadow, "lost", b->lost, "records",
         (json_int_t)b->replay.records, "answered", (json_int_t)b->replay.reacted, "rows", (json_int_t)b->rows,
         "identical", !b->lost && agrees(b), "hash", b->hash, "hash_before", b->lost ? NULL : b->hash_before,
         "differences", b->differences, "events", "different", (json_int_t)b->replay.differences_n, "lines",
         b->replay.differences, "rejected", "n", (json_int_t)b->rejected_n, "lines", b->rejected, "unexplained",
         (json_int_t)replay_not_met(&b->replay), "switched", b->switched, "before",
-        b->switched && (!b->lost || b->left) ? b->before : NULL, "left", (json_int_t)b->left, "seconds",
+        b->switched && keeps_old(b) ? b->before : NULL, "older", b->older, "left", (json_int_t)b->left, "seconds",
         (double)(steady_ms() - b->began) / 1000, "stopped_ms",
         (json_int_t)(b->waited_at ? steady_ms() - b->waited_at : 0));
 }

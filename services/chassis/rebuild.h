@@ -24,10 +24,10 @@ struct rebuild_options {
 
 /* *report is the caller's: {"service","shadow","lost","records","answered","identical","hash","hash_before",
  * "differences" (dump.h; null:
- * none),"events":{"different","lines"},"rejected":{"n","lines"},"switched","before","left" (events of a held database
- * that are in no topic),"seconds","waited_ms"}. Not OK: nothing was changed. RETRY: Kafka, the registry, or the
- * service's database cannot be had now. REJECT: the log is not the one that was read, or there is nothing to compare
- * with. */
+ * none),"events":{"different","lines"},"rejected":{"n","lines"},"switched","before","older" (than its topics),"left"
+ * (events that were decided with a held database, and are taken over),"seconds","waited_ms"}. Not OK: nothing was
+ * changed. RETRY: Kafka, the registry, or the service's database cannot be had now. REJECT: the log is not the one that
+ * was read, or there is nothing to compare with. */
 MUST_CHECK verdict rebuild_run(
     const struct service *service, const struct settings *settings, const struct rebuild_options *options,
     json_t **report, struct failure *why);

@@ -132,11 +132,16 @@ static void print_report(const json_t *report) {
     if (!is(report, "lost"))
         printf("  before  %s%s\n", json_get_text(report, "hash_before"), is(report, "identical") ? " (identical)" : "");
     print_differences(report);
-    if (is(report, "lost")) puts("There was no database. What no topic has, such as the audit log, is not back.");
+    if (is(report, "older"))
+        printf(
+            "The database was older than its topics. What no topic has, such as the audit log, is in %s alone.\n",
+            shown(json_get_text(report, "before")));
+    else if (is(report, "lost"))
+        puts("There was no database. What no topic has, such as the audit log, is not back.");
     if (json_get_int(report, "left"))
         printf(
-            "%lld events that were decided without it, while Kafka was away, are in %s alone. See to them by hand.\n",
-            (long long)json_get_int(report, "left"), json_get_text(report, "before"));
+            "%lld events that were decided while Kafka was away are taken over, and published once the service runs.\n",
+            (long long)json_get_int(report, "left"));
     if (is(report, "shadow"))
         puts("Nothing was changed.");
     else if (!is(report, "switched"))

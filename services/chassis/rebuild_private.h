@@ -23,10 +23,10 @@ struct rebuild {
     struct runtime rt; /* its store is the new database */
     char path[DATABASE_PATH], base[DATABASE_PATH + 20], new[DATABASE_PATH + 20], before[DATABASE_PATH + 20];
     int lock, own_lock;
-    bool alone, lost, held, attached, switched; /* alone: the database in use is locked by us; lost: there is none, or
-                                                 held: a new one in its place */
-    struct connection *c;                       /* inside a transaction */
-    int64_t left;                               /* what was decided in a held one, and is in no topic */
+    bool alone, lost, held, older, attached, switched; /* alone: the database in use is locked by us; lost: there is
+                                                 none, or held: a new one in its place, or an older one */
+    struct connection *c;                              /* inside a transaction */
+    int64_t left; /* what was decided with a held one, was in no topic, and is taken over */
     int64_t pending, told_at, began, waited_at, rows;
     struct known known;
     struct topic_reader own, inputs;

@@ -1,5 +1,6 @@
 #include "chassis/rebuild_private.h"
 
+#include "chassis/audit.h"
 #include "chassis/consumer_private.h"
 #include "chassis/dead_letter.h"
 #include "chassis/scan.h"
@@ -117,8 +118,10 @@ static verdict read_all(
     return v == OK && store_state(b->c) != OK ? fail(why, RETRY, "%s", store_error(b->c)) : v;
 }
 
-/* What is decided and not in the topic yet. */
-static verdict unsent_note(struct rebuild *b, struct failure *why) {
+/* What is decided and not in the topic yet. each() may change the note, whose texts are the row's. */
+static verdict unsent_read(
+    struct rebuild *b, verdict (*each)(struct rebuild *b, struct known_note *e, struct failure *why),
+    struct failure *why) {
     verdict v = OK;
     size_t n;
     for (struct rows r = store_rows(
@@ -142,11 +145,38 @@ static verdict unsent_note(struct rebuild *b, struct failure *why) {
         v = outbox_read(b->rt.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
         e.data = data;
         e.version = json_integer_value(json_object_get(data, "version"));
-        if (v == OK) v = known_add(&b->known, b->c, &e, why);
+        if (v == OK) v = each(b, &e, why);
         json_decref(data);
         if (v != OK) rows_close(&r);
     }
     return v;
+}
+
+static verdict unsent_note(struct rebuild *b, struct known_note *e, struct failure *why) {
+    return known_add(&b->known, b->c, e, why);
+}
+
+/* Of a held database: behind all that is known, with a number of its own there. A reaction is none of them: the
+ * consumer makes it anew. */
+static verdict left_take(struct rebuild *b, struct known_note *e, struct failure *why) {
+    if (!json_is_null(json_object_get(e->data, "caused_by")) || known_sequence(&b->known, &e->id)) return OK;
+    e->sequence = store_int(
+        b->c, 0,
+        "INSERT INTO main.outbox (event_id, type, return_id, body, trace_parent, occurred_at, schema_row) SELECT "
+        "event_id, type, return_id, body, trace_parent, occurred_at, schema_row FROM base.outbox WHERE id = ? "
+        "RETURNING id",
+        value_int(e->sequence));
+    audit_append(
+        b->c, &(struct audit_row){
+                  .action = "take over",
+                  .outcome = "accepted",
+                  .actor = "command",
+                  .return_id = json_string_value(json_object_get(e->data, "return_id")),
+                  .event_id = &e->id,
+                  .event_type = e->type,
+                  .summary = "decided while Kafka was away, with the database that this one replaces"});
+    b->left++;
+    return unsent_note(b, e, why);
 }
 
 /* --- Without a database */
@@ -256,9 +286,10 @@ verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
     if (b->lost) {
         b->replay.last_decision = INT64_MAX;
         v = letters_restore(b, why);
+        if (v == OK && b->held) v = unsent_read(b, left_take, why);
         return v == OK ? sure_find(b, why) : v;
     }
-    v = unsent_note(b, why);
+    v = unsent_read(b, unsent_note, why);
     return v == OK ? limits_read(b, why) : v;
 }
 

@@ -118,7 +118,7 @@ static bool post_begin(struct exchange *x) {
     struct runtime *rt = x->context;
     if (!is_lost(rt)) return idempotency_begin(x);
     exchange_problem(
-        x, 503, "Nothing was changed: the database of %s was lost. To make it whole: ./returns rebuild %s",
+        x, 503, "Nothing was changed: the database of %s was lost, or is an older copy. To make it whole: ./returns rebuild %s",
         rt->settings->service, rt->settings->service);
     return false;
 }

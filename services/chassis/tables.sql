@@ -198,7 +198,8 @@ CREATE TABLE by_hand (
 
 -- A row: Kafka knew nothing of the service when this database began, or it was rebuilt (history.h).
 CREATE TABLE beginning (
-    at BIGINT NOT NULL
+    at     BIGINT NOT NULL,
+    behind BIGINT NOT NULL DEFAULT 0 -- 1: its topic holds what this database never published
 );
 
 -- How many there are of what may be many, so that nobody counts rows: while Kafka is away an outbox holds millions.
