@@ -1,6 +1,7 @@
 #include "chassis/asyncapi.h"
 
 #include "chassis/assets.h"
+#include "chassis/outbox.h"
 #include "chassis/published.h"
 #include "chassis/snapshots.h"
 

@@ -4,7 +4,7 @@
 #include "chassis/denial.h"
 #include "chassis/kafka.h"
 #include "chassis/page.h"
-#include "chassis/reaction.h"
+#include "chassis/record.h"
 #include "chassis/registry.h"
 #include "chassis/utf8.h"
 
@@ -26,14 +26,14 @@ struct place {
 /* A reader of no group: nothing that it does is seen by the consumer's. */
 static verdict reader_open(struct runtime *rt, const struct place *at, rd_kafka_t **rk, struct failure *why) {
     char group[NAME_SIZE], name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.look", rt->settings->service);
+    snprintf(name, sizeof name, "%s.look", rt->core.settings->service);
     const struct property properties[] = {
-        {"group.id", settings_scoped(rt->settings, name, group, sizeof group)},
+        {"group.id", settings_scoped(rt->core.settings, name, group, sizeof group)},
         {"enable.auto.commit", "false"},
         {"auto.offset.reset", "error"},
         {"queued.min.messages", "1"},
         {0}};
-    verdict v = kafka_open(rk, RD_KAFKA_CONSUMER, rt->settings, NULL, NULL, properties, why);
+    verdict v = kafka_open(rk, RD_KAFKA_CONSUMER, rt->core.settings, NULL, NULL, properties, why);
     if (v != OK) return v;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->offset;
@@ -53,7 +53,8 @@ record_await(rd_kafka_t *rk, const struct runtime *rt, const struct place *at, s
         rd_kafka_message_destroy(m);
         if (denied) {
             char text[DENIAL_TEXT];
-            (void)!fail(why, RETRY, "%s", denial_text(rt->settings, (struct right){"Read", "topic", at->topic}, text));
+            (void)!fail(
+                why, RETRY, "%s", denial_text(rt->core.settings, (struct right){"Read", "topic", at->topic}, text));
             return NULL;
         }
         if (!gone) continue;
@@ -63,8 +64,8 @@ record_await(rd_kafka_t *rk, const struct runtime *rt, const struct place *at, s
         return NULL;
     }
     (void)!fail(
-        why, RETRY, "Kafka at %s did not give the record within %d s; try again when it is there.", rt->settings->kafka,
-        WAIT_MS / 1000);
+        why, RETRY, "Kafka at %s did not give the record within %d s; try again when it is there.",
+        rt->core.settings->kafka, WAIT_MS / 1000);
     return NULL;
 }
 
@@ -84,7 +85,7 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
     char at[TIME_TEXT], *headers = event_headers(&event);
     bool shown = raw->value && raw->value_n <= FRAME_SIZE + EVENT_BYTES_MAX;
     bool framed = frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK;
-    int version = framed ? registry_version(rt->registry, id) : 0;
+    int version = framed ? registry_version(rt->core.registry, id) : 0;
     json_t *data = json_pack(
         "{s:s, s:i, s:I, s:s?, s:o, s:s?, s:O?, s:o, s:o, s:o, s:o}", "topic", raw->topic, "partition", raw->partition,
         "offset", (json_int_t)raw->offset, "recorded_at", raw->at ? time_text(raw->at, at) : NULL, "key",
@@ -127,7 +128,7 @@ static void event_show(struct exchange *x, const struct place *at, const char *i
     rd_kafka_message_t *m = v == OK ? record_await(rk, rt, at, &why) : NULL;
     if (m) {
         struct raw raw = raw_of(m);
-        v = record_decode_wait(rt, &raw, steady_ms() + WAIT_MS, NULL, &record, &why);
+        v = record_decode_wait(&rt->core, &raw, steady_ms() + WAIT_MS, NULL, &record, &why);
         if (v == OK) {
             x->data = record_json(rt, &record);
             record_free(&record);
@@ -145,7 +146,7 @@ static void event_show(struct exchange *x, const struct place *at, const char *i
 /* A web thread waits for Kafka here, so only a few may at once. */
 void audit_event_get(struct exchange *x) {
     static atomic_int now;
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     const char *id = exchange_parameter(x, "id");
     bool is_number = strlen(id) <= 18 && !id[strspn(id, "0123456789")];
     json_t *one = is_number ? audit_one(reader, strtoll(id, NULL, 10)) : NULL, *row = json_object_get(one, "row");

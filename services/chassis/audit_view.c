@@ -1,3 +1,4 @@
+#include "chassis/audit.h"
 #include "chassis/audit_check.h"
 #include "chassis/audit_line.h"
 #include "chassis/page.h"
@@ -180,7 +181,7 @@ static void audit_decorate_page(struct exchange *x, const struct audit_filter *f
 /* Rows that came since the reader began: they are offered, not pushed in above what is being read. */
 static void audit_add_news(struct exchange *x, const struct audit_filter *f, int64_t seen) {
     if (!seen) return;
-    int n = audit_newer(store_reader(((struct runtime *)x->context)->store), f, seen, NEWS_MOST);
+    int n = audit_newer(store_reader(((struct runtime *)x->context)->core.store), f, seen, NEWS_MOST);
     if (n)
         json_object_set_new(
             x->data, "news", json_sprintf("%d%s new row%s", n, n == NEWS_MOST ? " or more" : "", n == 1 ? "" : "s"));
@@ -222,7 +223,7 @@ void audit_get(struct exchange *x) {
         audit_refuse(x);
         return;
     }
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     if (seen && !f.before) f.before = seen + 1;
     x->data = audit_page(reader, &f);
     if (!x->api) audit_add_news(x, &f, seen);
@@ -254,12 +255,12 @@ static void audit_one_decorate(struct exchange *x, int64_t id) {
     json_object_set_new(
         x->data, "at_hand",
         json_pack(
-            "{s:s?, s:s?, s:s?}", "kafka", rt->settings->kafka, "url", rt->settings->public_url, "name",
-            rt->settings->service));
+            "{s:s?, s:s?, s:s?}", "kafka", rt->core.settings->kafka, "url", rt->core.settings->public_url, "name",
+            rt->core.settings->service));
 }
 
 void audit_one_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     const char *text = exchange_parameter(x, "id");
     int64_t id = strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
     x->data = id ? audit_one(reader, id) : NULL;
@@ -275,7 +276,7 @@ void audit_one_get(struct exchange *x) {
 
 static void audit_stream(
     struct exchange *x, const char *type, void (*head)(struct buffer *out), audit_line *line, const char *file) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     struct audit_filter f = filter_read(x, 0); /* no limit: all */
     struct buffer lines = BUFFER(STREAM_ROWS * AUDIT_LINE_MAX);
     int64_t after = 0, left = f.limit ? f.limit : INT64_MAX;
@@ -314,7 +315,7 @@ void audit_csv_get(struct exchange *x) {
 /* --- Verified */
 
 void audit_verify_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     x->data = audit_verify(reader);
     if (!page_reader_ok(x, reader) || x->api) return;
     json_t *broken = json_object_get(x->data, "broken"), *published = json_object_get(x->data, "published");

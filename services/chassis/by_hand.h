@@ -3,7 +3,7 @@
  * All in the caller's transaction; errors are sticky. */
 #pragma once
 
-#include "chassis/reaction.h"
+#include "chassis/record.h"
 #include "chassis/store.h"
 
 /* Both after the record had its effect. */

@@ -4,7 +4,7 @@
 #include "chassis/drill.h"
 #include "chassis/idempotency.h"
 #include "chassis/input.h"
-#include "chassis/reaction.h"
+#include "chassis/record.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -101,8 +101,8 @@ static void perform(struct exchange *x, struct record *r) {
         exchange_problem(x, 503, "Nothing was done: the service is paused by a drill, or stops. Send it again.");
         return;
     }
-    struct connection *c = store_begin(rt->store);
-    verdict v = record_call(rt, c, r, &refusal);
+    struct connection *c = store_begin(rt->core.store);
+    verdict v = record_call(&rt->core, c, r, &refusal);
     bool repeated = v == OK && r->reply->outcome && !strcmp(r->reply->outcome, "duplicate");
     if (v == OK && !repeated) by_hand_call(c, r);
     bool same = !repeated || reply_recall(c, r, outcome);
@@ -140,22 +140,22 @@ static void call_run(struct exchange *x, const json_t *body, const struct handle
 
 bool comparison_on(struct exchange *x) {
     struct runtime *rt = x->context;
-    if (rt->settings->comparison) return true;
+    if (rt->core.settings->comparison) return true;
     exchange_problem(
         x, 404,
         "Nothing is called here: what is done so is not in the log. To compare that with the events, start %s with "
         "--comparison (RETURNS_COMPARISON=1).",
-        rt->settings->service);
+        rt->core.settings->service);
     return false;
 }
 
 static void call_post(struct exchange *x) {
     struct runtime *rt = x->context;
-    const struct handler *h = handler_find(rt->service);
+    const struct handler *h = handler_find(rt->core.service);
     if (!comparison_on(x)) return;
     json_t *body = exchange_json_object(x);
     if (body && fields_ok(x, body, h)) {
-        if (atomic_fetch_add(&rt->calls_now, 1) < (rt->settings->http_threads + 1) / 2) {
+        if (atomic_fetch_add(&rt->calls_now, 1) < (rt->core.settings->http_threads + 1) / 2) {
             call_run(x, body, h);
         } else {
             exchange_set_header(x, "Retry-After", "1");

@@ -7,7 +7,7 @@
  * Called by handlers; each function audits what it says is the end of the matter. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/reaction.h"
 
 /* In the handler of a cancellation: notes it. False, and audited: it was noted before. */
 bool cancelled_note(struct reaction *r);

@@ -7,8 +7,8 @@
 #include "chassis/metrics.h"
 #include "chassis/process.h"
 #include "chassis/pulse.h"
-#include "chassis/reaction.h"
-#include "chassis/relay.h"
+#include "chassis/record.h"
+#include "chassis/store.h"
 #include "chassis/wait.h"
 
 #include <stdio.h>
@@ -53,8 +53,8 @@ static void assign_again(struct consumer *c) {
 
 static void denied(struct consumer *c, struct right right) {
     char text[DENIAL_TEXT];
-    denial_text(c->rt->settings, right, text);
-    health_set(c->rt->health, "kafka rights", HEALTH_WAITING, "nothing more is read: %.400s", text);
+    denial_text(c->core->settings, right, text);
+    health_set(c->core->health, "kafka rights", HEALTH_WAITING, "nothing more is read: %.400s", text);
 }
 
 /* A group is joined by Read; who coordinates it is asked for by Describe. */
@@ -63,8 +63,9 @@ static void denied_group(struct consumer *c, const char *said) {
     char group[NAME_SIZE];
     c->denied = true;
     denied(
-        c, (struct right){
-               operation, "group", settings_scoped(c->rt->settings, c->rt->settings->service, group, sizeof group)});
+        c,
+        (struct right){
+            operation, "group", settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group)});
 }
 
 static void denied_topic(struct consumer *c, struct partition *p, const char *topic, const char *operation) {
@@ -80,7 +81,7 @@ static void allowed(struct consumer *c) {
     c->denied = false;
     for (size_t i = 0; i < c->partitions_n; i++)
         if (c->partitions[i].denied) return;
-    health_set(c->rt->health, "kafka rights", HEALTH_OK, "reads what it is to read");
+    health_set(c->core->health, "kafka rights", HEALTH_OK, "reads what it is to read");
 }
 
 static void denied_try_again(struct consumer *c) {
@@ -93,12 +94,12 @@ static void denied_try_again(struct consumer *c) {
 /* --- What librdkafka calls, inside rd_kafka_consumer_poll() on the consumer's thread */
 
 static void reads(struct consumer *c) {
-    const char *what = c->rt->service->subscribes;
+    const char *what = c->core->service->subscribes;
     if (c->partitions_n || strcmp(what, "*") != 0)
-        health_set(c->rt->health, "kafka", HEALTH_OK, "reads %zu partitions", c->partitions_n);
+        health_set(c->core->health, "kafka", HEALTH_OK, "reads %zu partitions", c->partitions_n);
     else
         health_set(
-            c->rt->health, "kafka", HEALTH_WAITING,
+            c->core->health, "kafka", HEALTH_WAITING,
             "waiting for a topic to read: of those that end in .events none is there, or none that this service may describe");
 }
 
@@ -113,7 +114,7 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
         rd_kafka_assign(rk, NULL);
         if (!c->stopping)
             health_set(
-                c->rt->health, "kafka", HEALTH_WAITING, "waiting for the consumer group to share out the partitions");
+                c->core->health, "kafka", HEALTH_WAITING, "waiting for the consumer group to share out the partitions");
         return;
     }
     metric_add(METRIC_rebalances, 1);
@@ -137,12 +138,12 @@ on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition
 static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
     struct consumer *c = opaque;
     char fatal[300];
-    if (kafka_lost(c->rt->health, "kafka", c->rt->settings, error, text)) {
+    if (kafka_lost(c->core->health, "kafka", c->core->settings, error, text)) {
         c->commit_wanted = true; /* its success will say that Kafka is back */
         c->check_again = true;
     } else if (error == RD_KAFKA_RESP_ERR__FATAL) {
         rd_kafka_fatal_error(rk, fatal, sizeof fatal);
-        health_set(c->rt->health, "kafka", HEALTH_WAITING, "joining the consumer group again: %s", fatal);
+        health_set(c->core->health, "kafka", HEALTH_WAITING, "joining the consumer group again: %s", fatal);
         c->broken = true;
     }
 }
@@ -175,7 +176,8 @@ static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
 static void position_add(const struct consumer *c, rd_kafka_topic_partition_list_t *list, const struct partition *p) {
     rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
     one->offset = partition_position(p);
-    one->metadata = strdup(c->rt->settings->public_url); /* the list's to free; without memory the next commit has it */
+    one->metadata =
+        strdup(c->core->settings->public_url); /* the list's to free; without memory the next commit has it */
     one->metadata_size = one->metadata ? strlen(one->metadata) : 0;
 }
 
@@ -243,7 +245,7 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
         c->check_again = true;
         health_set(
-            c->rt->health, "kafka", HEALTH_WAITING,
+            c->core->health, "kafka", HEALTH_WAITING,
             "waiting for the topic %s, which its owner makes when it first starts", topic_of(m));
         break;
     case RD_KAFKA_RESP_ERR__FATAL: on_error(c->rk, m->err, text, c); break;
@@ -300,7 +302,7 @@ static int first_wait(const struct consumer *c) {
 /* No lingering: waits for the first record, then takes only what is there already. */
 static void take_what_is_there(struct consumer *c) {
     bool more = take_one(c, first_wait(c));
-    for (int64_t n = 1; more && n < c->rt->settings->batch; n++) more = take_one(c, 0);
+    for (int64_t n = 1; more && n < c->core->settings->batch; n++) more = take_one(c, 0);
 }
 
 /* --- Handling */
@@ -313,14 +315,14 @@ static void schemas_want(struct consumer *c, const struct partition *p) {
         const void *body;
         int32_t id;
         size_t n;
-        if (frame_read(m->payload, m->len, &id, &body, &n, &why) == OK) registry_want(c->rt->registry, id);
+        if (frame_read(m->payload, m->len, &id, &body, &n, &why) == OK) registry_want(c->core->registry, id);
     }
 }
 
 /* Decodes from the front of each partition until the batch is full, or takes too much memory, or one must wait for its
  * schema. */
 static size_t records_decode(struct consumer *c) {
-    size_t bytes = 0, n = 0, most = pace_take(c), batch = (size_t)c->rt->settings->batch;
+    size_t bytes = 0, n = 0, most = pace_take(c), batch = (size_t)c->core->settings->batch;
     const struct partition *turn = pace_turn(c, most);
     int64_t now = steady_ms();
     if (batch < most) most = batch;
@@ -331,7 +333,7 @@ static size_t records_decode(struct consumer *c) {
                (!turn || p == turn)) {
             struct failure why;
             struct raw raw = raw_of(p->waiting[p->taken]);
-            if (record_decode(c->rt, &raw, &p->patience, &c->records[n], &why) != OK) {
+            if (record_decode(c->core, &raw, &p->patience, &c->records[n], &why) != OK) {
                 schemas_want(c, p);
                 partition_hold(c, p, why.text);
                 break;
@@ -361,8 +363,8 @@ static bool offset_move(const struct consumer *c, struct connection *conn, const
 }
 
 static verdict records_commit(struct consumer *c, size_t n, struct failure *why) {
-    struct connection *conn = store_begin(c->rt->store);
-    for (size_t i = 0; i < n; i++) record_apply(c->rt, conn, &c->records[i]);
+    struct connection *conn = store_begin(c->core->store);
+    for (size_t i = 0; i < n; i++) record_apply(c->core, conn, &c->records[i]);
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
         if (!p->taken || offset_move(c, conn, p) || store_state(conn) != OK) continue;
@@ -407,7 +409,7 @@ static void pulse_beat(struct consumer *c, size_t n) {
         int64_t at = says ? r->event.occurred_at : r->raw.at;
         c->delays[i] = at > 0 ? now - at : 0;
     }
-    pulse_add(c->rt->pulse, now, c->delays, n);
+    pulse_add(c->options.pulse, now, c->delays, n);
 }
 
 static void handle_waiting(struct consumer *c) {
@@ -424,14 +426,14 @@ static void handle_waiting(struct consumer *c) {
         c->commit_wanted = true;
         metric_add(METRIC_events_handled, (int64_t)n);
         metric_add(METRIC_batches_committed, 1);
-        health_set(c->rt->health, "store", HEALTH_OK, "writes");
-        relay_wake(c->rt->relay);
+        health_set(c->core->health, "store", HEALTH_OK, "writes");
+        c->options.committed(c->options.context);
         return;
     }
     metric_add(METRIC_batch_retries, 1);
     partitions_hold(c, why.text);
     if (v == RETRY)
-        health_set(c->rt->health, "store", HEALTH_FAILED, "nothing is handled until this is mended: %s", why.text);
+        health_set(c->core->health, "store", HEALTH_FAILED, "nothing is handled until this is mended: %s", why.text);
     else
         process_end(why.text);
 }
@@ -439,12 +441,12 @@ static void handle_waiting(struct consumer *c) {
 /* --- Joining and leaving the group */
 
 static verdict subscribe(struct consumer *c, struct failure *why) {
-    const struct settings *s = c->rt->settings;
+    const struct settings *s = c->core->settings;
     char topic[NAME_SIZE], name[NAME_SIZE];
-    if (!strcmp(c->rt->service->subscribes, "*")) {
+    if (!strcmp(c->core->service->subscribes, "*")) {
         snprintf(topic, sizeof topic, "^%s%s[a-z0-9-]+\\.events$", s->namespace, *s->namespace ? "\\." : "");
     } else {
-        snprintf(name, sizeof name, "%s.events", c->rt->service->subscribes);
+        snprintf(name, sizeof name, "%s.events", c->core->service->subscribes);
         settings_scoped(s, name, topic, sizeof topic);
     }
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
@@ -457,9 +459,9 @@ static verdict subscribe(struct consumer *c, struct failure *why) {
 
 static verdict consumer_open(struct consumer *c, struct failure *why) {
     char group[NAME_SIZE];
-    settings_scoped(c->rt->settings, c->rt->settings->service, group, sizeof group);
+    settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
     /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout. */
-    bool is_static = strcmp(c->rt->settings->instance, "-") != 0;
+    bool is_static = strcmp(c->core->settings->instance, "-") != 0;
     const struct property properties[] = {
         {"group.id", group},
         {"heartbeat.interval.ms", "1000"},
@@ -474,10 +476,10 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
         /* After a broker's crash librdkafka 2.0.2 can ask for the coordinator on a connection that waits for the
          * answer; only this ends it, and its default is a minute. May go from 2.10 on, which asks another broker. */
         {"socket.timeout.ms", "5000"},
-        {is_static ? "group.instance.id" : NULL, c->rt->settings->instance},
+        {is_static ? "group.instance.id" : NULL, c->core->settings->instance},
         {0}};
     rd_kafka_t *rk;
-    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, c->rt->settings, consumer_prepare, c, properties, why);
+    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, c->core->settings, consumer_prepare, c, properties, why);
     if (v != OK) return v;
     rd_kafka_poll_set_consumer(rk);
     pthread_mutex_lock(&c->lock);
@@ -485,15 +487,15 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     c->queue = rd_kafka_queue_get_consumer(rk);
     pthread_mutex_unlock(&c->lock);
     c->broken = c->assign_again = c->check_again = c->commit_wanted = c->commit_under_way = false;
-    health_set(c->rt->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->rt->settings->kafka);
+    health_set(c->core->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->core->settings->kafka);
     c->subscribed = false;
-    return c->rt->held ? OK : subscribe(c, why);
+    return c->core->held ? OK : subscribe(c, why);
 }
 
 /* One that was held (history.h) joins its group only now: a member that takes nothing would have the others wait. */
 static void subscribe_late(struct consumer *c) {
     struct failure why;
-    if (!c->subscribed && !c->rt->held && subscribe(c, &why) != OK) process_end(why.text);
+    if (!c->subscribed && !c->core->held && subscribe(c, &why) != OK) process_end(why.text);
 }
 
 static void consumer_close(struct consumer *c) {
@@ -545,14 +547,15 @@ static void *consumer_run(void *consumer) {
     return NULL;
 }
 
-verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure *why) {
+verdict consumer_start(struct consumer **out, const struct consumer_options *o, struct failure *why) {
     struct consumer *c = *out = calloc(1, sizeof *c);
     if (!c) return fail(why, FATAL, "out of memory");
-    c->rt = rt;
-    c->rereading = rt->service->in_memory;
+    c->options = *o;
+    c->core = o->core;
+    c->rereading = c->core->service->in_memory;
     pthread_mutex_init(&c->lock, NULL);
-    c->records = calloc((size_t)rt->settings->batch, sizeof *c->records);
-    c->delays = calloc((size_t)rt->settings->batch, sizeof *c->delays);
+    c->records = calloc((size_t)c->core->settings->batch, sizeof *c->records);
+    c->delays = calloc((size_t)c->core->settings->batch, sizeof *c->delays);
     if (!c->records || !c->delays) return fail(why, FATAL, "out of memory");
     verdict v = consumer_open(c, why);
     if (v != OK) return v;

@@ -13,11 +13,23 @@
 #pragma once
 
 #include "chassis/failure.h"
-#include "chassis/service.h"
+
+#include <jansson.h>
+#include <stdint.h>
 
 struct consumer;
+struct core;
+struct drill;
+struct pulse;
 
-MUST_CHECK verdict consumer_start(struct consumer **out, struct runtime *rt, struct failure *why);
+struct consumer_options {
+    struct core *core;
+    struct drill *drill;
+    struct pulse *pulse;              /* told of each batch */
+    void (*committed)(void *context); /* a batch was: events may wait in the outbox. On the consumer's thread */
+    void *context;
+};
+MUST_CHECK verdict consumer_start(struct consumer **out, const struct consumer_options *o, struct failure *why);
 void consumer_wake(struct consumer *c); /* news from the registry; any thread */
 /* The database says anew where to go on in the partitions that are held because their log is another one; any thread.
  */

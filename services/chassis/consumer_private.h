@@ -8,6 +8,7 @@
 #pragma once
 
 #include "chassis/consumer.h"
+#include "chassis/core.h"
 #include "chassis/drill.h"
 #include "chassis/kafka.h"
 #include "chassis/registry.h"
@@ -45,7 +46,8 @@ struct partition {
 };
 
 struct consumer {
-    struct runtime *rt;
+    struct consumer_options options;
+    struct core *core; /* the options' */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
     pthread_t thread;
@@ -103,7 +105,6 @@ void partition_resume(struct consumer *c, struct partition *p);
 
 /* --- log_watch.c */
 
-int64_t log_mark(const rd_kafka_message_t *m); /* a record's fingerprint: timestamp, key and value */
 /* True: the record is not to be taken. It was the last one of before, or it shows that the log is another one. */
 bool log_compare(struct consumer *c, struct partition *p, const rd_kafka_message_t *m);
 void log_clusters_compare(struct consumer *c);

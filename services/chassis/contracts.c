@@ -29,7 +29,7 @@ static void found(struct exchange *x, const char *location) {
 static void contract_found(struct exchange *x, const char *ending) {
     const struct runtime *rt = x->context;
     char path[PATH_SIZE];
-    snprintf(path, sizeof path, "/docs/api/%s.%s", rt->settings->service, ending);
+    snprintf(path, sizeof path, "/docs/api/%s.%s", rt->core.settings->service, ending);
     found(x, path);
 }
 
@@ -43,12 +43,12 @@ void contracts_openapi_get(struct exchange *x) {
 
 void contracts_get(struct exchange *x) {
     const struct runtime *rt = x->context;
-    const char *file = exchange_parameter(x, "file"), *name = rt->settings->service;
+    const char *file = exchange_parameter(x, "file"), *name = rt->core.settings->service;
     for (size_t i = 0; i < sizeof contracts / sizeof *contracts; i++) {
         char own[PATH_SIZE];
         snprintf(own, sizeof own, "%s.%s", name, contracts[i].ending);
         if (strcmp(file, own) != 0) continue;
-        char *text = contracts[i].text(rt->service, name);
+        char *text = contracts[i].text(rt->core.service, name);
         if (text)
             exchange_send(x, 200, "application/json", text, strlen(text));
         else
@@ -90,7 +90,7 @@ static const struct asset *own_schema(const char *service, const char *folder, c
 void contracts_schema_get(struct exchange *x) {
     struct runtime *rt = x->context;
     const char *service = exchange_parameter(x, "service"), *file = exchange_parameter(x, "file");
-    const char *folder = strstr(x->path, "/snapshots/") ? "snapshots/" : "", *name = rt->settings->service;
+    const char *folder = strstr(x->path, "/snapshots/") ? "snapshots/" : "", *name = rt->core.settings->service;
     const struct asset *own = own_schema(service, folder, name, file);
     char url[PATH_SIZE], path[3 * PATH_SIZE];
     if (own) {

@@ -2,6 +2,7 @@
 
 #include "chassis/buffer.h"
 #include "chassis/codec.h"
+#include "chassis/event.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "chassis/utf8.h"

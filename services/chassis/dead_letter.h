@@ -7,7 +7,7 @@
 #pragma once
 
 #include "chassis/failure.h"
-#include "chassis/reaction.h"
+#include "chassis/raw.h"
 #include "chassis/store.h"
 
 enum { DEAD_LETTER_BYTES_MAX = 8 << 20, DEAD_LETTER_REASON = 1000 };

@@ -1,6 +1,9 @@
 #include "chassis/dead_letter.h"
+#include "chassis/idempotency.h"
+#include "chassis/ids.h"
 #include "chassis/page.h"
 #include "chassis/redrive.h"
+#include "chassis/relay.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +44,7 @@ static void letters_decorate(json_t *letters) {
 }
 
 void dead_letters_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     int64_t before = page_number(x, "before", 0, INT64_MAX), limit = page_number(x, "limit", 50, 1000);
     if (exchange_problem_fields(x)) {
         exchange_problem(x, 400, "The dead letters cannot be shown so: a number in the address is wrong.");
@@ -83,7 +86,7 @@ static void letter_send(struct exchange *x, const json_t *one) {
 }
 
 void dead_letter_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     int64_t id = id_of(x);
     if (!id) return;
     json_t *one = dead_letter_one(reader, id);
@@ -107,14 +110,30 @@ static void redrive_all_post(struct exchange *x, const char *actor) {
         exchange_problem(x, 400, "Nothing was redriven: a number in the address is wrong.");
         return;
     }
-    verdict v = redrive_all(x->context, after, actor, &x->data, &why);
+    struct runtime *rt = x->context;
+    verdict v = redrive_all(&rt->core, after, actor, &x->data, &why);
+    relay_wake(rt->relay);
     if (v != OK)
         redrive_refused(x, v, &why);
     else if (!x->api)
         exchange_redirect(x, "/dead-letters");
 }
 
+/* As JSON, or for a form the way back to the letters. */
+static void redrive_answer(void *exchange, json_t *result) {
+    struct exchange *x = exchange;
+    if (x->api)
+        x->data = json_incref(result);
+    else
+        exchange_redirect(x, "/dead-letters");
+}
+
+static verdict redrive_commit(void *exchange, struct connection *c, struct failure *why) {
+    return exchange_commit(exchange, c, why);
+}
+
 void dead_letter_redrive_post(struct exchange *x) {
+    struct runtime *rt = x->context;
     const char *actor = x->api ? "api" : "form";
     json_t *result = NULL;
     struct failure why;
@@ -122,9 +141,16 @@ void dead_letter_redrive_post(struct exchange *x) {
         redrive_all_post(x, actor);
         return;
     }
-    struct redrive asked = {id_of(x), actor, steady_ms() + REDRIVE_WAIT_MS, x};
+    struct redrive asked = {
+        .id = id_of(x),
+        .actor = actor,
+        .deadline = steady_ms() + REDRIVE_WAIT_MS,
+        .answer = redrive_answer,
+        .commit = redrive_commit,
+        .context = x};
     if (!asked.id) return;
-    verdict v = redrive_one(x->context, &asked, &result, &why);
+    verdict v = redrive_one(&rt->core, &asked, &result, &why);
+    relay_wake(rt->relay);
     if (v != OK) redrive_refused(x, v, &why);
     json_decref(result);
 }

@@ -2,8 +2,9 @@
  * service's own tables, in the caller's transaction. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/core.h"
+#include "chassis/outbox.h"
 
 /* outbox_add(), then service.decided() with the event as it will be published. As outbox_add() in all else. */
 MUST_CHECK verdict
-decide(const struct runtime *rt, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why);
+decide(const struct core *core, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why);

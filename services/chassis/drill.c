@@ -109,10 +109,10 @@ struct wish {
 
 bool drill_allowed(struct exchange *x) {
     struct runtime *rt = x->context;
-    if (rt->settings->drills) return true;
+    if (rt->core.settings->drills) return true;
     exchange_problem(
         x, 403, "Drills are not allowed here: %s was started without --drills (or RETURNS_DRILLS=1).",
-        rt->settings->service);
+        rt->core.settings->service);
     return false;
 }
 
@@ -187,7 +187,7 @@ static verdict wish_grant(struct exchange *x, const struct wish *w, struct failu
     struct runtime *rt = x->context;
     pthread_mutex_lock(&rt->drill->change);
     struct drill_state state = w->crash ? drill_now(rt->drill) : state_make(w->mode, w->ms);
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     audit_wish(x, c, w);
     answer(x, w, state);
     verdict v = exchange_commit(x, c, why);
@@ -235,7 +235,7 @@ void drill_get(struct exchange *x) {
 
 void drill_decorate(const struct exchange *x, json_t *data) {
     struct runtime *rt = x->context;
-    if (!rt->settings->drills) return;
+    if (!rt->core.settings->drills) return;
     struct drill_state s = drill_now(rt->drill);
     json_t *shown = json_pack(
         "{s:b, s:b, s:I, s:I}", "paused", s.mode == DRILL_PAUSED, "slow", s.mode == DRILL_SLOW, "ms",

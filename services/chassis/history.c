@@ -1,12 +1,12 @@
 #include "chassis/history.h"
 
+#include "chassis/core.h"
 #include "chassis/denial.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "chassis/published.h"
 #include "chassis/scan.h"
-#include "chassis/service.h"
 #include "chassis/store.h"
 #include "chassis/topic.h"
 
@@ -29,8 +29,9 @@ enum {
 };
 
 struct history {
-    struct runtime *rt;
-    void (*changed)(void *runtime);
+    struct core *core;
+    void (*changed)(void *context);
+    void *context;
     rd_kafka_t *rk;
     char group[NAME_SIZE];
     pthread_t thread;
@@ -53,7 +54,7 @@ void history_note(struct connection *c) {
 static verdict not_said(struct history *h, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
     char reason[DENIAL_TEXT];
     rd_kafka_poll(h->rk, 0); /* what it says of its connections */
-    return fail(why, RETRY, "%s", denial_reason(h->rt->settings, error, right, reason));
+    return fail(why, RETRY, "%s", denial_reason(h->core->settings, error, right, reason));
 }
 
 /* REJECT: the topic was written to; the text says so. */
@@ -72,7 +73,7 @@ static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *t
 
 static bool is_read(const struct history *h, const char *topic) {
     static const char ending[] = ".events";
-    const char *namespace = h->rt->settings->namespace;
+    const char *namespace = h->core->settings->namespace;
     size_t n = strlen(topic), k = sizeof ending - 1;
     return n > k && !strcmp(topic + n - k, ending) && !strncmp(topic, namespace, strlen(namespace));
 }
@@ -98,7 +99,7 @@ static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, 
     char name[NAME_SIZE];
     verdict v = OK;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        published_topic(own[i], h->rt->settings, name, sizeof name);
+        published_topic(own[i], h->core->settings, name, sizeof name);
         for (int k = 0; v == OK && k < all->topic_cnt; k++)
             if (!strcmp(all->topics[k].topic, name)) v = topic_empty(h, &all->topics[k], why);
     }
@@ -114,7 +115,7 @@ static void places_set(struct history *h, struct topic_reader *own) {
         if (own->parts[i].until - own->parts[i].from > LAST) own->parts[i].next = own->parts[i].until - LAST;
     for (
         struct rows r = store_rows(
-            store_reader(h->rt->store),
+            store_reader(h->core->store),
             "SELECT partition, MAX(record_offset) FROM (SELECT partition, record_offset FROM outbox WHERE sent_at IS NOT "
             "NULL AND dead_letter IS NULL ORDER BY id DESC LIMIT ?) GROUP BY partition",
             value_int(LAST));
@@ -132,7 +133,7 @@ static bool is_known(struct history *h, const rd_kafka_message_t *m) {
     scan_header(m, published_events.headers[CE_ID].name, id, sizeof id);
     if (strlen(sequence) != 19 || sequence[strspn(sequence, "0123456789")] || !uuid_parse(id, &event)) return true;
     return store_int(
-        store_reader(h->rt->store), 0, "SELECT 1 FROM outbox WHERE id = ? AND (event_id = ? OR sent_at IS NOT NULL)",
+        store_reader(h->core->store), 0, "SELECT 1 FROM outbox WHERE id = ? AND (event_id = ? OR sent_at IS NOT NULL)",
         value_int(strtoll(sequence, NULL, 10)), value_blob(event.bytes, sizeof event.bytes));
 }
 
@@ -152,9 +153,9 @@ static verdict part_known(struct history *h, struct topic_reader *own, struct to
 static verdict all_known(struct history *h, struct failure *why) {
     struct topic_reader own;
     char name[NAME_SIZE];
-    published_topic(&published_events, h->rt->settings, name, sizeof name);
-    verdict v = topic_open(&own, h->rt->settings, why);
-    if (v == OK) v = topic_add(&own, h->rt->settings, name, why);
+    published_topic(&published_events, h->core->settings, name, sizeof name);
+    verdict v = topic_open(&own, h->core->settings, why);
+    if (v == OK) v = topic_add(&own, h->core->settings, name, why);
     if (v == OK) places_set(h, &own);
     for (size_t i = 0; v == OK && i < own.n; i++) v = part_known(h, &own, &own.parts[i], why);
     topic_close(&own);
@@ -178,9 +179,9 @@ static verdict note(struct history *h, verdict found, struct failure *why) {
     struct failure trouble;
     struct connection *c;
     bool behind = found == REJECT;
-    if (found == RETRY || (h->begun ? (history_of(store_reader(h->rt->store)) == BEHIND) == behind : behind))
+    if (found == RETRY || (h->begun ? (history_of(store_reader(h->core->store)) == BEHIND) == behind : behind))
         return found;
-    c = store_begin(h->rt->store);
+    c = store_begin(h->core->store);
     if (h->begun)
         (void)store_run(c, "UPDATE beginning SET behind = ?", value_int(behind));
     else
@@ -192,20 +193,20 @@ static void tell(struct history *h, verdict v, const struct failure *why) {
     char path[DATABASE_PATH];
     if (v == OK)
         health_set(
-            h->rt->health, "history", HEALTH_OK, "%s",
+            h->core->health, "history", HEALTH_OK, "%s",
             h->begun ? "knows all that it published" : "began with an empty database and empty topics");
     else if (v == RETRY)
         health_set(
-            h->rt->health, "history", HEALTH_WAITING, "Kafka is asked whether anything was published %s: %.400s",
+            h->core->health, "history", HEALTH_WAITING, "Kafka is asked whether anything was published %s: %.400s",
             h->begun ? "that the database does not know, as an older copy would not"
                      : "before, since the database is new",
             why->text);
     else
         health_set(
-            h->rt->health, "history", HEALTH_FAILED,
+            h->core->health, "history", HEALTH_FAILED,
             "nothing is handled, published or accepted: %.150s, but the database \"%.160s\" is %s. Make it whole from the topics: ./returns rebuild %.40s; or start it with the %s that it had",
-            why->text, settings_database(h->rt->settings, path), h->begun ? "older than its topics" : "new",
-            h->rt->settings->service, h->begun ? "database" : "data-dir");
+            why->text, settings_database(h->core->settings, path), h->begun ? "older than its topics" : "new",
+            h->core->settings->service, h->begun ? "database" : "data-dir");
 }
 
 static void pause_for(const struct history *h, int ms) {
@@ -223,33 +224,35 @@ static void *history_run(void *history) {
     struct history *h = history;
     struct failure why = {0};
     pthread_setname_np(pthread_self(), "history");
-    while (!h->stopping && h->rt->held) {
+    while (!h->stopping && h->core->held) {
         verdict v = look(h, &why);
         v = note(h, v, &why);
         if (h->stopping) break;
         tell(h, v, &why);
-        if (v == OK) h->rt->held = false;
+        if (v == OK) h->core->held = false;
         if (v != RETRY) h->lost = v == REJECT;
         h->asks = false;
-        h->changed(h->rt);
+        h->changed(h->context);
         if (v != OK) pause_for(h, v != RETRY ? HELD_MS : h->reached ? AGAIN_MS : AWAY_MS);
     }
     client_end(h);
     return NULL;
 }
 
-verdict history_start(struct history **out, struct runtime *rt, void (*changed)(void *runtime), struct failure *why) {
+verdict history_start(
+    struct history **out, struct core *core, void (*changed)(void *context), void *context, struct failure *why) {
     *out = NULL;
-    if (rt->service->in_memory) return OK;
-    enum beginning begun = history_of(store_reader(rt->store));
+    if (core->service->in_memory) return OK;
+    enum beginning begun = history_of(store_reader(core->store));
     if (begun == BEGINNING_UNKNOWN) return fail(why, RETRY, "the database does not say whether it has begun");
-    rt->held = true;
+    core->held = true;
     struct history *h = *out = calloc(1, sizeof *h);
     if (!h) return fail(why, RETRY, "out of memory");
-    *h = (struct history){.rt = rt, .changed = changed, .begun = begun != NOT_BEGUN, .asks = true};
-    settings_scoped(rt->settings, rt->settings->service, h->group, sizeof h->group);
+    *h = (struct history){
+        .core = core, .changed = changed, .context = context, .begun = begun != NOT_BEGUN, .asks = true};
+    settings_scoped(core->settings, core->settings->service, h->group, sizeof h->group);
     const struct property properties[] = {{"group.id", h->group}, {"enable.auto.commit", "false"}, {0}};
-    verdict v = kafka_open(&h->rk, RD_KAFKA_CONSUMER, rt->settings, NULL, NULL, properties, why);
+    verdict v = kafka_open(&h->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
     h->running = !pthread_create(&h->thread, NULL, history_run, h);
     return h->running ? OK : fail(why, FATAL, "could not start the history's thread");

@@ -11,7 +11,7 @@
 
 struct history;
 struct connection;
-struct runtime;
+struct core;
 
 enum beginning {
     BEGINNING_UNKNOWN, /* the database does not say */
@@ -23,10 +23,10 @@ enum beginning history_of(struct connection *c);
 /* Notes, in the transaction of c, that it may begin. */
 void history_note(struct connection *c);
 
-/* Sets rt->held at once, and asks on a thread of its own. Tells component "history". changed
- * is called on that thread, with rt, when either of the two below has changed, or rt->held. */
-MUST_CHECK verdict
-history_start(struct history **out, struct runtime *rt, void (*changed)(void *runtime), struct failure *why);
+/* Sets core->held at once, and asks on a thread of its own. Tells component "history". changed
+ * is called on that thread, with context, when either of the two below has changed, or core->held. */
+MUST_CHECK verdict history_start(
+    struct history **out, struct core *core, void (*changed)(void *context), void *context, struct failure *why);
 /* Any thread; false for NULL. */
 bool history_asks(const struct history *h); /* for the first time: nothing is known, not even that Kafka is away */
 bool history_lost(const struct history *h); /* Kafka has said so: lost, or an older copy */

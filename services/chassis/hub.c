@@ -1,5 +1,6 @@
 #include "chassis/hub.h"
 
+#include "chassis/audit.h"
 #include "chassis/audit_line.h"
 #include "chassis/metrics.h"
 #include "chassis/page.h"
@@ -285,7 +286,7 @@ static void hub_add(struct hub *h, int fd, bool light, int64_t after) {
 
 void hub_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     const char *site = exchange_header(x, "Sec-Fetch-Site"), *light = exchange_query(x, "light");
     if (site && !strcmp(site, "cross-site")) {
         exchange_problem(x, 403, "The request came from a page of another site; streams are for the pages here.");
@@ -297,7 +298,7 @@ void hub_get(struct exchange *x) {
         exchange_set_header(x, "Retry-After", "30");
         exchange_problem(
             x, 503, "As many as may are watching already (%lld); look at /api/audit again and again instead.",
-            (long long)rt->settings->streams);
+            (long long)rt->core.settings->streams);
         return;
     }
     int fd = exchange_hand_over(x, "text/event-stream");

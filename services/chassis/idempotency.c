@@ -3,7 +3,7 @@
 #include "chassis/crash.h"
 #include "chassis/exchange.h"
 #include "chassis/log.h"
-#include "chassis/service.h"
+#include "chassis/runtime.h"
 #include "chassis/utf8.h"
 
 #include <civetweb.h>
@@ -291,7 +291,7 @@ bool idempotency_begin(struct exchange *x) {
         free(k);
         return run_refused(x, &found, same);
     }
-    if (!answer_recall(x, store_reader(rt->store), k)) {
+    if (!answer_recall(x, store_reader(rt->core.store), k)) {
         x->private->keyed = k;
         return true;
     }
@@ -310,7 +310,7 @@ static void answer_keep(struct exchange *x, const struct keyed *k) {
     struct failure why;
     if (x->private->stream != STREAM_NONE || !is_last_word(x->status) || !exchange_settle(x)) return;
     if (x->status >= 400 && x->private->sent.length > REFUSAL_BYTES) return;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     answer_write(x, k, c);
     if (store_commit(c, &why) != OK)
         log_line(LOG_WARNING, "could not keep an answer", "reason", why.text, "trace", x->trace_parent, NULL);

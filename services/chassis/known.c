@@ -175,7 +175,7 @@ int64_t known_next_decision(struct connection *c, int64_t after, int64_t most) {
         value_int(after), value_int(most));
 }
 
-verdict known_decide(const struct runtime *rt, struct connection *c, int64_t sequence, struct failure *why) {
+verdict known_decide(const struct core *core, struct connection *c, int64_t sequence, struct failure *why) {
     struct rows r = store_rows(
         c,
         "SELECT event_id, type, key, version, at, trace_parent, source_url, data FROM rebuild_decision WHERE sequence = ?",
@@ -187,7 +187,7 @@ verdict known_decide(const struct runtime *rt, struct connection *c, int64_t seq
     struct written written = {.data = data};
     struct event own = {
         .type = rows_text(&r, 1),
-        .source = rt->settings->service,
+        .source = core->settings->service,
         .source_url = rows_text(&r, 6),
         .key = rows_text(&r, 2),
         .return_id = json_string_value(json_object_get(data, "return_id")),
@@ -199,7 +199,7 @@ verdict known_decide(const struct runtime *rt, struct connection *c, int64_t seq
         .written = &written};
     memcpy(own.id.bytes, rows_blob(&r, 0, &n), sizeof own.id.bytes);
     if (data)
-        rt->service->decided(c, &own);
+        core->service->decided(c, &own);
     else
         v = fail(why, RETRY, "out of memory");
     rows_close(&r);

@@ -3,8 +3,9 @@
  * hundred bytes an event; the decisions' contents are in a table of the database that is being built. One thread. */
 #pragma once
 
+#include "chassis/core.h"
 #include "chassis/ids.h"
-#include "chassis/service.h"
+#include "chassis/store.h"
 
 struct known_event { /* one that was published in reaction */
     struct uuid id;
@@ -66,4 +67,4 @@ uint64_t known_content(const char *type, const char *key, const json_t *data);
 
 /* Gives the first decision behind that sequence and at most `most` to service.decided(); its sequence, or 0: none. */
 int64_t known_next_decision(struct connection *c, int64_t after, int64_t most);
-MUST_CHECK verdict known_decide(const struct runtime *rt, struct connection *c, int64_t sequence, struct failure *why);
+MUST_CHECK verdict known_decide(const struct core *core, struct connection *c, int64_t sequence, struct failure *why);

@@ -1,5 +1,6 @@
 #include "chassis/letter.h"
 
+#include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/published.h"
 

@@ -1,9 +1,11 @@
 #include "chassis/letters.h"
 
+#include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
 #include "chassis/published.h"
 #include "chassis/scan.h"
+#include "chassis/store.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,7 +15,7 @@
 enum { TOPICS_MS = 2000, ASK_MS = 2000, POLL_MS = 300, NAME_SIZE = 400, REASON_MAX = 1000 };
 
 struct letters {
-    struct runtime *rt;
+    struct core *core;
     rd_kafka_t *rk;
     char topic[NAME_SIZE];
     pthread_t thread;
@@ -25,7 +27,7 @@ struct letters {
 /* "NAME" of "demo.NAME.dead-letters"; false: it is no topic of letters of this namespace. */
 static bool team_of(const struct letters *l, const char *topic, char out[NAME_SIZE]) {
     static const char ending[] = ".dead-letters";
-    const char *namespace = l->rt->settings->namespace;
+    const char *namespace = l->core->settings->namespace;
     size_t n = strlen(namespace);
     if (n && (strncmp(topic, namespace, n) != 0 || topic[n] != '.')) return false;
     if (n) topic += n + 1;
@@ -65,8 +67,8 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
         answered_at = 0;
     bool done = !strcmp(scan_header(m, "dead-letter.redriven", redriven, sizeof redriven), "true");
     do {
-        struct connection *c = store_begin(l->rt->store);
-        l->rt->service->put_aside(
+        struct connection *c = store_begin(l->core->store);
+        l->core->service->put_aside(
             c, &(struct put_aside){
                    team, strtol(partition, NULL, 10), strtoll(offset, NULL, 10), at, answered_at, done, reason});
         if (store_commit(c, &why) == OK) return;
@@ -92,14 +94,14 @@ static void *letters_run(void *letters) {
     return NULL;
 }
 
-verdict letters_start(struct letters **out, struct runtime *rt, struct failure *why) {
+verdict letters_start(struct letters **out, struct core *core, struct failure *why) {
     struct letters *l = *out = calloc(1, sizeof *l);
     char group[NAME_SIZE];
     if (!l) return fail(why, FATAL, "out of memory");
-    l->rt = rt;
-    (void)published_topic(&published_events, rt->settings, l->topic, sizeof l->topic);
+    l->core = core;
+    (void)published_topic(&published_events, core->settings, l->topic, sizeof l->topic);
     /* It joins no group; librdkafka wants one to assign partitions. */
-    settings_scoped(rt->settings, rt->settings->service, group, sizeof group);
+    settings_scoped(core->settings, core->settings->service, group, sizeof group);
     const struct property properties[] = {
         {"group.id", group},
         {"enable.auto.commit", "false"},
@@ -107,7 +109,7 @@ verdict letters_start(struct letters **out, struct runtime *rt, struct failure *
         {"auto.offset.reset", "earliest"},
         {"queued.max.messages.kbytes", "1024"},
         {0}};
-    verdict v = kafka_open(&l->rk, RD_KAFKA_CONSUMER, rt->settings, NULL, NULL, properties, why);
+    verdict v = kafka_open(&l->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
     l->running = !pthread_create(&l->thread, NULL, letters_run, l);
     return l->running ? OK : fail(why, FATAL, "could not start the letters' thread");

@@ -3,10 +3,10 @@
  * topic are given to service.put_aside. It joins no group and commits nothing. */
 #pragma once
 
+#include "chassis/core.h"
 #include "chassis/failure.h"
-#include "chassis/service.h"
 
 struct letters;
 
-MUST_CHECK verdict letters_start(struct letters **out, struct runtime *rt, struct failure *why);
+MUST_CHECK verdict letters_start(struct letters **out, struct core *core, struct failure *why);
 void letters_stop(struct letters **l); /* accepts NULL */

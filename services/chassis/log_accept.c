@@ -50,7 +50,7 @@ static json_t *held_find(struct runtime *rt, const struct wish *w) {
 static verdict places_ask(struct runtime *rt, const struct wish *w, json_t *held, struct failure *why) {
     static const struct property none[] = {{0}};
     rd_kafka_t *rk;
-    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, rt->settings, NULL, NULL, none, why);
+    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, rt->core.settings, NULL, NULL, none, why);
     json_t *one;
     size_t i;
     if (v != OK) return v;
@@ -99,7 +99,7 @@ static verdict decide(struct exchange *x, const struct wish *w, json_t *held, st
     size_t i;
     verdict v = places_ask(rt, w, held, why);
     if (v != OK) return v;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     json_array_foreach(held, i, one) {
         log_change(
             c, w->topic, json_integer_value(json_object_get(one, "partition")),

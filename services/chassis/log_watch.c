@@ -1,6 +1,8 @@
 #include "chassis/consumer_private.h"
 #include "chassis/health.h"
+#include "chassis/ids.h"
 #include "chassis/process.h"
+#include "chassis/raw.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,15 +10,6 @@
 #include <string.h>
 
 enum { WATCH_MS = 1000, SHORT_MS = 3000 /* a new leader may not know the end at once */ };
-
-int64_t log_mark(const rd_kafka_message_t *m) {
-    uint64_t hash = 14695981039346656037u ^ (uint64_t)rd_kafka_message_timestamp(m, NULL);
-    const unsigned char *key = m->key, *value = m->payload;
-    for (size_t i = 0; i < m->key_len; i++) hash = (hash ^ key[i]) * 1099511628211u;
-    hash = (hash ^ 0xff) * 1099511628211u;
-    for (size_t i = 0; i < m->len; i++) hash = (hash ^ value[i]) * 1099511628211u;
-    return (int64_t)hash;
-}
 
 /* Names the partitions of the first topic that is held, why, and what ends it. */
 void log_report(struct consumer *c) {
@@ -36,12 +29,12 @@ void log_report(struct consumer *c) {
     if (others) snprintf(more, sizeof more, " (and %d of other topics)", others);
     if (first)
         health_set(
-            c->rt->health, "log", HEALTH_FAILED,
+            c->core->health, "log", HEALTH_FAILED,
             "%.150s[%s]%s is not the log that was read: %s. It is held; nothing is skipped. Decide where to go on: ./returns accept-log %s %.150s%s%s --from beginning (or: end, here)",
-            first->topic, ids.data ? ids.data : "", more, first->lost, c->rt->settings->service, first->topic,
+            first->topic, ids.data ? ids.data : "", more, first->lost, c->core->settings->service, first->topic,
             n == 1 ? "/" : "", n == 1 ? ids.data : "");
     else
-        health_set(c->rt->health, "log", HEALTH_OK, "is the one that was read");
+        health_set(c->core->health, "log", HEALTH_OK, "is the one that was read");
     buffer_free(&ids);
 }
 

@@ -1,5 +1,5 @@
 #include "chassis/assets.h"
-#include "chassis/service.h"
+#include "chassis/commands.h"
 #include "chassis/versions.h"
 
 #include "version.h"

@@ -1,9 +1,10 @@
 #include "chassis/consumer_private.h"
+#include "chassis/ids.h"
 
 enum { KEPT_PAUSED = 1 /* its age is the age of the oldest */, KEPT_SLOW = 1000 };
 
 void pace_follow(struct consumer *c) {
-    struct drill_state now = drill_now(c->rt->drill);
+    struct drill_state now = drill_now(c->options.drill);
     if (now.mode != c->drill.mode || now.ms != c->drill.ms) c->due = 0;
     c->drill = now;
     for (size_t i = 0; i < c->partitions_n; i++) {

@@ -5,6 +5,7 @@
 #include "chassis/moment.h"
 #include "chassis/peers.h"
 #include "chassis/status.h"
+#include "chassis/store.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -175,7 +176,7 @@ static void services_add(struct runtime *rt, json_t *data) {
     json_array_foreach(list, i, one) {
         const char *name = json_string_value(json_object_get(one, "name"));
         page_add_shape(one);
-        json_object_set_new(one, "current", json_boolean(!strcmp(name, rt->settings->service)));
+        json_object_set_new(one, "current", json_boolean(!strcmp(name, rt->core.settings->service)));
     }
     json_object_set_new(data, "has_services", json_boolean(json_array_size(list)));
     json_object_set(data, "services", list);
@@ -187,7 +188,7 @@ static void services_add(struct runtime *rt, json_t *data) {
 void status_decorate(struct exchange *x, json_t *data) {
     struct runtime *rt = x->context;
     json_t *nav = json_array();
-    nav_add(nav, rt->service->resources, x->path);
+    nav_add(nav, rt->core.service->resources, x->path);
     nav_add(nav, status_resources, x->path);
     json_object_set_new(data, "nav", nav);
     json_object_set_new(data, "page_path", json_string(x->path));
@@ -197,7 +198,8 @@ void status_decorate(struct exchange *x, json_t *data) {
     json_object_set_new(
         data, "service",
         json_pack(
-            "{s:s, s:s, s:s}", "name", rt->settings->service, "title", rt->service->title, "duty", rt->service->duty));
+            "{s:s, s:s, s:s}", "name", rt->core.settings->service, "title", rt->core.service->title, "duty",
+            rt->core.service->duty));
     if (!json_object_get(data, "heading")) /* a problem, or a page that has none */
         json_object_set(data, "heading", json_object_get(data, json_object_get(data, "title") ? "title" : "service"));
 }

@@ -2,7 +2,8 @@
  * moment in words or the colour of a state, is added when it is rendered as a page. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/runtime.h"
+#include "chassis/store.h"
 
 const char *page_query(struct exchange *x, const char *name); /* NULL when it is not there, or empty */
 /* Of a form that comes again: what it says at its head, and the URL of what is there already, or NULL. */

@@ -1,6 +1,8 @@
 #include "chassis/consumer_private.h"
+#include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
+#include "chassis/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,9 +39,9 @@ void partition_start(struct partition *p) {
 /* Where the service's own database says to go on; an absolute offset starts fastest, so 0 for a first run.
  */
 verdict partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
-    struct connection *reader = store_reader(c->rt->store);
+    struct connection *reader = store_reader(c->core->store);
     *p = (struct partition){
-        .id = id, .fresh = true, .ended = -1, .patience = {.left_ms = c->rt->settings->unknown_id_ms}};
+        .id = id, .fresh = true, .ended = -1, .patience = {.left_ms = c->core->settings->unknown_id_ms}};
     snprintf(p->topic, sizeof p->topic, "%s", topic);
     for (struct rows r = store_rows(
              reader, "SELECT next_offset, mark, cluster FROM consumer_offset WHERE topic = ? AND partition = ?",
@@ -109,7 +111,7 @@ void partitions_try(struct consumer *c) {
 
 /* All that waited was handled, and there is no more: the next doubted id is waited for anew. */
 static void partition_rest(const struct consumer *c, struct partition *p) {
-    if (!p->waiting_n && p->ended >= 0) p->patience = (struct patience){.left_ms = c->rt->settings->unknown_id_ms};
+    if (!p->waiting_n && p->ended >= 0) p->patience = (struct patience){.left_ms = c->core->settings->unknown_id_ms};
 }
 
 void partition_resume(struct consumer *c, struct partition *p) {

@@ -1,10 +1,13 @@
 #include "chassis/peers.h"
 
 #include "chassis/authority.h"
+#include "chassis/ids.h"
 #include "chassis/log.h"
 #include "chassis/page.h"
 #include "chassis/peer_state.h"
+#include "chassis/settings.h"
 #include "chassis/status.h"
+#include "chassis/store.h"
 #include "chassis/subscribers.h"
 #include "chassis/utf8.h"
 
@@ -86,7 +89,7 @@ static void request_end(struct peers *p, struct peer *one) {
 static void request_begin(struct peers *p, struct peer *one) {
     char site[URL_SIZE], url[URL_SIZE + 20];
     if (one->easy || !*one->url || !(one->easy = curl_easy_init())) return;
-    settings_call_url(p->rt->settings, one->name, one->url, site, sizeof site);
+    settings_call_url(p->rt->core.settings, one->name, one->url, site, sizeof site);
     size_t n = strlen(site);
     if (n && site[n - 1] == '/') site[n - 1] = '\0';
     snprintf(url, sizeof url, "%s%s", site, p->keeps_list ? "/api/status" : "/api/peers");
@@ -318,8 +321,8 @@ static void ends_read(struct peers *p, const json_t *partitions, int64_t ends[PA
     char name[400], topic[400];
     json_t *one;
     size_t i;
-    snprintf(name, sizeof name, "%s.events", p->rt->settings->service);
-    settings_scoped(p->rt->settings, name, topic, sizeof topic);
+    snprintf(name, sizeof name, "%s.events", p->rt->core.settings->service);
+    settings_scoped(p->rt->core.settings, name, topic, sizeof topic);
     memset(ends, 0, PARTITIONS_MAX * sizeof *ends);
     json_array_foreach((json_t *)partitions, i, one) {
         const char *of = json_string_value(json_object_get(one, "topic"));
@@ -350,7 +353,7 @@ static void subscribers_read(struct peers *p, struct connection *reader, const i
 static void published_read(struct peers *p, struct peer *one, const json_t *partitions) {
     char name[400], topic[400];
     snprintf(name, sizeof name, "%s.events", one->name);
-    settings_scoped(p->rt->settings, name, topic, sizeof topic);
+    settings_scoped(p->rt->core.settings, name, topic, sizeof topic);
     one->published = partitions_sum(partitions, topic, "end");
 }
 
@@ -384,7 +387,7 @@ static void addresses_read(struct peers *p) {
     const char *name;
     json_t *url, *urls = subscribers_urls(p->rt->subscribers);
     json_object_foreach(urls, name, url) {
-        if (!settings_peer_allowed(p->rt->settings, json_string_value(url))) continue;
+        if (!settings_peer_allowed(p->rt->core.settings, json_string_value(url))) continue;
         struct peer *one = peer_find(p, name);
         if (!one || one->is_self) continue;
         peer_move(p, one, json_string_value(url));
@@ -394,13 +397,13 @@ static void addresses_read(struct peers *p) {
 }
 
 static void list_read(struct peers *p) {
-    struct connection *reader = store_reader(p->rt->store);
+    struct connection *reader = store_reader(p->rt->core.store);
     int64_t ends[PARTITIONS_MAX], oldest;
     json_t *partitions = page_partitions(p->rt, &oldest);
     for (size_t i = 0; i < p->n; i++) p->all[i]->listed = false;
-    struct peer *self = peer_find(p, p->rt->settings->service);
+    struct peer *self = peer_find(p, p->rt->core.settings->service);
     if (self) self_read(p, self, reader);
-    if (self) peer_move(p, self, p->rt->settings->public_url);
+    if (self) peer_move(p, self, p->rt->core.settings->public_url);
     ends_read(p, partitions, ends);
     subscribers_read(p, reader, ends);
     addresses_read(p);
@@ -520,10 +523,10 @@ static void round_begin(struct peers *p) {
         view_make(p);
     } else {
         char url[URL_SIZE];
-        const struct service *s = p->rt->service;
+        const struct service *s = p->rt->core.service;
         const char *name = s->listed_by ? s->listed_by : s->subscribes;
         struct peer *keeper = name ? peer_find(p, name) : NULL;
-        if (keeper) peer_move(p, keeper, settings_call_url(p->rt->settings, name, "", url, sizeof url));
+        if (keeper) peer_move(p, keeper, settings_call_url(p->rt->core.settings, name, "", url, sizeof url));
     }
     for (size_t i = 0; i < p->n; i++)
         if (!p->all[i]->is_self) request_begin(p, p->all[i]);
@@ -581,7 +584,7 @@ verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why) 
     }
     *out = p;
     p->rt = rt;
-    p->keeps_list = rt->service->watch_subscribers;
+    p->keeps_list = rt->core.service->watch_subscribers;
     pthread_mutex_init(&p->lock, NULL);
     p->multi = curl_multi_init();
     p->headers = curl_slist_append(NULL, "Accept: application/json");

@@ -13,7 +13,7 @@
 #pragma once
 
 #include "chassis/failure.h"
-#include "chassis/service.h"
+#include "chassis/runtime.h"
 
 struct peers;
 

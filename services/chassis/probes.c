@@ -1,6 +1,7 @@
 #include "chassis/dead_letter.h"
 #include "chassis/health.h"
 #include "chassis/hub.h"
+#include "chassis/ids.h"
 #include "chassis/metrics.h"
 #include "chassis/page.h"
 #include "chassis/set_aside.h"
@@ -19,8 +20,8 @@ void probe_livez_get(struct exchange *x) {
 void probe_readyz_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct buffer text = BUFFER(PROBE_BYTES);
-    bool ready = health_ready(rt->health);
-    json_t *health = health_json(rt->health), *component;
+    bool ready = health_ready(rt->core.health);
+    json_t *health = health_json(rt->core.health), *component;
     size_t i;
     json_array_foreach(json_object_get(health, "components"), i, component) {
         const char *name, *state, *says;
@@ -68,7 +69,7 @@ static void gauges_partitions(struct buffer *out, struct runtime *rt) {
 }
 
 static void gauges_components(struct buffer *out, struct runtime *rt) {
-    json_t *health = health_json(rt->health), *component;
+    json_t *health = health_json(rt->core.health), *component;
     const char *help = "1: the component works; 0: it waits or has failed";
     size_t i;
     json_array_foreach(json_object_get(health, "components"), i, component) {
@@ -83,7 +84,7 @@ static void gauges_components(struct buffer *out, struct runtime *rt) {
 
 void probe_metrics_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     struct buffer text = BUFFER(METRICS_BYTES);
     metrics_write(&text);
     gauges_partitions(&text, rt);

@@ -1,11 +1,15 @@
 #include "chassis/reaction.h"
+#include "chassis/audit.h"
+#include "chassis/outbox.h"
 
 #include "chassis/codec.h"
 #include "chassis/dead_letter.h"
 #include "chassis/input.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
+#include "chassis/record.h"
 #include "chassis/registry.h"
+#include "chassis/settings.h"
 #include "chassis/utf8.h"
 #include "chassis/wait.h"
 
@@ -18,7 +22,7 @@
 enum { SUMMARY_MAX = 1000 };
 
 struct reaction_private {
-    const struct runtime *rt;
+    const struct core *core;
     struct reply *reply;       /* NULL: it is published */
     struct replayed *replayed; /* NULL: it is had for the first time */
     struct failure failure;    /* of an emit; kind OK while there is none */
@@ -27,156 +31,11 @@ struct reaction_private {
     char summary[SUMMARY_MAX];
 };
 
-/* --- Decoding */
-
-struct raw raw_of(const rd_kafka_message_t *m) {
-    struct raw raw = {
-        .topic = rd_kafka_topic_name(m->rkt),
-        .partition = m->partition,
-        .offset = m->offset,
-        .at = rd_kafka_message_timestamp(m, NULL),
-        .key = m->key,
-        .key_n = m->key_len,
-        .value = m->payload,
-        .value_n = m->len};
-    if (!time_valid(raw.at)) raw.at = 0;
-    if (rd_kafka_message_headers(m, &raw.headers)) raw.headers = NULL;
-    return raw;
-}
-
-/* NAME of "demo2.NAME.events" */
-static void source_read(const struct runtime *rt, const char *topic, char out[SOURCE_NAME]) {
-    const char *namespace = rt->settings->namespace;
-    if (*namespace) topic += strlen(namespace) + 1;
-    snprintf(out, SOURCE_NAME, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
-}
-
-static void read_place(const struct runtime *rt, struct record *r) {
-    const struct raw *raw = &r->raw;
-    r->event.topic = raw->topic;
-    r->event.partition = raw->partition;
-    r->event.offset = raw->offset;
-    r->event.recorded_at = raw->at;
-    r->event.bytes = raw->value;
-    r->event.bytes_n = raw->value_n;
-    r->event.raw = raw;
-    source_read(rt, raw->topic, r->source);
-    r->event.source = r->source;
-    /* The key is the return's id; should it be something else, the audit row goes without one. */
-    struct failure why;
-    if (!raw->key || raw->key_n >= sizeof r->key || input_id(raw->key, raw->key_n, &why) != OK) return;
-    memcpy(r->key, raw->key, raw->key_n);
-    r->event.return_id = r->event.key = r->key;
-}
-
-/* The header's text, or "" when it is absent or does not fit. */
-static void read_header(const struct raw *raw, const char *name, char *out, size_t size) {
-    const void *value = NULL;
-    size_t n = 0;
-    if (raw->headers) rd_kafka_header_get_last(raw->headers, name, &value, &n);
-    if (!value || n >= size || memchr(value, 0, n)) n = 0;
-    if (n) memcpy(out, value, n);
-    out[n] = '\0';
-}
-
-/* Pages link to it, so nothing but a web address will do. */
-bool source_url_valid(const char *url) {
-    bool is_url = !strncmp(url, "http://", 7) || !strncmp(url, "https://", 8);
-    return is_url && strlen(url) < SOURCE_URL && utf8_valid(url, strlen(url));
-}
-
-void raw_source_url(const struct raw *raw, char out[SOURCE_URL]) {
-    read_header(raw, "ce_source", out, SOURCE_URL);
-    if (!source_url_valid(out)) out[0] = '\0';
-}
-
-/* A record without a trace begins one, the same for whoever reads it, and whenever. */
-static void read_headers(struct record *r) {
-    char place[500];
-    read_header(&r->raw, "traceparent", r->trace, sizeof r->trace);
-    snprintf(place, sizeof place, "%s[%d]@%lld", r->raw.topic, r->raw.partition, (long long)r->raw.offset);
-    if (!trace_valid(r->trace)) trace_named(place, r->trace);
-    r->event.trace_parent = r->trace;
-    raw_source_url(&r->raw, r->source_url);
-    r->event.source_url = r->source_url;
-}
-
-/* What every event has (DESIGN: Events). */
-static verdict read_common(struct record *r) {
-    struct common {
-        const char *event_id, *return_id;
-        int64_t version, occurred_at;
-    } common;
-    static const struct field fields[] = {
-        FIELD_TEXT(struct common, event_id),
-        {"return_id", TYPE_TEXT, offsetof(struct common, return_id), ""},
-        FIELD_INT(struct common, version),
-        FIELD_MOMENT(struct common, occurred_at),
-    };
-    if (project(&r->written, fields, sizeof fields / sizeof *fields, &common, &r->why) != OK) return REJECT;
-    if (!uuid_parse(common.event_id, &r->event.id))
-        return fail(&r->why, REJECT, "event_id \"%.60s\" is not a UUID", common.event_id);
-    r->has_id = true;
-    bool of_return = json_object_get(r->written.data, "return_id");
-    struct failure why;
-    if (of_return && input_id(common.return_id, strlen(common.return_id), &why) != OK)
-        return fail(&r->why, REJECT, "return_id %s", why.text);
-    r->event.return_id = of_return ? common.return_id : NULL;
-    r->event.version = common.version;
-    r->event.occurred_at = common.occurred_at;
-    r->event.data = r->written.data;
-    r->event.written = &r->written;
-    return OK;
-}
-
-static verdict read_value(const struct runtime *rt, struct patience *patience, struct record *r) {
-    int32_t id;
-    const void *body;
-    size_t n;
-    const struct schema *schema;
-    verdict v = frame_read(r->raw.value, r->raw.value_n, &id, &body, &n, &r->why);
-    if (v != OK) return v;
-    v = registry_schema(rt->registry, id, patience, &schema, &r->why);
-    if (v != OK) return v;
-    r->event.type = schema_name(schema);
-    v = codec_read(schema, body, n, &r->written, &r->why);
-    return v == OK ? read_common(r) : v;
-}
-
-verdict record_decode(
-    const struct runtime *rt, const struct raw *raw, struct patience *patience, struct record *out,
-    struct failure *why) {
-    *out = (struct record){.raw = *raw, .event.received_at = clock_ms()};
-    read_place(rt, out);
-    read_headers(out);
-    out->state = read_value(rt, patience, out);
-    if (out->state != RETRY) return OK;
-    record_free(out);
-    return fail(why, RETRY, "%s", out->why.text);
-}
-
-verdict record_decode_wait(
-    struct runtime *rt, const struct raw *raw, int64_t deadline, struct patience *patience, struct record *out,
-    struct failure *why) {
-    verdict v;
-    pthread_mutex_lock(&rt->wiring);
-    while ((v = record_decode(rt, raw, patience, out, why)) == RETRY && steady_ms() < deadline) {
-        int64_t left = patience_left(patience), now = steady_ms();
-        (void)wait_until(&rt->news, &rt->wiring, left < deadline - now ? now + left : deadline);
-    }
-    pthread_mutex_unlock(&rt->wiring);
-    return v;
-}
-
-void record_free(struct record *record) {
-    written_free(&record->written);
-}
-
 /* --- What a handler calls */
 
 /* The first of them is the answer; each must be one that could be published. */
 static void reply_emit(struct reaction_private *p, const char *type, json_t *fields) {
-    const char *name = outbox_type(p->rt->outbox, type);
+    const char *name = outbox_type(p->core->outbox, type);
     if (!name && p->failure.kind == OK)
         (void)!fail(&p->failure, REJECT, "could not answer with a %s: this service has no such schema", type);
     else if (!fields && p->failure.kind == OK)
@@ -216,7 +75,7 @@ void reaction_emit_for(struct reaction *r, const char *return_id, int64_t versio
     };
     struct failure why;
     verdict v =
-        p->replayed ? p->replayed->emit(p->replayed, &e, &why) : outbox_add(p->rt->outbox, r->store, &e, NULL, &why);
+        p->replayed ? p->replayed->emit(p->replayed, &e, &why) : outbox_add(p->core->outbox, r->store, &e, NULL, &why);
     if (v == OK && !p->replayed) audit_emitted(r->store, r->event->topic, r->event->partition, r->event->offset);
     if (v != OK && p->failure.kind == OK) p->failure = why;
 }
@@ -232,11 +91,11 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
 }
 
 bool reaction_policy_is(const struct reaction *r, const char *name, const char *value) {
-    const struct runtime *rt = r->private->rt;
+    const struct core *core = r->private->core;
     char usual[100] = "", now[100];
-    for (const struct policy *p = rt->service->policies; p && p->name; p++)
+    for (const struct policy *p = core->service->policies; p && p->name; p++)
         if (!strcmp(p->name, name)) snprintf(usual, sizeof usual, "%.*s", (int)strcspn(p->values, " "), p->values);
-    return !strcmp(settings_policy(rt->settings, name, usual, now, sizeof now), value);
+    return !strcmp(settings_policy(core->settings, name, usual, now, sizeof now), value);
 }
 
 /* --- Applying */
@@ -274,8 +133,8 @@ audit_record(struct connection *c, struct record *r, const char *outcome, const 
                .trace_id = trace_id(r->trace, trace)});
 }
 
-static void quarantine(const struct runtime *rt, struct connection *c, struct record *r, const char *reason) {
-    if (rt->service->in_memory)
+static void quarantine(const struct core *core, struct connection *c, struct record *r, const char *reason) {
+    if (core->service->in_memory)
         (void)dead_letter_keep(c, &r->raw, clock_ms(), reason);
     else
         dead_letter_add(c, &r->raw, r->trace, reason);
@@ -323,9 +182,9 @@ static bool first_time(struct connection *c, const struct uuid *id) {
 
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
 static verdict
-handle(const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
+handle(const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
     struct reaction_private private = {
-        .rt = rt,
+        .core = core,
         .reply = r->reply,
         .replayed = r->replayed,
         .answered = r->answered_at,
@@ -347,13 +206,13 @@ handle(const struct runtime *rt, struct connection *c, struct record *r, const s
 
 /* REJECT: nothing of it is left. Errors of the database are sticky. */
 static verdict handle_once(
-    const struct runtime *rt, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
+    const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
     store_savepoint(c);
     if (!first_time(c, &r->event.id)) {
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
         metric_add(METRIC_events_duplicate, 1);
     } else {
-        verdict v = handle(rt, c, r, h, why);
+        verdict v = handle(core, c, r, h, why);
         if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
         if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;
         if (v == REJECT) {
@@ -365,43 +224,43 @@ static verdict handle_once(
     return OK;
 }
 
-static verdict apply(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
+static verdict apply(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
     if (r->state != OK) return fail(why, REJECT, "%s", r->why.text);
-    const struct handler *h = handler_of(rt->service, r->event.type);
+    const struct handler *h = handler_of(core->service, r->event.type);
     bool is_named = h && strcmp(h->type, "*") != 0;
-    const char *namesake = is_named ? NULL : namesake_of(rt->service, &r->event);
+    const char *namesake = is_named ? NULL : namesake_of(core->service, &r->event);
     if (namesake)
         return fail(
             why, REJECT,
             "the event is a %.150s, which is not known here, but %.150s is: the same name in another namespace. Publish "
             "it as that, or redrive it once this service handles it",
             r->event.type, namesake);
-    if (h) return handle_once(rt, c, r, h, why);
+    if (h) return handle_once(core, c, r, h, why);
     audit_record(c, r, "skipped", "skip", "an event of no concern to this service");
     metric_add(METRIC_events_skipped, 1);
     return OK;
 }
 
-void record_apply(const struct runtime *rt, struct connection *c, struct record *r) {
+void record_apply(const struct core *core, struct connection *c, struct record *r) {
     struct failure why;
-    if (apply(rt, c, r, &why) == REJECT) quarantine(rt, c, r, why.text);
+    if (apply(core, c, r, &why) == REJECT) quarantine(core, c, r, why.text);
 }
 
 static verdict apply_or_refuse(
-    const struct runtime *rt, struct connection *c, struct record *r, const char *action, struct failure *why) {
-    verdict v = apply(rt, c, r, why);
+    const struct core *core, struct connection *c, struct record *r, const char *action, struct failure *why) {
+    verdict v = apply(core, c, r, why);
     if (v == REJECT) audit_record(c, r, "refused", action, why->text);
     return v;
 }
 
-verdict record_redrive(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
-    return apply_or_refuse(rt, c, r, "redrive", why);
+verdict record_redrive(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+    return apply_or_refuse(core, c, r, "redrive", why);
 }
 
-verdict record_call(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
-    return apply_or_refuse(rt, c, r, "answer a call", why);
+verdict record_call(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+    return apply_or_refuse(core, c, r, "answer a call", why);
 }
 
-verdict record_replay(const struct runtime *rt, struct connection *c, struct record *r, struct failure *why) {
-    return apply(rt, c, r, why);
+verdict record_replay(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+    return apply(core, c, r, why);
 }

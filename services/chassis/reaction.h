@@ -1,87 +1,44 @@
-/* reaction: what becomes of one record: decoded, then applied in a transaction: its handler's effect, or a note that it
- * was seen before or is of no concern, or its quarantine; in each case with one audit row. Any thread; one at a time
- * has the transaction. */
+/* reaction: what a handler gets, and what it may call: on the thread that handles, inside the transaction at hand. */
 #pragma once
 
+#include "chassis/codec.h"
+#include "chassis/event.h"
 #include "chassis/failure.h"
-#include "chassis/service.h"
+#include "chassis/store.h"
 
-#include <librdkafka/rdkafka.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* A record's bytes, as they came from Kafka or as dead_letter keeps them. */
-struct raw {
-    const char *topic;
-    int32_t partition;
-    int64_t offset;
-    int64_t at;              /* Kafka's timestamp, ms; 0: not known */
-    const void *key, *value; /* NULL: none */
-    size_t key_n, value_n;
-    rd_kafka_headers_t *headers; /* NULL: none */
-};
-struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message */
-
-/* Its ce_source; "" unless it is a web address. */
-enum { SOURCE_URL = 512, SOURCE_NAME = 256 };
-void raw_source_url(const struct raw *raw, char out[SOURCE_URL]);
-bool source_url_valid(const char *url); /* what others say of themselves, before it becomes a link */
-
-/* What a handler says to its caller (call.h) in place of publishing it. */
-struct reply {
-    const char *outcome; /* as the audit row says it, which holds these three */
-    char action[200], summary[1000];
-    const char *event_type; /* full name of what it would have published; NULL: nothing. Lives with the outbox */
-    json_t *fields;
+/* One event being handled. Everything done through it is committed together, or not at all. */
+struct reaction {
+    const struct event *event;
+    struct connection *store;
+    int64_t now; /* ms: the moment of this reaction; its events' occurred_at. The same again when it is replayed, so a
+                    handler takes the time from here, never from the clock. A handler that publishes nothing keeps the
+                    event's own occurred_at, since nobody knows later when that was */
+    struct reaction_private *private;
 };
 
-/* Where the events of a reaction go that is had once more (replay.h): nothing of it is published, audited or put aside.
- */
-struct replayed {
-    /* Takes e->fields. REJECT: the reaction is taken back. */
-    verdict (*emit)(struct replayed *r, const struct outgoing *e, struct failure *why);
+/* Publishes an event of this service in reaction, with the return's id and version, caused_by and trace filled in.
+ * fields: json_pack("{s:s}", "order_id", …); the reference is taken. A failure is sticky: the record is quarantined. */
+void reaction_emit(struct reaction *r, const char *type, json_t *fields);
+/* The same about another return than the event's, which had waited for it. */
+void reaction_emit_for(struct reaction *r, const char *return_id, int64_t version, const char *type, json_t *fields);
+
+/* What the audit row of this event says; the last call counts. outcome: "handled" or "declined". */
+void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Whether the policy of that name is `value`; the service's declaration says what it is when nothing is set. */
+bool reaction_policy_is(const struct reaction *r, const char *name, const char *value);
+
+struct handler {
+    const char *type;           /* full name of the event; "*": every other one, and then fields are NULL */
+    const struct field *fields; /* the projection: what the handler gets to see */
+    size_t fields_n, size;      /* size: of the struct that the fields fill */
+    /* OK, or REJECT to quarantine the event with what `why` says. Database errors need no look: they are sticky. */
+    verdict (*handle)(struct reaction *r, const void *fields, struct failure *why);
 };
-
-struct record {
-    struct raw raw;     /* the caller's */
-    struct event event; /* filled as far as the record could be read */
-    struct written written;
-    bool has_id;
-    char source[SOURCE_NAME], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
-    verdict state; /* OK, or REJECT: to be quarantined for `why` */
-    struct failure why;
-    int64_t now;               /* ms: reaction.now; 0: by the clock */
-    int64_t answered_at;       /* ms: what it publishes was published then, and is not again; 0: it was not */
-    const char *redriven_by;   /* who asked for its redrive; NULL: it came from the topic */
-    struct reply *reply;       /* NULL: nobody waits for it. Else it was called, and this is filled */
-    struct replayed *replayed; /* NULL: it is had for the first time */
-    const char *outcome;       /* what its audit row says */
-};
-
-/* RETRY: its schema cannot be had yet; *out is empty then. OK otherwise, also for what will be quarantined. patience:
- * registry.h, of the caller; may be NULL. */
-struct patience;
-MUST_CHECK verdict record_decode(
-    const struct runtime *rt, const struct raw *raw, struct patience *patience, struct record *out,
-    struct failure *why);
-/* The same, and waits for its schema until the deadline, by steady_ms(). Any thread but the consumer's. */
-MUST_CHECK verdict record_decode_wait(
-    struct runtime *rt, const struct raw *raw, int64_t deadline, struct patience *patience, struct record *out,
-    struct failure *why);
-void record_free(struct record *record);
-
-/* In the caller's transaction; a failure of the database is sticky there. */
-void record_apply(const struct runtime *rt, struct connection *c, struct record *record);
-
-/* The same for a dead letter, audited as done by hand. REJECT: it still cannot have its effect; nothing of it is left.
- */
-MUST_CHECK verdict
-record_redrive(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);
-
-/* The same for what was asked by a call: `event`, `data` and `reply` of the record are given, and nothing is published.
- */
-MUST_CHECK verdict
-record_call(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);
-
-/* The same again, of a record whose `replayed` is set, and `now` as it was then. REJECT: it has no effect, for that
- * reason; nothing of it is left. */
-MUST_CHECK verdict
-record_replay(const struct runtime *rt, struct connection *c, struct record *record, struct failure *why);
+#define FIELDS(array, type) (array), sizeof(array) / sizeof *(array), sizeof(type)

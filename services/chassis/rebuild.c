@@ -94,13 +94,13 @@ static verdict base_take(struct rebuild *b, struct failure *why) {
     n = assets_migrations("team", "schema", migrations, n);
     if (b->lost && !b->held) return OK;
     verdict v = OK;
-    if (b->attached) v = store_detach(b->rt.store, why);
+    if (b->attached) v = store_detach(b->core.store, why);
     b->attached = false;
     file_remove(b->base);
     if (v == OK) v = store_snapshot(b->path, b->base, why);
     if (v == OK) v = store_open(&s, b->base, migrations, n, why);
     store_close(&s);
-    if (v == OK) v = store_attach(b->rt.store, b->base, why);
+    if (v == OK) v = store_attach(b->core.store, b->base, why);
     b->attached = v == OK;
     return v;
 }
@@ -110,14 +110,14 @@ static verdict new_open(struct rebuild *b, struct failure *why) {
     size_t n = assets_migrations("chassis", "tables", migrations, 0);
     n = assets_migrations("team", "schema", migrations, n);
     verdict v = dump_chassis_tables(&b->chassis, why);
-    if (v == OK) v = store_open(&b->rt.store, b->new, migrations, n, why);
-    return v == OK ? store_hurry(b->rt.store, why) : v;
+    if (v == OK) v = store_open(&b->core.store, b->new, migrations, n, why);
+    return v == OK ? store_hurry(b->core.store, why) : v;
 }
 
 /* --- Transactions of the new database: they are there to be cheap, since it counts only when it is whole. */
 
 static void begin(struct rebuild *b) {
-    b->c = b->replay.c = store_begin(b->rt.store);
+    b->c = b->replay.c = store_begin(b->core.store);
     b->pending = 0;
 }
 
@@ -222,7 +222,7 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
     verdict v = rebuild_sources_open(b, why);
     if (v != OK) return v;
     struct replay *r = &b->replay;
-    r->rt = &b->rt, r->c = b->c, r->known = &b->known, r->inputs = &b->inputs;
+    r->core = &b->core, r->c = b->c, r->known = &b->known, r->inputs = &b->inputs;
     r->patience = &b->patience;
     r->lost = b->lost, r->most = b->options->most;
     r->step = replay_step, r->rejected = rebuild_rejected, r->context = b;
@@ -317,9 +317,9 @@ static verdict finish(struct rebuild *b, struct failure *why) {
     rebuild_letters_keep(b->c);
     known_forget(b->c);
     verdict v = commit(b, why);
-    if (v == OK && b->attached) v = store_detach(b->rt.store, why);
+    if (v == OK && b->attached) v = store_detach(b->core.store, why);
     b->attached = false;
-    store_close(&b->rt.store);
+    store_close(&b->core.store);
     return v == OK ? files_switch(b, why) : v;
 }
 
@@ -347,7 +347,8 @@ static json_t *report_json(const struct rebuild *b) {
 static verdict run(struct rebuild *b, struct failure *why) {
     const struct rebuild_options *o = b->options;
     verdict v = files_claim(b, why);
-    if (v == OK) v = service_prepare(&b->rt, b->service, b->settings, why);
+    if (v == OK) v = core_open(&b->core, b->service, b->settings, why);
+    if (v == OK) v = core_start_codec(&b->core, core_news, &b->core, why);
     if (v == OK) v = new_open(b, why);
     if (v == OK) v = round_run(b, why);
     if (v != OK || o->shadow) return v;
@@ -378,7 +379,7 @@ verdict rebuild_run(
     known_close(&b.known);
     topic_close(&b.own);
     topic_close(&b.inputs);
-    if (b.rt.service) service_stop(&b.rt);
+    if (b.core.service) core_close(&b.core);
     files_release(&b);
     json_decref(b.chassis);
     json_decref(b.tables);

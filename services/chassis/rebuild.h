@@ -11,6 +11,7 @@
 
 #include "chassis/failure.h"
 #include "chassis/service.h"
+#include "chassis/settings.h"
 
 struct rebuild_options {
     bool shadow;        /* only compare */

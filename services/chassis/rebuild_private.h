@@ -20,7 +20,7 @@ struct rebuild {
     const struct service *service;
     const struct settings *settings;
     const struct rebuild_options *options;
-    struct runtime rt; /* its store is the new database */
+    struct core core; /* its store is the new database */
     char path[DATABASE_PATH], base[DATABASE_PATH + 20], new[DATABASE_PATH + 20], before[DATABASE_PATH + 20];
     int lock, own_lock;
     bool alone, lost, held, older, attached, switched; /* alone: the database in use is locked by us; lost: there is

@@ -1,15 +1,15 @@
 #include "chassis/rebuild_private.h"
 
 #include "chassis/audit.h"
-#include "chassis/consumer_private.h"
 #include "chassis/dead_letter.h"
+#include "chassis/outbox.h"
 #include "chassis/scan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCHEMA_MS = 30000, HEADER_SIZE = 600 };
+enum { SCHEMA_MS = 30000, HEADER_SIZE = 600, NAME_SIZE = 400 };
 
 static const char *scoped(const struct rebuild *b, const char *of, const char *end, char out[NAME_SIZE]) {
     char name[NAME_SIZE];
@@ -44,7 +44,7 @@ static int64_t header_number(const rd_kafka_message_t *m, const char *name) {
 
 static verdict decode(struct rebuild *b, const rd_kafka_message_t *m, struct record *out, struct failure *why) {
     struct raw raw = raw_of(m);
-    return record_decode_wait(&b->rt, &raw, steady_ms() + SCHEMA_MS, &b->patience, out, why);
+    return record_decode_wait(&b->core, &raw, steady_ms() + SCHEMA_MS, &b->patience, out, why);
 }
 
 /* --- What was published: the own topic */
@@ -142,7 +142,7 @@ static verdict unsent_read(
         const void *id = rows_blob(&r, 1, &n);
         if (n == sizeof e.id.bytes) memcpy(e.id.bytes, id, n);
         const void *body = rows_blob(&r, 4, &n);
-        v = outbox_read(b->rt.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
+        v = outbox_read(b->core.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
         e.data = data;
         e.version = json_integer_value(json_object_get(data, "version"));
         if (v == OK) v = each(b, &e, why);

@@ -2,26 +2,25 @@
 
 #include "chassis/by_hand.h"
 #include "chassis/dead_letter.h"
-#include "chassis/idempotency.h"
+#include "chassis/record.h"
 #include "chassis/registry.h"
-#include "chassis/relay.h"
 #include "chassis/utf8.h"
 
 #include <string.h>
 
 /* What the registry said of an id before counts no more: it may have been registered since. */
-static void schema_ask_again(struct runtime *rt, const struct raw *raw) {
+static void schema_ask_again(struct core *core, const struct raw *raw) {
     int32_t id;
     const void *body;
     size_t n;
     struct failure why;
-    if (frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK) registry_ask_again(rt->registry, id);
+    if (frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK) registry_ask_again(core->registry, id);
 }
 
 static verdict
-decode_anew(struct runtime *rt, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
-    schema_ask_again(rt, raw);
-    return record_decode_wait(rt, raw, deadline, NULL, record, why);
+decode_anew(struct core *core, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
+    schema_ask_again(core, raw);
+    return record_decode_wait(core, raw, deadline, NULL, record, why);
 }
 
 static json_t *result_json(int64_t id, const char *state, const char *outcome, const char *reason) {
@@ -46,56 +45,48 @@ static bool is_open(struct connection *c, int64_t id) {
     return store_int(c, 0, "SELECT COUNT(*) FROM dead_letter WHERE id = ? AND state = 'open'", value_int(id)) == 1;
 }
 
-static void answer(struct exchange *x, json_t *result) {
-    if (x->api)
-        x->data = json_incref(result);
-    else
-        exchange_redirect(x, "/dead-letters");
-}
-
 /* Looks at the state once more under the writer's lock, so that of two who ask at once one finds it done. */
 static verdict
-apply(struct runtime *rt, const struct redrive *asked, struct record *record, json_t **result, struct failure *why) {
+apply(struct core *core, const struct redrive *asked, struct record *record, json_t **result, struct failure *why) {
     struct failure reason = {0};
     int64_t id = asked->id;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(core->store);
     bool open = is_open(c, id);
-    verdict v = open ? record_redrive(rt, c, record, &reason) : OK;
+    verdict v = open ? record_redrive(core, c, record, &reason) : OK;
     if (open && v == OK) note_done(c, id, record);
     if (open && v == REJECT) note_refused(c, id, reason.text);
     json_t *said = v == REJECT ? result_json(id, "open", NULL, reason.text)
                                : result_json(
                                      id, "redriven", open ? record->outcome : NULL,
                                      open ? NULL : "it was redriven before; nothing was done again");
-    if (asked->x) answer(asked->x, said);
-    if ((asked->x ? exchange_commit(asked->x, c, why) : store_commit(c, why)) != OK) {
+    if (asked->answer) asked->answer(asked->context, said);
+    if ((asked->commit ? asked->commit(asked->context, c, why) : store_commit(c, why)) != OK) {
         json_decref(said);
         return fail(why, RETRY, "%s", why->text);
     }
-    relay_wake(rt->relay);
     *result = said;
     return OK;
 }
 
-verdict redrive_one(struct runtime *rt, const struct redrive *asked, json_t **result, struct failure *why) {
+verdict redrive_one(struct core *core, const struct redrive *asked, json_t **result, struct failure *why) {
     struct dead_letter letter;
     struct record record;
-    verdict v = dead_letter_read(store_reader(rt->store), asked->id, &letter, why);
+    verdict v = dead_letter_read(store_reader(core->store), asked->id, &letter, why);
     if (v == OK && !letter.open) {
         *result = result_json(asked->id, "redriven", NULL, "it was redriven before; nothing was done again");
-        if (asked->x) answer(asked->x, *result);
-    } else if (v == OK && (v = decode_anew(rt, &letter.raw, asked->deadline, &record, why)) == OK) {
+        if (asked->answer) asked->answer(asked->context, *result);
+    } else if (v == OK && (v = decode_anew(core, &letter.raw, asked->deadline, &record, why)) == OK) {
         record.redriven_by = asked->actor;
         record.now = record.answered_at = letter.answered_at;
-        v = apply(rt, asked, &record, result, why);
+        v = apply(core, asked, &record, result, why);
         record_free(&record);
     }
     dead_letter_free(&letter);
     return v;
 }
 
-static verdict ids_open(struct runtime *rt, int64_t after, json_t **ids, struct failure *why) {
-    struct connection *reader = store_reader(rt->store);
+static verdict ids_open(struct core *core, int64_t after, json_t **ids, struct failure *why) {
+    struct connection *reader = store_reader(core->store);
     *ids = json_array();
     for (struct rows r = store_rows(
              reader, "SELECT id FROM dead_letter WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?", value_int(after),
@@ -112,9 +103,9 @@ static bool is_redriven(const json_t *result) {
 }
 
 /* Its schema or the database could not be had: the page says so. Should even that fail, the answer still does. */
-static json_t *put_off(struct runtime *rt, int64_t id, const char *reason) {
+static json_t *put_off(struct core *core, int64_t id, const char *reason) {
     struct failure why;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(core->store);
     note_refused(c, id, reason);
     (void)!store_commit(c, &why);
     return result_json(id, "open", NULL, reason);
@@ -122,7 +113,7 @@ static json_t *put_off(struct runtime *rt, int64_t id, const char *reason) {
 
 /* The first time round nobody waits, so that all schemas are asked for at once: else the first that the registry does
  * not know would use up the time of all behind it. */
-static json_t *redrive_each(struct runtime *rt, json_t *ids, const char *actor) {
+static json_t *redrive_each(struct core *core, json_t *ids, const char *actor) {
     json_t *results = json_array(), *id;
     int64_t deadlines[] = {0, steady_ms() + REDRIVE_WAIT_MS};
     size_t i;
@@ -131,24 +122,25 @@ static json_t *redrive_each(struct runtime *rt, json_t *ids, const char *actor) 
             struct failure why = {0};
             if (one && !json_is_null(one)) continue;
             one = json_null();
-            struct redrive asked = {json_integer_value(id), actor, deadlines[round], NULL};
-            if (redrive_one(rt, &asked, &one, &why) != OK && round) one = put_off(rt, json_integer_value(id), why.text);
+            struct redrive asked = {.id = json_integer_value(id), .actor = actor, .deadline = deadlines[round]};
+            if (redrive_one(core, &asked, &one, &why) != OK && round)
+                one = put_off(core, json_integer_value(id), why.text);
             (void)(round ? json_array_set_new(results, i, one) : json_array_append_new(results, one));
         }
     return results;
 }
 
-verdict redrive_all(struct runtime *rt, int64_t after, const char *actor, json_t **result, struct failure *why) {
+verdict redrive_all(struct core *core, int64_t after, const char *actor, json_t **result, struct failure *why) {
     json_t *ids, *next = json_null(), *one;
     json_int_t redriven = 0, asked;
     size_t i;
-    verdict v = ids_open(rt, after, &ids, why);
+    verdict v = ids_open(core, after, &ids, why);
     if (v != OK) return v;
     if (json_array_size(ids) > REDRIVE_AT_ONCE) {
         json_array_remove(ids, REDRIVE_AT_ONCE);
         next = json_incref(json_array_get(ids, REDRIVE_AT_ONCE - 1));
     }
-    json_t *results = redrive_each(rt, ids, actor);
+    json_t *results = redrive_each(core, ids, actor);
     json_array_foreach(results, i, one) redriven += is_redriven(one);
     asked = (json_int_t)json_array_size(ids);
     json_decref(ids);

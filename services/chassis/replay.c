@@ -1,6 +1,6 @@
 #include "chassis/replay.h"
 
-#include "chassis/consumer_private.h"
+#include "chassis/outbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +22,8 @@ static bool before(struct turn a, struct turn b) {
 
 static const char *place_text(const struct replay *r, const struct known_event *e, char out[500]) {
     char topic[450], name[400];
-    snprintf(name, sizeof name, "%s.events", r->rt->settings->service);
-    settings_scoped(r->rt->settings, name, topic, sizeof topic);
+    snprintf(name, sizeof name, "%s.events", r->core->settings->service);
+    settings_scoped(r->core->settings, name, topic, sizeof topic);
     if (e->offset < 0)
         snprintf(out, 500, "outbox row %lld", (long long)e->sequence);
     else
@@ -50,10 +50,10 @@ static verdict replay_emit(struct replayed *replayed, const struct outgoing *e, 
         return fail(why, REJECT, "it was not answered");
     }
     struct known_event *was = known_next(r->known, r->reaction);
-    const char *type = outbox_type(r->rt->outbox, e->type);
+    const char *type = outbox_type(r->core->outbox, e->type);
     json_t *data = NULL;
     struct uuid id = was ? was->id : (struct uuid){{0}};
-    verdict v = outbox_preview(r->rt->outbox, e, id, &data, why);
+    verdict v = outbox_preview(r->core->outbox, e, id, &data, why);
     if (v != OK) return v;
     if (was && known_content(type, e->key ? e->key : e->return_id, data) == was->content)
         json_decref(data);
@@ -101,7 +101,7 @@ static verdict record_again(struct replay *r, struct record *record, int64_t now
     record->replayed = &r->replayed;
     record->now = r->reaction ? r->reaction->occurred_at : now ? now : record->event.occurred_at;
     if (record->now <= 0) record->now = 1; /* 0 would be the clock's */
-    verdict v = record_replay(r->rt, r->c, record, &reason);
+    verdict v = record_replay(r->core, r->c, record, &reason);
     *stalled = r->stalled;
     if (store_state(r->c) == RETRY || store_state(r->c) == FATAL) return fail(why, RETRY, "%s", store_error(r->c));
     if (v == REJECT && !r->stalled) rejected_note(r, record, reason.text);
@@ -110,7 +110,7 @@ static verdict record_again(struct replay *r, struct record *record, int64_t now
 }
 
 static verdict decode(struct replay *r, const struct raw *raw, struct record *out, struct failure *why) {
-    return record_decode_wait(r->rt, raw, steady_ms() + SCHEMA_MS, r->patience, out, why);
+    return record_decode_wait(r->core, raw, steady_ms() + SCHEMA_MS, r->patience, out, why);
 }
 
 /* --- Letters */
@@ -380,7 +380,7 @@ static verdict late_again(struct replay *r, struct replay_late *late, struct fai
 
 static verdict decide_again(struct replay *r, int64_t sequence, struct failure *why) {
     r->decided = sequence;
-    return known_decide(r->rt, r->c, sequence, why);
+    return known_decide(r->core, r->c, sequence, why);
 }
 
 static struct turn turn_of(int64_t sequence, int64_t act) {
@@ -405,7 +405,7 @@ static verdict replay_one(struct replay *r, bool *more, struct failure *why) {
     if (v != OK) return v;
     struct replay_act *act = r->next_act < r->acts_n ? &r->acts[r->next_act] : NULL;
     struct replay_late *late = late_next(r);
-    int64_t next = r->rt->service->decided ? known_next_decision(r->c, r->decided, r->last_decision) : 0;
+    int64_t next = r->core->service->decided ? known_next_decision(r->c, r->decided, r->last_decision) : 0;
     struct turn act_turn = act ? (struct turn){act->after_sequence, 2 * act->id} : NEVER;
     struct turn late_turn = turn_of(late ? late->sequence : 0, 0), decision = turn_of(next, 0);
     first = before(late_turn, act_turn) ? late_turn : act_turn;

@@ -9,7 +9,7 @@
 
 #include "chassis/dead_letter.h"
 #include "chassis/known.h"
-#include "chassis/reaction.h"
+#include "chassis/record.h"
 #include "chassis/topic.h"
 
 #include <jansson.h>
@@ -28,7 +28,7 @@ struct replay_act { /* a call or a redrive */
 
 struct replay {
     struct replayed replayed; /* first: it is what the handlers' events are given to */
-    struct runtime *rt;
+    struct core *core;
     struct connection *c; /* the writer of the new database, in a transaction */
     struct known *known;
     struct topic_reader *inputs;

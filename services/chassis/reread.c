@@ -27,7 +27,7 @@ void reread_watch(struct consumer *c) {
         if (!partition_count(c, &c->partitions[i], &done, &all)) known = false;
     if (!known || done < all) {
         health_set(
-            c->rt->health, "replay", HEALTH_WAITING,
+            c->core->health, "replay", HEALTH_WAITING,
             "it is in memory and reads all anew: it has read %lld of %s%lld events", (long long)done,
             known ? "" : "at least ", (long long)all);
         return;
@@ -35,6 +35,6 @@ void reread_watch(struct consumer *c) {
     c->rereading = false;
     c->commit_wanted = true;
     health_set(
-        c->rt->health, "replay", HEALTH_OK,
+        c->core->health, "replay", HEALTH_OK,
         "it is in memory, and has read the %lld events that there were at its start", (long long)all);
 }

@@ -1,7 +1,7 @@
 #include "chassis/audit.h"
 #include "chassis/idempotency.h"
 #include "chassis/relay.h"
-#include "chassis/service.h"
+#include "chassis/runtime.h"
 #include "chassis/set_aside.h"
 #include "chassis/store.h"
 
@@ -11,7 +11,7 @@ void set_aside_again_post(struct exchange *x) {
     struct runtime *rt = x->context;
     struct failure why;
     char summary[120];
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     int64_t n = set_aside_again(c);
     snprintf(summary, sizeof summary, "%lld that were set aside are sent again", (long long)n);
     if (n)
@@ -27,6 +27,6 @@ void set_aside_again_post(struct exchange *x) {
         exchange_problem(x, 503, "Nothing was changed: %s.", why.text);
         return;
     }
-    set_aside_tell(rt->store, rt->health);
+    set_aside_tell(rt->core.store, rt->core.health);
     relay_again(rt->relay);
 }

@@ -6,11 +6,13 @@
 #include "chassis/dead_letter.h"
 #include "chassis/drill.h"
 #include "chassis/health.h"
+#include "chassis/ids.h"
 #include "chassis/log_accept.h"
 #include "chassis/page.h"
 #include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/set_aside.h"
+#include "chassis/settings.h"
 #include "chassis/versions.h"
 #include "chassis/views.h"
 
@@ -188,14 +190,14 @@ static void status_decorate_page(json_t *data) {
 json_t *status_json(struct runtime *rt, struct connection *reader) {
     char started[TIME_TEXT];
     int64_t oldest = 0;
-    json_t *health = health_json(rt->health), *partitions = page_partitions(rt, &oldest);
+    json_t *health = health_json(rt->core.health), *partitions = page_partitions(rt, &oldest);
     (void)store_run(reader, "BEGIN"); /* all numbers from one moment */
     json_t *status = json_pack(
-        "{s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->settings->service, "title",
-        rt->service->title, "duty", rt->service->duty, "in_memory", rt->service->in_memory, "started_at",
+        "{s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:I, s:o}", "service", rt->core.settings->service, "title",
+        rt->core.service->title, "duty", rt->core.service->duty, "in_memory", rt->core.service->in_memory, "started_at",
         time_text(rt->started_at, started), "partitions", partitions, "outcomes", outcomes_json(reader), "outbox",
         outbox_json(reader), "oldest_unhandled_ms", (json_int_t)oldest, "views",
-        views_json(reader, rt->service->views, NULL));
+        views_json(reader, rt->core.service->views, NULL));
     json_object_set_new(status, "dead_letters", json_integer(dead_letter_open(reader)));
     (void)store_run(reader, "COMMIT");
     json_object_set_new(status, "drill", drill_json(rt->drill));
@@ -203,14 +205,14 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
     json_object_update_new(status, health);
     json_object_update_new(status, pulse_json(rt->pulse, clock_ms()));
     json_object_set_new(status, "audit", audit_check_json(rt->audit_check));
-    json_object_set_new(status, "settings", settings_json(rt->settings));
+    json_object_set_new(status, "settings", settings_json(rt->core.settings));
     json_object_set_new(status, "versions", versions_json());
     return status;
 }
 
 static void status_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     x->data = status_json(rt, reader);
     if (!page_reader_ok(x, reader) || x->api) return;
     status_decorate_page(x->data);

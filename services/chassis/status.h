@@ -2,7 +2,7 @@
  * /metrics, /api/stream, /assets/…. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/runtime.h"
 
 extern const struct resource status_resources[];
 

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "chassis/failure.h"
-#include "chassis/service.h"
+#include "chassis/runtime.h"
 
 struct subscribers;
 

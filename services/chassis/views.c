@@ -1,8 +1,10 @@
 #include "chassis/views.h"
 
+#include "chassis/audit.h"
 #include "chassis/audit_line.h"
 #include "chassis/json_get.h"
 #include "chassis/moment.h"
+#include "chassis/money.h"
 #include "chassis/page.h"
 
 #include <stdlib.h>
@@ -182,16 +184,16 @@ static void state_decorate(json_t *data, int64_t as_of) {
 
 void views_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     int64_t as_of = INT64_MAX;
     if (!page_moment(x, "as_of", &as_of)) return;
     bool now = as_of == INT64_MAX;
     (void)store_run(reader, "BEGIN");
     x->data = json_pack(
-        "{s:s, s:o, s:o, s:o, s:o}", "service", rt->settings->service, "as_of",
+        "{s:s, s:o, s:o, s:o, s:o}", "service", rt->core.settings->service, "as_of",
         now ? json_null() : moment_or_null(as_of), "previous", moment_or_null(changed_before(reader, now ? 0 : as_of)),
         "next", now ? json_null() : moment_or_null(changed_after(reader, as_of)), "views",
-        views_json(reader, rt->service->views, now ? NULL : &as_of));
+        views_json(reader, rt->core.service->views, now ? NULL : &as_of));
     (void)store_run(reader, "COMMIT");
     if (page_reader_ok(x, reader) && !x->api) state_decorate(x->data, as_of);
 }

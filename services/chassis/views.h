@@ -3,7 +3,7 @@
  * /state shows them with the way to the moment before and after at which something changed, by the audit log. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/runtime.h"
 
 /* [{"title","known","columns":[…],"rows":[[…],…]}], at most 50 rows each. as_of: ms, or NULL for now; a view that does
  * not declare how it was is then not known, without columns and rows. A failure is the reader's state. The caller's. */

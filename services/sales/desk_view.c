@@ -1,5 +1,6 @@
 #include "desk_view.h"
 
+#include "chassis/ids.h"
 #include "chassis/json_get.h"
 #include "chassis/page.h"
 

@@ -18,7 +18,7 @@ enum { LATEST = 10 };
 enum { ROW = 86, TOP = 8, ROWS_LEAST = 2, BELOW = 34, BACKLOG_RIGHT = 556, BACKLOG_MOST = 150, BACKLOG_DECADE = 34 };
 
 static bool is_self(const struct runtime *rt, const json_t *one) {
-    return !strcmp(json_get_text(one, "name"), rt->settings->service);
+    return !strcmp(json_get_text(one, "name"), rt->core.settings->service);
 }
 
 /* --- Data */
@@ -172,9 +172,9 @@ static void view_board(const struct runtime *rt, json_t *board) {
 
 void board_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     char topic[400];
-    settings_scoped(rt->settings, "support.events", topic, sizeof topic);
+    settings_scoped(rt->core.settings, "support.events", topic, sizeof topic);
     peers_look(rt->peers);
     x->data = returns_page(reader, NULL, LATEST);
     json_object_set_new(x->data, "topic", json_string(topic));

@@ -3,6 +3,7 @@
 #include "returns.h"
 #include "view.h"
 
+#include "chassis/audit.h"
 #include "chassis/decision.h"
 #include "chassis/idempotency.h"
 #include "chassis/json_get.h"
@@ -228,7 +229,7 @@ static void answer(struct exchange *x, const struct order *o, int status) {
     char tag[32];
     json_int_t version = version_after(o);
     json_t *path = view_url("/returns/", o->return_id);
-    json_t *page = json_sprintf("%s%s", rt->settings->public_url, json_string_value(path));
+    json_t *page = json_sprintf("%s%s", rt->core.settings->public_url, json_string_value(path));
     snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
     exchange_set_header(x, "ETag", tag);
     if (*o->refusal)
@@ -272,7 +273,7 @@ static verdict decide_order(struct exchange *x, struct connection *c, struct ord
         .version = version_after(o),
         .trace_parent = x->trace_parent,
         .fields = event_fields(o)};
-    verdict v = decide(rt, c, &e, &o->event_id, why);
+    verdict v = decide(&rt->core, c, &e, &o->event_id, why);
     if (v != OK) return v;
     order_audit(x, c, o);
     answer(x, o, status);
@@ -282,7 +283,7 @@ static verdict decide_order(struct exchange *x, struct connection *c, struct ord
 static void order_run(struct exchange *x, struct order *o) {
     struct runtime *rt = x->context;
     struct failure why = {0};
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     o->one = returns_now(c, o->return_id);
     verdict v = store_state(c) == OK ? OK : fail(&why, store_state(c), "%s", store_error(c));
     if (v == OK && o->one) v = decide_order(x, c, o, &why);
@@ -299,7 +300,7 @@ static void order_run(struct exchange *x, struct order *o) {
 }
 
 static bool is_there(struct exchange *x, const struct order *o) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     bool there =
         store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE return_id = ?", value_text(o->return_id));
     if (!page_reader_ok(x, reader)) return false;

@@ -199,7 +199,7 @@ static void *run_drive(void *unused) {
 
 static bool way_begin(struct way *w, int port, const char *path, int good, int clients) {
     struct runtime *rt = run.rt;
-    const char *host = strcmp(rt->settings->host, "0.0.0.0") ? rt->settings->host : "127.0.0.1";
+    const char *host = strcmp(rt->core.settings->host, "0.0.0.0") ? rt->core.settings->host : "127.0.0.1";
     free(w->waits);
     *w = (struct way){.good = good, .clients = clients};
     snprintf(w->url, sizeof w->url, "http://%s:%d%s", host, port, path);
@@ -211,7 +211,7 @@ static bool way_begin(struct way *w, int port, const char *path, int good, int c
  * beside the pages. */
 static bool run_begin(struct exchange *x, int rate, int seconds) {
     struct runtime *rt = x->context;
-    int threads = (int)rt->settings->http_threads;
+    int threads = (int)rt->core.settings->http_threads;
     if (joinable) pthread_join(thread, NULL);
     joinable = run.stopping = run.warm = false;
     run.rt = rt;

@@ -205,12 +205,12 @@ static void view_compare(json_t *data) {
 
 void compare_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     struct run seen;
     bool any = run_look(&seen);
     x->data = json_pack(
-        "{s:b, s:b, s:o}", "running", any && seen.running, "drills", rt->settings->drills && rt->settings->comparison,
-        "teams", teams_json(rt));
+        "{s:b, s:b, s:o}", "running", any && seen.running, "drills",
+        rt->core.settings->drills && rt->core.settings->comparison, "teams", teams_json(rt));
     if (any) run_json(x->data, reader, &seen);
     if (any && *seen.without) json_object_set_new(x->data, "orders_made_up", json_string(seen.without));
     for (int i = 0; i < WAYS; i++) free(seen.ways[i].waits);

@@ -135,7 +135,7 @@ static void customers_view(json_t *data, const char *q, int limit) {
 
 void customers_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     const char *q = page_query(x, "q"), *after = page_query(x, "after");
     int limit = limit_of(x, CUSTOMERS);
     if (!limit) return;
@@ -181,7 +181,7 @@ static bool customer_add(struct exchange *x, struct connection *reader, json_t *
 }
 
 void customer_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     const char *id = exchange_parameter(x, "id"), *before = page_query(x, "before");
     int limit = limit_of(x, ORDERS);
     if (!limit) return;
@@ -209,7 +209,7 @@ static void order_view(json_t *data) {
 
 void order_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     const char *id = exchange_parameter(x, "id");
     json_t *data = x->data = customers_order(reader, id);
     if (data) {

@@ -148,7 +148,7 @@ static bool choice_ok(struct exchange *x, const struct choice *c) {
 }
 
 json_t *picker_read(struct exchange *x, json_t **typed) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     struct choice c = {
         page_query(x, "q"), page_query(x, "customer"), page_query(x, "order"), page_query(x, "item"),
         page_query(x, "before")};

@@ -3,6 +3,7 @@
 #include "reconcile.h"
 #include "view.h"
 
+#include "chassis/audit.h"
 #include "chassis/idempotency.h"
 #include "chassis/json_get.h"
 #include "chassis/page.h"
@@ -58,7 +59,7 @@ static void run_start(const struct runtime *rt, bool wanted) {
     run.running = false;
     if (wanted && !run.stopping) {
         if (run.started) pthread_join(run.thread, NULL); /* it has ended */
-        run.settings = rt->settings;
+        run.settings = rt->core.settings;
         run.progress.records = 0;
         run.progress.doing = NULL;
         run.error[0] = '\0';
@@ -98,7 +99,7 @@ static json_t *run_json(void) {
 
 static verdict start_audit(struct exchange *x, struct failure *why) {
     const struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     char trace[TRACE_ID];
     audit_append(
         c, &(struct audit_row){

@@ -2,6 +2,7 @@
  * in memory. */
 #pragma once
 
+#include "chassis/http.h"
 #include "chassis/service.h"
 
 /* {"running","doing","records","error","result"}: error: why the last run came to nothing; result: reconcile.h's, of

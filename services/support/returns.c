@@ -2,6 +2,9 @@
 
 #include "fold.h"
 
+#include "chassis/outbox.h"
+#include "chassis/runtime.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +26,7 @@ json_t *returns_holder(struct connection *c, const char *serial_number) {
 }
 
 const json_t *returns_reasons(const struct runtime *rt) {
-    return outbox_symbols(rt->outbox, "RefundRequest", "reason_code");
+    return outbox_symbols(rt->core.outbox, "RefundRequest", "reason_code");
 }
 
 void returns_keep(struct connection *c, const char *return_id, const struct request *q) {

@@ -6,6 +6,7 @@
 #include "chassis/audit.h"
 #include "chassis/drill.h"
 #include "chassis/load.h"
+#include "chassis/runtime.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -101,7 +102,7 @@ static bool run_claim(void) {
 }
 
 static void run_prepare(const struct runtime *rt, int64_t rate, int64_t seconds) {
-    bool anywhere = !strcmp(rt->settings->host, "0.0.0.0");
+    bool anywhere = !strcmp(rt->core.settings->host, "0.0.0.0");
     run.rate = rate;
     run.seconds = seconds;
     run.sent = run.accepted = run.held = run.invalid = run.errors = 0;
@@ -110,7 +111,7 @@ static void run_prepare(const struct runtime *rt, int64_t rate, int64_t seconds)
     *run.without = '\0';
     upstream_url(rt, run.sales_url, sizeof run.sales_url);
     snprintf(
-        run.url, sizeof run.url, "http://%.20s:%d/api/returns", anywhere ? "127.0.0.1" : rt->settings->host,
+        run.url, sizeof run.url, "http://%.20s:%d/api/returns", anywhere ? "127.0.0.1" : rt->core.settings->host,
         http_port(rt->http));
 }
 
@@ -164,7 +165,7 @@ static int64_t number_of(struct exchange *x, const json_t *sent, const char *nam
 
 static verdict start_audit(struct exchange *x, int64_t rate, int64_t seconds, struct failure *why) {
     struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     char summary[100], trace[TRACE_ID];
     snprintf(summary, sizeof summary, "%lld returns a second for %lld s", (long long)rate, (long long)seconds);
     audit_append(
@@ -227,7 +228,7 @@ void simulate_get(struct exchange *x) {
 
 json_t *simulate_view(const struct exchange *x) {
     const struct runtime *rt = x->context;
-    if (!rt->settings->drills) return NULL;
+    if (!rt->core.settings->drills) return NULL;
     pthread_mutex_lock(&run.lock);
     json_t *view = run_json();
     bool any = run.rate;

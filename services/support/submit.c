@@ -5,6 +5,7 @@
 #include "returns.h"
 #include "view.h"
 
+#include "chassis/audit.h"
 #include "chassis/decision.h"
 #include "chassis/idempotency.h"
 #include "chassis/page.h"
@@ -97,7 +98,7 @@ static verdict accept_new(struct exchange *x, struct connection *c, struct submi
         .version = 1,
         .trace_parent = x->trace_parent,
         .fields = event_fields(q, channel_of(x))};
-    verdict v = decide(rt, c, &e, &event_id, why);
+    verdict v = decide(&rt->core, c, &e, &event_id, why);
     if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
     return v;
 }
@@ -167,7 +168,7 @@ static void answer_accepted(struct exchange *x, const char *return_id) {
         exchange_redirect(x, path);
         return;
     }
-    snprintf(page, sizeof page, "%s/returns/%s", rt->settings->public_url, return_id);
+    snprintf(page, sizeof page, "%s/returns/%s", rt->core.settings->public_url, return_id);
     exchange_set_header(x, "Location", path);
     exchange_set_header(x, "ETag", "\"1\"");
     x->status = 202;
@@ -192,7 +193,7 @@ static void answer_sent(struct exchange *x, struct submission *s) {
 /* Nothing is stored yet. Another return than the one that the token stands for gets a token of its own. */
 static void review(struct exchange *x, struct submission *s) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     bool sent = sent_before(s, reader), same = sent && json_is_true(json_object_get(s->sent, "same"));
     s->holder = same ? NULL : returns_holder(reader, s->request.serial_number);
     json_t *subscribers = returns_subscribers(reader), *doubts = orders_doubts(reader, &s->request);
@@ -220,7 +221,7 @@ static void review(struct exchange *x, struct submission *s) {
  * REJECT: its item is in an open return, or else the event could not be made, which is a mistake in this program. */
 static verdict accept(struct exchange *x, struct submission *s, struct failure *why) {
     struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     verdict v = sent_before(s, c) ? OK : accept_new(x, c, s, why);
     if (v != OK) {
         store_rollback(c);

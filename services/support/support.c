@@ -35,7 +35,7 @@ static void form_get(struct exchange *x) {
     }
     json_t *typed, *picker = picker_read(x, &typed);
     if (!picker) return;
-    if (!typed && number) typed = example_body(store_reader(((struct runtime *)x->context)->store), number);
+    if (!typed && number) typed = example_body(store_reader(((struct runtime *)x->context)->core.store), number);
     x->data = view_form(typed, returns_reasons(x->context), NULL, "");
     json_object_set_new(x->data, "picker", picker);
     json_decref(typed);
@@ -52,7 +52,7 @@ static int limit_of(struct exchange *x) {
 }
 
 static void returns_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->store);
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     const char *before = page_query(x, "before");
     struct bound b = bound_now;
     int limit = limit_of(x);
@@ -88,7 +88,7 @@ return_view(struct runtime *rt, struct connection *reader, const struct bound *b
     past_view(one, b);
     if (past_is_now(b)) view_next(one, json_object_get(peers, "peers"));
     view_shorten(one, history);
-    view_history(history, rt->settings, id, urls);
+    view_history(history, rt->core.settings, id, urls);
     timeline_view(json_object_get(one, "timeline"));
     json_object_set(one, "history", history);
     json_object_set_new(one, "heading", json_sprintf("Return %s", id));
@@ -102,7 +102,8 @@ static json_t *history_read(struct runtime *rt, struct connection *reader, const
     size_t i;
     json_array_foreach(history, i, event) {
         const json_t *schema = json_object_get(event, "schema_id");
-        int version = json_is_integer(schema) ? registry_version(rt->registry, (int32_t)json_integer_value(schema)) : 0;
+        int version =
+            json_is_integer(schema) ? registry_version(rt->core.registry, (int32_t)json_integer_value(schema)) : 0;
         json_object_set_new(event, "schema_version", version ? json_integer(version) : json_null());
     }
     return history;
@@ -117,7 +118,7 @@ static void etag_set(struct exchange *x) {
 
 static void return_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     const char *id = exchange_parameter(x, "id");
     struct bound b;
     if (!past_asked(x, &b)) return;
@@ -140,7 +141,7 @@ static void return_get(struct exchange *x) {
 /* A team's event may be here before the return itself is; but nothing is known of the past of such a one. */
 static void events_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->store);
+    struct connection *reader = store_reader(rt->core.store);
     const char *id = exchange_parameter(x, "id");
     struct bound b;
     if (!past_asked(x, &b)) return;

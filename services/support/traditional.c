@@ -3,9 +3,11 @@
 #include "request.h"
 #include "returns.h"
 
+#include "chassis/audit.h"
 #include "chassis/call.h"
 #include "chassis/caller.h"
 #include "chassis/idempotency.h"
+#include "chassis/settings.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -59,7 +61,7 @@ static json_t *sites(const struct runtime *rt) {
     json_t *urls = json_object();
     for (int i = 0; i < STEPS; i++) {
         char url[512];
-        if (*settings_call_url(rt->settings, steps[i].team, "", url, sizeof url))
+        if (*settings_call_url(rt->core.settings, steps[i].team, "", url, sizeof url))
             json_object_set_new(urls, steps[i].team, json_string(url));
     }
     return urls;
@@ -172,7 +174,7 @@ static void trial_answer(struct exchange *x, const struct trial *t) {
 
 static verdict trial_store(struct exchange *x, const struct trial *t, struct failure *why) {
     struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     (void)store_run(
         c,
         "INSERT INTO traditional_return (return_id, at, customer_id, status, steps_done, failed_team, reason, ms) "
@@ -224,7 +226,7 @@ void traditional_post(struct exchange *x) {
     struct runtime *rt = x->context;
     json_t *body = comparison_on(x) ? exchange_json_object(x) : NULL;
     if (!body) return;
-    if (atomic_fetch_add(&busy, 1) < (rt->settings->http_threads + 1) / 2) {
+    if (atomic_fetch_add(&busy, 1) < (rt->core.settings->http_threads + 1) / 2) {
         handle_valid(x, body);
     } else {
         exchange_set_header(x, "Retry-After", "1");

@@ -1,6 +1,8 @@
 #include "upstream.h"
 
 #include "chassis/load.h"
+#include "chassis/runtime.h"
+#include "chassis/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +10,7 @@
 enum { ANSWER_MS = 5000 };
 
 const char *upstream_url(const struct runtime *rt, char *out, size_t size) {
-    return settings_call_url(rt->settings, "sales", "", out, size);
+    return settings_call_url(rt->core.settings, "sales", "", out, size);
 }
 
 /* body: the reference is taken. */

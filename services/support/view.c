@@ -3,6 +3,7 @@
 #include "examples.h"
 #include "request.h"
 
+#include "chassis/ids.h"
 #include "chassis/json_get.h"
 #include "chassis/page.h"
 

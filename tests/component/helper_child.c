@@ -3,6 +3,8 @@
 #include "helper_fault.h"
 #include "helper_probe.h"
 
+#include "chassis/commands.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>

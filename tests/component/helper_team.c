@@ -3,6 +3,7 @@
 #include "helper_client.h"
 
 #include "chassis/codec.h"
+#include "chassis/http.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -61,7 +62,7 @@ int team_teardown(void **state) {
 
 static json_t *views_at(struct team *t, int64_t moment) {
     struct value at[10] = {{0}};
-    struct connection *reader = store_reader(t->world.rt.store);
+    struct connection *reader = store_reader(t->world.rt.core.store);
     json_t *all = json_array();
     for (int i = 1; i < 10; i++) at[i] = value_int(moment);
     for (const struct view *v = t->service->views; v->title; v++) {
@@ -167,7 +168,8 @@ void team_said(struct team *t, const char *expected) {
     char said[2000] = "";
     size_t n = 0;
     struct rows r = store_rows(
-        store_reader(t->world.rt.store), "SELECT type, return_id FROM outbox WHERE dead_letter IS NULL ORDER BY id");
+        store_reader(t->world.rt.core.store),
+        "SELECT type, return_id FROM outbox WHERE dead_letter IS NULL ORDER BY id");
     while (rows_next(&r))
         n += (size_t)snprintf(
             said + n, sizeof said - n, "%s%s %s", n ? ", " : "", strrchr(rows_text(&r, 0), '.') + 1, rows_text(&r, 1));
@@ -176,7 +178,7 @@ void team_said(struct team *t, const char *expected) {
 
 void team_audited(struct team *t, const char *outcome, const char *summary) {
     struct rows r =
-        store_rows(store_reader(t->world.rt.store), "SELECT outcome, summary FROM audit ORDER BY id DESC LIMIT 1");
+        store_rows(store_reader(t->world.rt.core.store), "SELECT outcome, summary FROM audit ORDER BY id DESC LIMIT 1");
     assert_true(rows_next(&r));
     if (strcmp(rows_text(&r, 0), outcome) || !strstr(rows_text(&r, 1), summary))
         fail_msg("audited is %s: %s", rows_text(&r, 0), rows_text(&r, 1));

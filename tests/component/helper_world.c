@@ -4,6 +4,7 @@
 
 #include "chassis/codec.h"
 #include "chassis/health.h"
+#include "chassis/start.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -206,7 +207,7 @@ verdict world_try(struct world *w, const struct service *service, struct failure
     if (v == OK) v = service_start(&w->rt, service, &w->settings, why);
     if (v == OK) return OK;
     settings_free(&w->settings);
-    w->rt.service = NULL;
+    w->rt.core.service = NULL;
     return v;
 }
 
@@ -216,10 +217,10 @@ void world_start(struct world *w, const struct service *service) {
 }
 
 void world_stop(struct world *w) {
-    if (!w->rt.service) return;
+    if (!w->rt.core.service) return;
     service_stop(&w->rt);
     settings_free(&w->settings);
-    w->rt.service = NULL;
+    w->rt.core.service = NULL;
 }
 
 void world_publish(struct world *w, int partition, const char *key, const void *value, size_t n) {
@@ -280,7 +281,7 @@ void world_await(struct world *w, const char *sql, int64_t expected) {
 }
 
 static bool health_is(struct world *w, const char *component, const char *state, const char *word, char said[600]) {
-    json_t *all = health_json(w->rt.health), *one;
+    json_t *all = health_json(w->rt.core.health), *one;
     size_t i;
     bool yes = false;
     json_array_foreach(json_object_get(all, "components"), i, one) {

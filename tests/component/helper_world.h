@@ -2,6 +2,7 @@
  * schema registry, a folder for its database. Faults are switched on and off by the test. */
 #pragma once
 
+#include "chassis/runtime.h"
 #include "chassis/service.h"
 
 #include <civetweb.h>

@@ -5,6 +5,8 @@
 #include "helper_world.h"
 
 #include "chassis/assets.h"
+#include "chassis/audit.h"
+#include "chassis/http.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -106,7 +108,7 @@ static void fail_each(struct world *w, enum fault kind, int code, const char *wh
     print_message("%s: %d refused with 503, %d accepted, %d otherwise\n", what, refused, accepted, unsaid);
     assert_true(nth > 5 && nth < NTH_MAX && refused > 0 && accepted > 0);
     assert_int_equal(submit(w, "SN-LAST"), 202);
-    json_t *answer = audit_verify(store_reader(w->rt.store));
+    json_t *answer = audit_verify(store_reader(w->rt.core.store));
     assert_true(json_is_true(json_object_get(answer, "intact")));
     json_decref(answer);
 }

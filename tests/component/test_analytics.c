@@ -4,6 +4,7 @@
 
 #include "analytics/figures.h"
 #include "chassis/assets.h"
+#include "chassis/http.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -2,6 +2,8 @@
 #include "helper_client.h"
 #include "helper_probe.h"
 
+#include "chassis/http.h"
+
 #include <poll.h>
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -103,7 +105,7 @@ static void an_event_and_a_call_are_audited_alike(void **state) {
 /* How many answers were. */
 static int64_t forget(struct world *w) {
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     int64_t n = store_run(c, "DELETE FROM idempotency");
     assert_int_equal(store_commit(c, &why), OK);
     return n;

@@ -4,6 +4,7 @@
 #include "helper_world.h"
 
 #include "chassis/assets.h"
+#include "chassis/http.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -75,7 +76,7 @@ static void submit(struct world *w) {
 
 static void execute(struct world *w, const char *sql) {
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     (void)store_run(c, sql);
     assert_int_equal(store_commit(c, &why), OK);
 }

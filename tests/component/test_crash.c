@@ -3,6 +3,8 @@
 #include "helper_child.h"
 #include "helper_probe.h"
 
+#include "chassis/audit.h"
+
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -46,7 +48,7 @@ static void collect(const rd_kafka_message_t *m, void *context) {
 }
 
 static bool chains_intact(struct world *w) {
-    json_t *answer = audit_verify(store_reader(w->rt.store));
+    json_t *answer = audit_verify(store_reader(w->rt.core.store));
     bool yes = json_is_true(json_object_get(answer, "intact"));
     json_decref(answer);
     return yes;

@@ -5,6 +5,7 @@
 #include "helper_probe.h"
 
 #include "chassis/assets.h"
+#include "chassis/audit.h"
 #include "chassis/codec.h"
 
 #include <setjmp.h>
@@ -82,7 +83,7 @@ static void assert_once_each(struct world *w, int events) {
     assert_int_equal(
         world_int(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled' AND return_id = 'R-1'"), events);
     assert_int_equal(world_int(w, "SELECT SUM(next_offset) FROM consumer_offset"), events);
-    json_t *answer = audit_verify(store_reader(w->rt.store));
+    json_t *answer = audit_verify(store_reader(w->rt.core.store));
     if (!json_is_true(json_object_get(answer, "intact"))) fail_msg("%s", json_dumps(answer, JSON_COMPACT));
     json_decref(answer);
     struct seen seen = {0};

@@ -1,6 +1,7 @@
 /* The heads of the audit log's chains, published to a topic of their own. */
 #include "helper_probe.h"
 
+#include "chassis/audit.h"
 #include "chassis/heads.h"
 #include "chassis/health.h"
 
@@ -35,7 +36,7 @@ static json_t *newest(struct world *w, size_t *n) {
 }
 
 static json_t *verify(struct world *w) {
-    return audit_verify(store_reader(w->rt.store));
+    return audit_verify(store_reader(w->rt.core.store));
 }
 
 static void start(struct world *w) {
@@ -219,7 +220,7 @@ static void a_deleted_row_is_published_as_a_gap(void **state) {
 
 static void by_hand(struct world *w) {
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     audit_append(c, &(struct audit_row){.action = "try", .outcome = "accepted", .actor = "form", .summary = "by hand"});
     assert_int_equal(store_commit(c, &why), OK);
 }
@@ -253,7 +254,7 @@ static void what_is_refused_holds_up_no_event(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE set_aside_at IS NOT NULL"), 0);
     json_decref(newest(w, &n));
     assert_int_equal(n, 1); /* in a minute means in a minute */
-    assert_true(health_ready(w->rt.health));
+    assert_true(health_ready(w->rt.core.health));
     world_stop(w);
     start(w); /* those that are made anew are taken */
     world_await(w, "SELECT MAX(heads LIKE '%\"rows\":5,\"chains%') FROM audit_published", 1);

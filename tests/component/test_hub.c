@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "chassis/assets.h"
+#include "chassis/audit.h"
 #include "chassis/health.h"
 #include "chassis/hub.h"
 #include "chassis/migrations.h"
@@ -34,7 +35,7 @@ static int rows;
 /* In one transaction, as the consumer does it. */
 static void append(int n, const char *summary) {
     struct failure why;
-    struct connection *c = store_begin(runtime.store);
+    struct connection *c = store_begin(runtime.core.store);
     for (int i = 0; i < n; i++)
         audit_append(
             c, &(struct audit_row){
@@ -61,7 +62,7 @@ static int start(int life_ms) {
         .tables_n = 1,
         .context = &runtime,
         .decorate = status_decorate};
-    struct hub_options o = {runtime.store, STREAMS, HEARTBEAT_MS, life_ms, PATIENCE_MS};
+    struct hub_options o = {runtime.core.store, STREAMS, HEARTBEAT_MS, life_ms, PATIENCE_MS};
     return hub_start(&runtime.hub, &o, &why) != OK || http_start(&runtime.http, &web, &why) != OK;
 }
 
@@ -75,8 +76,8 @@ static int setup(void **state) {
     strcpy(folder, "/tmp/hub-XXXXXX");
     if (!mkdtemp(folder)) return 1;
     snprintf(path, sizeof path, "%s/x.db", folder);
-    runtime = (struct runtime){.service = &service, .settings = &settings, .health = health_new()};
-    if (store_open(&runtime.store, path, tables, n, &why) != OK) return 1;
+    runtime = (struct runtime){.core = {.service = &service, .settings = &settings, .health = health_new()}};
+    if (store_open(&runtime.core.store, path, tables, n, &why) != OK) return 1;
     return start(0);
 }
 
@@ -85,8 +86,8 @@ static int teardown(void **state) {
     char command[128];
     http_stop(&runtime.http);
     hub_stop(&runtime.hub);
-    store_close(&runtime.store);
-    health_free(&runtime.health);
+    store_close(&runtime.core.store);
+    health_free(&runtime.core.health);
     snprintf(command, sizeof command, "rm -r %s", folder);
     return system(command);
 }

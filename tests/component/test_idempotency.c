@@ -6,7 +6,9 @@
 #include "helper_probe.h"
 
 #include "chassis/audit.h"
+#include "chassis/commands.h"
 #include "chassis/idempotency.h"
+#include "chassis/runtime.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -53,7 +55,7 @@ static void note_post(struct exchange *x) {
     struct failure why;
     atomic_fetch_add(&entered, 1);
     while (atomic_load(&held)) usleep(1000);
-    struct connection *c = store_begin(rt->store);
+    struct connection *c = store_begin(rt->core.store);
     audit_append(
         c, &(struct audit_row){.action = "note", .outcome = "accepted", .actor = "api", .summary = "", .trace_id = ""});
     if (exchange_query(x, "refuse"))
@@ -289,7 +291,7 @@ static void of_refusals_little_is_kept(void **state) {
     struct world *w = *state;
     struct failure why;
     start(w);
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     for (int i = 0; i < 1500; i++) {
         char key[20];
         snprintf(key, sizeof key, "old-%d", i);

@@ -5,6 +5,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/codec.h"
+#include "chassis/http.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,6 +5,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/codec.h"
+#include "chassis/http.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -128,7 +129,7 @@ static void put_aside(struct world *w, const char *topic, const char *offset, co
 
 static void execute(struct world *w, const char *sql) {
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     (void)store_run(c, sql);
     assert_int_equal(store_commit(c, &why), OK);
 }
@@ -256,7 +257,7 @@ static void in_whatever_order_letters_are_read(void **state) {
     for (int i = 0; i < 4; i++) {
         struct put_aside put = {.service = "sales", .at = 100, .reason = "no stock"}, done = put;
         struct failure why;
-        struct connection *c = store_begin(w->rt.store);
+        struct connection *c = store_begin(w->rt.core.store);
         done.at = i < 2 ? 200 : 100, done.redriven = true;
         (void)store_run(c, "DELETE FROM letter");
         own.put_aside(c, i % 2 ? &put : &done);

@@ -2,6 +2,8 @@
 #include "helper_client.h"
 #include "helper_probe.h"
 
+#include "chassis/http.h"
+
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>

@@ -5,6 +5,7 @@
 #include "helper_world.h"
 
 #include "chassis/assets.h"
+#include "chassis/http.h"
 #include "chassis/migrations.h"
 
 #include <setjmp.h>
@@ -214,7 +215,7 @@ static char *replayed(struct world *w) {
     assert_int_equal(store_open(&anew, path, migrations, n, &why), OK);
     struct connection *to = store_begin(anew);
     for (struct rows r = store_rows_values(
-             store_reader(w->rt.store), "SELECT type, body, return_id FROM outbox ORDER BY id", NULL, 0);
+             store_reader(w->rt.core.store), "SELECT type, body, return_id FROM outbox ORDER BY id", NULL, 0);
          rows_next(&r);)
         event_replay(to, &r);
     char *dump = tables_dump(to);
@@ -247,7 +248,7 @@ static void the_events_alone_make_the_same_tables(void **state) {
         }
     }
     assert_true(world_int(w, "SELECT COUNT(*) FROM customer_order WHERE state = 'completed'") > 2);
-    char *was = tables_dump(store_reader(w->rt.store)), *is = replayed(w);
+    char *was = tables_dump(store_reader(w->rt.core.store)), *is = replayed(w);
     assert_string_equal(was, is);
     free(was);
     free(is);

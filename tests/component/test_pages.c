@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "chassis/assets.h"
+#include "chassis/audit.h"
 #include "chassis/dead_letter.h"
 #include "chassis/health.h"
 #include "chassis/migrations.h"
@@ -32,12 +33,12 @@ static const struct view views[] = {
     {0}};
 static const struct service service = {.title = "Sales", .duty = "Refunds.", .views = views};
 static const struct settings settings = {.service = "sales", .kafka = "k:1", .registry_password = "geheim"};
-static struct runtime runtime = {.service = &service, .settings = &settings};
+static struct runtime runtime = {.core.service = &service, .core.settings = &settings};
 static char folder[] = "/tmp/pages-XXXXXX";
 
 static void append(const char *outcome, const char *summary, int offset) {
     struct failure why;
-    struct connection *c = store_begin(runtime.store);
+    struct connection *c = store_begin(runtime.core.store);
     audit_append(
         c, &(struct audit_row){
                .action = "refund the order",
@@ -71,9 +72,9 @@ static int setup(void **state) {
         .decorate = status_decorate};
     if (!mkdtemp(folder)) return 1;
     snprintf(path, sizeof path, "%s/x.db", folder);
-    runtime.health = health_new();
+    runtime.core.health = health_new();
     runtime.started_at = clock_ms();
-    if (store_open(&runtime.store, path, tables, n, &why) != OK) return 1;
+    if (store_open(&runtime.core.store, path, tables, n, &why) != OK) return 1;
     for (int i = 0; i < 60; i++) append(i % 10 ? "handled" : "declined", i ? "plain" : "<b>заказ שלום 📦</b>", i);
     return http_start(&runtime.http, &o, &why) != OK;
 }
@@ -82,8 +83,8 @@ static int teardown(void **state) {
     (void)state;
     char command[64];
     http_stop(&runtime.http);
-    store_close(&runtime.store);
-    health_free(&runtime.health);
+    store_close(&runtime.core.store);
+    health_free(&runtime.core.health);
     snprintf(command, sizeof command, "rm -r %s", folder);
     return system(command);
 }
@@ -140,7 +141,7 @@ static void test_status(void **state) {
 
 static void test_status_page(void **state) {
     (void)state;
-    health_set(runtime.health, "kafka", HEALTH_WAITING, "waits for <Kafka>");
+    health_set(runtime.core.health, "kafka", HEALTH_WAITING, "waits for <Kafka>");
     struct answer *a = get("/");
     assert_int_equal(a->status, 200);
     assert_non_null(strstr(a->body, "<html lang=\"en\">"));
@@ -154,7 +155,7 @@ static void test_status_page(void **state) {
     assert_non_null(strstr(a->body, "<span title=\"for basic authentication"));
     assert_null(strstr(a->body, "geheim"));
     assert_null(strstr(a->body, "href=\"/status\""));
-    health_set(runtime.health, "kafka", HEALTH_OK, "connected");
+    health_set(runtime.core.health, "kafka", HEALTH_OK, "connected");
     assert_null(strstr(get("/status")->body, "going on by itself"));
 }
 
@@ -269,11 +270,11 @@ static void test_audit_refuses_bad_filters(void **state) {
 static void test_probes(void **state) {
     (void)state;
     assert_int_equal(get("/livez")->status, 200);
-    health_set(runtime.health, "kafka", HEALTH_FAILED, "refused");
+    health_set(runtime.core.health, "kafka", HEALTH_FAILED, "refused");
     struct answer *a = get("/readyz?verbose");
     assert_int_equal(a->status, 200);
     assert_non_null(strstr(a->body, "[-]kafka failed: refused\n"));
-    health_set(runtime.health, "store", HEALTH_FAILED, "no room on the disk");
+    health_set(runtime.core.health, "store", HEALTH_FAILED, "no room on the disk");
     assert_int_equal(get("/readyz")->status, 503);
     assert_int_equal(get("/livez")->status, 200);
     a = get("/metrics");
@@ -407,7 +408,7 @@ static void letters_add(int n, size_t key_n, size_t headers_n, size_t value_n) {
     struct failure why;
     char *bytes = malloc(key_n + headers_n + value_n + 100);
     memset(bytes, '&', key_n + headers_n + value_n + 100);
-    struct connection *c = store_begin(runtime.store);
+    struct connection *c = store_begin(runtime.core.store);
     for (int i = 0; i < n; i++) {
         json_t *headers = json_pack("[[s, s%]]", "h", bytes, headers_n);
         char *text = json_dumps(headers, JSON_COMPACT);
@@ -425,7 +426,7 @@ static void letters_add(int n, size_t key_n, size_t headers_n, size_t value_n) {
 
 static void letters_forget(void) {
     struct failure why;
-    struct connection *c = store_begin(runtime.store);
+    struct connection *c = store_begin(runtime.core.store);
     (void)store_run(c, "DELETE FROM dead_letter");
     assert_int_equal(store_commit(c, &why), OK);
 }
@@ -435,7 +436,7 @@ static int letters_walk(int limit, bool *any_cut) {
     json_int_t before = 0;
     int seen = 0;
     do {
-        json_t *page = dead_letter_page(store_reader(runtime.store), before, limit), *one;
+        json_t *page = dead_letter_page(store_reader(runtime.core.store), before, limit), *one;
         char *text = json_dumps(page, JSON_COMPACT), target[100];
         size_t i;
         assert_true(text && strlen(text) < 8 << 20);
@@ -471,7 +472,7 @@ static void test_letters_of_any_size_are_listed(void **state) {
         assert_int_equal(letters_walk(stored[i].limit, &cut), stored[i].n);
         assert_int_equal(cut, stored[i].key_n > 1024 || stored[i].headers_n > 4096 || stored[i].value_n > 1024);
         char target[60];
-        json_t *page = dead_letter_page(store_reader(runtime.store), 0, 1);
+        json_t *page = dead_letter_page(store_reader(runtime.core.store), 0, 1);
         json_int_t id =
             json_integer_value(json_object_get(json_array_get(json_object_get(page, "dead_letters"), 0), "id"));
         snprintf(target, sizeof target, "/api/dead-letters/%lld", (long long)id);

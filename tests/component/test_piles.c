@@ -55,7 +55,7 @@ static void get(struct world *w, const char *path) {
 
 static void run(struct world *w, const char *sql, int n) {
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     (void)store_run(c, sql, value_int(n));
     if (store_commit(c, &why) != OK) fail_msg("%s: %s", sql, why.text);
 }

@@ -4,9 +4,11 @@
 #include "helper_probe.h"
 
 #include "chassis/assets.h"
+#include "chassis/commands.h"
 #include "chassis/counts.h"
 #include "chassis/decision.h"
 #include "chassis/health.h"
+#include "chassis/http.h"
 #include "chassis/kafka.h"
 #include "chassis/rebuild.h"
 #include "chassis/relay.h"
@@ -126,9 +128,9 @@ static int teardown(void **state) {
 
 static void decide_more(struct world *w, int n) {
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     struct outgoing e = {.type = "Decided", .key = "K", .version = 1, .fields = json_pack("{s:i}", "left", n)};
-    if (decide(&w->rt, c, &e, NULL, &why) != OK) fail_msg("%s", why.text);
+    if (decide(&w->rt.core, c, &e, NULL, &why) != OK) fail_msg("%s", why.text);
     if (store_commit(c, &why) != OK) fail_msg("%s", why.text);
     relay_wake(w->rt.relay);
 }
@@ -182,7 +184,7 @@ static void live(struct world *w) {
     world_start(w, &giver);
     world_await_health(w, "schemas", "ok", "");
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     (void)store_run(c, "INSERT INTO private (secret) VALUES ('kept')");
     assert_int_equal(store_commit(c, &why), OK);
     ask_in_turn(w, 1, 4);
@@ -588,7 +590,7 @@ static void a_lost_database_is_held_until_it_is_rebuilt(void **state) {
     world_start(w, &giver);
     world_await_health(w, "history", "failed", "holds what it published");
     world_await_health(w, "history", "failed", "./returns rebuild probe");
-    assert_false(health_ready(w->rt.health));
+    assert_false(health_ready(w->rt.core.health));
     post(w, "/api/asked", "{\"return_id\":\"R-5\",\"n\":1}", 503);
     sleep(1);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given"), 0);
@@ -600,7 +602,7 @@ static void a_lost_database_is_held_until_it_is_rebuilt(void **state) {
     world_await(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-4'", 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
     assert_int_equal(published(w), before + 1);
-    assert_true(health_ready(w->rt.health));
+    assert_true(health_ready(w->rt.core.health));
 }
 
 /* Of one that publishes nothing, what its group has read is all that is known. */
@@ -633,7 +635,7 @@ static void a_newcomer_without_kafka_begins_when_it_comes(void **state) {
     rd_kafka_mock_broker_set_down(w->cluster, 1);
     world_start(w, &giver);
     world_await_health(w, "history", "waiting", "Kafka is asked");
-    assert_true(health_ready(w->rt.health));
+    assert_true(health_ready(w->rt.core.health));
     post(w, "/api/asked", "{\"return_id\":\"R-called\",\"n\":1}", 201);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL"), 0);
     rd_kafka_mock_broker_set_up(w->cluster, 1);
@@ -708,7 +710,7 @@ static void an_older_copy_is_held_until_it_is_rebuilt(void **state) {
     world_start(w, &giver);
     world_await_health(w, "history", "failed", "is older than its topics");
     world_await_health(w, "history", "failed", "./returns rebuild probe");
-    assert_false(health_ready(w->rt.health));
+    assert_false(health_ready(w->rt.core.health));
     post(w, "/api/asked", "{\"return_id\":\"R-5\",\"n\":1}", 503);
     world_stop(w);
     world_start(w, &giver); /* and again, as it is still */
@@ -728,7 +730,7 @@ static void an_older_copy_is_held_until_it_is_rebuilt(void **state) {
     ask_in_turn(w, 5, 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
     assert_int_equal(published(w), before + 1);
-    assert_true(health_ready(w->rt.health));
+    assert_true(health_ready(w->rt.core.health));
 }
 
 /* Before Kafka says so it takes orders, whose numbers are those of others in the topic. One that waited in the copy was

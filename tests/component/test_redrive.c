@@ -2,6 +2,8 @@
 #include "helper_client.h"
 #include "helper_probe.h"
 
+#include "chassis/http.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -206,7 +208,7 @@ static void a_redrive_of_what_was_handled_since_has_no_effect(void **state) {
     assert_int_equal(json_integer_value(json_object_get(all, "redriven")), 1);
     json_decref(all);
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     (void)store_run(c, "UPDATE dead_letter SET state = 'open'"); /* as if two had asked at once */
     assert_int_equal(store_commit(c, &why), OK);
     json_t *said = redrive(w, "1", "redriven");

@@ -45,7 +45,7 @@ static void set_aside_is(struct world *w, int n, const char *reason) {
     if (n) assert_non_null(strstr(json_string_value(json_object_get(one, "reason")), reason));
     json_decref(status);
     if (n) world_await_health(w, "outbox", "failed", "set aside");
-    assert_true(health_ready(w->rt.health)); /* it goes on accepting and handling */
+    assert_true(health_ready(w->rt.core.health)); /* it goes on accepting and handling */
 }
 
 struct order {
@@ -163,7 +163,7 @@ static void a_passing_error_beside(void **state) {
 
 static void spoil(struct world *w, const char *sql) {
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     (void)store_run_values(c, sql, NULL, 0);
     assert_int_equal(store_commit(c, &why), OK);
 }

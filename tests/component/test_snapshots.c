@@ -5,6 +5,7 @@
 
 #include "chassis/assets.h"
 #include "chassis/codec.h"
+#include "chassis/commands.h"
 #include "chassis/health.h"
 #include "chassis/snapshots.h"
 
@@ -100,7 +101,7 @@ static void many_changes_make_one(void **state) {
     struct world *w = *state;
     w->registry_down = true;
     world_start(w, &things);
-    for (int i = 0; i < 5; i++) change(w->rt.store);
+    for (int i = 0; i < 5; i++) change(w->rt.core.store);
     assert_int_equal(world_int(w, "SELECT change FROM snapshot_due WHERE return_id = 'R-1'"), 6);
     w->registry_down = false;
     assert_published(w, 1, 6);
@@ -111,7 +112,7 @@ static void a_change_while_one_is_made_makes_another(void **state) {
     struct world *w = *state;
     w->registry_down = true;
     world_start(w, &things);
-    atomic_store(&change_in, w->rt.store);
+    atomic_store(&change_in, w->rt.core.store);
     w->registry_down = false;
     assert_published(w, 2, 2);
 }
@@ -130,17 +131,17 @@ static void large_ones_hold_up_no_other(void **state) {
     struct world *w = *state;
     w->registry_down = true;
     world_start(w, &things);
-    run(w->rt.store, MANY "INSERT INTO thing SELECT 'A-' || i, 1000 FROM k");
-    run(w->rt.store, MANY "INSERT INTO snapshot_due (return_id, change) SELECT 'A-' || i, 1 FROM k");
+    run(w->rt.core.store, MANY "INSERT INTO thing SELECT 'A-' || i, 1000 FROM k");
+    run(w->rt.core.store, MANY "INSERT INTO snapshot_due (return_id, change) SELECT 'A-' || i, 1 FROM k");
     w->registry_down = false;
     world_await(w, "SELECT COUNT(*) FROM snapshot_due WHERE return_id = 'R-1'", 0);
     world_await(w, "SELECT COUNT(*) FROM snapshot_due WHERE refused IS NOT NULL", 20);
     assert_int_equal(world_records(w, "probe.snapshots"), 1);
     world_await_health(w, "snapshots", "failed", "20 cannot be published");
-    assert_true(health_ready(w->rt.health));
-    run(w->rt.store, "UPDATE thing SET n = 2 WHERE return_id = 'A-7'");
+    assert_true(health_ready(w->rt.core.health));
+    run(w->rt.core.store, "UPDATE thing SET n = 2 WHERE return_id = 'A-7'");
     struct failure why;
-    struct connection *c = store_begin(w->rt.store);
+    struct connection *c = store_begin(w->rt.core.store);
     snapshot_due(c, "A-7");
     assert_int_equal(store_commit(c, &why), OK);
     world_await(w, "SELECT COUNT(*) FROM snapshot_due", 19);
@@ -154,10 +155,10 @@ static void the_guilty_one_of_a_batch(void **state) {
     struct world *w = *state;
     w->registry_down = true;
     world_start(w, &things);
-    run(w->rt.store, "DELETE FROM snapshot_due");
+    run(w->rt.core.store, "DELETE FROM snapshot_due");
     /* Of one partition: the same hash. */
-    run(w->rt.store, "INSERT INTO thing VALUES ('A-1', 1), ('A-2', 1)");
-    run(w->rt.store, "INSERT INTO snapshot_due (return_id, change) VALUES ('A-1', 1), ('A-2', 1)");
+    run(w->rt.core.store, "INSERT INTO thing VALUES ('A-1', 1), ('A-2', 1)");
+    run(w->rt.core.store, "INSERT INTO snapshot_due (return_id, change) VALUES ('A-1', 1), ('A-2', 1)");
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         rd_kafka_mock_push_request_errors(w->cluster, 0 /* Produce */, 1, errors[i]);
     w->registry_down = false;

@@ -47,7 +47,7 @@ static void folder_remove(void) {
 
 static struct runtime *runtime(void) {
     static struct runtime rt;
-    if (rt.store) return &rt;
+    if (rt.core.store) return &rt;
     char path[100];
     struct migration tables[MIGRATIONS_MAX];
     size_t n = assets_migrations("chassis", "tables", tables, 0);
@@ -55,8 +55,8 @@ static struct runtime *runtime(void) {
     must(mkdtemp(folder), "there is a folder");
     atexit(folder_remove);
     snprintf(path, sizeof path, "%s/store.db", folder);
-    must(store_open(&rt.store, path, tables, n, &why) == OK, "the store opens");
-    store_fill(rt.store);
+    must(store_open(&rt.core.store, path, tables, n, &why) == OK, "the store opens");
+    store_fill(rt.core.store);
     return &rt;
 }
 

@@ -5,6 +5,7 @@
 #include "chassis/codec.h"
 #include "chassis/peers.h"
 #include "chassis/reaction.h"
+#include "chassis/record.h"
 #include "chassis/registry.h"
 
 #include <stdlib.h>
@@ -108,7 +109,7 @@ static void record_check(const struct record *r) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     static const struct settings settings = {.namespace = "fuzz"};
-    static const struct runtime rt = {.settings = &settings};
+    static const struct core core = {.settings = &settings};
     struct part key = line_next(&bytes, &n);
     traceparent = line_next(&bytes, &n);
     source = line_next(&bytes, &n);
@@ -121,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         .headers = (rd_kafka_headers_t *)&traceparent};
     struct record record;
     struct failure why;
-    must(record_decode(&rt, &raw, NULL, &record, &why) == OK, "a record is decoded, or rejected");
+    must(record_decode(&core, &raw, NULL, &record, &why) == OK, "a record is decoded, or rejected");
     record_check(&record);
     record_free(&record);
     return 0;

@@ -1,3 +1,4 @@
+#include "chassis/http.h"
 #include "chassis/openapi.h"
 
 #include "chassis/assets.h"
