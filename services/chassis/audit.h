@@ -48,6 +48,11 @@ MUST_CHECK json_t *audit_page(struct connection *reader, const struct audit_filt
 /* How many rows of the filter are newer than row `id`; counts to `most` and no further. */
 int audit_newer(struct connection *reader, const struct audit_filter *f, int64_t id, int most);
 
+/* The moment, ms, of a row of that outcome that comes next before or after this one; 0: there is none. By the rows'
+ * moments, not by their order, since a clock may have been set back between two rows. */
+int64_t audit_moment_before(struct connection *reader, const char *outcome, int64_t moment);
+int64_t audit_moment_after(struct connection *reader, const char *outcome, int64_t moment);
+
 /* {"row":{…},"chain":…,"previous":{"id","hash"} or null,"next":…,"canonical":text}: a row with those beside it in its
  * chain, and the bytes that its hash is made of after the hash before it. NULL: there is none, or it cannot be read. */
 MUST_CHECK json_t *audit_one(struct connection *reader, int64_t id);

@@ -195,6 +195,34 @@ int audit_newer(struct connection *reader, const struct audit_filter *filter, in
     return n;
 }
 
+/* --- Moments. Of a block that lies wholly on the side that is asked for, its first and last moment say enough; the
+ * rows of others are read, and those behind the last full block. */
+
+#define BLOCKS_ACROSS                                                                                                  \
+    "(SELECT DISTINCT block FROM audit_block WHERE outcome = ? AND first_at <= ? AND last_at >= ?) b JOIN audit a ON " \
+    "a.id > b.block * " AUDIT_BLOCK_ROWS " AND a.id <= (b.block + 1) * " AUDIT_BLOCK_ROWS
+#define BLOCKS_END "(SELECT COALESCE(MAX(block) + 1, 0) * " AUDIT_BLOCK_ROWS " FROM audit_block)"
+
+int64_t audit_moment_before(struct connection *reader, const char *outcome, int64_t moment) {
+    struct value of = value_text(outcome), at = value_int(moment), last = value_int(moment - 1);
+    return store_int(
+        reader, 0,
+        "SELECT COALESCE(MAX(at), 0) FROM (SELECT MAX(last_at) AS at FROM audit_block WHERE outcome = ? AND last_at < ? "
+        "UNION ALL SELECT MAX(a.at) FROM " BLOCKS_ACROSS " WHERE a.outcome = ? AND a.at < ? "
+        "UNION ALL SELECT MAX(at) FROM audit WHERE id > " BLOCKS_END " AND outcome = ? AND at < ?) m",
+        of, at, of, last, at, of, at, of, at);
+}
+
+int64_t audit_moment_after(struct connection *reader, const char *outcome, int64_t moment) {
+    struct value of = value_text(outcome), at = value_int(moment), first = value_int(moment + 1);
+    return store_int(
+        reader, 0,
+        "SELECT COALESCE(MIN(at), 0) FROM (SELECT MIN(first_at) AS at FROM audit_block WHERE outcome = ? AND first_at > ? "
+        "UNION ALL SELECT MIN(a.at) FROM " BLOCKS_ACROSS " WHERE a.outcome = ? AND a.at > ? "
+        "UNION ALL SELECT MIN(at) FROM audit WHERE id > " BLOCKS_END " AND outcome = ? AND at > ?) m",
+        of, at, of, at, first, of, at, of, at);
+}
+
 int audit_export(
     struct connection *reader, const struct audit_filter *filter, int64_t *after, int limit, audit_line *line,
     struct buffer *out) {

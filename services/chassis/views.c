@@ -79,18 +79,12 @@ json_t *views_json(struct connection *reader, const struct view *views, const in
 
 static const char *const changing[] = {"handled", "declined", "accepted"}; /* outcomes; of others nothing came */
 
-static void moment_line(struct buffer *out, const struct chain_row *row) {
-    buffer_bytes(out, row->field[CHAIN_AT].text, row->field[CHAIN_AT].n);
-}
-
 /* 0: there was none. */
 static int64_t changed_before(struct connection *reader, int64_t moment) {
-    int64_t latest = 0, at;
+    int64_t latest = 0;
     for (size_t i = 0; i < sizeof changing / sizeof *changing; i++) {
-        json_t *page = audit_page(reader, &(struct audit_filter){.outcome = changing[i], .until = moment, .limit = 1});
-        const json_t *row = json_array_get(json_object_get(page, "rows"), 0);
-        if (row && time_parse(json_get_text(row, "at"), &at) && at > latest) latest = at;
-        json_decref(page);
+        int64_t at = audit_moment_before(reader, changing[i], moment);
+        if (at > latest) latest = at;
     }
     return latest;
 }
@@ -98,13 +92,8 @@ static int64_t changed_before(struct connection *reader, int64_t moment) {
 static int64_t changed_after(struct connection *reader, int64_t moment) {
     int64_t earliest = 0;
     for (size_t i = 0; i < sizeof changing / sizeof *changing; i++) {
-        struct buffer line = BUFFER(64);
-        int64_t after = 0, at;
-        struct audit_filter f = {.outcome = changing[i], .since = moment + 1};
-        if (audit_export(reader, &f, &after, 1, moment_line, &line) && line.data && (at = atoll(line.data)) &&
-            (!earliest || at < earliest))
-            earliest = at;
-        buffer_free(&line);
+        int64_t at = audit_moment_after(reader, changing[i], moment);
+        if (at && (!earliest || at < earliest)) earliest = at;
     }
     return earliest;
 }
@@ -191,8 +180,8 @@ void views_get(struct exchange *x) {
     (void)store_run(reader, "BEGIN");
     x->data = json_pack(
         "{s:s, s:o, s:o, s:o, s:o}", "service", rt->core.settings->service, "as_of",
-        now ? json_null() : moment_or_null(as_of), "previous", moment_or_null(changed_before(reader, now ? 0 : as_of)),
-        "next", now ? json_null() : moment_or_null(changed_after(reader, as_of)), "views",
+        now ? json_null() : moment_or_null(as_of), "previous", moment_or_null(changed_before(reader, as_of)), "next",
+        now ? json_null() : moment_or_null(changed_after(reader, as_of)), "views",
         views_json(reader, rt->core.service->views, now ? NULL : &as_of));
     (void)store_run(reader, "COMMIT");
     if (page_reader_ok(x, reader) && !x->api) state_decorate(x->data, as_of);

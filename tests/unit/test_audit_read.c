@@ -170,6 +170,26 @@ static void every_filter_finds_what_reading_all_rows_finds(void **state) {
     json_decref(all);
 }
 
+static void the_next_moment_is_by_the_clock_not_by_the_order_of_rows(void **state) {
+    (void)state;
+    static const int64_t moments[] = {1, 10, 11, 1000, 1010, 2999, 3000, 3990, 4000, 6010, 10000, 11280, 11281, 50000};
+    json_t *all = all_rows(), *row;
+    size_t i;
+    for (size_t m = 0; m < sizeof moments / sizeof *moments; m++)
+        for (int outcome = 0; outcome < 4; outcome++) {
+            int64_t at, before = 0, after = 0, moment = moments[m];
+            json_array_foreach(all, i, row) {
+                if (!same(row, "outcome", outcomes[outcome])) continue;
+                assert_true(time_parse(json_string_value(json_object_get(row, "at")), &at));
+                if (at < moment && at > before) before = at;
+                if (at > moment && (!after || at < after)) after = at;
+            }
+            assert_int_equal(audit_moment_before(store_reader(store), outcomes[outcome], moment), before);
+            assert_int_equal(audit_moment_after(store_reader(store), outcomes[outcome], moment), after);
+        }
+    json_decref(all);
+}
+
 /* Each row's neighbours are the rows that come before and after it in its chain, when all are read. */
 static void a_row_knows_its_neighbours(void **state) {
     (void)state;
@@ -235,6 +255,7 @@ static void the_background_says_what_it_found(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_filter_finds_what_reading_all_rows_finds),
+        cmocka_unit_test(the_next_moment_is_by_the_clock_not_by_the_order_of_rows),
         cmocka_unit_test(a_row_knows_its_neighbours),
         cmocka_unit_test(the_background_says_what_it_found),
     };
