@@ -47,7 +47,7 @@ static verdict fragments_add(json_t *document, const struct asset *files, size_t
 
 static json_t *field_json(const struct field *f) {
     static const char *const schemas[] = {
-        [TYPE_TEXT] = "CallText",    [TYPE_ID] = "CallText",     [TYPE_INT] = "CallInteger",
+        [TYPE_TEXT] = "CallText",    [TYPE_ID] = "Id",           [TYPE_INT] = "CallInteger",
         [TYPE_BOOL] = "CallBoolean", [TYPE_MONEY] = "CallMoney", [TYPE_MOMENT] = "CallInteger"};
     return json_pack("{s:o}", "$ref", json_sprintf("#/components/schemas/%s", schemas[f->type]));
 }
