@@ -315,7 +315,7 @@ static void test_fetches_once(void **state) {
     client_start(w, (struct registry_options){0});
     assert_health(w, "ok", "not asked yet");
     assert_int_equal(registry_schema(w->registry, 7, NULL, &first, &why), RETRY);
-    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
     assert_int_equal(registry_schema(w->registry, 7, NULL, &first, &why), OK);
     assert_int_equal(registry_schema(w->registry, 7, NULL, &again, &why), OK);
     assert_ptr_equal(first, again);
@@ -365,7 +365,7 @@ static void test_tries_again(void **state) {
         assert_health(w, "waiting", says[i]);
         while (seen_n(w) < before + 2) sleep_ms(5);
         tell(w, 0, 0);
-        assert_int_equal(wait_schema(w, 7, 5000, &why), OK);
+        assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
         assert_health(w, "ok", "answers");
         failures = metric_read(METRIC_registry_failures) - failures;
         assert_true(failures >= 2);
@@ -389,7 +389,7 @@ static void test_waits_for_an_absent_registry(void **state) {
     snprintf(shown, sizeof shown, "waiting for the schema registry at http://127.0.0.1:%d:", w->port);
     assert_health(w, "waiting", shown);
     server_start(w);
-    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
     assert_int_equal(wait_id(w, "s", event, 10000, &why), OK);
     assert_health(w, "ok", "answers");
 }
@@ -399,7 +399,7 @@ static void test_unknown_id(void **state) {
     struct failure why;
     client_start(w, (struct registry_options){.unknown_id_ms = 500});
     int64_t start = now_ms();
-    assert_int_equal(wait_schema(w, 8, 5000, &why), REJECT);
+    assert_int_equal(wait_schema(w, 8, 60000, &why), REJECT);
     assert_in_range(now_ms() - start, 500, 5000);
     assert_says(why.text, "does not know the schema id 8");
     assert_in_range(seen_n(w), 2, 9);
@@ -416,7 +416,7 @@ static void test_a_schemas_version(void **state) {
     for (int64_t end = now_ms() + 5000; registry_version(w->registry, 7) != 3; sleep_ms(1)) assert_true(now_ms() < end);
     assert_int_equal(registry_version(w->registry, 8), 0);
     struct failure why;
-    assert_int_equal(wait_schema(w, 7, 5000, &why), OK); /* not mistaken for the schema itself */
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK); /* not mistaken for the schema itself */
     assert_int_equal(registry_version(w->registry, 8), 0);
     int before = seen_n(w);
     assert_int_equal(registry_version(w->registry, 7), 3);
@@ -433,7 +433,7 @@ static void test_id_that_comes_late(void **state) {
     SET(schema, NULL);
     assert_int_equal(wait_schema(w, 7, 300, &why), RETRY);
     SET(schema, EVENT);
-    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
 }
 
 /* One that was just started answers before it has read again what it knew. */
@@ -449,7 +449,7 @@ static void test_an_outage_begins_the_wait_anew(void **state) {
         sleep_ms(5);
     }
     SET(schema, EVENT);
-    assert_int_equal(wait_schema(w, 7, 15000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
 }
 
 /* One id that fails for ever is that id's fault, however it fails; what others ask for is there meanwhile. */
@@ -464,7 +464,7 @@ static void test_an_id_that_fails_for_ever(void **state) {
         int64_t start = now_ms();
         assert_int_equal(wait_schema(w, 66, 50, &why), RETRY);
         assert_int_equal(wait_schema(w, 7, 1400, &why), OK);
-        assert_int_equal(wait_schema(w, 66, 15000, &why), REJECT);
+        assert_int_equal(wait_schema(w, 66, 60000, &why), REJECT);
         assert_in_range(now_ms() - start, 1200, 8000);
         assert_says(why.text, "answers others, and to schema id 66: ");
         assert_says(why.text, i ? "imed out" : "it answered 500: Error in the backend");
@@ -478,7 +478,7 @@ static void test_a_registry_that_fails_is_waited_for(void **state) {
     struct world *w = *state;
     struct failure why;
     client_start(w, (struct registry_options){.unknown_id_ms = 100});
-    assert_int_equal(wait_schema(w, 7, 5000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
     tell(w, 100000, 500);
     assert_int_equal(wait_schema(w, 66, 2000, &why), RETRY);
     tell(w, 0, 0);
@@ -524,9 +524,11 @@ static void test_references(void **state) {
         {"/subjects/c/versions/1", NAMED("t.C", HAS("n", "long")), "null"},
         {0}};
     SET(refers, diamond);
-    client_start(w, (struct registry_options){0});
-    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
-    assert_in_range(seen_n(w), 4, 8); /* what is late on a busy machine may be asked for again */
+    /* Only an answer that did not come within timeout_ms is asked for again, and then also the witness: so one that
+     * comes however late here is asked for once. */
+    client_start(w, (struct registry_options){.timeout_ms = 60000});
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
+    assert_int_equal(seen_n(w), 4);
     registry_stop(&w->registry);
 }
 
@@ -534,7 +536,7 @@ static void refuses_references(struct world *w, const struct refers *refers, con
     struct failure why;
     SET(refers, refers);
     client_start(w, (struct registry_options){0});
-    assert_int_equal(wait_schema(w, 7, 15000, &why), REJECT);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), REJECT);
     assert_says(why.text, says);
     registry_stop(&w->registry);
 }
@@ -595,7 +597,7 @@ static void test_unreadable_schemas(void **state) {
         struct failure why;
         SET(answer, bad[i].answer);
         client_start(w, (struct registry_options){0});
-        assert_int_equal(wait_schema(w, 7, 10000, &why), REJECT);
+        assert_int_equal(wait_schema(w, 7, 60000, &why), REJECT);
         assert_says(why.text, bad[i].says);
         registry_stop(&w->registry);
     }
@@ -659,7 +661,7 @@ static void test_hanging_requests(void **state) {
     for (int i = 0; i < 1000 && !seen_n(w); i++) sleep_ms(5);
     SET(delay_ms, 0);
     int64_t start = now_ms();
-    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
     assert_in_range(now_ms() - start, 0, 3000);
     start = now_ms();
     registry_stop(&w->registry);
@@ -680,7 +682,7 @@ static void test_no_proxy(void **state) {
     struct failure why;
     setenv("http_proxy", "http://127.0.0.1:1", 1);
     client_start(w, (struct registry_options){0});
-    assert_int_equal(wait_schema(w, 7, 10000, &why), OK);
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
     unsetenv("http_proxy");
 }
 
