@@ -249,6 +249,49 @@ void world_publish_event(struct world *w, int partition, int schema_id, const ch
     schema_free(&schema);
 }
 
+const char *world_schema_text(const char *file) {
+    static char text[20000];
+    char path[500];
+    const char *tree = getenv("TESTS_SOURCE");
+    snprintf(path, sizeof path, "%s/schemas/%s.avsc", tree ? tree : ".", file);
+    FILE *opened = fopen(path, "r");
+    assert_non_null(opened);
+    text[fread(text, 1, sizeof text - 1, opened)] = '\0';
+    fclose(opened);
+    return text;
+}
+
+void world_publish_as(struct world *w, const char *topic, const char *file, json_t *event) {
+    static int made;
+    struct failure why;
+    struct schema *schema;
+    struct buffer record = BUFFER(20000);
+    const char *text = world_schema_text(file);
+    json_object_set_new(event, "event_id", json_sprintf("019a0000-0000-7000-8000-%012d", ++made));
+    json_object_set_new(event, "version", json_integer(1));
+    json_object_set_new(event, "occurred_at", json_integer(1790000000000 + made));
+    assert_int_equal(schema_parse(text, strlen(text), &schema, &why), OK);
+    frame_write(&record, world_schema(w, text));
+    if (codec_encode(schema, event, &record, &why) != OK) fail_msg("%s", why.text);
+    assert_int_equal(
+        rd_kafka_producev(
+            w->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_KEY("key", 3),
+            RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+        0);
+    buffer_free(&record);
+    json_decref(event);
+    schema_free(&schema);
+}
+
+void world_request(struct world *w, const char *return_id, const char *order_id, const char *serial_number) {
+    world_publish_as(
+        w, "support.events", "support/RefundRequest",
+        json_pack(
+            "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "return_id", return_id, "order_id", order_id, "model",
+            "M/1", "shipment_id", "S", "serial_number", serial_number, "location", "Lyon", "cost", "amount", "1.00",
+            "currency", "EUR"));
+}
+
 /* --- Looking at it from outside */
 
 int64_t world_int(struct world *w, const char *sql) {

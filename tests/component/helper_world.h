@@ -53,6 +53,13 @@ void world_publish(
     struct world *w, int partition, const char *key, const void *value, size_t n); /* to support.events */
 /* A record of the given schema; value: JSON text. */
 void world_publish_event(struct world *w, int partition, int schema_id, const char *json);
+/* The text of schemas/FILE.avsc; until the next call. */
+const char *world_schema_text(const char *file);
+/* An event by that schema, with an id, a version and a moment of its own; event: its other fields; takes the reference.
+ */
+void world_publish_as(struct world *w, const char *topic, const char *file, json_t *event);
+/* A RefundRequest in support.events. */
+void world_request(struct world *w, const char *return_id, const char *order_id, const char *serial_number);
 
 /* One number from the service's database, through a connection of the test's own; -1: no row. */
 int64_t world_int(struct world *w, const char *sql);

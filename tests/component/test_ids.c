@@ -68,58 +68,14 @@ static int teardown(void **state) {
     return 0;
 }
 
-static const char *schema_text(const char *file) {
-    static char text[20000];
-    char path[500];
-    const char *tree = getenv("TESTS_SOURCE");
-    snprintf(path, sizeof path, "%s/schemas/%s.avsc", tree ? tree : ".", file);
-    FILE *opened = fopen(path, "r");
-    assert_non_null(opened);
-    text[fread(text, 1, sizeof text - 1, opened)] = '\0';
-    fclose(opened);
-    return text;
-}
-
-/* The event's own fields; takes the reference. */
-static void publish(struct world *w, const char *topic, const char *file, json_t *event) {
-    static int made;
-    struct failure why;
-    struct schema *schema;
-    struct buffer record = BUFFER(20000);
-    const char *text = schema_text(file);
-    json_object_set_new(event, "event_id", json_sprintf("019a0000-0000-7000-8000-%012d", ++made));
-    json_object_set_new(event, "version", json_integer(1));
-    json_object_set_new(event, "occurred_at", json_integer(1790000000000 + made));
-    assert_int_equal(schema_parse(text, strlen(text), &schema, &why), OK);
-    frame_write(&record, world_schema(w, text));
-    if (codec_encode(schema, event, &record, &why) != OK) fail_msg("%s", why.text);
-    assert_int_equal(
-        rd_kafka_producev(
-            w->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_KEY("key", 3),
-            RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
-        0);
-    buffer_free(&record);
-    json_decref(event);
-    schema_free(&schema);
-}
-
-static void request(struct world *w, const char *return_id, const char *order_id, const char *serial_number) {
-    publish(
-        w, "support.events", "support/RefundRequest",
-        json_pack(
-            "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "return_id", return_id, "order_id", order_id, "model",
-            "M/1", "shipment_id", "S", "serial_number", serial_number, "location", "Lyon", "cost", "amount", "1.00",
-            "currency", "EUR"));
-}
-
 static void customer(struct world *w, const char *customer_id, const char *name) {
-    publish(
+    world_publish_as(
         w, "sales.events", "sales/CustomerRegistered",
         json_pack("{s:s, s:s, s:s}", "customer_id", customer_id, "name", name, "location", "Lyon"));
 }
 
 static void order(struct world *w, const char *order_id, const char *customer_id, const char *serial_number) {
-    publish(
+    world_publish_as(
         w, "sales.events", "sales/OrderPlaced",
         json_pack(
             "{s:s, s:s, s:s, s:[{s:i, s:s, s:{s:s, s:s}, s:s}]}", "order_id", order_id, "customer_id", customer_id,
@@ -229,7 +185,7 @@ static void whatever_is_taken_can_be_reached(void **state) {
     char serial[20];
     for (size_t i = 0; i < TAKEN; i++) {
         snprintf(serial, sizeof serial, "SN/%zu", i);
-        request(w, taken[i], "O/1", serial);
+        world_request(w, taken[i], "O/1", serial);
     }
     world_await(w, "SELECT COUNT(*) FROM history", TAKEN);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
@@ -248,7 +204,7 @@ static void assert_refused(struct world *w, size_t i, const char *field) {
 static void what_is_no_id_is_quarantined(void **state) {
     struct world *w = *state;
     for (size_t i = 0; i < REFUSED; i++) {
-        request(w, refused[i].id, "O", "SN");
+        world_request(w, refused[i].id, "O", "SN");
         assert_refused(w, i, "return_id");
     }
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM return_request"), 0);
@@ -257,7 +213,7 @@ static void what_is_no_id_is_quarantined(void **state) {
 static void what_is_no_serial_number_is_quarantined(void **state) {
     struct world *w = *state;
     for (size_t i = 0; i < REFUSED; i++) {
-        request(w, "R-1", "O", refused[i].id);
+        world_request(w, "R-1", "O", refused[i].id);
         assert_refused(w, i, "serial_number");
     }
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM return_request"), 0);

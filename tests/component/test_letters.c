@@ -43,50 +43,6 @@ static int teardown(void **state) {
     return 0;
 }
 
-static const char *schema_text(const char *file) {
-    static char text[20000];
-    char path[500];
-    const char *tree = getenv("TESTS_SOURCE");
-    snprintf(path, sizeof path, "%s/schemas/%s.avsc", tree ? tree : ".", file);
-    FILE *opened = fopen(path, "r");
-    assert_non_null(opened);
-    text[fread(text, 1, sizeof text - 1, opened)] = '\0';
-    fclose(opened);
-    return text;
-}
-
-/* The event's own fields; takes the reference. */
-static void publish(struct world *w, const char *topic, const char *file, json_t *event) {
-    static int made;
-    struct failure why;
-    struct schema *schema;
-    struct buffer record = BUFFER(20000);
-    const char *text = schema_text(file);
-    json_object_set_new(event, "event_id", json_sprintf("019a0000-0000-7000-8000-%012d", ++made));
-    json_object_set_new(event, "version", json_integer(1));
-    json_object_set_new(event, "occurred_at", json_integer(1790000000000 + made));
-    assert_int_equal(schema_parse(text, strlen(text), &schema, &why), OK);
-    frame_write(&record, world_schema(w, text));
-    if (codec_encode(schema, event, &record, &why) != OK) fail_msg("%s", why.text);
-    assert_int_equal(
-        rd_kafka_producev(
-            w->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_KEY("key", 3),
-            RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
-        0);
-    buffer_free(&record);
-    json_decref(event);
-    schema_free(&schema);
-}
-
-static void request(struct world *w, const char *return_id, const char *order_id, const char *serial_number) {
-    publish(
-        w, "support.events", "support/RefundRequest",
-        json_pack(
-            "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}}", "return_id", return_id, "order_id", order_id, "model",
-            "M/1", "shipment_id", "S", "serial_number", serial_number, "location", "Lyon", "cost", "amount", "1.00",
-            "currency", "EUR"));
-}
-
 /* --- Asking */
 
 /* Of what is asked for by method and path; in the test's own memory until the next one. */
@@ -136,8 +92,8 @@ static void execute(struct world *w, const char *sql) {
 
 /* Sales has passed two returns, whose requests are in its topic. */
 static void two_are_passed(struct world *w) {
-    request(w, "R-1", "O-1", "SN-1");
-    request(w, "R-2", "O-2", "SN-2");
+    world_request(w, "R-1", "O-1", "SN-1");
+    world_request(w, "R-2", "O-2", "SN-2");
     world_await(w, "SELECT COUNT(*) FROM return_request WHERE record_offset IS NOT NULL", 2);
     execute(w, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES ('sales', 0, 2)");
 }
@@ -184,7 +140,7 @@ static void what_was_redriven_is_handled(void **state) {
     two_are_passed(w);
     put_aside(w, "support.events", "0", "no stock");
     world_await(w, "SELECT COUNT(*) FROM letter", 1);
-    publish(
+    world_publish_as(
         w, "sales.events", "sales/OrderRefunded",
         json_pack("{s:s, s:s, s:s}", "return_id", "R-1", "order_id", "O-1", "serial_number", "SN-1"));
     world_await(w, "SELECT COUNT(*) FROM history WHERE team = 'sales'", 1);
@@ -211,7 +167,7 @@ static void taken_back(struct world *w, const char *answered_at, const char *red
 static void what_a_rebuild_takes_back_needs_attention(void **state) {
     struct world *w = *state;
     two_are_passed(w);
-    publish(
+    world_publish_as(
         w, "sales.events", "sales/OrderRefunded",
         json_pack("{s:s, s:s, s:s}", "return_id", "R-1", "order_id", "O-1", "serial_number", "SN-1"));
     world_await(w, "SELECT COUNT(*) FROM history WHERE team = 'sales'", 1);
