@@ -107,7 +107,7 @@ class SecureKafka:
             )
         self.admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{self.ports['ADMIN']}", "log_level": 0})
         try:
-            wait(self.is_up, 60, f"Kafka is up; see {self.folder}/kafka.log")
+            wait(self.is_up, 300, f"Kafka is up; see {self.folder}/kafka.log")
         except BaseException:
             self.__exit__()
             raise

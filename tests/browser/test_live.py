@@ -127,7 +127,7 @@ def test_a_hidden_page_holds_no_stream(hand, open_page):
     await_state(page, "live")
     assert watched(hand) == 1
     hide(page, True)
-    wait(lambda: watched(hand) == 0, 5, "the hidden page has let go of its stream")
+    wait(lambda: watched(hand) == 0, 60, "the hidden page has let go of its stream")
     return_id = hand.submit()
     hide(page, False)
     await_row(page, return_id)

@@ -35,7 +35,7 @@ class World:
         stack.await_audits([self.handled, self.long], SERVICES, 10)
         publish(stack.kafka, stack.topic("support.events"), f"R-{LONG}", b"\x07" + LONG.encode() * 20,
                 headers={LONG: LONG.encode()})
-        wait(lambda: stack.status("sales")["dead_letters"], 10, "sales has a dead letter")
+        wait(lambda: stack.status("sales")["dead_letters"], 60, "sales has a dead letter")
         self.order_things()
         self.tell_orders(Sales(stack))
 
@@ -60,9 +60,9 @@ class World:
         """A return that was handled, and then had the command, until it shows."""
         return_id = self.stack.submit()
         one = lambda: self.stack.get("support", f"/api/returns/{return_id}")  # noqa: E731
-        wait(lambda: one()["status"] == "handled", 10, "it is handled")
+        wait(lambda: one()["status"] == "handled", 60, "it is handled")
         http.post(f"{self.url('support')}/api/returns/{return_id}/{command}", headers={"If-Match": "*"})
-        wait(lambda: one()[member] == wanted, 10, f"{member} is {wanted}")
+        wait(lambda: one()[member] == wanted, 60, f"{member} is {wanted}")
         return return_id
 
     def tell_orders(self, sales):
@@ -74,7 +74,7 @@ class World:
         for order in [*(unique("ORD") for _ in range(21)), self.bought]:
             serials = self.items if order == self.bought else [unique("SN") for _ in range(5)]
             sales.place(order, self.buyer, [item(i, s, LONG if i == 1 else "Dune headset") for i, s in enumerate(serials)])
-        wait(lambda: http.get(self.url("support") + f"/orders/{self.bought}").status_code == 200, 10, "support knows the order")
+        wait(lambda: http.get(self.url("support") + f"/orders/{self.bought}").status_code == 200, 60, "support knows the order")
         self.stack.submit(order_id=self.bought, serial_number=self.items[0], customer_id=self.buyer)
 
     def url(self, service):

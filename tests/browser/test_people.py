@@ -40,7 +40,7 @@ def return_of(page):
 
 
 def await_handled(stack, return_id):
-    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 5, "the return is handled")
+    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 60, "the return is handled")
 
 
 def returns_of(stack, serial_number):
@@ -167,9 +167,9 @@ def test_add_a_subscriber_that_nobody_was_asked_about(stack, open_page, tmp_path
     try:
         page = open_page()
         page.goto(service.url + "/audit?return_id=" + before)
-        wait(lambda: page.reload() and page.locator("tbody tr", has_text=before).count(), 20, "it has read what was before")
+        wait(lambda: page.reload() and page.locator("tbody tr", has_text=before).count(), 60, "it has read what was before")
         page.goto(stack.url("support") + "/")
-        wait(lambda: page.reload() and page.locator("main a", has_text="Legal").count(), 20, "the board shows it by itself")
+        wait(lambda: page.reload() and page.locator("main a", has_text="Legal").count(), 60, "the board shows it by itself")
     finally:
         service.stop()
         forget(stack, "legal")
@@ -266,7 +266,7 @@ def test_sent_again_when_no_answer_came_it_is_one_return(stack, open_page, javas
 
     page.route("**/returns", lose_the_first)
     press(page, "Send it")
-    wait(lambda: page.evaluate("1") and answers, 5, "support has answered, and nobody has heard it")
+    wait(lambda: page.evaluate("1") and answers, 60, "support has answered, and nobody has heard it")
     assert f"/returns/{send(page)}" == answers[0].headers["location"]
     assert len(returns_of(stack, sent["serial_number"])) == 1
 
@@ -379,7 +379,7 @@ def test_a_return_is_cancelled_and_its_item_is_free(stack, open_page, javascript
     await_handled(stack, return_id)
     change(page, stack, return_id, "Cancel this return", by="agent-7")
     assert return_of(page) == return_id and "Cancelled" in page.locator("#state").inner_text()
-    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["compensated"], 10, "all have undone it")
+    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["compensated"], 60, "all have undone it")
     page.reload()
     assert "Cancelled, and undone." in page.locator("#state").inner_text() and page.locator("#change").count() == 0
     assert page.locator("#teams .pill", has_text="undone").count() >= len(TEAMS)
@@ -401,7 +401,7 @@ def test_who_is_too_late_is_told_and_led_back(stack, open_page, javascript):
     slower.get_by_role("heading", name="The return was not cancelled").wait_for()
     assert "meant for version 1" in slower.locator("main").inner_text()
     # the page tells what support has read back, and this one does not live
-    wait(lambda: "returns.support.CommandRejected" in [e["type"] for e in stack.events(return_id)], 10, "it is published")
+    wait(lambda: "returns.support.CommandRejected" in [e["type"] for e in stack.events(return_id)], 60, "it is published")
     slower.get_by_role("link", name="As it is now").click()
     assert "Closed." in slower.locator("#state").inner_text() and "refused" in slower.locator("#timeline").inner_text()
 
@@ -431,8 +431,8 @@ def test_from_a_customer_to_a_return_with_the_keyboard_alone(stack, open_page, j
         sales.register(unique("C-OTHER"))
     sales.register(customer, f"Keys {customer}", "Lyon")
     sales.place(order, customer, [item(1, unique("SN")), item(2, serial, "Fan", price("12.00", "CHF"))], "SHP-1")
-    wait(lambda: stack.get("support", f"/api/customers?q={customer}")["total"], 10, "support knows the customer")
-    wait(lambda: stack.get("support", f"/api/customers/{customer}")["orders"], 10, "support knows the order")
+    wait(lambda: stack.get("support", f"/api/customers?q={customer}")["total"], 60, "support knows the customer")
+    wait(lambda: stack.get("support", f"/api/customers/{customer}")["orders"], 60, "support knows the order")
     page = open_page(javascript=javascript)
     page.goto(stack.url("support") + "/returns/new")
     press_to(page, "#q")

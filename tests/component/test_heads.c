@@ -79,7 +79,7 @@ static void what_is_published_is_where_the_log_stands(void **state) {
 
 /* The newest, as soon as it says so. */
 static json_t *newest_that(struct world *w, bool (*says)(const json_t *heads)) {
-    int64_t until = steady_ms() + 20000;
+    int64_t until = steady_ms() + 60000;
     size_t n;
     json_t *heads = newest(w, &n);
     while (!says(heads) && steady_ms() < until) {

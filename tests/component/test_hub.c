@@ -24,7 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { THREADS = 2, STREAMS = 12, HEARTBEAT_MS = 300, PATIENCE_MS = 400, WAIT_MS = 10000 };
+enum { THREADS = 2, STREAMS = 12, HEARTBEAT_MS = 300, PATIENCE_MS = 400, WAIT_MS = 60000 };
 
 static const struct service service = {.title = "Sales", .duty = "Refunds."};
 static const struct settings settings = {.service = "sales", .streams = STREAMS};

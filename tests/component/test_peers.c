@@ -61,7 +61,7 @@ static json_t *state_of(struct world *w, const char *name) {
 
 static void await_state(struct world *w, const char *name, const char *state, const char *word) {
     char last[1000] = "";
-    for (int64_t end = steady_ms() + 10000; steady_ms() < end; usleep(5000)) {
+    for (int64_t end = steady_ms() + 60000; steady_ms() < end; usleep(5000)) {
         peers_look(w->rt.peers);
         json_t *one = state_of(w, name);
         const char *is = json_string_value(json_object_get(one, "state"));
@@ -194,7 +194,7 @@ static void the_list_is_asked_for_and_kept(void **unused) {
     await_state(&other, "x", "stopped", "");
     world_stop(&w);
     json_t *known = NULL;
-    for (int64_t end = steady_ms() + 10000; steady_ms() < end; usleep(5000)) {
+    for (int64_t end = steady_ms() + 60000; steady_ms() < end; usleep(5000)) {
         json_decref(known);
         peers_look(other.rt.peers);
         known = peers_json(other.rt.peers);

@@ -294,7 +294,7 @@ def test_killed_it_reads_all_anew_and_says_the_same(world):
 @pytest.mark.full
 def test_what_it_had_read_does_not_count_as_unread_while_it_reads_anew(world):
     """Without a registry it cannot go on, so what it says meanwhile can be looked at."""
-    wait(lambda: sum(max(0, n) for n in world.committed().values()) > 0, 10, "Kafka knows how far it is")
+    wait(lambda: sum(max(0, n) for n in world.committed().values()) > 0, 60, "Kafka knows how far it is")
     before, service, registry = world.committed(), world.services["analytics"], world.services["analytics"].env["RETURNS_REGISTRY"]
     service.stop()
     service.env["RETURNS_REGISTRY"] = "http://127.0.0.1:1"
@@ -309,7 +309,7 @@ def test_what_it_had_read_does_not_count_as_unread_while_it_reads_anew(world):
         service.env["RETURNS_REGISTRY"] = registry
         service.start()
     world.await_read()
-    wait(lambda: world.committed() == before, 10, "it is where it was")
+    wait(lambda: world.committed() == before, 60, "it is where it was")
 
 
 def test_a_second_one_is_refused_and_empties_nothing(world):
@@ -336,7 +336,7 @@ def test_a_record_that_is_no_event_lies_in_its_own_quarantine(world):
     producer.produce(world.topic("support.events"), key="R-1", value=b"\1nothing")
     assert producer.flush(10) == 0
     world.published += 1
-    (letter,) = wait(lambda: world.get("analytics", "/api/dead-letters")["dead_letters"], 10, "it is quarantined")
+    (letter,) = wait(lambda: world.get("analytics", "/api/dead-letters")["dead_letters"], 60, "it is quarantined")
     answer = http.post(f"{world.url('analytics')}/api/dead-letters/{letter['id']}/redrive")
     assert answer.status_code < 500, answer.text
     assert world.get("analytics", "/api/audit/verify")["intact"]

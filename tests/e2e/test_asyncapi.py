@@ -262,7 +262,7 @@ def test_a_service_serves_what_it_prints_and_what_that_refers_to(world, name):
         return http.get(urljoin(address, ref), follow_redirects=True).text == (ROOT / "docs/api" / ref).resolve().read_text()
 
     for ref in set(references(json.loads(text))):
-        wait(lambda: resolves(ref), 10, f"{name}'s {ref} leads to the file")
+        wait(lambda: resolves(ref), 60, f"{name}'s {ref} leads to the file")
 
 
 @pytest.mark.parametrize("path", [

@@ -245,7 +245,7 @@ def peak_kb(hand):
 @pytest.mark.full
 def test_the_log_comes_as_a_file_in_constant_memory(filled, tmp_path):
     http.get(filled.url("sales") + "/api/audit.jsonl?limit=1000").raise_for_status()
-    wait(lambda: filled.status("sales")["audit"]["state"] == "intact", 20, "the background has its own memory, too")
+    wait(lambda: filled.status("sales")["audit"]["state"] == "intact", 60, "the background has its own memory, too")
     before = peak_kb(filled)
     answer = http.get(filled.url("sales") + "/api/audit.jsonl")
     assert answer.headers["content-type"] == "application/jsonl; charset=utf-8"
@@ -291,9 +291,9 @@ def test_the_page_says_in_words_what_does_not_fit(filled):
 
 
 def test_every_service_publishes_its_heads_and_agrees_with_them(stack, tmp_path):
-    stack.await_audits([stack.submit()], SERVICES, 10)
+    stack.await_audits([stack.submit()], SERVICES, 60)
     for service in SERVICES:
-        wait(lambda: stack.get(service, "/api/audit/verify")["published"]["rows"], 20, f"{service} has published its heads")
+        wait(lambda: stack.get(service, "/api/audit/verify")["published"]["rows"], 60, f"{service} has published its heads")
         said = stack.verb("audit", "verify", service, "--heads", "kafka")
         assert "intact" in said and "published heads" in said
     heads = [json.loads(line) for line in stack.verb("audit", "heads", "sales").splitlines()]
@@ -304,7 +304,7 @@ def test_every_service_publishes_its_heads_and_agrees_with_them(stack, tmp_path)
 
 def test_a_cut_tail_is_found_with_everything_else_stopped(stack, tmp_path):
     """Kafka's word against a copy of the database, in which everything fits."""
-    wait(lambda: stack.get("inventory", "/api/audit/verify")["published"]["rows"], 20, "inventory has published its heads")
+    wait(lambda: stack.get("inventory", "/api/audit/verify")["published"]["rows"], 60, "inventory has published its heads")
     published = stack.get("inventory", "/api/audit/verify")["published"]["rows"]
     heads = stack.verb("audit", "heads", "inventory")
     (tmp_path / "heads.jsonl").write_text(heads)

@@ -60,7 +60,7 @@ def api(stack, path):
 
 
 def await_version(stack, order, version):
-    return wait(lambda: (said := api(stack, f"/orders/{order}")) and said["version"] >= version and said, 10, f"{order} is here")
+    return wait(lambda: (said := api(stack, f"/orders/{order}")) and said["version"] >= version and said, 60, f"{order} is here")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def known(stack, sales):
     sales.complete(first, "SHP-2", {1: serials[0], 2: serials[1]})
     await_version(stack, first, 3)
     await_version(stack, second, 1)
-    wait(lambda: get(stack, f"/api/customers/{customer}").status_code == 200, 10, "the customer is here")
+    wait(lambda: get(stack, f"/api/customers/{customer}").status_code == 200, 60, "the customer is here")
     return {"customer": customer, "name": f"Ölmühle {customer}", "first": first, "second": second, "serials": serials}
 
 
@@ -132,7 +132,7 @@ def test_an_order_may_be_known_before_its_customer(stack, sales):
     assert customer in words(page) and "Return it" not in words(page)
     assert get(stack, f"/customers/{customer}").status_code == 404
     sales.register(customer)
-    wait(lambda: "Return it" in words(get(stack, f"/orders/{order}")), 10, "the form can start from it")
+    wait(lambda: "Return it" in words(get(stack, f"/orders/{order}")), 60, "the form can start from it")
     held = stack.submit(serial_number=serial)
     assert api(stack, f"/orders/{order}")["items"][0]["open_return"] == held
     page = words(get(stack, f"/orders/{order}"))
@@ -158,7 +158,7 @@ def test_lists_are_paged(stack, sales, known):
     ids, found, after = {unique("C-PAGED") for _ in range(5)}, [], {}
     for one in ids:
         sales.register(one)
-    wait(lambda: api(stack, "/customers?q=c-paged")["total"] == 5, 10, "all five are here")
+    wait(lambda: api(stack, "/customers?q=c-paged")["total"] == 5, 60, "all five are here")
     while True:
         said = api(stack, "/customers?" + urlencode({"q": "c-paged", "limit": 2} | after))
         found += [c["customer_id"] for c in said["customers"]]
@@ -239,7 +239,7 @@ def test_what_the_form_cannot_start_from_is_said(stack, known, query, status, sa
 def test_an_order_of_somebody_else_is_not_taken(stack, sales, known):
     other = unique("C")
     sales.register(other)
-    wait(lambda: api(stack, f"/customers/{other}"), 10, "the other customer is here")
+    wait(lambda: api(stack, f"/customers/{other}"), 60, "the other customer is here")
     answer = get(stack, "/returns/new?" + urlencode({"customer": other, "order": known["first"]}))
     assert answer.status_code == 404
 
@@ -275,7 +275,7 @@ def test_while_sales_is_stopped_the_form_and_the_views_are_there(stack, sales, k
         await_version(stack, late, 1)
         page = get(stack, "/returns/new?" + urlencode({"customer": known["customer"], "order": late}))
         assert "Which item?" in words(page)
-        wait(lambda: "sales: stopped" in words(get(stack, f"/customers/{known['customer']}")), 10, "the page says that sales is away")
+        wait(lambda: "sales: stopped" in words(get(stack, f"/customers/{known['customer']}")), 60, "the page says that sales is away")
         assert api(stack, "/customers")["sales"]["state"] == "stopped"
         assert stack.submit(order_id=late)
     finally:

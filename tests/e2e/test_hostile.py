@@ -46,7 +46,7 @@ def support(running):
     before, threads, open_before = running.holds(), len(os.listdir(process / "task")), sockets(process)
     yield running
     assert running.holds() == before
-    wait(lambda: sockets(process) <= open_before, 10, "the connections are closed")
+    wait(lambda: sockets(process) <= open_before, 60, "the connections are closed")
     assert len(os.listdir(process / "task")) == threads
     assert others_wait(running, 20) < QUICK
 

@@ -15,7 +15,7 @@ def hand(stack, tmp_path):
         both.kafka, both.admin = stack.kafka, AdminClient({"bootstrap.servers": stack.kafka})
         both.await_connected(["support", "sales"])
         both.registry = stack.registry
-        both.await_audits([both.submit() for _ in range(12)], ["sales"], 20)
+        both.await_audits([both.submit() for _ in range(12)], ["sales"], 60)
         yield both
 
 
@@ -41,7 +41,7 @@ def assert_said(hand, topic):
 
 def recreate(hand, topic):
     hand.admin.delete_topics([topic])[topic].result(20)
-    wait(lambda: topic not in hand.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
+    wait(lambda: topic not in hand.admin.list_topics(timeout=10).topics, 60, "the topic is gone")
 
     def created():
         try:
@@ -50,7 +50,7 @@ def recreate(hand, topic):
             return "already exists" in str(e) and None
         return True
 
-    wait(created, 20, "the topic is made anew")
+    wait(created, 60, "the topic is made anew")
 
 
 def fill(hand, topic, each):
@@ -77,13 +77,13 @@ def test_a_topic_made_anew_while_nobody_read_it(hand, each):
     assert_said(hand, topic)
     assert {p: n for p, n in next_offsets(hand).items() if p in read} == {p: before[p] for p in read}
     accept(hand, "beginning", topic)
-    wait(lambda: not held(hand), 10, "nothing is held")
+    wait(lambda: not held(hand), 60, "nothing is held")
     if ids:
-        hand.await_audits(ids, ["sales"], 20)
+        hand.await_audits(ids, ["sales"], 60)
     else:
         assert rows == 0
         (new,) = fill(hand, topic, 1)[:1]
-        hand.await_audits([new], ["sales"], 20)
+        hand.await_audits([new], ["sales"], 60)
     assert hand.get("sales", "/api/audit/verify")["intact"]
     assert [r["action"] for r in hand.audit("sales") if r["topic"] is None] == ["accept another log"] * len(read)
     assert not hand.status("sales")["dead_letters"]
@@ -106,15 +106,15 @@ def test_records_deleted_before_they_were_read(hand):
         placed = [publish(hand.kafka, topic, "R-LOST", b"\x07", partition) for _ in range(5)]
         before[partition] = placed[-1][1]
     hand.admin.delete_records([TopicPartition(topic, p, o) for p, o in before.items()])
-    wait(lambda: len(records_from_low(hand, topic)) == 6, 20, "all but the last records are deleted")
+    wait(lambda: len(records_from_low(hand, topic)) == 6, 60, "all but the last records are deleted")
     hand.services["sales"].spawn()
     wait(lambda: held(hand), 30, "sales holds what was truncated below its place")
     assert_said(hand, topic)
     assert all("truncated" in why for why in held(hand).values())
     accept(hand, "end", topic)
-    wait(lambda: not held(hand), 10, "nothing is held")
+    wait(lambda: not held(hand), 60, "nothing is held")
     new = hand.submit()
-    hand.await_audits([new], ["sales"], 20)
+    hand.await_audits([new], ["sales"], 60)
 
 
 def records_from_low(hand, topic):
@@ -137,5 +137,5 @@ def test_records_deleted_after_they_were_read_are_no_news(hand):
         future.result(20)
     hand.services["sales"].spawn()
     new = hand.submit()
-    hand.await_audits([new], ["sales"], 20)
+    hand.await_audits([new], ["sales"], 60)
     assert not held(hand)

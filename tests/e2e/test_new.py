@@ -133,7 +133,7 @@ def test_a_newcomer_joins_in_a_minute_and_nobody_else_notices(copy):
     assert {f: digest for f, digest in copy.programs().items() if f.name != "legal"} == programs
     assert pids.items() <= copy.pids().items(), "no other process was started again"
 
-    seen = wait(lambda: (one := board(copy).get("legal")) and one["url"] and one["state"] == "up" and one, 20, "the board")
+    seen = wait(lambda: (one := board(copy).get("legal")) and one["url"] and one["state"] == "up" and one, 60, "the board")
     assert seen["url"] == f"http://localhost:{copy.ports['LEGAL']}" and seen["subscribes"] and seen["dead_letters"] == 0
     assert [row["outcome"] for row in copy.audit("legal") if row["return_id"] in earlier] == ["handled"] * len(earlier)
 
@@ -317,7 +317,7 @@ def test_killed_at_any_moment_it_left_nothing_or_is_completed(copy, tmp_path):
     after = copy.tree()
     assert {f for f in after if tree.get(f) != after[f]} == {copy.root / f for f in files | {"CMakeLists.txt"}}
     assert copy.lines().count(f"service(half {port})") == 1
-    wait(lambda: not copy.status("half")["waiting_for"], 20, "it runs")
+    wait(lambda: not copy.status("half")["waiting_for"], 60, "it runs")
     copy.verb("remove", "half", "--yes")
     assert copy.tree() == tree
 

@@ -80,7 +80,7 @@ def events_of(stack, key, n):
 
     return [
         (dict(r.headers())["ce_type"].decode().rpartition(".")[2], read_avro(stack.registry, r))
-        for r in wait(found, 20, f"{n} events of {key}")
+        for r in wait(found, 60, f"{n} events of {key}")
     ]
 
 
@@ -292,7 +292,7 @@ def test_what_was_answered_survives_a_kill(stack, desk):
     order_ids = [desk.order() for _ in range(5)]
     assert desk.change(order_ids[0], '"1"', shipment_id="SHP-K").status_code == 200
     stack.verb("kill", "sales")
-    wait(lambda: http.get(stack.url("sales") + "/readyz").status_code == 200, 20, "sales is back")
+    wait(lambda: http.get(stack.url("sales") + "/readyz").status_code == 200, 60, "sales is back")
     assert [desk.one(o)["version"] for o in order_ids] == [2, 1, 1, 1, 1]
     for order_id in order_ids:
         events_of(stack, order_id, desk.one(order_id)["version"])
@@ -314,7 +314,7 @@ def return_of(pages, order_id, **changed):
 
 def sales_said(pages, return_id):
     """(type, reason or None) of sales' event of that return."""
-    mine = wait(lambda: [e for e in pages.events(return_id) if e["team"] == "sales"], 20, f"sales' event of {return_id}")
+    mine = wait(lambda: [e for e in pages.events(return_id) if e["team"] == "sales"], 60, f"sales' event of {return_id}")
     return mine[0]["type"].rpartition(".")[2], mine[0]["data"].get("reason")
 
 
@@ -337,7 +337,7 @@ def test_only_what_was_paid_for_an_item_is_refunded(stack, desk, changed, said):
     kind, reason = sales_said(stack, return_id)
     assert (kind, said is None or said in reason) == ("RefundDeclined" if said else "OrderRefunded", True), reason
     one = wait(
-        lambda: (r := stack.get("support", f"/api/returns/{return_id}")) and r["status"] == "handled" and r, 20, "it is handled")
+        lambda: (r := stack.get("support", f"/api/returns/{return_id}")) and r["status"] == "handled" and r, 60, "it is handled")
     assert one["attention"] == bool(said)
     (row,) = stack.audit("sales", return_id=return_id)
     assert row["outcome"] == ("declined" if said else "handled") and (not said or said in row["summary"])

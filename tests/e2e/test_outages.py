@@ -59,7 +59,7 @@ def test_kafka_stopped_and_started(stack):
     try:
         ids = submit_some(stack, 20)
         for service in SERVICES:
-            wait(lambda: says_waiting(stack, service, stack.kafka), 10, f"{service} says that it waits for Kafka")
+            wait(lambda: says_waiting(stack, service, stack.kafka), 60, f"{service} says that it waits for Kafka")
             page = http.get(stack.url(service) + ("/status" if service == "support" else "/"))
             assert page.status_code == 200 and stack.kafka in page.text
             assert http.get(stack.url(service) + "/readyz").status_code == 200
@@ -103,18 +103,18 @@ def test_services_started_before_kafka_and_the_registry_go_on_by_themselves(stac
     for service in SERVICES:
         assert http.get(newcomers.url(service) + "/").status_code == 200
         assert http.get(newcomers.url(service) + "/audit").status_code == 200
-        wait(lambda: says_waiting(newcomers, service, stack.kafka), 10, f"{service} says that it waits for Kafka")
-        wait(lambda: says_waiting(newcomers, service, stack.registry), 10, f"{service} waits for the registry")
+        wait(lambda: says_waiting(newcomers, service, stack.kafka), 60, f"{service} says that it waits for Kafka")
+        wait(lambda: says_waiting(newcomers, service, stack.registry), 60, f"{service} waits for the registry")
     ids = submit_some(newcomers, 6)
     stack.verb("start", "kafka")
     ids += submit_some(newcomers, 2)
     for service in SERVICES:
-        wait(lambda: not says_waiting(newcomers, service, stack.kafka), 20, f"{service} has found Kafka")
+        wait(lambda: not says_waiting(newcomers, service, stack.kafka), 60, f"{service} has found Kafka")
         assert says_waiting(newcomers, service, stack.registry)
     assert newcomers.status("support")["outbox"]["depth"] == len(ids)
     assert not records(stack.kafka, newcomers.topic("support.events"))
     stack.verb("start", "registry")
-    newcomers.await_audits(ids, TEAMS, 30)
+    newcomers.await_audits(ids, TEAMS, 60)
     assert_once_and_in_order(newcomers, ids)
     for service in SERVICES:
-        wait(lambda: not newcomers.status(service)["waiting_for"], 10, f"{service} waits for nothing")
+        wait(lambda: not newcomers.status(service)["waiting_for"], 60, f"{service} waits for nothing")

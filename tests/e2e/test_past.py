@@ -141,7 +141,7 @@ def known_offsets(hand):
 
 
 def await_offsets(hand, wanted):
-    wait(lambda: known_offsets(hand).items() >= wanted.items(), 20, f"support knows the offsets of {list(wanted)}")
+    wait(lambda: known_offsets(hand).items() >= wanted.items(), 60, f"support knows the offsets of {list(wanted)}")
 
 
 def read_events(hand, publisher):

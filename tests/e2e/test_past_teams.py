@@ -49,7 +49,7 @@ def teams(stack, tmp_path_factory):
             publish(stack.kafka, topic, return_id, value)
         for team in TEAMS:
             wait(lambda: len(hand.audit(team)) == len(events), 30, f"{team} has handled all")
-            wait(lambda: not hand.status(team)["outbox"]["depth"], 20, f"{team} has published all")
+            wait(lambda: not hand.status(team)["outbox"]["depth"], 60, f"{team} has published all")
         deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry}))
         hand.said = {team: [] for team in TEAMS}
         for team in TEAMS:

@@ -303,7 +303,7 @@ def test_it_serves_on_meanwhile_and_each_return_has_one_effect(own):
     thread = threading.Thread(target=load)
     thread.start()
     try:
-        wait(lambda: len(accepted) > 20, 20, "returns are accepted")
+        wait(lambda: len(accepted) > 20, 60, "returns are accepted")
         for name in ("inventory", "support", "sales"):
             assert rebuild(own, name)["identical"]
     finally:
@@ -336,7 +336,7 @@ def test_with_its_database_gone_support_is_brought_back_from_the_topics(own):
         own.verb("redrive", "support", str(letters(own, "support", place)[0]["id"]))
     assert ends(own) == places
     assert sorted(dumped(own, "support").splitlines()) == sorted(before.splitlines())
-    wait(lambda: own.get("support", f"/api/returns/{one}")["status"] == page["status"], 20, "who has read what is known")
+    wait(lambda: own.get("support", f"/api/returns/{one}")["status"] == page["status"], 60, "who has read what is known")
     again = own.get("support", "/api/returns?limit=1000")
     assert [r["return_id"] for r in again["returns"]] == [r["return_id"] for r in shown["returns"]]
     assert [told(e) for e in own.events(one)] == [told(e) for e in events]
@@ -351,7 +351,7 @@ def test_with_its_database_gone_a_team_is_brought_back_and_answers_what_it_had_n
     before = dumped(own, "inventory").splitlines()
     own.verb("stop", "inventory")
     waiting = [own.submit() for _ in range(20)]
-    wait(lambda: not own.status("support")["outbox"]["depth"], 20, "they are published")
+    wait(lambda: not own.status("support")["outbox"]["depth"], 60, "they are published")
     for file in database(own, "inventory").parent.glob(database(own, "inventory").name + "*"):
         file.unlink()
     places = ends(own)

@@ -103,7 +103,7 @@ def says(stack, service):
     outbox = stack.status(service)["outbox"]
     n, url = outbox["set_aside"], stack.url(service)
     assert f"\nreturns_outbox_set_aside {n}\n" in http.get(url + "/metrics").text
-    ready = wait(lambda: (r := http.get(url + "/readyz?verbose")).status_code == 200 and r, 5, "it goes on handling").text
+    ready = wait(lambda: (r := http.get(url + "/readyz?verbose")).status_code == 200 and r, 60, "it goes on handling").text
     page = http.get(url + "/status").text
     assert (f"{n} of the outbox cannot be published" in ready) == (n > 0), ready
     assert ("Set aside" in page) == (n > 0)

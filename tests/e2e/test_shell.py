@@ -65,8 +65,8 @@ def shell(stack):
 @pytest.fixture(scope="module")
 def returned(stack):
     return_id = stack.submit()
-    stack.await_audits([return_id], TEAMS, 20)
-    wait(lambda: len(stack.events(return_id)) >= 5, 20, "all five events are in their topics")
+    stack.await_audits([return_id], TEAMS, 60)
+    wait(lambda: len(stack.events(return_id)) >= 5, 60, "all five events are in their topics")
     return return_id
 
 
@@ -142,7 +142,7 @@ def test_tail_follows_until_it_is_interrupted(stack):
             submitted.append(stack.submit())
             return child.stdout.readline()
 
-        record = json.loads(wait(shown, 20, "a record is shown"))
+        record = json.loads(wait(shown, 60, "a record is shown"))
         assert record["key"] in submitted or record["data"]["return_id"]
         begin = time.monotonic()
         os.killpg(child.pid, signal.SIGINT)
@@ -259,7 +259,7 @@ def test_services_start_from_an_import(stack, shell, returned, tmp_path):
     subprocess.run([BIN / "support", "rebuild"], env=fresh.services["support"].env, check=True, timeout=120)
     with fresh:
         url = f"{fresh.url('support')}/api/returns/{returned}/events"
-        wait(lambda: len(http.get(url).json().get("events", [])) == 5, 20, "the return's five events are there")
+        wait(lambda: len(http.get(url).json().get("events", [])) == 5, 60, "the return's five events are there")
         there, here = fresh.get("support", f"/api/returns/{returned}"), stack.get("support", f"/api/returns/{returned}")
         assert there["request"]["serial_number"] == here["request"]["serial_number"] and there["version"] == here["version"]
 

@@ -103,7 +103,7 @@ def await_whole(stack, return_ids):
         said = [read_avro(stack.registry, found[i]) for i in return_ids if i in found]
         return len(said) == len(return_ids) and all({t["team"] for t in s["teams"]} == set(SERVICES) for s in said)
 
-    wait(whole, 20, "snapshots of all that was submitted")
+    wait(whole, 60, "snapshots of all that was submitted")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def hand(stack, tmp_path_factory):
 @pytest.fixture(scope="module")
 def submitted(hand):
     ids = [hand.submit() for _ in range(20)]
-    hand.await_audits(ids, TEAMS, 20)
+    hand.await_audits(ids, TEAMS, 60)
     await_whole(hand, ids)
     return ids
 
@@ -141,7 +141,7 @@ def test_from_snapshots_on_is_as_from_the_beginning(hand, submitted):
     """Also from each older snapshot that is still there, which stands for earlier places."""
     _, every = snapshots_of(hand)
     more = [hand.submit() for _ in range(5)]  # these come after the snapshots were read
-    hand.await_audits(more, SERVICES, 20)
+    hand.await_audits(more, SERVICES, 60)
     events, whole = events_of(hand), Reader()
     for event in events:
         whole.read(*event)
@@ -227,7 +227,7 @@ def covered(hand, return_id, partition, offset):
         places = said and {(p["topic"], p["partition"]): p["next_offset"] for p in said["positions"]}
         return said if places and places.get((hand.topic("support.events"), partition), 0) > offset else None
 
-    return wait(stands, 20, f"a snapshot of {return_id} for {partition}@{offset}")
+    return wait(stands, 60, f"a snapshot of {return_id} for {partition}@{offset}")
 
 
 def own_event(return_id, version):
@@ -304,7 +304,7 @@ def test_what_could_be_read_since_it_was_put_aside_is_named_until_it_is_redriven
     assert status == 1 and list(said["wrong"]) == [return_id]
     answer = http.post(f"{hand.url('support')}/dead-letters/{letter['id']}/redrive")
     assert answer.status_code == 303
-    wait(lambda: check(hand)[0] == 0, 20, "its snapshot has it")
+    wait(lambda: check(hand)[0] == 0, 60, "its snapshot has it")
 
 
 @pytest.mark.full

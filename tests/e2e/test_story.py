@@ -37,7 +37,7 @@ def test_a_return_is_on_all_four_audit_pages(stack):
     trace = "0af7651916cd43dd8448eb211c80319c"
     sent = request()
     return_id = submit_form(stack, sent, traceparent=f"00-{trace}-b7ad6b7169203331-01")
-    print(f"after {stack.await_audits([return_id], TEAMS, 20):.2f} s")
+    print(f"after {stack.await_audits([return_id], TEAMS, 60):.2f} s")
     for team in TEAMS:
         (row,) = stack.audit(team, return_id=return_id)
         assert row["outcome"] == "handled"
@@ -52,8 +52,8 @@ def test_a_return_is_on_all_four_audit_pages(stack):
 
 def test_each_teams_reaction_is_in_the_history_and_the_return_becomes_handled(stack):
     return_id = stack.submit(model=model_on_hand(stack))
-    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 5, "the return is handled")
-    wait(lambda: len(stack.events(return_id)) == 5, 5, "the history is whole")
+    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 60, "the return is handled")
+    wait(lambda: len(stack.events(return_id)) == 5, 60, "the history is whole")
     history = {event["team"]: event for event in stack.events(return_id)}
     assert history["support"]["type"].endswith("RefundRequest")
     for team, event_type in REACTIONS.items():
@@ -71,8 +71,8 @@ def test_a_stopped_team_delays_nobody_and_catches_up(stack):
     stopped = True
     try:
         ids = [stack.submit() for _ in range(50)]
-        stack.await_audits(ids, OTHERS, 20)
-        wait(lambda: teams_of(stack, ids[-1])["sales"]["handled"], 5, "support knows that sales has handled it")
+        stack.await_audits(ids, OTHERS, 60)
+        wait(lambda: teams_of(stack, ids[-1])["sales"]["handled"], 60, "support knows that sales has handled it")
         assert not teams_of(stack, ids[-1])["inventory"]["handled"]
         assert stack.get("support", f"/api/returns/{ids[-1]}")["status"] == "requested"
         assert stack.pid_of("inventory") is None
@@ -87,13 +87,13 @@ def test_a_stopped_team_delays_nobody_and_catches_up(stack):
         rows = [row for row in stack.audit(team) if row["return_id"] in set(ids)]
         assert sorted(row["return_id"] for row in rows) == sorted(ids)
         assert len({(row["topic"], row["partition"], row["offset"]) for row in rows}) == 50
-    wait(lambda: stack.get("support", f"/api/returns/{ids[-1]}")["status"] == "handled", 5, "the last one is handled")
+    wait(lambda: stack.get("support", f"/api/returns/{ids[-1]}")["status"] == "handled", 60, "the last one is handled")
 
 
 def test_many_returns_have_each_exactly_one_effect(stack):
     """The books at the end: one row a return and a record, and stock that adds up."""
     ids = [stack.submit(model="Comet router") for _ in range(20)]
-    stack.await_audits(ids, SERVICES, 10)
+    stack.await_audits(ids, SERVICES, 60)
     for team in TEAMS:
         rows = [row for row in stack.audit(team) if row["topic"]]
         places = [(row["topic"], row["partition"], row["offset"]) for row in rows]
@@ -120,7 +120,7 @@ def test_many_returns_have_each_exactly_one_effect(stack):
 def test_text_in_any_language_arrives_as_typed(stack, text):
     sent = request(reason=text, model=text[:60], location=text[:50])
     return_id = submit_form(stack, sent)
-    stack.await_audits([return_id], SERVICES, 20)
+    stack.await_audits([return_id], SERVICES, 60)
     (shipped,) = stack.audit("inventory", return_id=return_id)
     (queued,) = stack.audit("manufacturing", return_id=return_id)
     (accepted,) = [row for row in stack.audit("support", return_id=return_id) if row["outcome"] == "accepted"]

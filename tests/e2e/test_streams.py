@@ -69,16 +69,16 @@ def test_a_stream_that_is_resumed_tells_every_row_once_while_the_service_is_kill
     ids = []
     for _ in range(4):
         ids += [stack.submit() for _ in range(40)]
-        before = wait(lambda: stack.pid_of("sales"), 10, "sales runs")
+        before = wait(lambda: stack.pid_of("sales"), 60, "sales runs")
         os.kill(before, signal.SIGKILL)
         ids += [stack.submit() for _ in range(10)]
-        wait(lambda: stack.pid_of("sales") not in (None, before), 10, "sales is back")
-    stack.await_audits(ids, ["sales"], 20)
+        wait(lambda: stack.pid_of("sales") not in (None, before), 60, "sales is back")
+    stack.await_audits(ids, ["sales"], 60)
     stack.await_connected(["sales"])
     rows = [row for row in reversed(stack.audit("sales")) if row["id"] > newest]
     assert len(rows) >= len(ids)
     for follower in followers:
-        wait(lambda: len(follower.rows) >= len(rows), 10, "the follower has seen all rows")
+        wait(lambda: len(follower.rows) >= len(rows), 60, "the follower has seen all rows")
         follower.over = True
         assert follower.rows == rows
         assert follower.connections > 3, "it was to be interrupted"
@@ -133,7 +133,7 @@ def test_every_page_with_its_assets_is_small_and_complete_after_one_more_round_t
     for _ in range(60):
         stack.submit()  # a full page of rows
     newest = stack.submit()
-    stack.await_audits([newest], [service], 20)
+    stack.await_audits([newest], [service], 60)
     with httpx.Client(trust_env=False) as client:
         pages = list(pages_of(stack, service, client))
         assert len(pages) >= 4

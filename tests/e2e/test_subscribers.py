@@ -50,22 +50,22 @@ def read_too(hand):
 
 def submitted(hand):
     return_id = hand.submit()
-    wait(lambda: hand.get("support", f"/api/returns/{return_id}")["published"], 20, "it is in the topic")
+    wait(lambda: hand.get("support", f"/api/returns/{return_id}")["published"], 60, "it is in the topic")
     return return_id
 
 
 def test_who_only_reads_is_not_waited_for(hand):
     return_id = submitted(hand)
     commit(hand, "legal", HERE)
-    wait(lambda: teams(hand, return_id) == {"legal": True}, 10, "legal has handled it")
+    wait(lambda: teams(hand, return_id) == {"legal": True}, 60, "legal has handled it")
     for n, metadata in enumerate(["", "kcat", "javascript:alert(1)", "http://" + "x" * 600]):
         commit(hand, f"x{n}", metadata, 0)
-    wait(lambda: set(read_too(hand)) == {f"x{n}" for n in range(4)}, 10, "they read too")
+    wait(lambda: set(read_too(hand)) == {f"x{n}" for n in range(4)}, 60, "they read too")
     assert teams(hand, return_id) == {"legal": True} and status(hand, return_id) == "handled"
     assert hand.get("support", "/api/board")["totals"]["waiting"] == 0
     assert "<code>x2</code>" in http.get(hand.url("support") + "/").text
     commit(hand, "x1", HERE, 0)
-    wait(lambda: teams(hand, return_id) == {"legal": True, "x1": False}, 10, "x1 says where it is now")
+    wait(lambda: teams(hand, return_id) == {"legal": True, "x1": False}, 60, "x1 says where it is now")
     assert status(hand, return_id) == "requested" and "x1" not in read_too(hand)
 
 
@@ -85,15 +85,15 @@ def restarted_after(hand, days, group):
 def test_offsets_that_expired_neither_handle_a_backlog_nor_take_back_what_was_handled(hand):
     first = submitted(hand)
     commit(hand, "legal", HERE)
-    wait(lambda: teams(hand, first) == {"legal": True}, 10, "legal has handled the first")
+    wait(lambda: teams(hand, first) == {"legal": True}, 60, "legal has handled the first")
     second = submitted(hand)
     restarted_after(hand, 3660, "legal")
     commit(hand, "other", HERE)
-    wait(lambda: teams(hand, second) == {"legal": False, "other": True}, 10, "legal is known to have a backlog")
+    wait(lambda: teams(hand, second) == {"legal": False, "other": True}, 60, "legal is known to have a backlog")
     assert teams(hand, first) == {"legal": True, "other": True}
     assert (status(hand, first), status(hand, second)) == ("handled", "requested")
     commit(hand, "legal", HERE)
-    wait(lambda: status(hand, second) == "handled", 10, "it comes back, and has handled it")
+    wait(lambda: status(hand, second) == "handled", 60, "it comes back, and has handled it")
 
 
 @pytest.mark.full
@@ -101,9 +101,9 @@ def test_a_group_that_was_deleted_is_not_waited_for(hand):
     return_id = submitted(hand)
     commit(hand, "legal", HERE, 0)
     commit(hand, "other", HERE)
-    wait(lambda: teams(hand, return_id) == {"legal": False, "other": True}, 10, "both are known")
+    wait(lambda: teams(hand, return_id) == {"legal": False, "other": True}, 60, "both are known")
     forget(hand, "legal")
-    wait(lambda: teams(hand, return_id) == {"other": True}, 10, "legal is gone")
+    wait(lambda: teams(hand, return_id) == {"other": True}, 60, "legal is gone")
     restarted_after(hand, 30, "other")
     commit(hand, "third", HERE)
-    wait(lambda: teams(hand, return_id) == {"third": True}, 10, "so is who was deleted while support was down")
+    wait(lambda: teams(hand, return_id) == {"third": True}, 60, "so is who was deleted while support was down")

@@ -140,14 +140,14 @@ def test_a_request_of_the_independent_client_is_handled_like_supports_own(stack)
     assert schema_id_of(value) == schema_id_of(own.value())
     trace = uuid.uuid4().hex
     publish(stack.kafka, topic, return_id, value, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
-    stack.await_audits([return_id], TEAMS, 20)
+    stack.await_audits([return_id], TEAMS, 60)
     for team in TEAMS:
         (row,) = stack.audit(team, return_id=return_id)
         assert (row["outcome"], row["event_id"], row["trace_id"]) == ("handled", event["event_id"], trace)
         (record,) = await_record(stack, team, return_id)
         assert read_avro(stack.registry, record)["caused_by"] == event["event_id"]
-    wait(lambda: http.get(f"{stack.url('support')}/api/returns/{return_id}").status_code == 200, 5, "support shows it")
-    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 5, "it is handled")
+    wait(lambda: http.get(f"{stack.url('support')}/api/returns/{return_id}").status_code == 200, 60, "support shows it")
+    wait(lambda: stack.get("support", f"/api/returns/{return_id}")["status"] == "handled", 60, "it is handled")
     page = http.get(f"{stack.url('support')}/returns/{return_id}").text
     assert event["serial_number"] in page and "Lyon" in page
 
@@ -167,12 +167,12 @@ def test_an_incompatible_schema_in_the_registry_stops_publishing_and_nothing_els
         return [c["text"] for c in components if c["state"] == "failed" and "OrderRefunded" in c["text"]]
 
     with hand:
-        (text,) = wait(refused, 15, "sales says that the registry refused its schema")
+        (text,) = wait(refused, 60, "sales says that the registry refused its schema")
         assert "nothing is published" in text
         page = http.get(hand.url("sales") + "/").text
         assert "nothing is published" in page and "OrderRefunded" in page
         return_id = hand.submit()
-        hand.await_audits([return_id], ["sales"], 15)
+        hand.await_audits([return_id], ["sales"], 60)
         assert hand.audit("sales", return_id=return_id)[0]["outcome"] == "handled"
         assert hand.status("sales")["outbox"]["depth"] == 1
         assert not records(stack.kafka, hand.topic("sales.events"))

@@ -66,7 +66,7 @@ def hand(stack, tmp_path_factory):
     with ByHand(["support"], folder, kafka=stack.kafka, registry=stack.registry) as h:
         h.kafka, h.registry, h.stack = stack.kafka, stack.registry, stack
         h.before = [h.submit() for _ in range(5)]
-        wait(lambda: not h.status("support")["outbox"]["depth"], 20, "the first returns are published")
+        wait(lambda: not h.status("support")["outbox"]["depth"], 60, "the first returns are published")
         h.running = {name: Foreign(h, name, folder) for name in COMMANDS}
         h.more = lambda name: Foreign(h, name, folder)
         try:
@@ -84,7 +84,7 @@ def test_join_and_are_seen(hand):
     for name in COMMANDS:
         await_answers(hand, name, hand.before + [new])
     for return_id in (hand.before[0], new):
-        events = wait(lambda: len(e := hand.events(return_id)) == 3 and e, 10, "all is in the timeline")
+        events = wait(lambda: len(e := hand.events(return_id)) == 3 and e, 60, "all is in the timeline")
         request = next(e for e in events if e["type"] == "returns.support.RefundRequest")
         for name in COMMANDS:
             event = next(e for e in events if e["type"] == TYPES[name])
@@ -93,7 +93,7 @@ def test_join_and_are_seen(hand):
             assert event["data"]["caused_by"] == request["data"]["event_id"]
         page = http.get(f"{hand.url('support')}/returns/{return_id}").text
         assert all(field in page for fields in FIELDS.values() for field in fields)
-    said = wait(lambda: (r := hand.get("support", f"/api/returns/{new}"))["status"] == "handled" and r, 10, "it is handled")
+    said = wait(lambda: (r := hand.get("support", f"/api/returns/{new}"))["status"] == "handled" and r, 60, "it is handled")
     assert {t["team"]: t["event_type"] for t in said["teams"]} == TYPES
     for name in COMMANDS:
         one = wait(lambda: (s := on_board(hand, name)) and s["behind"] == 0 and s, 30, f"{name} is on the board")

@@ -22,7 +22,7 @@ def hand(stack, tmp_path):
                              "RETURNS_HOME": "/nonexistent"}
         h.source = h.topic("support.events")
         h.await_connected(["support", "sales"])
-        wait(lambda: not h.status("support")["outbox"]["depth"], 10, "support has its topic and its schemas")
+        wait(lambda: not h.status("support")["outbox"]["depth"], 60, "support has its topic and its schemas")
         h.await_audits([h.submit()], ["sales"], 20)
         yield h
 
@@ -63,7 +63,7 @@ def place(hand, service="sales", partition=0):
 
 def await_no_lag(hand, services=("support", "sales")):
     for name in services:
-        wait(lambda: not any(p["lag"] for p in hand.status(name)["partitions"]), 15, f"{name} has no lag")
+        wait(lambda: not any(p["lag"] for p in hand.status(name)["partitions"]), 60, f"{name} has no lag")
 
 
 def lag_by_kafka(hand, group):
@@ -98,11 +98,11 @@ def test_marks_are_no_lag(hand):
     hand.await_audits(ids, ["sales", "support"], 20)
     await_no_lag(hand)
     for name in ("sales", "support"):
-        wait(lambda: lag_by_kafka(hand, name) == 0, 10, f"the group {name} has no lag for Kafka's tools")
+        wait(lambda: lag_by_kafka(hand, name) == 0, 60, f"the group {name} has no lag for Kafka's tools")
         assert not {r["return_id"] for r in hand.audit(name)} & set(gone)
         # An end of a transaction is answered before its mark is written.
-        wait(lambda: (p := place(hand, name))["end"] == p["next"] and not p["held"], 10, f"{name} has read to the end")
-    wait(lambda: (s := board(hand, "sales")) and s["behind"] == 0 and s["state"] == "up", 20, "sales is not behind")
+        wait(lambda: (p := place(hand, name))["end"] == p["next"] and not p["held"], 60, f"{name} has read to the end")
+    wait(lambda: (s := board(hand, "sales")) and s["behind"] == 0 and s["state"] == "up", 60, "sales is not behind")
     # Started anew, it finds the last record that it read before the marks; what comes then is handled.
     hand.services["sales"].stop(signal.SIGKILL)
     hand.services["sales"].start()
@@ -127,9 +127,9 @@ def test_a_stopped_service_is_behind_by_records(hand):
     """Where nobody answers, the board counts by what the group committed."""
     hand.await_audits(committed(hand, 3), ["sales"], 20)
     await_no_lag(hand)
-    wait(lambda: lag_by_kafka(hand, "sales") == 0, 10, "its place is committed")
+    wait(lambda: lag_by_kafka(hand, "sales") == 0, 60, "its place is committed")
     hand.services["sales"].stop(signal.SIGTERM)
-    wait(lambda: (s := board(hand, "sales"))["state"] == "stopped" and s["behind"] == 0, 10, "stopped, and nothing waits")
+    wait(lambda: (s := board(hand, "sales"))["state"] == "stopped" and s["behind"] == 0, 60, "stopped, and nothing waits")
 
 
 @pytest.mark.full

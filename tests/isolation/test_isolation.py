@@ -152,7 +152,7 @@ def delays(stack, team, sent):
         found = {row["return_id"]: row["at"] for row in stack.audit(team, since=since) if row["return_id"] in sent}
         return found if len(found) == len(sent) else None
 
-    at = wait(rows, 20, f"all {len(sent)} returns in {team}")
+    at = wait(rows, 60, f"all {len(sent)} returns in {team}")
     return [datetime.datetime.fromisoformat(at[r]).timestamp() * 1000 - ms for r, ms in sent.items()]
 
 

@@ -128,7 +128,7 @@ class CatchUp:
         self.topic, self.sales, self.store = hand.topic("support.events"), hand.services["sales"], store
         self.producer = Producer({"bootstrap.servers": stack.kafka, "linger.ms": 20, "queue.buffering.max.messages": 2 * EVENTS})
         registry = SchemaRegistryClient({"url": stack.registry})
-        number = wait(lambda: latest_id(registry, f"{self.topic}-returns.support.RefundRequest"), 20, "the schema")
+        number = wait(lambda: latest_id(registry, f"{self.topic}-returns.support.RefundRequest"), 60, "the schema")
         self.frame, self.schema = b"\0" + number.to_bytes(4), fastavro.parse_schema(json.loads(REFUND_REQUEST))
 
     def event(self):
