@@ -359,7 +359,7 @@ static void test_state_walks_through_the_changes(void **state) {
     struct failure why;
     append("skipped", "no change", 60);
     /* A clock that was set back between the last two. */
-    struct connection *c = store_begin(runtime.store);
+    struct connection *c = store_begin(runtime.core.store);
     (void)store_run(
         c, "UPDATE audit SET at = at - 2000 WHERE id = (SELECT MAX(id) FROM audit WHERE outcome = 'handled')");
     assert_int_equal(store_commit(c, &why), OK);
