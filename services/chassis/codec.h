@@ -10,7 +10,8 @@
  * What one record may cost is bounded: DECODED_BYTES_MAX, counted before anything is allotted for it.
  *
  * avro-c 1.11.1 trusts its input (lengths, recursion, enum ordinals), so no byte reaches it that
- * codec_decode() has not walked against the schema first. A schema may be shared between threads. */
+ * codec_decode() has not walked against the schema first. A schema may be shared between threads, and has several
+ * owners then: it is freed with the last. */
 #pragma once
 
 #include "chassis/buffer.h"
@@ -43,7 +44,9 @@ struct schema_text {
 };
 MUST_CHECK verdict
 schema_parse_all(const struct schema_text *texts, size_t texts_n, struct schema **out, struct failure *why);
+struct schema *schema_share(struct schema *s); /* one more owner, who frees it as well; returns s */
 void schema_free(struct schema **s);
+size_t schema_bytes(const struct schema *s);     /* of memory that it takes, about */
 const char *schema_name(const struct schema *s); /* full name, "returns.support.RefundRequest"; lives with the schema */
 
 /* The symbols of a field that is an enum: an array of strings; NULL: it has no such field. Lives with the schema. */

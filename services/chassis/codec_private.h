@@ -8,6 +8,7 @@
 #include "chassis/codec.h"
 
 #include <avro.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 /* DEPTH_MAX: of types within types. TYPES_MAX: how many a schema may have, fields and symbols counted alike, as some of
@@ -52,6 +53,8 @@ struct node {
 };
 
 struct schema {
+    atomic_int owners;
+    size_t bytes;
     json_t *texts; /* own the names, symbols and defaults that nodes point to */
     size_t types_n;
     struct node *nodes;

@@ -23,7 +23,8 @@ enum {
     COMMIT_AGAIN_MS = 1000,
     ASSIGN_MS = 500,
     WANTED_MAX = 200,
-    BATCH_BYTES = 2 * DECODED_BYTES_MAX, /* of decoded records; the one more that passes it is bounded itself */
+    BATCH_BYTES =
+        2 * DECODED_BYTES_MAX, /* of decoded records and their schemas; the one more that passes it is bounded itself */
     DENIED_MS = 5000, /* until a read that was denied is tried again: librdkafka would not say that it is allowed now */
 };
 
@@ -319,6 +320,13 @@ static void schemas_want(struct consumer *c, const struct partition *p) {
     }
 }
 
+/* What it takes, with its schema, unless the one before it has the same. */
+static size_t record_bytes(const struct consumer *c, size_t n) {
+    const struct record *r = &c->records[n];
+    bool is_new = r->schema && (!n || c->records[n - 1].schema != r->schema);
+    return r->written.bytes + (is_new ? schema_bytes(r->schema) : 0);
+}
+
 /* Decodes from the front of each partition until the batch is full, or takes too much memory, or one must wait for its
  * schema. */
 static size_t records_decode(struct consumer *c) {
@@ -338,7 +346,7 @@ static size_t records_decode(struct consumer *c) {
                 partition_hold(c, p, why.text);
                 break;
             }
-            bytes += c->records[n].written.bytes;
+            bytes += record_bytes(c, n);
             n++, p->taken++;
         }
     }

@@ -77,13 +77,12 @@ static verdict read_value(const struct core *core, struct patience *patience, st
     int32_t id;
     const void *body;
     size_t n;
-    const struct schema *schema;
     verdict v = frame_read(r->raw.value, r->raw.value_n, &id, &body, &n, &r->why);
     if (v != OK) return v;
-    v = registry_schema(core->registry, id, patience, &schema, &r->why);
+    v = registry_schema(core->registry, id, patience, &r->schema, &r->why);
     if (v != OK) return v;
-    r->event.type = schema_name(schema);
-    v = codec_read(schema, body, n, &r->written, &r->why);
+    r->event.type = schema_name(r->schema);
+    v = codec_read(r->schema, body, n, &r->written, &r->why);
     return v == OK ? read_common(r) : v;
 }
 
@@ -114,4 +113,5 @@ verdict record_decode_wait(
 
 void record_free(struct record *record) {
     written_free(&record->written);
+    schema_free(&record->schema);
 }

@@ -33,8 +33,9 @@ struct replayed {
 };
 
 struct record {
-    struct raw raw;     /* the caller's */
-    struct event event; /* filled as far as the record could be read */
+    struct raw raw;        /* the caller's */
+    struct event event;    /* filled as far as the record could be read */
+    struct schema *schema; /* its writer's; NULL: it could not be had */
     struct written written;
     bool has_id;
     char source[SOURCE_NAME], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];

@@ -20,10 +20,12 @@ enum {
     BACKOFF_MOST_MS = 5000,
     REFUSED_AGAIN_MS = 10000, /* somebody may mend it on the registry's side */
     REJECTED_FOR_MS = 5000,   /* then a new ask is one more try */
-    FORGOTTEN_AFTER_MS = 600000,
     IDLE_MS = 60000,
-    LOOKUPS_MAX = 16,    /* in flight at once */
-    REJECTED_MAX = 2000, /* ids that are remembered as rejected */
+    LOOKUPS_MAX = 16,     /* in flight at once */
+    WAITING_MAX = 400,    /* lookups without an answer, besides those that hold a record up */
+    KEPT_MAX = 1000,      /* answers that are kept, */
+    KEPT_BYTES = 1 << 25, /* and what they take */
+    SUBJECT_MAX = 1000,   /* a reference's */
     NO_SUCH_ID = INT32_MAX,
 };
 
@@ -43,6 +45,7 @@ struct task {
     struct schema *schema;
     int version;        /* VERSION: the answer; 0: in no subject */
     int64_t settled_at; /* when it became REJECT */
+    uint64_t used;      /* when it was asked for last, counted in uses */
     int64_t due_at;     /* the next request, unless one is in flight */
     bool in_flight;
     int64_t doubted_since; /* 0: it is not */
@@ -51,7 +54,7 @@ struct task {
     int attempts;
     int64_t asked_at;
     int confirmations; /* how often the witness has yet to be answered before its failure counts; 0: none is open */
-    json_t *said;      /* FETCH that waits for references, REFERENCE: the registry's answer */
+    json_t *said;      /* FETCH that waits for references, REFERENCE: what of the answer is needed */
     bool awaits;       /* FETCH: references are being asked for */
     CURL *easy;
     struct curl_slist *headers;
@@ -66,6 +69,7 @@ struct registry {
     pthread_t thread;
     pthread_mutex_t lock;
     struct task *tasks;
+    uint64_t uses;
     bool stopping;
     CURLM *multi;
     unsigned seed;
@@ -89,6 +93,43 @@ static struct task *tasks_first(struct registry *r) {
     struct task *first = r->tasks;
     pthread_mutex_unlock(&r->lock);
     return first;
+}
+
+/* --- What is kept */
+
+static void task_free(struct task *t) {
+    free(t->subject);
+    free(t->referenced);
+    json_decref(t->said);
+    schema_free(&t->schema);
+    free(t);
+}
+
+static size_t task_bytes(const struct task *t) {
+    size_t said = json_string_length(json_object_get(t->said, "schema")) +
+                  json_array_size(json_object_get(t->said, "references")) * SUBJECT_MAX;
+    return sizeof *t + said + (t->schema ? schema_bytes(t->schema) : 0);
+}
+
+/* Lets go of the answers that were used longest ago, until what is kept is within its bounds; never of `spared`, nor of
+ * one whose request is not at its end. */
+static void tasks_bound(struct registry *r, const struct task *spared) {
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        size_t n = 0, bytes = 0;
+        struct task **oldest = NULL;
+        for (struct task **p = &r->tasks; *p; p = &(*p)->next) {
+            const struct task *t = *p;
+            if (!is_lookup(t) || t->in_flight || t->state.kind == RETRY || t->easy || t == spared) continue;
+            n++, bytes += task_bytes(t);
+            if (!oldest || t->used < (*oldest)->used) oldest = p;
+        }
+        if (n <= KEPT_MAX && bytes <= KEPT_BYTES) break;
+        struct task *t = *oldest;
+        *oldest = t->next;
+        task_free(t);
+    }
+    pthread_mutex_unlock(&r->lock);
 }
 
 /* --- Requests */
@@ -235,6 +276,31 @@ static void doubts_end(struct registry *r) {
     pthread_mutex_unlock(&r->lock);
 }
 
+/* The registry's last word, for now where it is REJECT. */
+static void task_settle(struct registry *r, struct task *t, struct schema *schema, const struct failure *state) {
+    pthread_mutex_lock(&r->lock);
+    bool news = t->state.kind != state->kind || strcmp(t->state.text, state->text) != 0;
+    t->state = *state;
+    t->schema = schema;
+    t->in_flight = t->awaits = false;
+    if (state->kind == OK) t->doubted_since = 0;
+    t->settled_at = steady_ms();
+    t->due_at = t->subject && state->kind == REJECT ? t->settled_at + REFUSED_AGAIN_MS : INT64_MAX;
+    pthread_mutex_unlock(&r->lock);
+    t->attempts = 0;
+    if (!news || (t->step == VERSION && state->kind == REJECT)) return;
+    char id[24];
+    const char *done = t->subject           ? "schema registered"
+                       : t->step == VERSION ? "schema version learnt"
+                                            : "schema fetched";
+    if (t->step == REFERENCE) return; /* whoever refers to it says so */
+    if (state->kind == OK)
+        log_line(LOG_INFO, done, "schema_id", log_number(id, t->id), "subject", t->subject, NULL);
+    else
+        log_line(LOG_ERROR, state->text, "subject", t->subject, NULL);
+    if (r->o.changed) r->o.changed(r->o.context);
+}
+
 /* No usable answer: nothing is known, so it is asked again. */
 __attribute__((format(printf, 3, 4))) static void
 task_failed(struct registry *r, struct task *t, const char *format, ...) {
@@ -254,34 +320,13 @@ task_failed(struct registry *r, struct task *t, const char *format, ...) {
         witness_call(r);
         return;
     }
-    if (t->step != VERSION) health_set(r->o.health, "registry", HEALTH_WAITING, "%s", why.text);
+    if (t->step == VERSION) { /* whoever wants to know it asks again */
+        task_settle(r, t, NULL, &(struct failure){REJECT, ""});
+        return;
+    }
+    health_set(r->o.health, "registry", HEALTH_WAITING, "%s", why.text);
     if (t->step == WITNESS) doubts_end(r);
     task_wait(r, t, t->step == WITNESS ? INT32_MAX : task_backoff(r, t), &why);
-}
-
-/* The registry's last word, for now where it is REJECT. */
-static void task_settle(struct registry *r, struct task *t, struct schema *schema, const struct failure *state) {
-    pthread_mutex_lock(&r->lock);
-    bool news = t->state.kind != state->kind || strcmp(t->state.text, state->text) != 0;
-    t->state = *state;
-    t->schema = schema;
-    t->in_flight = t->awaits = false;
-    if (state->kind == OK) t->doubted_since = 0;
-    t->settled_at = steady_ms();
-    t->due_at = t->subject && state->kind == REJECT ? t->settled_at + REFUSED_AGAIN_MS : INT64_MAX;
-    pthread_mutex_unlock(&r->lock);
-    t->attempts = 0;
-    if (!news) return;
-    char id[24];
-    const char *done = t->subject           ? "schema registered"
-                       : t->step == VERSION ? "schema version learnt"
-                                            : "schema fetched";
-    if (t->step == REFERENCE) return; /* whoever refers to it says so */
-    if (state->kind == OK)
-        log_line(LOG_INFO, done, "schema_id", log_number(id, t->id), "subject", t->subject, NULL);
-    else
-        log_line(LOG_ERROR, state->text, "subject", t->subject, NULL);
-    if (r->o.changed) r->o.changed(r->o.context);
 }
 
 /* What the registry says of its refusal, in its own words, without the Java class that some begin with. */
@@ -381,6 +426,34 @@ static bool is_avro(const json_t *answer) {
     return !type || json_is_null(type) || (json_is_string(type) && !strcmp(json_string_value(type), "AVRO"));
 }
 
+/* Nothing larger is kept, not even until its references are there. */
+static verdict answer_readable(const json_t *answer, struct failure *why) {
+    size_t n = json_string_length(json_object_get(answer, "schema"));
+    if (!is_avro(answer)) return fail(why, REJECT, "it is no Avro schema");
+    if (n <= SCHEMA_BYTES_MAX) return OK;
+    return fail(why, REJECT, "the schema has %zu bytes; at most %d are read", n, (int)SCHEMA_BYTES_MAX);
+}
+
+enum { REFERENCES_MAX = 64, REFERENCES_DEEP = 16 };
+
+/* What is needed of it while references are missing. NULL: out of memory. */
+static json_t *answer_keep(const json_t *answer) {
+    json_t *references = json_array(), *all = json_object_get(answer, "references");
+    for (size_t i = 0; i < json_array_size(all) && i <= REFERENCES_MAX; i++) {
+        json_t *one = json_array_get(all, i), *subject = json_object_get(one, "subject"),
+               *version = json_object_get(one, "version");
+        if (json_string_length(subject) > SUBJECT_MAX || !json_is_string(subject)) subject = NULL;
+        if (!json_is_integer(version)) version = NULL;
+        one = json_pack("{s:O?, s:O?}", "subject", subject, "version", version);
+        if (!one || json_array_append_new(references, one)) {
+            json_decref(references);
+            return NULL;
+        }
+    }
+    return references ? json_pack("{s:O, s:o}", "schema", json_object_get(answer, "schema"), "references", references)
+                      : NULL;
+}
+
 static struct task *task_add(struct registry *r, const char *reason);
 
 static struct task *reference_find(struct registry *r, const char *subject, json_int_t version) {
@@ -393,7 +466,7 @@ static struct task *reference_add(struct registry *r, const char *subject, json_
     char *name = strdup(subject);
     pthread_mutex_lock(&r->lock);
     struct task *t = name ? task_add(r, "the schema registry is being asked") : NULL;
-    if (t) t->step = REFERENCE, t->referenced = name, t->id = (int32_t)version;
+    if (t) t->step = REFERENCE, t->referenced = name, t->id = (int32_t)version, t->used = ++r->uses;
     pthread_mutex_unlock(&r->lock);
     if (!t) free(name);
     return t;
@@ -406,24 +479,33 @@ static void reference_again(struct registry *r, struct task *t) {
     pthread_mutex_unlock(&r->lock);
 }
 
-enum { REFERENCES_MAX = 64, REFERENCES_DEEP = 16 };
-
 /* The texts of a schema, each behind those that it refers to. */
 struct gathered {
     struct registry *r;
     struct schema_text texts[REFERENCES_MAX + 1];
     const struct task *of[REFERENCES_MAX + 1];
     const struct task *path[REFERENCES_DEEP]; /* from the schema to where the search is */
-    size_t n, deep;
+    size_t n, deep, bytes;
     bool missing, doubted;
 };
 
 static verdict references_gather(struct gathered *g, const json_t *answer, struct failure *why);
 
+/* text: NULL while it is missing. */
+static verdict reference_take(struct gathered *g, const struct task *t, const json_t *text, struct failure *why) {
+    if (g->n == REFERENCES_MAX) return fail(why, REJECT, "it has more than %d references", REFERENCES_MAX);
+    g->bytes += json_string_length(text);
+    if (g->bytes > SCHEMA_BYTES_MAX)
+        return fail(why, REJECT, "its references have more than the %d bytes that are read", (int)SCHEMA_BYTES_MAX);
+    g->of[g->n] = t;
+    g->texts[g->n++] = (struct schema_text){json_string_value(text), json_string_length(text)};
+    return OK;
+}
+
 static verdict reference_gather(struct gathered *g, const json_t *reference, struct failure *why) {
     const char *subject = json_string_value(json_object_get(reference, "subject"));
     json_int_t version = json_integer_value(json_object_get(reference, "version"));
-    if (!subject || version < 1 || version > INT32_MAX)
+    if (!subject || strlen(subject) > SUBJECT_MAX || version < 1 || version > INT32_MAX)
         return fail(why, REJECT, "one of its references names no subject and version");
     struct task *t = reference_find(g->r, subject, version);
     if (!t) t = reference_add(g->r, subject, version);
@@ -436,18 +518,13 @@ static verdict reference_gather(struct gathered *g, const json_t *reference, str
     if (t->state.kind == REJECT) return fail(why, REJECT, "its reference \"%.100s\": %s", subject, t->state.text);
     g->doubted |= t->doubted_since != 0;
     g->missing |= t->state.kind != OK;
-    if (t->state.kind != OK) return OK;
+    if (t->state.kind != OK) return reference_take(g, t, NULL, why);
     if (g->deep == REFERENCES_DEEP)
         return fail(why, REJECT, "its references are nested deeper than %d", REFERENCES_DEEP);
     g->path[g->deep++] = t;
     verdict v = references_gather(g, t->said, why);
     g->deep--;
-    const json_t *text = json_object_get(t->said, "schema");
-    if (v == OK && g->n == REFERENCES_MAX) v = fail(why, REJECT, "it has more than %d references", REFERENCES_MAX);
-    if (v != OK) return v;
-    g->of[g->n] = t;
-    g->texts[g->n++] = (struct schema_text){json_string_value(text), json_string_length(text)};
-    return OK;
+    return v == OK ? reference_take(g, t, json_object_get(t->said, "schema"), why) : v;
 }
 
 /* Asks for all that are missing before it returns. */
@@ -465,9 +542,11 @@ static verdict references_gather(struct gathered *g, const json_t *answer, struc
 static void schema_read(struct registry *r, struct task *t, const json_t *answer) {
     struct gathered g = {.r = r};
     struct schema *schema = NULL;
-    struct failure state = {0}, why = {.text = "it is no Avro schema"};
+    struct failure state = {0}, why;
     const json_t *text = json_object_get(answer, "schema");
-    verdict v = is_avro(answer) ? references_gather(&g, answer, &why) : REJECT;
+    verdict v = answer_readable(answer, &why);
+    if (v == OK) v = references_gather(&g, answer, &why);
+    if (v == OK && g.missing && !t->said && !(t->said = answer_keep(answer))) v = fail(&why, RETRY, "out of memory");
     if (v == OK && g.missing) {
         bool news = g.doubted && doubt_begin(r, t);
         pthread_mutex_lock(&r->lock);
@@ -476,7 +555,6 @@ static void schema_read(struct registry *r, struct task *t, const json_t *answer
         t->in_flight = false;
         t->awaits = true;
         pthread_mutex_unlock(&r->lock);
-        if (!t->said) t->said = json_incref((json_t *)answer);
         if (news && r->o.changed) r->o.changed(r->o.context);
         return;
     }
@@ -494,12 +572,14 @@ static void schema_read(struct registry *r, struct task *t, const json_t *answer
 
 /* A reference came, or will not. */
 static void references_changed(struct registry *r) {
-    for (struct task *t = tasks_first(r); t; t = t->next) {
+    for (struct task *t = tasks_first(r), *next; t; t = next) {
+        next = t->next;
         if (!t->awaits) continue;
         json_t *said = json_incref(t->said);
         schema_read(r, t, said);
         if (!t->awaits) json_decref(t->said), t->said = NULL;
         json_decref(said);
+        tasks_bound(r, next);
     }
 }
 
@@ -510,9 +590,12 @@ static void fetched(struct registry *r, struct task *t, const json_t *answer) {
     } else if (t->step == FETCH) {
         schema_read(r, t, answer);
     } else {
-        if (!is_avro(answer)) (void)!fail(&state, REJECT, "it is no Avro schema");
         json_decref(t->said);
-        t->said = json_incref((json_t *)answer);
+        t->said = NULL;
+        if (answer_readable(answer, &state) == OK && !(t->said = answer_keep(answer))) {
+            task_wait(r, t, task_backoff(r, t), &(struct failure){RETRY, "out of memory"});
+            return;
+        }
         task_settle(r, t, NULL, &state);
         references_changed(r);
     }
@@ -611,41 +694,18 @@ static void task_done(struct registry *r, struct task *t, CURLcode result) {
     else
         task_answered(r, t, status);
     request_end(r, t);
+    tasks_bound(r, NULL);
 }
 
 /* --- The thread */
-
-/* What was rejected and is not asked for any more, and references, which their schemas have read. Under the lock. */
-static bool task_forgotten(const struct task *t, size_t rejected, int64_t now) {
-    if (!is_lookup(t) || t->in_flight || t->state.kind == RETRY) return false;
-    if (t->state.kind == REJECT && rejected > REJECTED_MAX) return true;
-    return (t->state.kind == REJECT || t->step == REFERENCE) && now - t->settled_at > FORGOTTEN_AFTER_MS;
-}
-
-static void task_free(struct task *t) {
-    free(t->subject);
-    free(t->referenced);
-    json_decref(t->said);
-    schema_free(&t->schema);
-    free(t);
-}
 
 /* The next task whose request is due, marked as in flight, or NULL; *wait_ms is how long until one is. Who was asked
  * for less often goes first, so that ids that hang keep nobody waiting. */
 static struct task *task_due(struct registry *r, int *wait_ms) {
     struct task *due = NULL;
-    size_t rejected = 0;
     int64_t now = steady_ms(), next = now + IDLE_MS;
     pthread_mutex_lock(&r->lock);
-    for (struct task **p = &r->tasks; *p;) {
-        struct task *t = *p;
-        rejected += t->state.kind == REJECT;
-        if (task_forgotten(t, rejected, now)) {
-            *p = t->next;
-            task_free(t);
-            continue;
-        }
-        p = &t->next;
+    for (struct task *t = r->tasks; t; t = t->next) {
         if (t->in_flight || (is_lookup(t) && r->lookups >= LOOKUPS_MAX)) continue;
         if (t->due_at > now)
             next = t->due_at < next ? t->due_at : next;
@@ -795,11 +855,18 @@ static bool patience_use(struct patience *p, const struct task *t) {
     return doubted && !patience_left(p);
 }
 
-static struct task *fetch_of(struct registry *r, int32_t id, bool *wake) {
-    struct task *t = task_find(r, FETCH, id);
+static bool too_many_wait(const struct registry *r) {
+    size_t n = 0;
+    for (const struct task *t = r->tasks; t; t = t->next) n += is_lookup(t) && t->state.kind == RETRY;
+    return n >= WAITING_MAX;
+}
+
+/* must: it is asked for whatever else is waited for. NULL: it is not, or no memory. */
+static struct task *lookup_of(struct registry *r, enum step step, int32_t id, bool must, bool *wake) {
+    struct task *t = task_find(r, step, id);
     *wake = false;
-    if (!t && (t = task_add(r, "the schema registry is being asked"))) {
-        t->step = FETCH;
+    if (!t && (must || !too_many_wait(r)) && (t = task_add(r, "the schema registry is being asked"))) {
+        t->step = step;
         t->id = id;
         *wake = true;
     } else if (t && t->state.kind == REJECT && steady_ms() - t->settled_at > REJECTED_FOR_MS) {
@@ -807,18 +874,19 @@ static struct task *fetch_of(struct registry *r, int32_t id, bool *wake) {
         t->due_at = 0;
         *wake = true;
     }
+    if (t) t->used = ++r->uses;
     return t;
 }
 
-verdict registry_schema(
-    struct registry *r, int32_t id, struct patience *patience, const struct schema **out, struct failure *why) {
+verdict
+registry_schema(struct registry *r, int32_t id, struct patience *patience, struct schema **out, struct failure *why) {
     bool wake;
     verdict v = RETRY;
     pthread_mutex_lock(&r->lock);
-    const struct task *t = fetch_of(r, id, &wake);
+    const struct task *t = lookup_of(r, FETCH, id, true, &wake);
     if (t) v = patience_use(patience, t) ? REJECT : t->state.kind;
     if (v == OK)
-        *out = t->schema;
+        *out = schema_share(t->schema);
     else
         v = fail(why, v, "%s", t ? t->state.text : "out of memory");
     pthread_mutex_unlock(&r->lock);
@@ -829,7 +897,7 @@ verdict registry_schema(
 void registry_want(struct registry *r, int32_t id) {
     bool wake;
     pthread_mutex_lock(&r->lock);
-    (void)fetch_of(r, id, &wake);
+    (void)lookup_of(r, FETCH, id, false, &wake);
     pthread_mutex_unlock(&r->lock);
     if (wake) curl_multi_wakeup(r->multi);
 }
@@ -847,13 +915,9 @@ void registry_ask_again(struct registry *r, int32_t id) {
 }
 
 int registry_version(struct registry *r, int32_t id) {
+    bool wake;
     pthread_mutex_lock(&r->lock);
-    struct task *t = task_find(r, VERSION, id);
-    bool wake = !t && (t = task_add(r, "the schema registry is being asked"));
-    if (wake) {
-        t->step = VERSION;
-        t->id = id;
-    }
+    const struct task *t = lookup_of(r, VERSION, id, false, &wake);
     int version = t ? t->version : 0;
     pthread_mutex_unlock(&r->lock);
     if (wake) curl_multi_wakeup(r->multi);

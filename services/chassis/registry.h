@@ -1,6 +1,8 @@
 /* registry: a client of a Schema Registry (Confluent's API), which asks on a thread of its own, so that nobody else
  * ever waits for HTTP. Every request has a timeout and a capped answer; failures are tried again with backoff and
- * jitter, for as long as the service runs. What a schema id stands for never changes, so it is kept for ever.
+ * jitter, for as long as the service runs. What a schema id stands for never changes, so it is kept; as anybody may
+ * write ids into a topic, no more than 1,000 answers, and 32 MiB of them: what was used longest ago is let go, and
+ * asked for again when it is wanted. No more than 400 are waited for, and those that hold a record up besides.
  *
  *     consumer ──wants id 7──▶ ┌──────────┐ ──GET /schemas/ids/7──▶ registry
  *     relay ──what id has T?─▶ │ registry │ ──POST /subjects/T/versions──▶
@@ -50,15 +52,16 @@ struct patience {
 int64_t patience_left(const struct patience *p); /* INT64_MAX: it is not being used up now */
 
 /* The writer's schema of a record. RETRY: being asked for. REJECT: the id was doubted for unknown_id_ms, or until this
- * reader had no patience left (NULL: it has as much as there is); or what the registry knows cannot be read. *out lives
- * as long as the registry. */
-MUST_CHECK verdict registry_schema(
-    struct registry *r, int32_t id, struct patience *patience, const struct schema **out, struct failure *why);
+ * reader had no patience left (NULL: it has as much as there is); or what the registry knows cannot be read. *out is
+ * the caller's (schema_free()). */
+MUST_CHECK verdict
+registry_schema(struct registry *r, int32_t id, struct patience *patience, struct schema **out, struct failure *why);
 
-/* Asks for it, so that it is there when it is wanted. */
+/* Asks for it, so that it is there when it is wanted; not while too much is waited for. */
 void registry_want(struct registry *r, int32_t id);
 
-/* The schema's version in its subject, for people to read; 0: it is being asked for, or is in no subject any more. */
+/* The schema's version in its subject, for people to read; 0: it is being asked for, was not to be had just now, or is
+ * in no subject any more. */
 int registry_version(struct registry *r, int32_t id);
 
 /* Takes back a rejection of that id: somebody may have registered it since. */

@@ -26,6 +26,7 @@ struct scan {
     pthread_mutex_t lock;       /* with news: the registry has some */
     pthread_cond_t news;
     struct patience patience; /* for all records together */
+    struct schema *schema;    /* of the record that was read last */
 };
 
 /* --- Open and close */
@@ -88,6 +89,7 @@ void scan_close(struct scan **out) {
     reading_stop(s);
     if (s->records) rd_kafka_queue_destroy(s->records);
     if (s->rk) rd_kafka_destroy(s->rk);
+    schema_free(&s->schema);
     if (s->own_registry) registry_stop(&s->registry);
     health_free(&s->health);
     for (size_t i = 0; i < s->places_n; i++)
@@ -264,12 +266,13 @@ verdict scan_next(struct scan *s, int wait_ms, rd_kafka_message_t **out, struct 
 
 /* --- What a record says */
 
-static verdict schema_await(struct scan *s, int32_t id, const struct schema **out, struct failure *why) {
+static verdict schema_await(struct scan *s, int32_t id, struct failure *why) {
     int64_t until = steady_ms() + 3 * s->settings->registry_timeout_ms;
     verdict v;
+    schema_free(&s->schema);
     pthread_mutex_lock(&s->lock);
     /* News of a registry that is not the scan's own does not come here: look again now and then. */
-    while ((v = registry_schema(s->registry, id, &s->patience, out, why)) == RETRY && steady_ms() < until)
+    while ((v = registry_schema(s->registry, id, &s->patience, &s->schema, why)) == RETRY && steady_ms() < until)
         (void)wait_until(&s->news, &s->lock, s->own_registry ? until : steady_ms() + 5);
     pthread_mutex_unlock(&s->lock);
     return v;
@@ -277,15 +280,14 @@ static verdict schema_await(struct scan *s, int32_t id, const struct schema **ou
 
 verdict
 scan_read(struct scan *s, const rd_kafka_message_t *m, const char **type, struct written *out, struct failure *why) {
-    const struct schema *schema;
     const void *body;
     size_t n;
     int32_t id;
     verdict v = frame_read(m->payload, m->len, &id, &body, &n, why);
-    if (v == OK) v = schema_await(s, id, &schema, why);
-    if (v == OK && type) *type = schema_name(schema);
+    if (v == OK) v = schema_await(s, id, why);
+    if (v == OK && type) *type = schema_name(s->schema);
     *out = (struct written){0};
-    return v == OK ? codec_read(schema, body, n, out, why) : v;
+    return v == OK ? codec_read(s->schema, body, n, out, why) : v;
 }
 
 verdict scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **type, json_t **out, struct failure *why) {

@@ -41,12 +41,12 @@ MUST_CHECK verdict scan_since(struct scan *s, int64_t moment, struct failure *wh
  * is left, or none came within wait_ms while it follows. RETRY: Kafka went quiet for ten seconds. */
 MUST_CHECK verdict scan_next(struct scan *s, int wait_ms, rd_kafka_message_t **out, struct failure *why);
 
-/* What the record says; *type (may be NULL) is its schema's full name, and lives with the registry. *out is the
- * caller's. REJECT: it cannot be decoded. RETRY: the registry does not give its schema. */
+/* What the record says; *type (may be NULL) is its schema's full name, and lives until the next record is read, or the
+ * scan is closed. *out is the caller's. REJECT: it cannot be decoded. RETRY: the registry does not give its schema. */
 MUST_CHECK verdict
 scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **type, json_t **out, struct failure *why);
 
-/* The same with the types that it was written by. */
+/* The same with the types that it was written by, which live as long as *type. */
 MUST_CHECK verdict
 scan_read(struct scan *s, const rd_kafka_message_t *m, const char **type, struct written *out, struct failure *why);
 

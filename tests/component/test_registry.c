@@ -43,6 +43,8 @@ struct manner {
     bool huge, released;         /* released: no delay any more, not even of a request that is being delayed */
     const char *schema;          /* of id 7; other ids are unknown */
     int wrong, wrong_ms;         /* this id is answered with 500, after so long */
+    bool many;                   /* ids from 1000 on have a schema too, and so has version 1 of every subject */
+    const char *padding;         /* a member of these schemas' text that means nothing */
     const struct refers *refers; /* ids and subjects with references; ends with {0} */
 };
 
@@ -57,6 +59,7 @@ struct world {
     struct manner manner;
     struct seen seen[64];
     int seen_n, changes, handling;
+    int asked_n; /* all requests, also when seen is full */
     char said[600];
 };
 
@@ -94,6 +97,7 @@ static void see(struct world *w, struct mg_connection *c) {
     for (int n = 0, more; (more = mg_read(c, one.body + n, sizeof one.body - 1 - (size_t)n)) > 0;) n += more;
     pthread_mutex_lock(&w->lock);
     if (w->seen_n < 64) w->seen[w->seen_n++] = one;
+    w->asked_n++;
     w->handling++;
     pthread_mutex_unlock(&w->lock);
 }
@@ -112,11 +116,41 @@ static bool reply_refers(const struct manner *how, struct mg_connection *c, cons
     return false;
 }
 
+/* /schemas/ids/1234 → t.S1234, which names t.R of another subject where there is no padding;
+ * /subjects/s1234/versions/1 → t.R; /schemas/ids/1234/versions → 1234. */
+static bool reply_many(const struct manner *how, struct mg_connection *c, const char *uri) {
+    int id = 0, version = 0, n = 0;
+    char schema[200], end[20] = "";
+    if (sscanf(uri, "/schemas/ids/%d%19s", &id, end) >= 1 && id >= 1000 && !strcmp(end, "/versions")) {
+        snprintf(schema, sizeof schema, "[{\"subject\":\"s\",\"version\":%d}]", id);
+        reply(c, 200, schema);
+        return true;
+    }
+    bool reference = sscanf(uri, "/subjects/s%d/versions/%d%n", &id, &version, &n) == 2 && !uri[n];
+    if (id < 1000 || (*end && !reference)) return false;
+    snprintf(schema, sizeof schema, reference ? "t.R" : "t.S%d", id);
+    json_t *fields = reference || how->padding ? json_array() : json_pack("[{s:s, s:s}]", "name", "r", "type", "t.R");
+    json_t *one = json_pack("{s:s, s:s, s:o}", "type", "record", "name", schema, "fields", fields);
+    if (how->padding) json_object_set_new(one, "padding", json_loads(how->padding, JSON_DECODE_ANY, NULL));
+    char *text = json_dumps(one, JSON_COMPACT);
+    json_t *answer = json_pack("{s:s}", "schema", text);
+    if (!reference && !how->padding)
+        json_object_set_new(
+            answer, "references",
+            json_pack("[{s:s, s:o, s:i}]", "name", "t.R", "subject", json_sprintf("s%d", id), "version", 1));
+    char *said = json_dumps(answer, 0);
+    reply(c, 200, said);
+    free(said), free(text);
+    json_decref(one), json_decref(answer);
+    return true;
+}
+
 static void reply_as_registry(const struct manner *how, struct mg_connection *c) {
     const struct mg_request_info *info = mg_get_request_info(c);
     char wrong[40];
     snprintf(wrong, sizeof wrong, "/schemas/ids/%d", how->wrong);
     if (reply_refers(how, c, info->request_uri)) return;
+    if (how->many && reply_many(how, c, info->request_uri)) return;
     if (how->wrong && !strcmp(info->request_uri, wrong)) {
         sleep_ms(how->wrong_ms);
         reply(c, 500, "{\"error_code\":50001,\"message\":\"Error in the backend\"}");
@@ -182,7 +216,7 @@ static void on_change(void *world) {
 static void server_start(struct world *w) {
     char port[40];
     snprintf(port, sizeof port, "127.0.0.1:%d", w->port);
-    const char *options[] = {"listening_ports", port, "num_threads", "8", "enable_keep_alive", "yes",
+    const char *options[] = {"listening_ports", port, "num_threads", "20", "enable_keep_alive", "yes",
                              "decode_url",      "no", NULL};
     struct mg_callbacks callbacks = {0};
     struct mg_server_port ports[1];
@@ -226,7 +260,7 @@ static int test_open(void **state) {
     w->health = health_new();
     pthread_mutex_lock(&w->lock);
     w->manner = (struct manner){.schema = EVENT};
-    w->seen_n = w->changes = 0;
+    w->seen_n = w->changes = w->asked_n = 0;
     pthread_mutex_unlock(&w->lock);
     return 0;
 }
@@ -247,11 +281,12 @@ static int test_close(void **state) {
 
 /* Asks until the verdict is not RETRY any more, or the time is over. */
 static verdict wait_schema(struct world *w, int32_t id, int ms, struct failure *why) {
-    const struct schema *schema = NULL;
+    struct schema *schema = NULL;
     verdict v = RETRY;
     for (int64_t end = now_ms() + ms; now_ms() < end; sleep_ms(5))
         if ((v = registry_schema(w->registry, id, NULL, &schema, why)) != RETRY) break;
     if (v == OK) assert_string_equal(schema_name(schema), "t.Event");
+    if (v == OK) schema_free(&schema);
     return v;
 }
 
@@ -311,7 +346,7 @@ static void assert_health(struct world *w, const char *state, const char *says) 
 static void test_fetches_once(void **state) {
     struct world *w = *state;
     struct failure why;
-    const struct schema *first, *again;
+    struct schema *first, *again;
     client_start(w, (struct registry_options){0});
     assert_health(w, "ok", "not asked yet");
     assert_int_equal(registry_schema(w->registry, 7, NULL, &first, &why), RETRY);
@@ -319,6 +354,8 @@ static void test_fetches_once(void **state) {
     assert_int_equal(registry_schema(w->registry, 7, NULL, &first, &why), OK);
     assert_int_equal(registry_schema(w->registry, 7, NULL, &again, &why), OK);
     assert_ptr_equal(first, again);
+    schema_free(&first);
+    schema_free(&again);
     assert_int_equal(seen_n(w), 1);
     assert_string_equal(w->seen[0].method, "GET");
     assert_string_equal(w->seen[0].uri, "/schemas/ids/7");
@@ -361,7 +398,7 @@ static void test_tries_again(void **state) {
         SET(failure_body, i % 2 ? "<html>nonsense" : "[1]");
         int64_t failures = metric_read(METRIC_registry_failures), requests = metric_read(METRIC_registry_requests);
         client_start(w, (struct registry_options){.unknown_id_ms = 1});
-        assert_int_equal(registry_schema(w->registry, 7, NULL, &(const struct schema *){NULL}, &why), RETRY);
+        assert_int_equal(registry_schema(w->registry, 7, NULL, &(struct schema *){NULL}, &why), RETRY);
         assert_health(w, "waiting", says[i]);
         while (seen_n(w) < before + 2) sleep_ms(5);
         tell(w, 0, 0);
@@ -405,7 +442,7 @@ static void test_unknown_id(void **state) {
     assert_in_range(seen_n(w), 2, 9);
     assert_health(w, "ok", "answers");
     int before = seen_n(w);
-    assert_int_equal(registry_schema(w->registry, 8, NULL, &(const struct schema *){NULL}, &why), REJECT);
+    assert_int_equal(registry_schema(w->registry, 8, NULL, &(struct schema *){NULL}, &why), REJECT);
     assert_int_equal(seen_n(w), before);
 }
 
@@ -445,7 +482,7 @@ static void test_an_outage_begins_the_wait_anew(void **state) {
     client_start(w, (struct registry_options){.unknown_id_ms = 1});
     for (int64_t end = now_ms() + 15000; seen_n(w) < 6;) {
         assert_true(now_ms() < end);
-        assert_int_equal(registry_schema(w->registry, 7, NULL, &(const struct schema *){NULL}, &why), RETRY);
+        assert_int_equal(registry_schema(w->registry, 7, NULL, &(struct schema *){NULL}, &why), RETRY);
         sleep_ms(5);
     }
     SET(schema, EVENT);
@@ -491,7 +528,7 @@ static void test_a_registry_that_fails_is_waited_for(void **state) {
 static void test_patience_is_for_all_ids_together(void **state) {
     struct world *w = *state;
     struct failure why;
-    const struct schema *schema;
+    struct schema *schema;
     struct patience patience = {.left_ms = 600};
     client_start(w, (struct registry_options){.unknown_id_ms = 600});
     int64_t start = now_ms();
@@ -506,6 +543,110 @@ static void test_patience_is_for_all_ids_together(void **state) {
     verdict v;
     while ((v = registry_schema(w->registry, 7, &patience, &schema, &why)) == RETRY) sleep_ms(5);
     assert_int_equal(v, OK);
+    schema_free(&schema);
+}
+
+/* All at once; the caller's schema of the first. */
+static struct schema *schemas_read(struct world *w, int32_t from, int n) {
+    struct schema *first = NULL;
+    struct failure why;
+    for (int i = 0; i < n; i++) registry_want(w->registry, from + i);
+    for (int i = 0; i < n; i++) {
+        struct schema *schema = NULL;
+        char name[40];
+        verdict v;
+        while ((v = registry_schema(w->registry, from + i, NULL, &schema, &why)) == RETRY) sleep_ms(1);
+        if (v != OK) fail_msg("%s", why.text);
+        snprintf(name, sizeof name, "t.S%d", from + i);
+        assert_string_equal(schema_name(schema), name);
+        if (!i)
+            first = schema;
+        else
+            schema_free(&schema);
+    }
+    return first;
+}
+
+static int asked(struct world *w) {
+    return counted(w, &w->asked_n);
+}
+
+/* What a stranger writes into a topic grows no service: a schema that nobody asked for in a while is let go, and asked
+ * for again; one that is in use stays as it is. */
+static void test_what_is_kept_has_a_bound(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    struct schema *again;
+    SET(many, true);
+    client_start(w, (struct registry_options){.timeout_ms = 20000});
+    struct schema *first = schemas_read(w, 1000, 1);
+    int before = asked(w);
+    schema_free(&(struct schema *){schemas_read(w, 1000, 1)});
+    assert_int_equal(asked(w), before); /* it is kept */
+    for (int id = 1001; id < 2501; id += 100) {
+        schema_free(&(struct schema *){schemas_read(w, id, 100)});
+        schema_free(&(struct schema *){schemas_read(w, 1001, 1)}); /* in use all the time */
+    }
+    assert_string_equal(schema_name(first), "t.S1000");
+    before = asked(w);
+    assert_int_equal(registry_schema(w->registry, 1001, NULL, &again, &why), OK);
+    schema_free(&again);
+    assert_int_equal(registry_schema(w->registry, 1000, NULL, &again, &why), RETRY);
+    again = schemas_read(w, 1000, 1);
+    assert_ptr_not_equal(first, again);
+    assert_in_range(asked(w) - before, 1, 4); /* its reference may be there still */
+    schema_free(&first);
+    schema_free(&again);
+}
+
+/* A few large ones count as many small ones do. */
+static void test_what_is_kept_has_a_bound_in_bytes(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    enum { OBJECTS = 60000 };
+    static char padding[3 * OBJECTS + 2];
+    for (int i = 0; i < OBJECTS; i++) memcpy(padding + 3 * i, i ? ",{}" : "[{}", 4);
+    strcat(padding, "]");
+    SET(many, true);
+    SET(padding, padding);
+    client_start(w, (struct registry_options){.timeout_ms = 20000});
+    schema_free(&(struct schema *){schemas_read(w, 1000, 8)});
+    assert_int_equal(registry_schema(w->registry, 1000, NULL, &(struct schema *){NULL}, &why), RETRY);
+    schema_free(&(struct schema *){schemas_read(w, 1000, 1)});
+}
+
+static void test_versions_that_are_kept_have_a_bound(void **state) {
+    struct world *w = *state;
+    SET(many, true);
+    client_start(w, (struct registry_options){.timeout_ms = 20000});
+    for (int id = 1000; id < 2500; id++)
+        for (int64_t end = now_ms() + 20000; registry_version(w->registry, id) != id; sleep_ms(1))
+            assert_true(now_ms() < end);
+    assert_int_equal(registry_version(w->registry, 2499), 2499);
+    assert_int_equal(registry_version(w->registry, 1000), 0);
+    for (int64_t end = now_ms() + 20000; registry_version(w->registry, 1000) != 1000; sleep_ms(1))
+        assert_true(now_ms() < end);
+}
+
+/* Nor does what nobody can answer: what waits is bounded, and who stands at the front is asked for all the same. */
+static void test_what_is_waited_for_has_a_bound(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    SET(many, true);
+    SET(delay_ms, 60000);
+    client_start(w, (struct registry_options){.timeout_ms = 60000});
+    for (int id = 2000; id < 4000; id++) registry_want(w->registry, id);
+    assert_int_equal(registry_schema(w->registry, 1000, NULL, &(struct schema *){NULL}, &why), RETRY);
+    SET(released, true);
+    for (int64_t end = now_ms() + 60000;; sleep_ms(5)) {
+        struct schema *schema;
+        assert_true(now_ms() < end);
+        if (registry_schema(w->registry, 1000, NULL, &schema, &why) != OK) continue;
+        schema_free(&schema);
+        break;
+    }
+    for (int before = -1; before != asked(w); sleep_ms(300)) before = asked(w);
+    assert_in_range(asked(w), 3, 1000);
 }
 
 #define REFERS(subject) "{\"name\":\"x\",\"subject\":\"" subject "\",\"version\":1}"
@@ -573,8 +714,30 @@ static void test_references_have_bounds(void **state) {
         crowd[i] = (struct refers){at[i], schemas[i], i ? "[]" : many};
         halves[i] = (struct refers){at[i], schemas[i], i > 1 ? "[]" : i ? other : half};
     }
+    static char padded[2][SCHEMA_BYTES_MAX + 100];
+    static const int sizes[] = {140000, SCHEMA_BYTES_MAX};
+    for (int i = 0; i < 2; i++)
+        sprintf(padded[i], "{\"type\":\"record\",\"name\":\"t.P\",\"fields\":[],\"doc\":\"%0*d\"}", sizes[i], 0);
+    const struct refers two_large[] = {
+        {"/schemas/ids/7", NAMED("t.Event", ""), "[" REFERS("a") "," REFERS("b") "]"},
+        {"/subjects/a/versions/1", padded[0], "[]"},
+        {"/subjects/b/versions/1", padded[0], "[]"},
+        {0}};
+    const struct refers too_large[] = {
+        {"/schemas/ids/7", NAMED("t.Event", ""), "[" REFERS("a") "]"},
+        {"/subjects/a/versions/1", padded[1], "[]"},
+        {0}};
+    static char long_name[5000];
+    sprintf(long_name, "[{\"name\":\"x\",\"subject\":\"%0*d\",\"version\":1}]", 2000, 0);
+    const struct refers long_named[] = {
+        {"/schemas/ids/7", NAMED("t.Event", ""), "[" REFERS("a") "]"},
+        {"/subjects/a/versions/1", NAMED("t.A", ""), long_name},
+        {0}};
     refuses_references(w, crowd, "more than 64 references");
     assert_int_equal(seen_n(w), 1); /* and asks for none of them */
+    refuses_references(w, two_large, "more than the 262144 bytes");
+    refuses_references(w, too_large, "at most 262144 are read");
+    refuses_references(w, long_named, "names no subject and version");
     refuses_references(w, halves, "more than 64 references");
     refuses_references(w, chain, "nested deeper than 16");
     refuses_references(w, circle, "refers to itself");
@@ -657,7 +820,7 @@ static void test_hanging_requests(void **state) {
     struct failure why;
     client_start(w, (struct registry_options){.timeout_ms = 60000});
     SET(delay_ms, 8000);
-    assert_int_equal(registry_schema(w->registry, 8, NULL, &(const struct schema *){NULL}, &why), RETRY);
+    assert_int_equal(registry_schema(w->registry, 8, NULL, &(struct schema *){NULL}, &why), RETRY);
     for (int i = 0; i < 1000 && !seen_n(w); i++) sleep_ms(5);
     SET(delay_ms, 0);
     int64_t start = now_ms();
@@ -689,11 +852,12 @@ static void test_no_proxy(void **state) {
 static void *ask_often(void *world) {
     struct world *w = world;
     struct failure why;
-    const struct schema *schema;
+    struct schema *schema;
     for (int i = 0; i < 300; i++) {
         int32_t id = 1 + i % 10;
         verdict v = registry_schema(w->registry, id, NULL, &schema, &why);
         if (v == OK && strcmp(schema_name(schema), "t.Event") != 0) return world;
+        if (v == OK) schema_free(&schema);
         registry_publish(w->registry, i % 2 ? "x" : "y", event, strlen(EVENT));
         if (registry_id(w->registry, "x", event, &id, &why) == OK && id != 41) return world;
         sleep_ms(1);
@@ -736,6 +900,10 @@ int main(void) {
         TEST(test_an_id_that_fails_for_ever),
         TEST(test_a_registry_that_fails_is_waited_for),
         TEST(test_patience_is_for_all_ids_together),
+        TEST(test_what_is_kept_has_a_bound),
+        TEST(test_what_is_kept_has_a_bound_in_bytes),
+        TEST(test_versions_that_are_kept_have_a_bound),
+        TEST(test_what_is_waited_for_has_a_bound),
         TEST(test_references),
         TEST(test_references_have_bounds),
         TEST(test_unreadable_schemas),

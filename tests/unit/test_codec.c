@@ -1,6 +1,7 @@
 #include "chassis/codec.h"
 
 #include <avro.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -682,6 +683,68 @@ static void test_schema_mutations(void **state) {
     }
 }
 
+/* Of the whole process; 0: a sanitizer gives out the memory. */
+static size_t heap_in_use(void) {
+    struct mallinfo2 all = mallinfo2();
+    return all.uordblks + all.hblkhd;
+}
+
+/* What it really takes, against what is counted. */
+static void schema_cost_holds(const char *begin, const char *item, int n, const char *end) {
+    struct buffer text = BUFFER(SCHEMA_BYTES_MAX);
+    buffer_text(&text, begin);
+    for (int i = 0; i < n; i++) {
+        if (i) buffer_text(&text, ",");
+        for (const char *c = item; *c; c++)
+            if (*c == '#')
+                buffer_format(&text, "%d", i);
+            else
+                buffer_bytes(&text, c, 1);
+    }
+    buffer_text(&text, end);
+    assert_false(text.failed);
+    size_t before = heap_in_use();
+    struct schema *s = parse(text.data);
+    size_t took = heap_in_use() - before, counted = schema_bytes(s);
+    schema_free(&s);
+    if (getenv("SHOW_COST")) printf("%zu of %zu %s\n", took, counted, item);
+    if (took && (took > counted || counted > 4 * took + 8192))
+        fail_msg("%zu bytes were taken, and %zu counted, for %s", took, counted, item);
+    buffer_free(&text);
+}
+
+static void test_what_a_schema_takes_is_counted(void **state) {
+    (void)state;
+    static const char fields[] = "{\"type\":\"record\",\"name\":\"R\",\"fields\":[";
+    static const char padding[] = "{\"type\":\"record\",\"name\":\"R\",\"fields\":[],\"x\":[";
+    schema_cost_holds(fields, "{\"name\":\"a\",\"type\":\"string\"}", 1, "]}");
+    schema_cost_holds(fields, "{\"name\":\"a#\",\"type\":\"int\"}", 4000, "]}");
+    schema_cost_holds(fields, "{\"name\":\"a#\",\"type\":[\"null\",\"int\"]}", 1200, "]}");
+    schema_cost_holds(fields, "{\"name\":\"a#\",\"type\":{\"type\":\"array\",\"items\":\"int\"}}", 1500, "]}");
+    schema_cost_holds(fields, "{\"name\":\"a#\",\"type\":{\"type\":\"map\",\"values\":\"int\"}}", 1500, "]}");
+    schema_cost_holds(
+        fields, "{\"name\":\"a#\",\"type\":{\"type\":\"record\",\"name\":\"r#\",\"fields\":[]}}", 2000, "]}");
+    schema_cost_holds(
+        "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[",
+        "\"a#\"", 9000, "]}}]}");
+    schema_cost_holds(padding, "{}", 80000, "]}");
+    schema_cost_holds(padding, "[]", 80000, "]}");
+    schema_cost_holds(padding, "1", 120000, "]}");
+    schema_cost_holds(padding, "\"\"", 80000, "]}");
+    schema_cost_holds("{\"type\":\"record\",\"name\":\"R\",\"fields\":[],\"x\":{", "\"#\":1", 20000, "}}");
+}
+
+/* Each owner frees it, in any order. */
+static void test_a_schema_with_several_owners(void **state) {
+    (void)state;
+    struct schema *s = parse(ALL), *other = schema_share(s);
+    assert_ptr_equal(s, other);
+    schema_free(&s);
+    assert_null(s);
+    assert_string_equal(schema_name(other), "t.x.All");
+    schema_free(&other);
+}
+
 static void *decode_often(void *schema) {
     for (int i = 0; i < 2000; i++) {
         struct failure why;
@@ -731,6 +794,8 @@ int main(void) {
         cmocka_unit_test(test_decimal_round_trips),
         cmocka_unit_test(test_mutations),
         cmocka_unit_test(test_schema_mutations),
+        cmocka_unit_test(test_what_a_schema_takes_is_counted),
+        cmocka_unit_test(test_a_schema_with_several_owners),
         cmocka_unit_test(test_schema_shared_by_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
