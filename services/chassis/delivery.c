@@ -29,3 +29,7 @@ bool delivery_by_size(rd_kafka_resp_err_t error) {
         if (refusals[i].error == error) return refusals[i].by_size;
     return false;
 }
+
+bool delivery_unheard(const rd_kafka_message_t *report) {
+    return !report->err && report->offset < 0;
+}

@@ -14,3 +14,8 @@ bool delivery_refuses(rd_kafka_resp_err_t error);
 
 /* True: of these, a refusal that a batch of innocent records may meet, because together they are too large. */
 bool delivery_by_size(rd_kafka_resp_err_t error);
+
+/* True: a success of which no broker said anything. librdkafka infers it from a later batch's success, which is wrong
+ * where a broker took that one as the first of its producer (first_record.h): the record has to be sent again. Such a
+ * report has no offset. */
+bool delivery_unheard(const rd_kafka_message_t *report);

@@ -4,6 +4,7 @@
 #include "chassis/crash.h"
 #include "chassis/delivery.h"
 #include "chassis/denial.h"
+#include "chassis/first_record.h"
 #include "chassis/heads.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
@@ -74,6 +75,7 @@ struct relay {
     int64_t drain_until; /* then: what is in flight is waited for, so that what was taken is not sent again */
     int64_t last_row;    /* the newest that was handed to the producer */
     int in_flight;
+    struct first_record first; /* of the topic of events */
     struct delivered done[WINDOW];
     int done_n;
     int64_t pause_ms, not_before; /* after what may pass; 0: the last was taken */
@@ -138,6 +140,10 @@ static void try_again_since(struct relay *r, rd_kafka_resp_err_t error, const ch
     try_again(r, denial_reason(r->o.settings, error, (struct right){"Write", "topic", topic}, reason));
 }
 
+static bool is_event(const struct relay *r, const rd_kafka_message_t *m) {
+    return m->rkt && !strcmp(rd_kafka_topic_name(m->rkt), r->topic);
+}
+
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque) {
     (void)rk;
     struct relay *r = opaque;
@@ -148,9 +154,14 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
     if (snapshots_delivered(r->snapshots, m)) return;
     r->in_flight--;
     int64_t row = (int64_t)(intptr_t)m->_private;
+    if (delivery_unheard(m)) {
+        try_again(r, "Kafka took a later record, and said nothing of this one");
+        return;
+    }
     if (!m->err) { /* whatever failed besides: the producer leaves no gap, so nothing before it in its return did */
         if (r->pause_ms) producer_works(r);
         r->pause_ms = 0;
+        if (is_event(r, m)) first_record_confirm(&r->first, m->partition);
         if (r->done_n < WINDOW) r->done[r->done_n++] = (struct delivered){row, m->partition, m->offset};
         return;
     }
@@ -219,6 +230,7 @@ static void producer_close(struct relay *r) {
     if (!rk) return;
     rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_destroy(rk);
+    first_record_end(&r->first);
     heads_forget(r->heads);
     snapshots_forget(r->snapshots);
 }
@@ -231,8 +243,12 @@ static verdict topic_ensure(struct relay *r, const char *topic, const struct pub
 
 static void ask_for_topic(struct relay *r) {
     struct failure why;
+    int32_t partitions;
     r->topic_ready = topic_ensure(r, r->topic, &published_events, &why) == OK &&
-                     topic_ensure(r, r->dead_letters, &published_letters, &why) == OK;
+                     topic_ensure(r, r->dead_letters, &published_letters, &why) == OK &&
+                     kafka_topic_known(r->producer, r->o.settings, r->topic, ASK_MS, &partitions, &why) == OK;
+    if (r->topic_ready && !first_record_begin(&r->first, r->producer, partitions))
+        log_line(LOG_WARNING, "without memory, events are sent one by one", NULL);
     if (r->topic_ready && !r->pause_ms)
         producer_works(r);
     else if (!r->topic_ready)
@@ -438,15 +454,16 @@ static enum sending send_event(struct relay *r, struct connection *c, const stru
 static bool send_row(struct relay *r, struct connection *c, const struct rows *row) {
     struct failure why;
     int64_t id = rows_int(row, 0);
-    bool alone = id <= r->alone_until;
-    if (alone) r->alone = id, r->is_letter = !rows_null(row, 7);
-    enum sending done =
-        rows_null(row, 7) ? send_event(r, c, row, &why) : send_dead_letter(r, c, id, rows_int(row, 7), &why);
+    bool letter = !rows_null(row, 7), alone = id <= r->alone_until;
+    bool first = !letter && !first_record_taken(&r->first, rows_text(row, 3), strlen(rows_text(row, 3)));
+    if (first && r->in_flight) return false;
+    if (alone || first) r->alone = id, r->is_letter = letter;
+    enum sending done = letter ? send_dead_letter(r, c, id, rows_int(row, 7), &why) : send_event(r, c, row, &why);
     if (done == NEVER) never_send(r, id, why.text);
     if (done != SENT) return false;
     r->last_row = id;
     r->in_flight++;
-    return !alone;
+    return !alone && !first;
 }
 
 /* All that were refused together were taken one by one: it was their batch that was too large. Batches are smaller

@@ -1,10 +1,9 @@
 /* relay: the thread that publishes the outbox, in order, with an idempotent producer, and marks a row as sent only in
  * its delivery report. A failed delivery ends the producer (enable.gapless.guarantee); the next one starts at the
- * first row not marked, so order within a return holds. The exception: Kafka takes any first batch of a new producer,
- * so one behind a refused batch may overtake it (docs/architecture.md). What Kafka took without our hearing of it is
- * then in the topic twice, and readers know it by its event_id. What can never be sent (delivery.h) is set aside
- * (set_aside.h), and nothing waits behind it; where it was refused in a batch, each record of the batch is sent alone
- * to find it.
+ * first row not marked, and sends one record to each partition before any more (first_record.h), so order within a
+ * return holds. What Kafka took without our hearing of it is then in the topic twice, and readers know it by its
+ * event_id. What can never be sent (delivery.h) is set aside (set_aside.h), and nothing waits behind it; where it was
+ * refused in a batch, each record of the batch is sent alone to find it.
  *
  *     store_commit ──relay_wake──▶ relay ──produce──▶ Kafka ──delivery report──▶ relay ──UPDATE outbox──▶ store
  *

@@ -279,7 +279,7 @@ static void batch_refused(struct snapshots *s) {
 bool snapshots_delivered(struct snapshots *s, const rd_kafka_message_t *report) {
     struct sent *sent = report->_private;
     if (!s || (uintptr_t)sent < (uintptr_t)s->batch || (uintptr_t)sent >= (uintptr_t)(s->batch + AT_ONCE)) return false;
-    sent->done = !report->err;
+    sent->done = !report->err && !delivery_unheard(report); /* else it stays due */
     if (delivery_refuses(report->err)) {
         s->refused_as = rd_kafka_err2str(report->err);
     } else if (report->err && report->err != RD_KAFKA_RESP_ERR__PURGE_QUEUE) {

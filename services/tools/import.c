@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "chassis/codec.h"
+#include "chassis/delivery.h"
 #include "chassis/ids.h"
 #include "chassis/kafka.h"
 #include "chassis/log.h"
@@ -481,7 +482,9 @@ static verdict schemas_register(struct import *i, struct failure *why) {
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque) {
     (void)rk;
     struct import *i = opaque;
-    if (!m->err)
+    if (delivery_unheard(m))
+        (void)!fail(&i->failed, RETRY, "Kafka said nothing of a record before one that it took");
+    else if (!m->err)
         i->delivered++;
     else
         (void)!fail(&i->failed, RETRY, "Kafka did not take a record: %s", rd_kafka_err2str(m->err));
