@@ -35,8 +35,8 @@ MUST_CHECK verdict kafka_check(const struct settings *s, struct failure *why);
  * producer pleases, also −1 and the year 50000). */
 int64_t kafka_time(const rd_kafka_message_t *m);
 
-/* Whether the cluster has the topic, and with how many partitions. May take up to timeout_ms. REJECT: it has not; RETRY:
- * it cannot be reached or will not say. */
+/* Whether the cluster has the topic, and with how many partitions. May take up to timeout_ms. REJECT: it has not;
+ * RETRY: it cannot be reached or will not say. */
 MUST_CHECK verdict kafka_topic_known(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int timeout_ms, int32_t *partitions,
     struct failure *why);

@@ -123,8 +123,8 @@ static void a_batch_of_innocent_ones(void **state) {
     set_aside_is(w, 0, "");
 }
 
-/* A broker takes whatever comes first of a new producer, as the mock cluster takes everything: so nothing of a return may
- * be on its way behind the first, be that refused or have to wait. */
+/* A broker takes whatever comes first of a new producer, as the mock cluster takes everything: so nothing of a return
+ * may be on its way behind the first, be that refused or have to wait. */
 static void nothing_overtakes_a_first_record(struct world *w, rd_kafka_resp_err_t error) {
     ask_together(w, 8);
     w->more[w->more_n++] = "-Xbatch.num.messages=2";
