@@ -8,6 +8,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ enum { RESOURCES_MAX = 80, PATH_SIZE = 400, TEXT_SIZE = 4096 };
 static struct resource resources[RESOURCES_MAX];
 static size_t resources_n;
 static struct http *server;
-static int reached; /* how often a function was */
+static atomic_int reached; /* how often a function was; by the server's threads */
 
 static void reach(struct exchange *x) {
     reached++;
