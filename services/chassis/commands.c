@@ -2,33 +2,16 @@
 
 #include "chassis/assets.h"
 #include "chassis/asyncapi.h"
-#include "chassis/audit_check.h"
-#include "chassis/call.h"
-#include "chassis/caller.h"
-#include "chassis/consumer.h"
-#include "chassis/drill.h"
 #include "chassis/dump.h"
-#include "chassis/health.h"
-#include "chassis/history.h"
-#include "chassis/hub.h"
-#include "chassis/idempotency.h"
 #include "chassis/kafka.h"
-#include "chassis/letters.h"
 #include "chassis/log.h"
-#include "chassis/migrations.h"
 #include "chassis/openapi.h"
 #include "chassis/outbox.h"
-#include "chassis/peers.h"
 #include "chassis/process.h"
-#include "chassis/pulse.h"
 #include "chassis/rebuild.h"
-#include "chassis/registry.h"
-#include "chassis/relay.h"
+#include "chassis/routes.h"
 #include "chassis/start.h"
-#include "chassis/status.h"
-#include "chassis/subscribers.h"
 #include "chassis/terminal.h"
-#include "chassis/wait.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -40,6 +23,41 @@
 #include <unistd.h>
 
 enum { STOP_SECONDS = 2 };
+
+/* --- Subcommands */
+
+/* NAME dump FILE.db [--sha]. The program's exit code. */
+static int dump_main(const struct service *service, const char *name, int argc, char *argv[]) {
+    bool sha = argc == 3 && !strcmp(argv[2], "--sha");
+    struct store *s = NULL;
+    struct failure why;
+    json_t *chassis = NULL;
+    char hash[DUMP_HASH];
+    if (argc < 2 || argc > 3 || (argc == 3 && !sha)) {
+        fprintf(stderr, "usage: %s dump FILE.db [--sha]\n", name);
+        return 2;
+    }
+    verdict v = dump_chassis_tables(&chassis, &why);
+    if (v == OK) v = store_open_readonly(&s, argv[1], &why);
+    struct connection *c = v == OK ? store_reader(s) : NULL;
+    if (c) {
+        (void)store_run(c, "BEGIN"); /* one moment */
+        json_t *tables = dump_tables(c, service->kept, chassis);
+        (void)dump_rows(c, "main", tables, sha ? NULL : stdout, hash);
+        json_decref(tables);
+        if (store_state(c) != OK) v = fail(&why, RETRY, "%s", store_error(c));
+        (void)store_run(c, "ROLLBACK");
+    }
+    if (v != OK)
+        fprintf(stderr, "%s: %s\n", name, shown(why.text));
+    else if (sha)
+        puts(hash);
+    store_close(&s);
+    json_decref(chassis);
+    return v == OK ? 0 : 2;
+}
+
+/* --- main */
 
 static enum log_level level_of(const char *name) {
     static const char *const names[] = {"error", "warning", "info", "debug"};
@@ -97,7 +115,7 @@ int service_main(const struct service *service, const char *name, int port, int 
     if (argc > 1 && !strcmp(argv[1], "rebuild")) return rebuild_main(service, name, port, argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "dump")) return dump_main(service, name, argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--asyncapi")) return asyncapi_main(service, name);
-    if (argc > 1 && !strcmp(argv[1], "--openapi")) return openapi_main(service, name);
+    if (argc > 1 && !strcmp(argv[1], "--openapi")) return openapi_main(service, name, chassis_routes);
     verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
     if (v == OK) v = kafka_check(&settings, &why);
     if (v == OK) v = check_instance(service, &settings, &why);

@@ -4,22 +4,14 @@
 #include "chassis/asyncapi.h"
 #include "chassis/json_get.h"
 #include "chassis/openapi.h"
-#include "chassis/page.h"
 #include "chassis/peers.h"
+#include "chassis/runtime.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PATH_SIZE = 1024 };
-
-static const struct contract {
-    const char *ending;
-    char *(*text)(const struct service *service, const char *name);
-} contracts[] = {
-    {"asyncapi.json", asyncapi_text},
-    {"openapi.json", openapi_text},
-};
 
 static void found(struct exchange *x, const char *location) {
     exchange_set_header(x, "Location", location);
@@ -44,20 +36,20 @@ void contracts_openapi_get(struct exchange *x) {
 void contracts_get(struct exchange *x) {
     const struct runtime *rt = x->context;
     const char *file = exchange_parameter(x, "file"), *name = rt->core.settings->service;
-    for (size_t i = 0; i < sizeof contracts / sizeof *contracts; i++) {
-        char own[PATH_SIZE];
-        snprintf(own, sizeof own, "%s.%s", name, contracts[i].ending);
-        if (strcmp(file, own) != 0) continue;
-        char *text = contracts[i].text(rt->core.service, name);
-        if (text)
-            exchange_send(x, 200, "application/json", text, strlen(text));
-        else
-            exchange_problem(x, 503, "There is no memory for \"%s\" now; try again.", own);
-        free(text);
+    char asyncapi[PATH_SIZE], openapi[PATH_SIZE];
+    snprintf(asyncapi, sizeof asyncapi, "%s.asyncapi.json", name);
+    snprintf(openapi, sizeof openapi, "%s.openapi.json", name);
+    bool is_asyncapi = !strcmp(file, asyncapi);
+    if (!is_asyncapi && strcmp(file, openapi) != 0) {
+        exchange_problem(x, 404, "There is no file \"%.100s\" here; there are %s and %s.", file, asyncapi, openapi);
         return;
     }
-    exchange_problem(
-        x, 404, "There is no file \"%.100s\" here; there are %s.asyncapi.json and %s.openapi.json.", file, name, name);
+    char *text = is_asyncapi ? asyncapi_text(rt->core.service, name) : openapi_text(rt->core.service, name, rt->routes);
+    if (text)
+        exchange_send(x, 200, "application/json", text, strlen(text));
+    else
+        exchange_problem(x, 503, "There is no memory for \"%s\" now; try again.", file);
+    free(text);
 }
 
 /* --- Schemas */

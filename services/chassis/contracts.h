@@ -4,7 +4,7 @@
 
 #include "chassis/http.h"
 
-/* The functions behind status_resources. */
+/* The functions behind routes.h. */
 void contracts_get(struct exchange *x);
 void contracts_asyncapi_get(struct exchange *x);
 void contracts_openapi_get(struct exchange *x);

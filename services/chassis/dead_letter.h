@@ -41,9 +41,3 @@ int64_t dead_letter_open(struct connection *c); /* how many are */
 MUST_CHECK json_t *dead_letter_page(struct connection *reader, int64_t before, int limit);
 /* One of them, in full; NULL: none. */
 MUST_CHECK json_t *dead_letter_one(struct connection *reader, int64_t id);
-
-/* The functions behind status_resources. */
-struct exchange;
-void dead_letters_get(struct exchange *x);
-void dead_letter_get(struct exchange *x);
-void dead_letter_redrive_post(struct exchange *x);

@@ -1,3 +1,5 @@
+#include "chassis/dead_letter_view.h"
+
 #include "chassis/dead_letter.h"
 #include "chassis/idempotency.h"
 #include "chassis/ids.h"

@@ -9,8 +9,10 @@
  * None of them holds up a rebalance or a stop. Any thread. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/failure.h"
 
+#include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct drill;
@@ -26,7 +28,8 @@ struct drill_state {
 struct drill *drill_new(void);     /* NULL: no memory */
 void drill_free(struct drill **d); /* accepts NULL */
 void drill_set(struct drill *d, enum drill_mode mode, int64_t ms);
-struct drill_state drill_now(struct drill *d); /* NULL: none is on; so in the two that follow */
+struct drill_state drill_now(struct drill *d);  /* NULL: none is on; so in the two that follow */
+json_t *drill_state_json(struct drill_state s); /* as drill_json() */
 json_t *drill_json(struct drill *d); /* null, or {"mode":"paused"|"slow","ms":N,"since":"…"}; the caller's */
 
 /* For who does this service's work on another thread than the consumer's: waits as long as it should take now. False:
@@ -34,7 +37,13 @@ json_t *drill_json(struct drill *d); /* null, or {"mode":"paused"|"slow","ms":N,
 MUST_CHECK bool drill_delay(struct drill *d, int64_t most_ms);
 void drill_end(struct drill *d); /* the service stops: nobody is kept waiting any more; accepts NULL */
 
-void drill_get(struct exchange *x);                          /* /api/drill, /drill */
-void drill_post(struct exchange *x);                         /* mode: pause, slow (with ms), crash, go-on */
-void drill_decorate(const struct exchange *x, json_t *data); /* what drill.html shows, where drills are allowed */
-bool drill_allowed(struct exchange *x);                      /* false: answered with 403 */
+/* A change that is written down before it holds; one at a time, so that whatever commits them has them in their order.
+ */
+struct drill_change {
+    bool stays; /* the state stays as it is: only the writing down is in order with the others */
+    enum drill_mode mode;
+    int64_t ms;
+    verdict (*commit)(void *context, struct drill_state state, struct failure *why);
+    void *context;
+};
+MUST_CHECK verdict drill_change(struct drill *d, const struct drill_change *change, struct failure *why);

@@ -1,6 +1,5 @@
 #include "chassis/dump.h"
 
-#include "chassis/assets.h"
 #include "chassis/buffer.h"
 #include "chassis/migrations.h"
 #include "chassis/terminal.h"
@@ -52,14 +51,13 @@ static bool has_word(const char *words, const char *word) {
     return false;
 }
 
-json_t *dump_tables(struct connection *c, const struct service *service, const json_t *chassis) {
+json_t *dump_tables(struct connection *c, const char *kept, const json_t *chassis) {
     json_t *all = names_read(c), *state = json_array(), *name;
     size_t i;
     json_array_foreach(all, i, name) {
         const char *text = json_string_value(name);
         bool derived = !strcmp(text, "event_seen") || !has_name(chassis, text);
-        if (derived && strncmp(text, "rebuild_", 8) != 0 && !has_word(service->kept, text))
-            json_array_append(state, name);
+        if (derived && strncmp(text, "rebuild_", 8) != 0 && !has_word(kept, text)) json_array_append(state, name);
     }
     json_decref(all);
     return state;
@@ -282,36 +280,4 @@ json_t *dump_compare(struct connection *c, const json_t *tables, int64_t most) {
         json_decref(one);
     }
     return json_pack("{s:I, s:o, s:o}", "rows", (json_int_t)all.rows, "tables", counts, "lines", all.lines);
-}
-
-/* --- The subcommand */
-
-int dump_main(const struct service *service, const char *name, int argc, char *argv[]) {
-    bool sha = argc == 3 && !strcmp(argv[2], "--sha");
-    struct store *s = NULL;
-    struct failure why;
-    json_t *chassis = NULL;
-    char hash[DUMP_HASH];
-    if (argc < 2 || argc > 3 || (argc == 3 && !sha)) {
-        fprintf(stderr, "usage: %s dump FILE.db [--sha]\n", name);
-        return 2;
-    }
-    verdict v = dump_chassis_tables(&chassis, &why);
-    if (v == OK) v = store_open_readonly(&s, argv[1], &why);
-    struct connection *c = v == OK ? store_reader(s) : NULL;
-    if (c) {
-        (void)store_run(c, "BEGIN"); /* one moment */
-        json_t *tables = dump_tables(c, service, chassis);
-        (void)dump_rows(c, "main", tables, sha ? NULL : stdout, hash);
-        json_decref(tables);
-        if (store_state(c) != OK) v = fail(&why, RETRY, "%s", store_error(c));
-        (void)store_run(c, "ROLLBACK");
-    }
-    if (v != OK)
-        fprintf(stderr, "%s: %s\n", name, shown(why.text));
-    else if (sha)
-        puts(hash);
-    store_close(&s);
-    json_decref(chassis);
-    return v == OK ? 0 : 2;
 }

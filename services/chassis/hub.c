@@ -1,9 +1,7 @@
 #include "chassis/hub.h"
 
-#include "chassis/audit.h"
-#include "chassis/audit_line.h"
+#include "chassis/ids.h"
 #include "chassis/metrics.h"
-#include "chassis/page.h"
 #include "chassis/sockets.h"
 
 #include <errno.h>
@@ -108,29 +106,22 @@ static void viewer_serve(struct hub *h, struct viewer *v, short events, int64_t 
 
 /* --- News */
 
-static void row_event(struct buffer *out, const struct chain_row *row) {
-    buffer_format(out, "id: %lld\nevent: audit\ndata: ", (long long)row->id);
-    audit_line_json(out, row);
-    buffer_text(out, "\n");
-}
-
 /* A step is small, since a row can be long. */
-static void block_read(struct block *b, struct connection *reader, int64_t after) {
+static void block_read(const struct hub *h, struct block *b, int64_t after) {
     int limit = b->limit;
     buffer_free(&b->bytes);
-    *b = (struct block){after, after, limit, false, BUFFER(BLOCK_BYTES + 2 * STEP_ROWS * AUDIT_LINE_MAX)};
-    const struct audit_filter all = {0};
+    *b = (struct block){after, after, limit, false, BUFFER(BLOCK_BYTES + 2 * STEP_ROWS * h->options.row_bytes)};
     int n, wanted;
     do {
         wanted = limit < STEP_ROWS ? limit : STEP_ROWS;
-        n = audit_export(reader, &all, &b->last, wanted, row_event, &b->bytes);
+        n = h->options.read(h->options.context, &b->last, wanted, &b->bytes);
         limit -= n;
     } while (n == wanted && limit && b->bytes.length < BLOCK_BYTES);
-    b->failed = b->bytes.failed || store_state(reader) != OK;
+    b->failed = b->bytes.failed || n < 0;
 }
 
-static void turn_full(struct hub *h, struct viewer *v, struct block *b, struct connection *reader, int64_t now) {
-    if (b->after != v->after) block_read(b, reader, v->after);
+static void turn_full(struct hub *h, struct viewer *v, struct block *b, int64_t now) {
+    if (b->after != v->after) block_read(h, b, v->after);
     v->turn_at = now + FULL_MS;
     if (b->failed) { /* it comes back to where it was, when rows can be read again */
         viewer_close(h, v);
@@ -167,9 +158,8 @@ static void turn_light(struct hub *h, struct viewer *v, int64_t newest, int64_t 
 
 /* No transaction is open while anything is sent, and sending waits for nobody. */
 static void hub_look(struct hub *h, int64_t now) {
-    struct connection *reader = store_reader(h->options.store);
     pages_measure(h, now);
-    int64_t newest = store_int(reader, -1, "SELECT MAX(id) FROM audit");
+    int64_t newest = h->options.newest(h->options.context);
     int rows = ROWS_A_TURN / h->n;
     struct block block = {.after = -1, .limit = rows > ROWS_LEAST ? rows : ROWS_LEAST};
     for (struct viewer *v = h->viewers; v < h->viewers + h->n; v++) {
@@ -177,7 +167,7 @@ static void hub_look(struct hub *h, int64_t now) {
         if (v->light)
             turn_light(h, v, newest, now);
         else
-            turn_full(h, v, &block, reader, now);
+            turn_full(h, v, &block, now);
     }
     buffer_free(&block.bytes);
 }
@@ -237,9 +227,10 @@ static void hub_wake(struct hub *h) {
     (void)!write(h->wake, &one, sizeof one);
 }
 
-/* --- GET /api/stream */
+/* --- Places */
 
-static bool place_take(struct hub *h) {
+bool hub_place_take(struct hub *h) {
+    if (!h) return false;
     pthread_mutex_lock(&h->lock);
     bool free = !atomic_load(&h->stopping) && h->taken < h->options.streams;
     if (free) h->taken++;
@@ -247,29 +238,14 @@ static bool place_take(struct hub *h) {
     return free;
 }
 
-static void place_leave(struct hub *h) {
+void hub_place_leave(struct hub *h) {
     pthread_mutex_lock(&h->lock);
     h->taken--;
     pthread_mutex_unlock(&h->lock);
 }
 
-/* Where the stream starts: behind the row that was named, else behind the newest. So is one from another log, that has
- * more rows than there are. −1: what was named is no row's number; refused. */
-static int64_t place_read(struct exchange *x, int64_t newest) {
-    const char *header = exchange_header(x, "Last-Event-ID"), *name = header && *header ? "Last-Event-ID" : "after";
-    const char *text = header && *header ? header : exchange_query(x, "after");
-    if (!text || !*text) return newest;
-    if (strlen(text) > 18 || text[strspn(text, "0123456789")]) {
-        exchange_problem_field(x, name, "\"%.60s\" is not the number of an audit row", text);
-        exchange_problem(x, 400, "Where to start cannot be read.");
-        return -1;
-    }
-    int64_t after = strtoll(text, NULL, 10);
-    return after < newest ? after : newest;
-}
-
 /* The first message names the place, so that who saw nothing else can come back to it. */
-static void hub_add(struct hub *h, int fd, bool light, int64_t after) {
+void hub_place_fill(struct hub *h, int fd, bool light, int64_t after) {
     char text[100];
     int64_t now = steady_ms();
     int n = snprintf(text, sizeof text, ": the audit log, live\nretry: %d\nid: %lld\n\n", RETRY_MS, (long long)after);
@@ -282,30 +258,6 @@ static void hub_add(struct hub *h, int fd, bool light, int64_t after) {
     viewer_say(h, v, text, (size_t)n, now);
     pthread_mutex_unlock(&h->lock);
     hub_wake(h);
-}
-
-void hub_get(struct exchange *x) {
-    struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
-    const char *site = exchange_header(x, "Sec-Fetch-Site"), *light = exchange_query(x, "light");
-    if (site && !strcmp(site, "cross-site")) {
-        exchange_problem(x, 403, "The request came from a page of another site; streams are for the pages here.");
-        return;
-    }
-    int64_t after = place_read(x, store_int(reader, 0, "SELECT MAX(id) FROM audit"));
-    if (after < 0 || !page_reader_ok(x, reader)) return;
-    if (!rt->hub || !place_take(rt->hub)) {
-        exchange_set_header(x, "Retry-After", "30");
-        exchange_problem(
-            x, 503, "As many as may are watching already (%lld); look at /api/audit again and again instead.",
-            (long long)rt->core.settings->streams);
-        return;
-    }
-    int fd = exchange_hand_over(x, "text/event-stream");
-    if (fd < 0)
-        place_leave(rt->hub);
-    else
-        hub_add(rt->hub, fd, light && !strcmp(light, "1"), after);
 }
 
 /* --- Start and stop */

@@ -14,13 +14,22 @@
  * a light stream says that there is news), and bytes kept for one that does not read them: it is cut off. */
 #pragma once
 
+#include "chassis/buffer.h"
 #include "chassis/failure.h"
-#include "chassis/store.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct hub;
 
 struct hub_options {
-    struct store *store;
+    int64_t (*newest)(void *context); /* the number of the newest row; −1: not known */
+    /* Appends at most `limit` rows after row *after, each as an event of the stream, and moves *after on. Returns how
+     * many; −1: they cannot be read now. Both on the hub's thread. */
+    int (*read)(void *context, int64_t *after, int limit, struct buffer *out);
+    void *context;
+    size_t row_bytes; /* which a row takes at most */
     int streams;      /* at most so many at a time; more are refused with 503 */
     int heartbeat_ms; /* a comment after so long a silence. 0: 10 s */
     int life_ms;      /* then a stream ends, and its viewer comes back. 0: 10 min */
@@ -28,5 +37,13 @@ struct hub_options {
 };
 MUST_CHECK verdict hub_start(struct hub **out, const struct hub_options *o, struct failure *why);
 int hub_watched(struct hub *h); /* how many streams there are; any thread. 0 for NULL */
-/* Ends all streams. After the last thread that may call hub_get(), so after http_stop(); accepts NULL. */
+
+/* A place for one more stream: taken before its answer begins, and then either left or filled. Any thread. False: none
+ * is left, or h is NULL. */
+MUST_CHECK bool hub_place_take(struct hub *h);
+void hub_place_leave(struct hub *h);
+/* The socket is the hub's from now on. after: the last row that its viewer knows. light: only that there is news. */
+void hub_place_fill(struct hub *h, int fd, bool light, int64_t after);
+
+/* Ends all streams. After the last thread that may take a place, so after http_stop(); accepts NULL. */
 void hub_stop(struct hub **h);

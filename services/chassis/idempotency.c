@@ -3,7 +3,6 @@
 #include "chassis/crash.h"
 #include "chassis/exchange.h"
 #include "chassis/log.h"
-#include "chassis/runtime.h"
 #include "chassis/utf8.h"
 
 #include <civetweb.h>
@@ -28,13 +27,16 @@ struct keyed {
 };
 
 struct idempotency {
+    struct store *store;
     pthread_mutex_t lock; /* guards the list */
     struct keyed *running;
 };
 
-struct idempotency *idempotency_new(void) {
+struct idempotency *idempotency_new(struct store *store) {
     struct idempotency *i = calloc(1, sizeof *i);
-    if (i) pthread_mutex_init(&i->lock, NULL);
+    if (!i) return NULL;
+    i->store = store;
+    pthread_mutex_init(&i->lock, NULL);
     return i;
 }
 
@@ -275,8 +277,7 @@ static bool run_refused(struct exchange *x, const struct keyed *k, bool same) {
     return false;
 }
 
-bool idempotency_begin(struct exchange *x) {
-    struct runtime *rt = x->context;
+bool idempotency_begin(struct idempotency *i, struct exchange *x) {
     struct keyed found = {0};
     bool same;
     if (!key_find(x, found.key)) return false;
@@ -287,15 +288,15 @@ bool idempotency_begin(struct exchange *x) {
         return false;
     }
     *k = found;
-    if (!run_enter(rt->idempotency, k, &same)) {
+    if (!run_enter(i, k, &same)) {
         free(k);
         return run_refused(x, &found, same);
     }
-    if (!answer_recall(x, store_reader(rt->core.store), k)) {
+    if (!answer_recall(x, store_reader(i->store), k)) {
         x->private->keyed = k;
         return true;
     }
-    run_leave(rt->idempotency, k);
+    run_leave(i, k);
     free(k);
     return false;
 }
@@ -305,23 +306,21 @@ static bool is_last_word(int status) {
 }
 
 /* What committed nothing with its answer. Should that not be stored, the answer goes out all the same. */
-static void answer_keep(struct exchange *x, const struct keyed *k) {
-    struct runtime *rt = x->context;
+static void answer_keep(struct idempotency *i, struct exchange *x, const struct keyed *k) {
     struct failure why;
     if (x->private->stream != STREAM_NONE || !is_last_word(x->status) || !exchange_settle(x)) return;
     if (x->status >= 400 && x->private->sent.length > REFUSAL_BYTES) return;
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(i->store);
     answer_write(x, k, c);
     if (store_commit(c, &why) != OK)
         log_line(LOG_WARNING, "could not keep an answer", "reason", why.text, "trace", x->trace_parent, NULL);
 }
 
-void idempotency_end(struct exchange *x) {
-    struct runtime *rt = x->context;
+void idempotency_end(struct idempotency *i, struct exchange *x) {
     struct keyed *k = x->private->keyed;
     if (!k) return;
-    if (!k->kept) answer_keep(x, k);
-    run_leave(rt->idempotency, k);
+    if (!k->kept) answer_keep(i, x, k);
+    run_leave(i, k);
     x->private->keyed = NULL;
     free(k);
 }

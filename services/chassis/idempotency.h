@@ -27,11 +27,11 @@ const char *exchange_key(const struct exchange *x); /* the request's key, withou
 
 /* --- For service.c, and the tests */
 
-struct idempotency;                            /* the keys whose requests are being answered */
-struct idempotency *idempotency_new(void);     /* NULL: no memory */
-void idempotency_free(struct idempotency **i); /* after the web server; accepts NULL */
-bool idempotency_begin(struct exchange *x);    /* http_options.begin_post; the context is a runtime */
-void idempotency_end(struct exchange *x);      /* http_options.end_post */
+struct idempotency;                                                /* the keys whose requests are being answered */
+struct idempotency *idempotency_new(struct store *store);          /* where answers are kept. NULL: no memory */
+void idempotency_free(struct idempotency **i);                     /* after the web server; accepts NULL */
+bool idempotency_begin(struct idempotency *i, struct exchange *x); /* as http_options.begin_post */
+void idempotency_end(struct idempotency *i, struct exchange *x);   /* as http_options.end_post */
 
 /* The key that a header holds. REJECT says what is wrong with it. */
 enum { IDEMPOTENCY_KEY_MAX = 255, IDEMPOTENCY_HASH = 32 };

@@ -2,7 +2,6 @@
 
 #include "chassis/assets.h"
 #include "chassis/call.h"
-#include "chassis/status.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,8 +219,9 @@ static verdict table_check(const json_t *document, json_t *left, const struct re
     return v;
 }
 
-static verdict resources_check(const json_t *document, const struct service *s, struct failure *why) {
-    const struct resource call[] = {call_resource(s), {0}}, *tables[TABLES] = {s->resources, call, status_resources};
+static verdict
+resources_check(const json_t *document, const struct service *s, const struct resource *chassis, struct failure *why) {
+    const struct resource call[] = {call_resource(s), {0}}, *tables[TABLES] = {s->resources, call, chassis};
     json_t *left = json_deep_copy(json_object_get(document, "paths")), *item;
     const char *path;
     verdict v = left ? OK : fail(why, RETRY, "out of memory");
@@ -235,7 +235,9 @@ static verdict resources_check(const json_t *document, const struct service *s, 
 
 /* --- All of it */
 
-verdict openapi_json(const struct service *service, const char *name, json_t **out, struct failure *why) {
+verdict openapi_json(
+    const struct service *service, const char *name, const struct resource *chassis, json_t **out,
+    struct failure *why) {
     const struct asset *own;
     size_t own_n;
     json_t *document = json_pack(
@@ -249,7 +251,7 @@ verdict openapi_json(const struct service *service, const char *name, json_t **o
         call_add(document, service);
         operations_complete(document);
         components_prune(document);
-        v = resources_check(document, service, why);
+        v = resources_check(document, service, chassis, why);
     }
     if (v == OK)
         *out = document;
@@ -259,10 +261,11 @@ verdict openapi_json(const struct service *service, const char *name, json_t **o
     return v;
 }
 
-static char *text_make(const struct service *service, const char *name, struct failure *why) {
+static char *
+text_make(const struct service *service, const char *name, const struct resource *chassis, struct failure *why) {
     char *text = NULL, *line = NULL;
     json_t *document;
-    if (openapi_json(service, name, &document, why) != OK) return NULL;
+    if (openapi_json(service, name, chassis, &document, why) != OK) return NULL;
     text = json_dumps(document, JSON_INDENT(INDENT));
     if (!text || asprintf(&line, "%s\n", text) < 0) {
         line = NULL;
@@ -273,14 +276,14 @@ static char *text_make(const struct service *service, const char *name, struct f
     return line;
 }
 
-char *openapi_text(const struct service *service, const char *name) {
+char *openapi_text(const struct service *service, const char *name, const struct resource *chassis) {
     struct failure why;
-    return text_make(service, name, &why);
+    return text_make(service, name, chassis, &why);
 }
 
-int openapi_main(const struct service *service, const char *name) {
+int openapi_main(const struct service *service, const char *name, const struct resource *chassis) {
     struct failure why = {.text = "it cannot be written"};
-    char *text = text_make(service, name, &why);
+    char *text = text_make(service, name, chassis, &why);
     bool written = text && fputs(text, stdout) >= 0 && !fflush(stdout);
     if (!written) fprintf(stderr, "%s: could not write its OpenAPI document: %s\n", name, why.text);
     free(text);

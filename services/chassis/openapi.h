@@ -7,14 +7,16 @@
  * particular. */
 #pragma once
 
+#include "chassis/http.h"
 #include "chassis/service.h"
 
-/* REJECT: why names a resource, or a query parameter that one takes, that no fragment describes; or what one describes
- * and there is not. */
-MUST_CHECK verdict openapi_json(const struct service *service, const char *name, json_t **out, struct failure *why);
+/* chassis: what every service has (routes.h). REJECT: why names a resource, or a query parameter that one takes, that
+ * no fragment describes; or what one describes and there is not. */
+MUST_CHECK verdict openapi_json(
+    const struct service *service, const char *name, const struct resource *chassis, json_t **out, struct failure *why);
 
 /* The document as text that ends in a newline; the caller's. NULL: no memory, or openapi_json() rejects. */
-MUST_CHECK char *openapi_text(const struct service *service, const char *name);
+MUST_CHECK char *openapi_text(const struct service *service, const char *name, const struct resource *chassis);
 
 /* Prints it. The program's exit code. */
-int openapi_main(const struct service *service, const char *name);
+int openapi_main(const struct service *service, const char *name, const struct resource *chassis);

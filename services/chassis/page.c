@@ -185,11 +185,17 @@ static void services_add(struct runtime *rt, json_t *data) {
     json_decref(known);
 }
 
+void peers_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    peers_look(rt->peers);
+    x->data = peers_json(rt->peers);
+}
+
 void status_decorate(struct exchange *x, json_t *data) {
     struct runtime *rt = x->context;
     json_t *nav = json_array();
     nav_add(nav, rt->core.service->resources, x->path);
-    nav_add(nav, status_resources, x->path);
+    nav_add(nav, rt->routes, x->path);
     json_object_set_new(data, "nav", nav);
     json_object_set_new(data, "page_path", json_string(x->path));
     services_add(rt, data);

@@ -22,7 +22,7 @@ int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int
 MUST_CHECK bool page_moment(struct exchange *x, const char *name, int64_t *ms);
 json_t *page_partitions(struct runtime *rt, int64_t *oldest_unhandled_ms); /* none where nothing is subscribed to */
 
-/* The functions behind status_resources. */
+/* The functions behind routes.h. */
 void audit_get(struct exchange *x);
 void audit_one_get(struct exchange *x);
 void audit_event_get(struct exchange *x);
@@ -33,4 +33,4 @@ void probe_livez_get(struct exchange *x);
 void probe_readyz_get(struct exchange *x);
 void probe_metrics_get(struct exchange *x);
 void page_asset_get(struct exchange *x);
-void hub_get(struct exchange *x); /* /api/stream, in hub.c */
+void peers_get(struct exchange *x); /* /api/peers */

@@ -1,17 +1,16 @@
 #include "chassis/peers.h"
 
 #include "chassis/authority.h"
+#include "chassis/buffer.h"
 #include "chassis/ids.h"
-#include "chassis/log.h"
-#include "chassis/page.h"
 #include "chassis/peer_state.h"
 #include "chassis/settings.h"
-#include "chassis/status.h"
 #include "chassis/store.h"
 #include "chassis/subscribers.h"
 #include "chassis/utf8.h"
 
 #include <curl/curl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,8 +52,7 @@ struct peer {
 };
 
 struct peers {
-    struct runtime *rt;
-    bool keeps_list;
+    struct peers_options options;
     pthread_t thread;
     bool running;
     CURLM *multi;
@@ -89,10 +87,10 @@ static void request_end(struct peers *p, struct peer *one) {
 static void request_begin(struct peers *p, struct peer *one) {
     char site[URL_SIZE], url[URL_SIZE + 20];
     if (one->easy || !*one->url || !(one->easy = curl_easy_init())) return;
-    settings_call_url(p->rt->core.settings, one->name, one->url, site, sizeof site);
+    settings_call_url(p->options.settings, one->name, one->url, site, sizeof site);
     size_t n = strlen(site);
     if (n && site[n - 1] == '/') site[n - 1] = '\0';
-    snprintf(url, sizeof url, "%s%s", site, p->keeps_list ? "/api/status" : "/api/peers");
+    snprintf(url, sizeof url, "%s%s", site, p->options.keeps_list ? "/api/status" : "/api/peers");
     one->answer = BUFFER(ANSWER_MAX);
     curl_easy_setopt(one->easy, CURLOPT_URL, url);
     curl_easy_setopt(one->easy, CURLOPT_PRIVATE, one);
@@ -286,12 +284,6 @@ json_t *peers_json(struct peers *p) {
         "{s:o, s:s?}", "peers", view ? view : json_array(), "stale", stale ? time_text(stale, since) : NULL);
 }
 
-void peers_get(struct exchange *x) {
-    struct runtime *rt = x->context;
-    peers_look(rt->peers);
-    x->data = peers_json(rt->peers);
-}
-
 /* --- The list */
 
 static struct peer *peer_find(struct peers *p, const char *name) {
@@ -321,8 +313,8 @@ static void ends_read(struct peers *p, const json_t *partitions, int64_t ends[PA
     char name[400], topic[400];
     json_t *one;
     size_t i;
-    snprintf(name, sizeof name, "%s.events", p->rt->core.settings->service);
-    settings_scoped(p->rt->core.settings, name, topic, sizeof topic);
+    snprintf(name, sizeof name, "%s.events", p->options.settings->service);
+    settings_scoped(p->options.settings, name, topic, sizeof topic);
     memset(ends, 0, PARTITIONS_MAX * sizeof *ends);
     json_array_foreach((json_t *)partitions, i, one) {
         const char *of = json_string_value(json_object_get(one, "topic"));
@@ -353,14 +345,14 @@ static void subscribers_read(struct peers *p, struct connection *reader, const i
 static void published_read(struct peers *p, struct peer *one, const json_t *partitions) {
     char name[400], topic[400];
     snprintf(name, sizeof name, "%s.events", one->name);
-    settings_scoped(p->rt->core.settings, name, topic, sizeof topic);
+    settings_scoped(p->options.settings, name, topic, sizeof topic);
     one->published = partitions_sum(partitions, topic, "end");
 }
 
 /* This process knows its own state without asking over the network. */
 static void self_read(struct peers *p, struct peer *self, struct connection *reader) {
     json_decref(self->status);
-    self->status = status_json(p->rt, reader);
+    self->status = p->options.status(p->options.context, reader);
     self->contact = PEER_ANSWERS;
     self->answered_at = steady_ms();
     self->answered_ms = clock_ms();
@@ -385,9 +377,9 @@ static void unlisted_drop(struct peers *p) {
  * settings allow it. What a record says of its sender counts for nothing: anybody may write one. */
 static void addresses_read(struct peers *p) {
     const char *name;
-    json_t *url, *urls = subscribers_urls(p->rt->subscribers);
+    json_t *url, *urls = subscribers_urls(p->options.subscribers);
     json_object_foreach(urls, name, url) {
-        if (!settings_peer_allowed(p->rt->core.settings, json_string_value(url))) continue;
+        if (!settings_peer_allowed(p->options.settings, json_string_value(url))) continue;
         struct peer *one = peer_find(p, name);
         if (!one || one->is_self) continue;
         peer_move(p, one, json_string_value(url));
@@ -397,19 +389,18 @@ static void addresses_read(struct peers *p) {
 }
 
 static void list_read(struct peers *p) {
-    struct connection *reader = store_reader(p->rt->core.store);
-    int64_t ends[PARTITIONS_MAX], oldest;
-    json_t *partitions = page_partitions(p->rt, &oldest);
+    struct connection *reader = store_reader(p->options.store);
+    int64_t ends[PARTITIONS_MAX];
     for (size_t i = 0; i < p->n; i++) p->all[i]->listed = false;
-    struct peer *self = peer_find(p, p->rt->core.settings->service);
+    struct peer *self = peer_find(p, p->options.settings->service);
     if (self) self_read(p, self, reader);
-    if (self) peer_move(p, self, p->rt->core.settings->public_url);
+    if (self) peer_move(p, self, p->options.settings->public_url);
+    const json_t *partitions = self ? json_object_get(self->status, "partitions") : NULL;
     ends_read(p, partitions, ends);
     subscribers_read(p, reader, ends);
     addresses_read(p);
     if (store_state(reader) == OK) unlisted_drop(p); /* else it is only half read */
     for (size_t i = 0; i < p->n; i++) published_read(p, p->all[i], partitions);
-    json_decref(partitions);
 }
 
 /* --- Answers */
@@ -503,30 +494,29 @@ static void answers_take(struct peers *p) {
         CURLcode result = m->data.result; /* m dies with its handle */
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&one);
         curl_easy_getinfo(m->easy_handle, CURLINFO_RESPONSE_CODE, &status);
-        if (p->keeps_list)
+        if (p->options.keeps_list)
             status_answered(one, result, status), sample_add(one);
         else
             list_answered(p, one, result, status);
         request_end(p, one);
         news = true;
     }
-    if (news && p->keeps_list) view_make(p);
+    if (news && p->options.keeps_list) view_make(p);
 }
 
 /* --- The thread */
 
 static void round_begin(struct peers *p) {
-    if (p->keeps_list) {
+    if (p->options.keeps_list) {
         list_read(p);
         for (size_t i = 0; i < p->n; i++)
             if (p->all[i]->is_self || !*p->all[i]->url) sample_add(p->all[i]);
         view_make(p);
     } else {
         char url[URL_SIZE];
-        const struct service *s = p->rt->core.service;
-        const char *name = s->listed_by ? s->listed_by : s->subscribes;
+        const char *name = p->options.keeper;
         struct peer *keeper = name ? peer_find(p, name) : NULL;
-        if (keeper) peer_move(p, keeper, settings_call_url(p->rt->core.settings, name, "", url, sizeof url));
+        if (keeper) peer_move(p, keeper, settings_call_url(p->options.settings, name, "", url, sizeof url));
     }
     for (size_t i = 0; i < p->n; i++)
         if (!p->all[i]->is_self) request_begin(p, p->all[i]);
@@ -537,7 +527,7 @@ static bool round_next(struct peers *p, int64_t last, int64_t *due) {
     pthread_mutex_lock(&p->lock);
     bool looks = p->looked_at && steady_ms() - p->looked_at < LOOK_MS, go_on = !p->stopping;
     pthread_mutex_unlock(&p->lock);
-    *due = looks ? last + LOOKED_AT_MS : p->keeps_list ? last + IDLE_MS : INT64_MAX;
+    *due = looks ? last + LOOKED_AT_MS : p->options.keeps_list ? last + IDLE_MS : INT64_MAX;
     return go_on;
 }
 
@@ -574,7 +564,7 @@ void peers_look(struct peers *p) {
 
 /* --- Start and stop */
 
-verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why) {
+static verdict peers_open(struct peers **out, const struct peers_options *o, struct failure *why) {
     *out = NULL;
     if (curl_global_init(CURL_GLOBAL_DEFAULT)) return fail(why, FATAL, "could not start libcurl");
     struct peers *p = calloc(1, sizeof *p);
@@ -583,8 +573,7 @@ verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why) 
         return fail(why, RETRY, "out of memory");
     }
     *out = p;
-    p->rt = rt;
-    p->keeps_list = rt->core.service->watch_subscribers;
+    p->options = *o;
     pthread_mutex_init(&p->lock, NULL);
     p->multi = curl_multi_init();
     p->headers = curl_slist_append(NULL, "Accept: application/json");
@@ -592,7 +581,10 @@ verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why) 
     return p->multi && p->headers && p->view ? OK : fail(why, RETRY, "out of memory");
 }
 
-verdict peers_start(struct peers *p, struct failure *why) {
+verdict peers_start(struct peers **out, const struct peers_options *o, struct failure *why) {
+    verdict v = peers_open(out, o, why);
+    if (v != OK) return v;
+    struct peers *p = *out;
     p->running = !pthread_create(&p->thread, NULL, peers_run, p);
     return p->running ? OK : fail(why, RETRY, "could not start the thread that observes the other services");
 }

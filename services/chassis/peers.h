@@ -13,13 +13,28 @@
 #pragma once
 
 #include "chassis/failure.h"
-#include "chassis/runtime.h"
+
+#include <jansson.h>
+#include <stdbool.h>
 
 struct peers;
+struct settings;
+struct store;
+struct subscribers;
+struct connection;
 
-/* Opened before the consumer, which tells it where others are; its thread runs only while the consumer is there. */
-MUST_CHECK verdict peers_open(struct peers **out, struct runtime *rt, struct failure *why);
-MUST_CHECK verdict peers_start(struct peers *p, struct failure *why);
+struct peers_options {
+    const struct settings *settings;
+    struct store *store;
+    bool keeps_list;                 /* this service keeps the list of all, by its subscribers */
+    struct subscribers *subscribers; /* whose addresses it asks; NULL: there are none */
+    const char *keeper;              /* else the service that keeps the list; NULL: nobody is asked */
+    /* What this service says of itself at /api/status; on the thread of peers. The caller's. */
+    json_t *(*status)(void *context, struct connection *reader);
+    void *context;
+};
+/* Runs only while what status() tells of is there. peers_close() also after a failure. */
+MUST_CHECK verdict peers_start(struct peers **out, const struct peers_options *o, struct failure *why);
 void peers_stop(struct peers *p); /* within 200 ms, also while requests hang; accepts NULL, and what was not started */
 void peers_close(struct peers **p);
 
@@ -32,6 +47,3 @@ void peers_look(struct peers *p); /* somebody looks at a page now */
  * the others by name. What is not known is null. stale: since when the service that keeps the list has not answered, or
  * null. The caller's. */
 MUST_CHECK json_t *peers_json(struct peers *p);
-
-/* The function behind /api/peers. */
-void peers_get(struct exchange *x);

@@ -4,14 +4,10 @@
 
 #include "chassis/codec.h"
 #include "chassis/dead_letter.h"
-#include "chassis/input.h"
 #include "chassis/log.h"
 #include "chassis/metrics.h"
 #include "chassis/record.h"
-#include "chassis/registry.h"
 #include "chassis/settings.h"
-#include "chassis/utf8.h"
-#include "chassis/wait.h"
 
 #include <stdarg.h>
 #include <stddef.h>

@@ -218,7 +218,7 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
     json_array_foreach(kept, i, name) table_copy(b->c, json_string_value(name));
     json_decref(kept);
     if (b->held) table_copy(b->c, "outbox_schema"), table_copy(b->c, "idempotency");
-    b->tables = dump_tables(b->c, b->service, b->chassis);
+    b->tables = dump_tables(b->c, b->service->kept, b->chassis);
     verdict v = rebuild_sources_open(b, why);
     if (v != OK) return v;
     struct replay *r = &b->replay;

@@ -2,7 +2,6 @@
 
 #include "chassis/input.h"
 #include "chassis/registry.h"
-#include "chassis/settings.h"
 #include "chassis/wait.h"
 
 #include <stddef.h>

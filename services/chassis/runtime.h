@@ -19,6 +19,7 @@ struct runtime {
     struct audit_check *audit_check;
     struct pulse *pulse;
     struct peers *peers;
+    const struct resource *routes; /* what every service has, routes.h */
     struct http *http;
     struct idempotency *idempotency;
     struct caller *caller;    /* NULL unless calls_others */

@@ -26,7 +26,3 @@ void set_aside_tell(struct store *store, struct health *health);
 
 /* All of them wait to be sent again, in the caller's transaction. Returns how many. */
 int64_t set_aside_again(struct connection *c);
-
-/* The function behind a resource: set_aside_again(), with an audit row. */
-struct exchange;
-void set_aside_again_post(struct exchange *x);

@@ -1,3 +1,5 @@
+#include "chassis/set_aside_view.h"
+
 #include "chassis/audit.h"
 #include "chassis/idempotency.h"
 #include "chassis/relay.h"

@@ -1,32 +1,25 @@
 #include "chassis/start.h"
 
-#include "chassis/assets.h"
-#include "chassis/asyncapi.h"
 #include "chassis/audit_check.h"
 #include "chassis/call.h"
 #include "chassis/caller.h"
 #include "chassis/consumer.h"
 #include "chassis/drill.h"
-#include "chassis/dump.h"
 #include "chassis/health.h"
 #include "chassis/history.h"
 #include "chassis/hub.h"
 #include "chassis/idempotency.h"
-#include "chassis/kafka.h"
 #include "chassis/letters.h"
-#include "chassis/log.h"
 #include "chassis/migrations.h"
-#include "chassis/openapi.h"
 #include "chassis/outbox.h"
 #include "chassis/peers.h"
 #include "chassis/process.h"
 #include "chassis/pulse.h"
-#include "chassis/rebuild.h"
-#include "chassis/registry.h"
 #include "chassis/relay.h"
+#include "chassis/routes.h"
 #include "chassis/status.h"
+#include "chassis/stream_view.h"
 #include "chassis/subscribers.h"
-#include "chassis/terminal.h"
 #include "chassis/wait.h"
 
 #include <pthread.h>
@@ -98,8 +91,34 @@ static verdict start_consumer(struct runtime *rt, struct failure *why) {
     return consumer_start(&rt->consumer, &o, why);
 }
 
+static verdict start_subscribers(struct runtime *rt, struct failure *why) {
+    const struct service *s = rt->core.service;
+    struct subscribers_options o = {
+        rt->core.settings, rt->core.store, rt->core.health, .publishes = s->publishes, .passed = s->subscriber_passed};
+    return subscribers_start(&rt->subscribers, &o, why);
+}
+
+static json_t *status_of_self(void *runtime, struct connection *reader) {
+    return status_json(runtime, reader);
+}
+
+static verdict start_peers(struct runtime *rt, struct failure *why) {
+    const struct service *s = rt->core.service;
+    struct peers_options o = {
+        .settings = rt->core.settings,
+        .store = rt->core.store,
+        .keeps_list = s->watch_subscribers,
+        .subscribers = rt->subscribers,
+        .keeper = s->listed_by ? s->listed_by : s->subscribes,
+        .status = status_of_self,
+        .context = rt};
+    return peers_start(&rt->peers, &o, why);
+}
+
 static verdict start_hub(struct runtime *rt, struct failure *why) {
-    return hub_start(&rt->hub, &(struct hub_options){rt->core.store, .streams = (int)rt->core.settings->streams}, why);
+    struct hub_options o = stream_of_audit(rt->core.store);
+    o.streams = (int)rt->core.settings->streams;
+    return hub_start(&rt->hub, &o, why);
 }
 
 /* Kafka answers in a moment as a rule, for which a request waits. While Kafka is away a newcomer takes orders. */
@@ -114,7 +133,7 @@ static bool is_lost(struct runtime *rt) {
 
 static bool post_begin(struct exchange *x) {
     struct runtime *rt = x->context;
-    if (!is_lost(rt)) return idempotency_begin(x);
+    if (!is_lost(rt)) return idempotency_begin(rt->idempotency, x);
     exchange_problem(
         x, 503,
         "Nothing was changed: the database of %s was lost, or is an older copy. To make it whole: ./returns rebuild %s",
@@ -122,11 +141,15 @@ static bool post_begin(struct exchange *x) {
     return false;
 }
 
+static void post_end(struct exchange *x) {
+    idempotency_end(((struct runtime *)x->context)->idempotency, x);
+}
+
 static verdict start_http(struct runtime *rt, struct failure *why) {
     static const struct resource none[] = {{0}};
     rt->calls[0] = call_resource(rt->core.service);
     const struct resource *tables[] = {
-        rt->core.service->resources ? rt->core.service->resources : none, rt->calls, status_resources};
+        rt->core.service->resources ? rt->core.service->resources : none, rt->calls, rt->routes};
     struct http_options o = {
         .host = rt->core.settings->host,
         .port = (int)rt->core.settings->port,
@@ -140,28 +163,28 @@ static verdict start_http(struct runtime *rt, struct failure *why) {
         .context = rt,
         .decorate = status_decorate,
         .begin_post = post_begin,
-        .end_post = idempotency_end,
+        .end_post = post_end,
     };
     return http_start(&rt->http, &o, why);
 }
 
 verdict
 service_start(struct runtime *rt, const struct service *service, const struct settings *settings, struct failure *why) {
-    *rt = (struct runtime){.started_at = clock_ms(), .drill = drill_new(), .idempotency = idempotency_new()};
+    *rt = (struct runtime){.started_at = clock_ms(), .drill = drill_new(), .routes = chassis_routes};
     verdict v = core_open(&rt->core, service, settings, why);
-    if (v == OK && (!rt->drill || !rt->idempotency)) v = fail(why, RETRY, "out of memory");
+    if (v == OK && !rt->drill) v = fail(why, RETRY, "out of memory");
     if (v == OK) v = start_store(rt, why);
+    if (v == OK && !(rt->idempotency = idempotency_new(rt->core.store))) v = fail(why, RETRY, "out of memory");
     if (v == OK) v = core_start_codec(&rt->core, news_came, rt, why);
     if (v == OK) v = outbox_note(rt->core.outbox, rt->core.store, why);
     if (v == OK) v = history_start(&rt->history, &rt->core, news_came, rt, why);
     if (v == OK) v = audit_check_start(&rt->audit_check, rt->core.store, why); /* the relay publishes what it finds */
     if (v == OK && !service->in_memory) v = start_relay(rt, why);
     if (v == OK && !(rt->pulse = pulse_new())) v = fail(why, RETRY, "out of memory");
-    if (v == OK) v = peers_open(&rt->peers, rt, why);
     if (v == OK) v = start_consumer(rt, why);
-    if (v == OK && service->watch_subscribers) v = subscribers_start(&rt->subscribers, rt, why);
+    if (v == OK && service->watch_subscribers) v = start_subscribers(rt, why);
     if (v == OK && service->put_aside) v = letters_start(&rt->letters, &rt->core, why);
-    if (v == OK) v = peers_start(rt->peers, why);
+    if (v == OK) v = start_peers(rt, why);
     if (v == OK && service->calls_others) v = caller_start(&rt->caller, why);
     if (v == OK) v = start_hub(rt, why);
     if (v == OK) v = start_http(rt, why);

@@ -2,14 +2,12 @@
 
 #include "chassis/audit_check.h"
 #include "chassis/chart.h"
-#include "chassis/contracts.h"
 #include "chassis/dead_letter.h"
 #include "chassis/drill.h"
+#include "chassis/drill_view.h"
 #include "chassis/health.h"
 #include "chassis/ids.h"
-#include "chassis/log_accept.h"
 #include "chassis/page.h"
-#include "chassis/peers.h"
 #include "chassis/pulse.h"
 #include "chassis/set_aside.h"
 #include "chassis/settings.h"
@@ -210,7 +208,7 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
     return status;
 }
 
-static void status_get(struct exchange *x) {
+void status_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->core.store);
     x->data = status_json(rt, reader);
@@ -218,42 +216,3 @@ static void status_get(struct exchange *x) {
     status_decorate_page(x->data);
     drill_decorate(x, x->data);
 }
-
-/* --- The pages that every service has */
-
-#define AUDIT_FILTERS "return_id action outcome event_type since until limit before"
-
-/* /status is for a service that has a start page of its own. */
-const struct resource status_resources[] = {
-    {.path = "/", .api_path = "/api/status", .page = "status.html", .get = status_get, .nav = "Status"},
-    {.path = "/status", .api_path = "", .page = "status.html", .get = status_get, .nav = "Status"},
-    {.path = "/state", .page = "views_then.html", .get = views_get, .query = "as_of", .long_read = ""},
-    {.path = "/audit", .page = "audit.html", .get = audit_get, .query = AUDIT_FILTERS " seen", .nav = "Audit log"},
-    {.path = "/dead-letters",
-     .page = "dead_letters.html",
-     .get = dead_letters_get,
-     .query = "limit before",
-     .nav = "Dead letters",
-     .long_read = "limit"},
-    {.api_path = "/api/dead-letters/{id}", .get = dead_letter_get, .long_read = ""},
-    {.path = "/dead-letters/{id}/redrive", .post = dead_letter_redrive_post, .post_query = "after"},
-    {.path = "/outbox/send-again", .post = set_aside_again_post},
-    {.api_path = "/api/log/accept", .post = log_accept_post},
-    {.path = "/audit/verify", .page = "verify.html", .get = audit_verify_get, .long_read = ""},
-    {.path = "/audit/{id}", .page = "audit_row.html", .get = audit_one_get},
-    {.path = "/audit/{id}/event", .page = "audit_event.html", .get = audit_event_get},
-    {.api_path = "/api/audit.jsonl", .get = audit_jsonl_get, .query = AUDIT_FILTERS, .long_read = ""},
-    {.api_path = "/api/audit.csv", .get = audit_csv_get, .query = AUDIT_FILTERS, .long_read = ""},
-    {.path = "/drill", .page = "drill_page.html", .get = drill_get, .post = drill_post},
-    {.api_path = "/api/peers", .get = peers_get},
-    {.path = "/openapi.json", .api_path = "", .get = contracts_openapi_get},
-    {.path = "/asyncapi.json", .api_path = "", .get = contracts_asyncapi_get},
-    {.path = "/docs/api/{file}", .api_path = "", .get = contracts_get},
-    {.path = "/schemas/{service}/{file}", .api_path = "", .get = contracts_schema_get},
-    {.path = "/schemas/{service}/snapshots/{file}", .api_path = "", .get = contracts_schema_get},
-    {.path = "/livez", .api_path = "", .get = probe_livez_get, .any_host = true},
-    {.path = "/readyz", .api_path = "", .get = probe_readyz_get, .query = "verbose", .any_host = true},
-    {.path = "/metrics", .api_path = "", .get = probe_metrics_get},
-    {.path = "/assets/{name}", .api_path = "", .get = page_asset_get, .query = "v"},
-    {.api_path = "/api/stream", .get = hub_get, .query = "after light"},
-    {0}};

@@ -24,7 +24,7 @@ enum {
 };
 
 struct subscribers {
-    struct runtime *rt;
+    struct subscribers_options options;
     rd_kafka_t *rk;
     rd_kafka_queue_t *answers;
     char topic[NAME_SIZE], own_group[NAME_SIZE];
@@ -53,8 +53,8 @@ static void refused(struct subscribers *s, rd_kafka_resp_err_t error, struct rig
     if (!denial_is(error)) return;
     s->refused = true;
     health_set(
-        s->rt->core.health, "kafka groups", HEALTH_WAITING, "how far a team is, is not known: %s",
-        denial_text(s->rt->core.settings, right, reason));
+        s->options.health, "kafka groups", HEALTH_WAITING, "how far a team is, is not known: %s",
+        denial_text(s->options.settings, right, reason));
 }
 
 /* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
@@ -109,8 +109,8 @@ static bool came_further(const struct subscribers *s, const char *team, json_t *
 }
 
 static bool is_subscriber(struct subscribers *s, const char *team) {
-    bool (*publishes)(struct connection * c, const char *service) = s->rt->core.service->publishes;
-    return json_object_get(s->known, team) || (publishes && publishes(store_reader(s->rt->core.store), team));
+    bool (*publishes)(struct connection * c, const char *service) = s->options.publishes;
+    return json_object_get(s->known, team) || (publishes && publishes(store_reader(s->options.store), team));
 }
 
 /* What a group has committed: {"0": next offset, …} of this service's topic, and its address. */
@@ -158,7 +158,7 @@ static bool group_ask(struct subscribers *s, const char *group, const char *team
 
 /* The team of a group of this namespace; NULL for other groups and for this service's own. */
 static const char *team_of(const struct subscribers *s, const char *group) {
-    const char *namespace = s->rt->core.settings->namespace;
+    const char *namespace = s->options.settings->namespace;
     size_t n = strlen(namespace);
     if (!strcmp(group, s->own_group)) return NULL;
     if (!n) return strchr(group, '.') ? NULL : group;
@@ -269,7 +269,7 @@ static bool forgotten_add(struct subscribers *s, struct asked *a) {
 }
 
 static void known_read(struct subscribers *s) {
-    struct connection *reader = store_reader(s->rt->core.store);
+    struct connection *reader = store_reader(s->options.store);
     char partition[24];
     s->known = json_object(), s->life = json_object();
     for (struct rows r = store_rows(reader, "SELECT team, partition, next_offset FROM subscriber_offset");
@@ -310,7 +310,7 @@ static json_t *teams_ask(struct subscribers *s) {
     json_decref(a.listed);
     rd_kafka_event_destroy(event);
     if (answered) {
-        if (!s->refused) health_set(s->rt->core.health, "kafka groups", HEALTH_OK, "says how far each team is");
+        if (!s->refused) health_set(s->options.health, "kafka groups", HEALTH_OK, "says how far each team is");
         asked_keep(s, &a);
         s->asked_before = true;
         return a.teams;
@@ -326,7 +326,7 @@ team_passed(struct subscribers *s, struct connection *c, const char *team, json_
     const char *partition;
     json_t *offset;
     json_object_foreach(offsets, partition, offset) if (!json_equal(offset, json_object_get(before, partition)))
-        s->rt->core.service->subscriber_passed(c, team, atoll(partition), json_integer_value(offset));
+        s->options.passed(c, team, atoll(partition), json_integer_value(offset));
 }
 
 static void teams_store(struct subscribers *s, json_t *teams) {
@@ -334,12 +334,12 @@ static void teams_store(struct subscribers *s, json_t *teams) {
     json_t *offsets, *offset;
     s->life_kept_at = steady_ms();
     struct failure why;
-    struct connection *c = store_begin(s->rt->core.store);
+    struct connection *c = store_begin(s->options.store);
     (void)store_run(c, "DELETE FROM subscriber_offset");
     json_object_foreach(teams, team, offsets) json_object_foreach(offsets, partition, offset)(void) store_run(
         c, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES (?, ?, ?)", value_text(team),
         value_int(atoll(partition)), value_int(json_integer_value(offset)));
-    if (s->rt->core.service->subscriber_passed)
+    if (s->options.passed)
         json_object_foreach(teams, team, offsets) team_passed(s, c, team, offsets, json_object_get(s->known, team));
     (void)store_run(c, "DELETE FROM subscriber_life");
     json_object_foreach(teams, team, offsets)(void) store_run(
@@ -378,20 +378,20 @@ static void *subscribers_run(void *subscribers) {
     return NULL;
 }
 
-verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why) {
+verdict subscribers_start(struct subscribers **out, const struct subscribers_options *o, struct failure *why) {
     struct subscribers *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, FATAL, "out of memory");
-    s->rt = rt;
+    s->options = *o;
     pthread_mutex_init(&s->lock, NULL);
     wait_init(&s->stop);
     char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.events", rt->core.settings->service);
-    settings_scoped(rt->core.settings, name, s->topic, sizeof s->topic);
-    settings_scoped(rt->core.settings, rt->core.settings->service, s->own_group, sizeof s->own_group);
+    snprintf(name, sizeof name, "%s.events", o->settings->service);
+    settings_scoped(o->settings, name, s->topic, sizeof s->topic);
+    settings_scoped(o->settings, o->settings->service, s->own_group, sizeof s->own_group);
     /* It joins no group. But librdkafka 2.0.2 ends the process where a coordinator is moving and its handle has none;
      * no later version's notes (to 2.15) say that this is mended, so the group stays. */
     const struct property properties[] = {{"group.id", s->own_group}, {0}};
-    verdict v = kafka_open(&s->rk, RD_KAFKA_CONSUMER, rt->core.settings, NULL, NULL, properties, why);
+    verdict v = kafka_open(&s->rk, RD_KAFKA_CONSUMER, o->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
     s->answers = rd_kafka_queue_new(s->rk);
     s->running = !pthread_create(&s->thread, NULL, subscribers_run, s);

@@ -11,11 +11,27 @@
 #pragma once
 
 #include "chassis/failure.h"
-#include "chassis/runtime.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 struct subscribers;
+struct settings;
+struct store;
+struct health;
+struct connection;
 
-MUST_CHECK verdict subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why);
+struct subscribers_options {
+    const struct settings *settings;
+    struct store *store;
+    struct health *health; /* told as component "kafka groups" */
+    /* As in struct service; on the thread of subscribers. Both may be NULL. */
+    bool (*publishes)(struct connection *c, const char *service);
+    void (*passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
+};
+MUST_CHECK verdict
+subscribers_start(struct subscribers **out, const struct subscribers_options *o, struct failure *why);
 /* {"name": "http://…"} of all groups of this namespace that said so; the caller's. Any thread; s may be NULL. */
 MUST_CHECK json_t *subscribers_urls(struct subscribers *s);
 /* ["name",…] of the groups that read the topic and are not waited for; the caller's. Any thread; s may be NULL. */

@@ -6,7 +6,7 @@
 
 #include "chassis/call.h"
 #include "chassis/caller.h"
-#include "chassis/drill.h"
+#include "chassis/drill_view.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "upstream.h"
 
 #include "chassis/audit.h"
-#include "chassis/drill.h"
+#include "chassis/drill_view.h"
 #include "chassis/load.h"
 #include "chassis/runtime.h"
 

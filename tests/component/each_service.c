@@ -4,6 +4,7 @@
 #include "chassis/assets.h"
 #include "chassis/call.h"
 #include "chassis/openapi.h"
+#include "chassis/routes.h"
 #include "chassis/status.h"
 
 #include <setjmp.h>
@@ -51,7 +52,7 @@ static int setup(void **state) {
     assets_of_service(service_assets, service_assets_n);
     resources_add(service.resources);
     resources_add(call);
-    resources_add(status_resources);
+    resources_add(chassis_routes);
     const struct http_options o = {
         .host = "127.0.0.1", .threads = 4, .body_max = 1000, .body_ms = 1000, .tables = &table, .tables_n = 1};
     return http_start(&server, &o, &why) != OK;
@@ -158,7 +159,7 @@ static void what_it_takes_is_what_openapi_says(void **state) {
     (void)state;
     struct failure why;
     json_t *document;
-    if (openapi_json(&service, "any", &document, &why) != OK) fail_msg("%s", why.text);
+    if (openapi_json(&service, "any", chassis_routes, &document, &why) != OK) fail_msg("%s", why.text);
     json_decref(document);
 }
 

@@ -9,8 +9,10 @@
 #include "chassis/health.h"
 #include "chassis/hub.h"
 #include "chassis/migrations.h"
+#include "chassis/routes.h"
 #include "chassis/service.h"
 #include "chassis/status.h"
+#include "chassis/stream_view.h"
 #include "helper_client.h"
 
 #include <cmocka.h>
@@ -50,7 +52,7 @@ static void append(int n, const char *summary) {
 }
 
 static int start(int life_ms) {
-    const struct resource *resources[] = {status_resources};
+    const struct resource *resources[] = {chassis_routes};
     struct failure why;
     struct http_options web = {
         .host = "127.0.0.1",
@@ -62,7 +64,8 @@ static int start(int life_ms) {
         .tables_n = 1,
         .context = &runtime,
         .decorate = status_decorate};
-    struct hub_options o = {runtime.core.store, STREAMS, HEARTBEAT_MS, life_ms, PATIENCE_MS};
+    struct hub_options o = stream_of_audit(runtime.core.store);
+    o.streams = STREAMS, o.heartbeat_ms = HEARTBEAT_MS, o.life_ms = life_ms, o.patience_ms = PATIENCE_MS;
     return hub_start(&runtime.hub, &o, &why) != OK || http_start(&runtime.http, &web, &why) != OK;
 }
 
@@ -76,7 +79,8 @@ static int setup(void **state) {
     strcpy(folder, "/tmp/hub-XXXXXX");
     if (!mkdtemp(folder)) return 1;
     snprintf(path, sizeof path, "%s/x.db", folder);
-    runtime = (struct runtime){.core = {.service = &service, .settings = &settings, .health = health_new()}};
+    runtime = (struct runtime){
+        .core = {.service = &service, .settings = &settings, .health = health_new()}, .routes = chassis_routes};
     if (store_open(&runtime.core.store, path, tables, n, &why) != OK) return 1;
     return start(0);
 }

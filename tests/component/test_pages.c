@@ -9,6 +9,7 @@
 #include "chassis/dead_letter.h"
 #include "chassis/health.h"
 #include "chassis/migrations.h"
+#include "chassis/routes.h"
 #include "chassis/service.h"
 #include "chassis/status.h"
 #include "helper_client.h"
@@ -33,7 +34,7 @@ static const struct view views[] = {
     {0}};
 static const struct service service = {.title = "Sales", .duty = "Refunds.", .views = views};
 static const struct settings settings = {.service = "sales", .kafka = "k:1", .registry_password = "geheim"};
-static struct runtime runtime = {.core.service = &service, .core.settings = &settings};
+static struct runtime runtime = {.core.service = &service, .core.settings = &settings, .routes = chassis_routes};
 static char folder[] = "/tmp/pages-XXXXXX";
 
 static void append(const char *outcome, const char *summary, int offset) {
@@ -59,7 +60,7 @@ static int setup(void **state) {
     struct failure why;
     struct migration tables[MIGRATIONS_MAX];
     size_t n = assets_migrations("chassis", "tables", tables, 0);
-    const struct resource *resources[] = {status_resources};
+    const struct resource *resources[] = {chassis_routes};
     struct http_options o = {
         .host = "127.0.0.1",
         .allowed_hosts = "h",

@@ -5,6 +5,7 @@
 #include "helper_world.h"
 
 #include "chassis/peers.h"
+#include "chassis/subscribers.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -22,9 +23,9 @@ static struct service keeper = {
     .title = "Keeper", .subscribes = "support", .duty = "Keeps the list.", .watch_subscribers = true};
 
 /* The mock cluster lists no groups. librdkafka 2.0.2 leaks when that is refused. */
-verdict __wrap_subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why);
-verdict __wrap_subscribers_start(struct subscribers **out, struct runtime *rt, struct failure *why) {
-    (void)rt, (void)why;
+verdict __wrap_subscribers_start(struct subscribers **out, const struct subscribers_options *o, struct failure *why);
+verdict __wrap_subscribers_start(struct subscribers **out, const struct subscribers_options *o, struct failure *why) {
+    (void)o, (void)why;
     *out = NULL;
     return OK;
 }
