@@ -217,18 +217,20 @@ static const char *status_of(const struct past *p, bool handled) {
     return handled ? "handled" : "requested";
 }
 
-/* What is put aside now was so from when it was passed. */
-static void cut_aside(struct past *p, const json_t *now, json_t *team) {
+/* What is put aside was so from when it was passed. */
+static void cut_aside(struct past *p, const char *name, json_t *team, bool done) {
     const struct place *place = p->cancelled ? &p->cancel : &p->request;
-    json_t *one, *aside;
-    size_t i;
-    json_array_foreach((json_t *)now, i, one) {
-        if (!json_equal(json_object_get(one, "team"), json_object_get(team, "team"))) continue;
-        aside = json_object_get(one, "put_aside");
-        if (!aside || !place->then || json_integer_value(json_object_get(aside, "partition")) != place->partition ||
-            json_integer_value(json_object_get(aside, "offset")) != place->offset)
-            continue;
-        json_object_set(team, "put_aside", aside);
+    if (done || !place->then) return;
+    for (struct rows r = store_rows(
+             p->reader,
+             "SELECT at, reason FROM letter WHERE team = ? AND partition = ? AND record_offset = ? AND redriven = 0",
+             value_text(name), value_int(place->partition), value_int(place->offset));
+         rows_next(&r);) {
+        json_object_set_new(
+            team, "put_aside",
+            json_pack(
+                "{s:o, s:s, s:I, s:I}", "at", time_json(rows_int(&r, 0)), "reason", rows_text(&r, 1), "partition",
+                (json_int_t)place->partition, "offset", (json_int_t)place->offset));
         p->attention = true;
     }
 }
@@ -240,7 +242,7 @@ static void cut_teams(struct past *p, json_t *one) {
     const char *name;
     json_object_foreach(p->teams, name, team) {
         cut_team(p, name, team, &handled, &undone);
-        cut_aside(p, json_object_get(one, "teams"), team);
+        cut_aside(p, name, team, p->cancelled ? undone : handled);
         all_handled = all_handled && handled, all_undone = all_undone && undone;
         json_array_append(list, team);
     }

@@ -168,8 +168,10 @@ static json_t *return_json(struct connection *reader, const struct rows *r) {
     bool published = !rows_null(r, 13);
     json_t *teams = subscribers_of(reader, published, rows_int(r, 12), rows_int(r, 13)), *list = json_array(), *team;
     bool is_open = !strcmp(rows_text(r, 16), "open"), is_cancelled = !strcmp(rows_text(r, 16), "cancelled");
-    if (published && !is_cancelled) letters_add(reader, teams, "handled", rows_int(r, 12), rows_int(r, 13));
+    if (published) letters_add(reader, teams, "handled", rows_int(r, 12), rows_int(r, 13));
     bool attention = reactions_add(reader, id, teams), handled = published && json_object_size(teams);
+    if (is_cancelled)
+        json_object_foreach(teams, name, team) json_object_del(team, "put_aside"); /* nobody does it now */
     bool compensated = is_cancelled && compensations_add(reader, r, teams);
     json_object_foreach(teams, name, team) {
         handled = handled && json_is_true(json_object_get(team, "handled"));

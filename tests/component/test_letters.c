@@ -134,6 +134,37 @@ static void what_is_put_aside_is_not_handled(void **state) {
     assert_non_null(strstr(ask(w, "GET", "/returns/R-2", "")->body, "Nothing is left to do"));
 }
 
+static void cancel(struct world *w) {
+    static const char text[] =
+        "POST /api/returns/R-1/cancel HTTP/1.1\r\nHost: h\r\nIf-Match: *\r\nContent-Type: application/json\r\n"
+        "Content-Length: 10\r\nConnection: close\r\n\r\n{\"by\":\"x\"}";
+    int fd = client_open(http_port(w->rt.http));
+    assert_true(client_send(fd, text, sizeof text - 1));
+    struct answer *a = client_read(fd, false);
+    close(fd);
+    if (a->status / 100 != 2) fail_msg("%s", a->text);
+}
+
+/* Before it was cancelled it needed attention; and its newest version is now. */
+static void what_was_put_aside_and_is_cancelled_was_not_handled(void **state) {
+    struct world *w = *state;
+    two_are_passed(w);
+    put_aside(w, "support.events", "0", "no stock");
+    world_await(w, "SELECT COUNT(*) FROM letter", 1);
+    assert_is(w, "/api/returns/R-1", "requested", true);
+    cancel(w);
+    assert_is(w, "/api/returns/R-1?version=1", "requested", true);
+    json_t *now = ask_json(w, "/api/returns/R-1"), *then = ask_json(w, "/api/returns/R-1?version=2");
+    assert_text(now, "status", "cancelled");
+    json_t *team = json_array_get(json_object_get(now, "teams"), 0);
+    assert_true(json_is_false(json_object_get(team, "handled")));
+    assert_null(json_object_get(team, "put_aside"));
+    assert_true(json_equal(json_object_get(now, "teams"), json_object_get(then, "teams")));
+    assert_true(json_equal(json_object_get(now, "attention"), json_object_get(then, "attention")));
+    json_decref(now);
+    json_decref(then);
+}
+
 /* Redriven, it has its effect, of which the team tells. */
 static void what_was_redriven_is_handled(void **state) {
     struct world *w = *state;
@@ -240,6 +271,7 @@ static void a_lost_table_is_read_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_put_aside_is_not_handled, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_put_aside_and_is_cancelled_was_not_handled, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_redriven_is_handled, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_rebuild_takes_back_needs_attention, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_redriven_and_publishes_nothing_is_handled, setup, teardown),
