@@ -175,6 +175,14 @@ static bool first_time(struct connection *c, const struct uuid *id) {
                c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", value_blob(id->bytes, 16)) ==
            1;
 }
+/* What a rebuild rejected may have been answered before that; it may come back in another record than its letter's. */
+static void answered_look(struct connection *c, struct record *r) {
+    if (r->answered_at || r->replayed || r->reply) return;
+    r->answered_at = store_int(
+        c, 0, "SELECT answered_at FROM dead_letter WHERE event_id = ? AND answered_at > 0",
+        value_blob(r->event.id.bytes, 16));
+    if (r->answered_at) r->now = r->answered_at;
+}
 
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
 static verdict
@@ -208,6 +216,7 @@ static verdict handle_once(
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
         metric_add(METRIC_events_duplicate, 1);
     } else {
+        answered_look(c, r);
         verdict v = handle(core, c, r, h, why);
         if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
         if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;

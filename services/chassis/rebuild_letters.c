@@ -48,13 +48,14 @@ static int64_t letter_make(struct connection *c, int64_t row, int64_t letter, in
         return store_int(
             c, 0,
             "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason, rebuilt, "
-            "answered_at) SELECT ?, topic, partition, record_offset, record_key, headers, value, reason, 1, answered_at "
+            "answered_at, event_id) SELECT ?, topic, partition, record_offset, record_key, headers, value, reason, 1, "
+            "answered_at, event_id "
             "FROM rebuild_rejected WHERE id = ? RETURNING id",
             value_int(now), value_int(row));
     (void)store_run(
         c,
-        "UPDATE dead_letter SET state = 'open', rebuilt = 1, reason = r.reason, answered_at = r.answered_at "
-        "FROM (SELECT reason, answered_at FROM rebuild_rejected WHERE id = ?) r WHERE dead_letter.id = ?",
+        "UPDATE dead_letter SET state = 'open', rebuilt = 1, reason = r.reason, answered_at = r.answered_at, "
+        "event_id = r.event_id FROM (SELECT reason, answered_at, event_id FROM rebuild_rejected WHERE id = ?) r WHERE dead_letter.id = ?",
         value_int(row), value_int(letter));
     (void)store_run(c, "DELETE FROM by_hand WHERE letter = ?", value_int(letter));
     return letter;

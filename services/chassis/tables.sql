@@ -124,8 +124,10 @@ CREATE TABLE dead_letter (
     said          TEXT, -- what the last redrive met that could not give it its effect
     said_at       BIGINT,
     rebuilt       BIGINT NOT NULL DEFAULT 0, -- 1: it had its effect once, and a rebuild rejected it
-    answered_at   BIGINT -- the moment of what was published in reaction to it before that; a redrive publishes nothing again
+    answered_at   BIGINT, -- the moment of what was published in reaction to it before that; nothing is published again
+    event_id      BLOB    -- of one that was answered: it may come from its topic once more
 );
+CREATE INDEX dead_letter_answered ON dead_letter (event_id) WHERE answered_at > 0;
 CREATE INDEX dead_letter_rebuilt ON dead_letter (topic, partition) WHERE rebuilt = 1;
 CREATE INDEX dead_letter_open ON dead_letter (id) WHERE state = 'open';
 

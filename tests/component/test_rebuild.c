@@ -471,6 +471,27 @@ static void what_was_rejected_is_redriven_and_not_answered_twice(void **state) {
     json_decref(report);
 }
 
+/* The same event, published once more, is what its letter is: it has one effect, and was answered. */
+static void what_was_rejected_and_comes_again_is_not_answered_twice(void **state) {
+    struct world *w = *state;
+    live(w);
+    world_stop(w);
+    int64_t events = world_records(w, "probe.events");
+    refused_from = REFUSED_FROM;
+    rejects(rebuilt(w, (struct rebuild_options){.switch_anyway = true}), REFUSED, true);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'"), 0);
+    refused_from = 0;
+    world_start(w, &giver);
+    same_again(w, 2, world_schema(w, ASKED), "019a0000-0000-7000-8000-00000000000b", "R-late", 8);
+    world_await(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    assert_int_equal(world_records(w, "probe.events"), events);
+    post(w, "/api/dead-letters/2/redrive", "", 200);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'"), 1);
+    assert_int_equal(world_records(w, "probe.events"), events);
+}
+
 static json_t *counted(struct world *w) {
     struct store *s;
     struct failure why;
@@ -879,6 +900,7 @@ int main(int argc, char *argv[]) {
         T(without_a_switch_what_is_rejected_is_only_told),
         T(what_a_rebuild_rejects_is_quarantined),
         T(what_was_rejected_is_redriven_and_not_answered_twice),
+        T(what_was_rejected_and_comes_again_is_not_answered_twice),
         T(what_was_rejected_is_counted_as_quarantined),
         T(without_a_database_the_topics_bring_it_back),
         T(a_lost_database_is_held_until_it_is_rebuilt),
