@@ -79,6 +79,8 @@ class World(ByHand):
 
     def __init__(self, stack, folder):
         super().__init__(NAMES, folder, kafka=stack.kafka, registry=stack.registry, policy="", audit_heads_ms=300, registry_timeout_ms=10000)
+        for service in self.services.values():  # who leads to support's schemas has to know where support is
+            service.env["RETURNS_CALL_URLS"] = f"support={self.url('support')}"
         self.kafka, self.registry, self.outside, self.schemas = stack.kafka, stack.registry, set(), {}
         self.deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry}))
 
