@@ -16,6 +16,7 @@ struct component {
     const char *name;
     enum health_state state;
     int64_t since, told; /* told: when the log was, of steady_ms() */
+    bool untold;         /* the log does not have its text yet */
     char text[COMPONENT_TEXT];
 };
 
@@ -64,9 +65,13 @@ void health_set(struct health *h, const char *component, enum health_state state
         c->since = clock_ms();
     }
     /* What it waits for may change too: a right that is missing, where Kafka was away. */
-    bool other = c && state != HEALTH_OK && strcmp(c->text, text) != 0 && steady_ms() >= c->told + TELL_MS;
+    bool untold = c && state != HEALTH_OK && (c->untold || strcmp(c->text, text) != 0);
+    bool other = untold && steady_ms() >= c->told + TELL_MS;
     if (changed || other) c->told = steady_ms();
-    if (c) strcpy(c->text, text);
+    if (c) {
+        c->untold = untold && !changed && !other;
+        strcpy(c->text, text);
+    }
     pthread_mutex_unlock(&h->lock);
     if (changed || other)
         log_line(

@@ -116,7 +116,7 @@ def interrupt_up(second, after):
 def test_up_may_be_interrupted_and_repeated(second):
     for after in (0.2, None, 1.0):
         interrupt_up(second, after)
-    second.verb("up", seconds=120)
+    second.verb("up", seconds=600)
     second.await_connected()
     return_id = second.submit()
     second.await_audits([return_id], SERVICES, 60)

@@ -11,7 +11,9 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void *count(void *argument) {
     (void)argument;
@@ -113,6 +115,37 @@ static void test_ready_without_the_outside(void **state) {
     health_free(&h);
 }
 
+static int64_t now;
+int64_t __wrap_steady_ms(void);
+int64_t __wrap_steady_ms(void) {
+    return now;
+}
+
+/* What it waits for changes from once to the next: at most a line in five seconds, and the last text is never kept from
+ * the log. */
+static void test_a_text_that_changes_is_told(void **state) {
+    (void)state;
+    char path[] = "/tmp/health-XXXXXX", log[4000] = {0};
+    int file = mkstemp(path), was = dup(STDERR_FILENO);
+    unlink(path);
+    struct health *h = health_new();
+    dup2(file, STDERR_FILENO);
+    for (now = 100000; now < 104000; now += 500)
+        health_set(h, "kafka", HEALTH_WAITING, now < 101000 ? "it is away" : "it denies");
+    assert_true(pread(file, log, sizeof log - 1, 0) > 0);
+    assert_non_null(strstr(log, "it is away"));
+    assert_null(strstr(log, "it denies"));
+    for (; now < 120000; now += 500) health_set(h, "kafka", HEALTH_WAITING, "it denies");
+    dup2(was, STDERR_FILENO);
+    assert_true(pread(file, log, sizeof log - 1, 0) > 0);
+    char *told = strstr(log, "it denies");
+    assert_non_null(told);
+    assert_null(strstr(told + 1, "it denies"));
+    health_free(&h);
+    close(was);
+    close(file);
+}
+
 static void test_utf8(void **state) {
     (void)state;
     static const char *const valid[] = {"", "a", "ж", "€", "📦", "\xed\x9f\xbf", "\xee\x80\x80", "\xf4\x8f\xbf\xbf"};
@@ -145,6 +178,7 @@ int main(void) {
         cmocka_unit_test(test_worst_component_decides),
         cmocka_unit_test(test_says_what_it_waits_for),
         cmocka_unit_test(test_ready_without_the_outside),
+        cmocka_unit_test(test_a_text_that_changes_is_told),
         cmocka_unit_test(test_utf8)};
     log_start("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
