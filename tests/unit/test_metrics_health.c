@@ -131,11 +131,11 @@ static void test_a_text_that_changes_is_told(void **state) {
     struct health *h = health_new();
     dup2(file, STDERR_FILENO);
     for (now = 100000; now < 104000; now += 500)
-        health_set(h, "kafka", HEALTH_WAITING, now < 101000 ? "it is away" : "it denies");
+        health_set(h, "kafka", HEALTH_FAILED, now < 101000 ? "it is away" : "it denies");
     assert_true(pread(file, log, sizeof log - 1, 0) > 0);
     assert_non_null(strstr(log, "it is away"));
     assert_null(strstr(log, "it denies"));
-    for (; now < 120000; now += 500) health_set(h, "kafka", HEALTH_WAITING, "it denies");
+    for (; now < 120000; now += 500) health_set(h, "kafka", HEALTH_FAILED, "it denies");
     dup2(was, STDERR_FILENO);
     assert_true(pread(file, log, sizeof log - 1, 0) > 0);
     char *told = strstr(log, "it denies");
