@@ -270,7 +270,7 @@ stack_progress() {
     return $new
 }
 
-# Ends where a service is held (services/chassis/history.h): it waits for a command, which it names, and for nothing else.
+# Ends where a service is held (services/chassis/events/history.h): it waits for a command, which it names, and for nothing else.
 stack_held() {
     local name held=()
     for name in "${LATE[@]}"; do

@@ -1,7 +1,7 @@
 /* accounting charges the disposal of the asset, as a double entry; and the other way round when the return is
  * cancelled. */
-#include "chassis/cancelled.h"
-#include "chassis/service.h"
+#include "chassis/events/cancelled.h"
+#include "chassis/events/service.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 #include "figures.h"
 #include "statistics.h"
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 #include <string.h>
 

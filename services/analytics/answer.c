@@ -1,6 +1,6 @@
 #include "figures_private.h"
 
-#include "chassis/ids.h"
+#include "chassis/base/ids.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "figures_private.h"
 
-#include "chassis/log.h"
+#include "chassis/base/log.h"
 
 #include <stdlib.h>
 #include <string.h>

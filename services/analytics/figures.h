@@ -5,7 +5,7 @@
  * return counts once its request is known. Any thread. */
 #pragma once
 
-#include "chassis/codec.h"
+#include "chassis/avro/codec.h"
 
 #include <jansson.h>
 #include <stdint.h>

@@ -2,11 +2,11 @@
 
 #include "figures.h"
 
-#include "chassis/chart.h"
-#include "chassis/ids.h"
-#include "chassis/json_get.h"
-#include "chassis/moment.h"
-#include "chassis/page.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/moment.h"
+#include "chassis/pages/chart.h"
+#include "chassis/pages/page.h"
 
 #include <stdio.h>
 #include <string.h>

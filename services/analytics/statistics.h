@@ -1,6 +1,6 @@
 /* statistics: the page of the figures, its API, and the same as CSV. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 extern const struct resource statistics_resources[]; /* ends with {0} */

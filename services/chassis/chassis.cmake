@@ -47,25 +47,62 @@ function(assets target symbol)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ARGN})
   file(CONFIGURE OUTPUT ${stem}.S CONTENT "${blobs}" @ONLY)
   file(CONFIGURE OUTPUT ${stem}.c @ONLY CONTENT
-    "#include \"chassis/assets.h\"\n${externs}extern const struct asset ${symbol}[];\nextern const size_t ${symbol}_n;\nconst struct asset ${symbol}[] = {\n${rows}    {0}};\nconst size_t ${symbol}_n = ${i};\n")
+    "#include \"chassis/base/assets.h\"\n${externs}extern const struct asset ${symbol}[];\nextern const size_t ${symbol}_n;\nconst struct asset ${symbol}[] = {\n${rows}    {0}};\nconst size_t ${symbol}_n = ${i};\n")
   set_source_files_properties(${stem}.S PROPERTIES OBJECT_DEPENDS "${ARGN}")
   target_sources(${target} PRIVATE ${stem}.S ${stem}.c)
 endfunction()
 
+# What each room needs besides the rooms that it may use.
+set(libraries_base m PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO civetweb::civetweb)
+set(libraries_store PkgConfig::SQLITE PkgConfig::CRYPTO)
+set(libraries_avro PkgConfig::AVRO PkgConfig::CURL m)
+set(libraries_kafka PkgConfig::RDKAFKA PkgConfig::CRYPTO)
+set(libraries_audit PkgConfig::CRYPTO)
+set(libraries_events PkgConfig::RDKAFKA)
+set(libraries_outgoing PkgConfig::RDKAFKA PkgConfig::CRYPTO)
+set(libraries_incoming PkgConfig::RDKAFKA)
+set(libraries_web PkgConfig::CURL PkgConfig::CRYPTO PkgConfig::ZLIB civetweb::civetweb m)
+set(libraries_fleet PkgConfig::RDKAFKA PkgConfig::CURL)
+set(libraries_pages PkgConfig::RDKAFKA)
+set(libraries_rebuild PkgConfig::RDKAFKA)
+
+# room(NAME MAY_USE): the library chassis_NAME of services/chassis/NAME/*.c, linked to what its row of rooms.txt names and
+# to nothing else; with tests, the same objects once more as a shared library, which is not made where a symbol is missing.
+function(room name may_use)
+  file(GLOB sources CONFIGURE_DEPENDS ${CHASSIS_DIR}/${name}/*.c)
+  list(REMOVE_ITEM sources ${CHASSIS_DIR}/service/main.c)
+  add_library(chassis_${name} STATIC ${sources})
+  target_compile_definitions(chassis_${name} PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)
+  target_include_directories(chassis_${name} PUBLIC ${CHASSIS_DIR}/..)
+  list(TRANSFORM may_use PREPEND chassis_ OUTPUT_VARIABLE rooms)
+  target_link_libraries(chassis_${name} PUBLIC house_rules PkgConfig::JANSSON PRIVATE ${rooms} ${libraries_${name}})
+  if(RETURNS_TESTS AND NOT CMAKE_C_FLAGS MATCHES sanitize)
+    add_library(shared_${name} SHARED $<TARGET_OBJECTS:chassis_${name}>)
+    set_target_properties(shared_${name} PROPERTIES LINKER_LANGUAGE C LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/rooms)
+    target_link_options(shared_${name} PRIVATE LINKER:-z,defs)
+    list(TRANSFORM may_use PREPEND shared_ OUTPUT_VARIABLE shared)
+    target_link_libraries(shared_${name} PRIVATE ${shared} PkgConfig::JANSSON ${libraries_${name}})
+  endif()
+endfunction()
+
 set(CHASSIS_DIR ${CMAKE_CURRENT_LIST_DIR})
-file(GLOB chassis_sources CONFIGURE_DEPENDS ${CHASSIS_DIR}/*.c)
-list(REMOVE_ITEM chassis_sources ${CHASSIS_DIR}/main.c)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CHASSIS_DIR}/rooms.txt)
+file(STRINGS ${CHASSIS_DIR}/rooms.txt rows REGEX "^[a-z]")
+foreach(row IN LISTS rows)
+  string(REGEX MATCHALL "[a-z]+" words "${row}")
+  list(POP_FRONT words name)
+  room(${name} "${words}")
+  list(APPEND rooms ${name})
+endforeach()
 file(
-  GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/* ${CHASSIS_DIR}/api/*.json ${CHASSIS_DIR}/tables*.sql
+  GLOB chassis_files CONFIGURE_DEPENDS ${CHASSIS_DIR}/pages/html/* ${CHASSIS_DIR}/contracts/api/*.json ${CHASSIS_DIR}/store/sql/*.sql
   ${CMAKE_SOURCE_DIR}/schemas/chassis/*.avsc)
-add_library(chassis STATIC ${chassis_sources})
-assets(chassis chassis_assets ${chassis_files})
-target_compile_definitions(chassis PUBLIC $<$<BOOL:${RETURNS_TESTS}>:RETURNS_CRASH_POINTS>)
-target_compile_definitions(chassis PRIVATE AVRO_C_VERSION="${AVRO_VERSION}" CONTRACTS_VERSION="${PROJECT_VERSION}")
-target_include_directories(chassis PUBLIC ${CHASSIS_DIR}/..)
-target_link_libraries(chassis
-  PUBLIC house_rules PkgConfig::JANSSON
-  PRIVATE PkgConfig::RDKAFKA PkgConfig::AVRO PkgConfig::SQLITE PkgConfig::CURL PkgConfig::CRYPTO PkgConfig::ZLIB civetweb::civetweb m)
+assets(chassis_base chassis_assets ${chassis_files})
+target_compile_definitions(chassis_base PRIVATE AVRO_C_VERSION="${AVRO_VERSION}")
+target_compile_definitions(chassis_contracts PRIVATE CONTRACTS_VERSION="${PROJECT_VERSION}")
+add_library(chassis INTERFACE) # all of it, for services and tests
+list(TRANSFORM rooms PREPEND chassis_ OUTPUT_VARIABLE all_rooms)
+target_link_libraries(chassis INTERFACE ${all_rooms})
 
 # service(NAME PORT): builds services/NAME/*.c with its pages, its schema.sql and the schemas of what it publishes; all but
 # its main() as NAME_service, which a test can link.
@@ -77,7 +114,7 @@ function(service name port)
   add_library(${name}_service STATIC ${sources})
   target_link_libraries(${name}_service PUBLIC chassis)
   assets(${name}_service service_assets ${files})
-  add_executable(${name} ${CHASSIS_DIR}/main.c)
+  add_executable(${name} ${CHASSIS_DIR}/service/main.c)
   target_compile_definitions(${name} PRIVATE SERVICE_NAME="${name}" SERVICE_PORT=${port})
   target_link_libraries(${name} PRIVATE ${name}_service)
   # What it was built from, as git calls it; looked up with every build, written only when it is another.

@@ -1,6 +1,6 @@
 /* inventory ships a replacement from stock, or backorders it; and recalls it when the return is cancelled. */
 #include "inventory.h"
-#include "chassis/cancelled.h"
+#include "chassis/events/cancelled.h"
 
 struct request {
     const char *model, *shipment_id;

@@ -1,6 +1,6 @@
 /* inventory: what its files share. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 extern const struct view inventory_views[]; /* ends with {0} */

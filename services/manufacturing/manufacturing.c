@@ -1,7 +1,7 @@
 /* manufacturing queues one disassembly order for each defective item, at the site of its location, and withdraws it
  * when the return is cancelled. */
 #include "manufacturing.h"
-#include "chassis/cancelled.h"
+#include "chassis/events/cancelled.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* manufacturing: what its files share. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 extern const struct view manufacturing_views[]; /* ends with {0} */

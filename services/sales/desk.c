@@ -4,13 +4,13 @@
 #include "order_input.h"
 #include "orders.h"
 
-#include "chassis/audit.h"
-#include "chassis/decision.h"
-#include "chassis/idempotency.h"
-#include "chassis/json_get.h"
-#include "chassis/page.h"
-#include "chassis/precondition.h"
-#include "chassis/relay.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/json_get.h"
+#include "chassis/events/decision.h"
+#include "chassis/outgoing/relay.h"
+#include "chassis/pages/page.h"
+#include "chassis/web/idempotency.h"
+#include "chassis/web/precondition.h"
 
 #include <stdio.h>
 #include <stdlib.h>

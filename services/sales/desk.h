@@ -2,7 +2,7 @@
  * What is accepted is an event (orders.h), its effect, its audit row and its answer in one transaction. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 void desk_customers_get(struct exchange *x);
 void desk_customers_post(struct exchange *x); /* 201 with Location, or 303; 409: there is one of that id */

@@ -1,8 +1,8 @@
 #include "desk_view.h"
 
-#include "chassis/ids.h"
-#include "chassis/json_get.h"
-#include "chassis/page.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
+#include "chassis/pages/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>

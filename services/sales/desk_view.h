@@ -1,7 +1,7 @@
 /* desk_view: what only people need of customers and orders, added to what the API says. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 enum { VIEW_LINES = 25, VIEW_ROWS = 3, VIEW_ROWS_MAX = 40 };
 

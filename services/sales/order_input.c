@@ -1,8 +1,8 @@
 #include "order_input.h"
 
-#include "chassis/input.h"
-#include "chassis/money.h"
-#include "chassis/utf8.h"
+#include "chassis/base/input.h"
+#include "chassis/base/money.h"
+#include "chassis/base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * nothing is. The JSON is the caller's. */
 #pragma once
 
-#include "chassis/failure.h"
+#include "chassis/base/failure.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -5,7 +5,7 @@
  *     RefundRequest ─▶ sales.c ─▶ orders_allow() reads them                                                          */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 void orders_decided(struct connection *c, const struct event *own); /* service.decided */
 

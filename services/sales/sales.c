@@ -3,8 +3,8 @@
 #include "desk.h"
 #include "orders.h"
 
-#include "chassis/cancelled.h"
-#include "chassis/service.h"
+#include "chassis/events/cancelled.h"
+#include "chassis/events/service.h"
 
 struct request {
     const char *order_id, *serial_number;

@@ -4,10 +4,10 @@
 #include "simulate.h"
 #include "view.h"
 
-#include "chassis/json_get.h"
-#include "chassis/page.h"
-#include "chassis/peers.h"
-#include "chassis/subscribers.h"
+#include "chassis/base/json_get.h"
+#include "chassis/fleet/peers.h"
+#include "chassis/fleet/subscribers.h"
+#include "chassis/pages/page.h"
 
 #include <stdio.h>
 #include <string.h>

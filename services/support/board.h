@@ -2,7 +2,7 @@
  * with its state, as peers.h observes them. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 /* {"topic","services":[…] as of /api/peers, each with "last_event","totals":{…},"returns":[…],"next"}. The page gets
  * the picture's coordinates besides. */

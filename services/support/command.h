@@ -5,7 +5,7 @@
  * read changes nothing. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 void command_cancel(struct exchange *x);
 void command_close(struct exchange *x);

@@ -4,9 +4,9 @@
 #include "traditional.h"
 #include "upstream.h"
 
-#include "chassis/call.h"
-#include "chassis/caller.h"
-#include "chassis/drill_view.h"
+#include "chassis/pages/call.h"
+#include "chassis/pages/drill_view.h"
+#include "chassis/web/caller.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -8,9 +8,9 @@
  */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 /* /compare, /api/compare:
  * {"running","rate","seconds","started_at","elapsed_ms","drills","ways":[{"way","sent","waiting",

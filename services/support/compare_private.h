@@ -1,7 +1,7 @@
 /* compare_private: a run, for compare.c, which drives it, and compare_view.c, which says how it goes. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 enum { RATE_MAX = 100, SECONDS_MAX = 60, FAILURES_MAX = 20 };
 

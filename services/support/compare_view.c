@@ -3,8 +3,8 @@
 #include "returns.h"
 #include "traditional.h"
 
-#include "chassis/page.h"
-#include "chassis/peers.h"
+#include "chassis/fleet/peers.h"
+#include "chassis/pages/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>

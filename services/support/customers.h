@@ -2,8 +2,8 @@
  * with the returns of them. */
 #pragma once
 
-#include "chassis/http.h"
-#include "chassis/service.h"
+#include "chassis/events/service.h"
+#include "chassis/web/http.h"
 
 /* --- Queries. The JSON is the caller's. */
 

@@ -3,10 +3,10 @@
 #include "returns.h"
 #include "view.h"
 
-#include "chassis/json_get.h"
-#include "chassis/page.h"
-#include "chassis/peers.h"
-#include "chassis/utf8.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/utf8.h"
+#include "chassis/fleet/peers.h"
+#include "chassis/pages/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>

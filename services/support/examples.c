@@ -2,7 +2,7 @@
 
 #include "returns.h"
 
-#include "chassis/ids.h"
+#include "chassis/base/ids.h"
 
 #include <stdatomic.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 
 #include "request.h"
 
-#include "chassis/store.h"
+#include "chassis/store/store.h"
 
 struct example { /* what each field of request_fields[] holds, but for the serial number */
     const char *lang, *language;

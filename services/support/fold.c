@@ -3,7 +3,7 @@
 #include "orders.h"
 #include "past.h"
 
-#include "chassis/snapshots.h"
+#include "chassis/outgoing/snapshots.h"
 
 #include <stdlib.h>
 #include <string.h>

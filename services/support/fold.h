@@ -7,7 +7,7 @@
  *     every *.events topic ─────▶ history, team, attention, and where support's own event is in its topic */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 extern const struct handler fold_handlers[]; /* for every event there is */
 

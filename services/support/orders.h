@@ -9,7 +9,7 @@
 
 #include "request.h"
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 /* One of the four events about customers and orders; of another topic than sales' it changes nothing. REJECT: it cannot
  * be understood. */

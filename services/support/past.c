@@ -2,9 +2,9 @@
 
 #include "fold.h"
 
-#include "chassis/json_get.h"
-#include "chassis/moment.h"
-#include "chassis/page.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/moment.h"
+#include "chassis/pages/page.h"
 
 #include <stdlib.h>
 #include <string.h>

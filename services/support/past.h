@@ -9,8 +9,8 @@
  * (`passed`); one that publishes, but nothing about this return, from when the record was in the topic. */
 #pragma once
 
-#include "chassis/http.h"
-#include "chassis/service.h"
+#include "chassis/events/service.h"
+#include "chassis/web/http.h"
 
 /* Holds for an event whose version and moment are neither above it; INT64_MAX is no limit, and none twice is now. */
 struct bound {

@@ -3,9 +3,9 @@
 #include "customers.h"
 #include "view.h"
 
-#include "chassis/json_get.h"
-#include "chassis/page.h"
-#include "chassis/utf8.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/utf8.h"
+#include "chassis/pages/page.h"
 
 #include <string.h>
 

@@ -13,9 +13,9 @@
  * It keeps about 100 bytes for each record, and about 60 for each reaction of the one team that is being looked at. */
 #pragma once
 
-#include "chassis/failure.h"
-#include "chassis/ids.h"
-#include "chassis/settings.h"
+#include "chassis/base/failure.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/settings.h"
 
 #include <jansson.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 #include "reconcile.h"
 
-#include "chassis/topics.h"
+#include "chassis/kafka/topics.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,10 +3,10 @@
 #include "reconcile.h"
 #include "view.h"
 
-#include "chassis/audit.h"
-#include "chassis/idempotency.h"
-#include "chassis/json_get.h"
-#include "chassis/page.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/json_get.h"
+#include "chassis/pages/page.h"
+#include "chassis/web/idempotency.h"
 
 #include <pthread.h>
 #include <stdio.h>

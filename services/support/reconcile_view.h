@@ -2,8 +2,8 @@
  * in memory. */
 #pragma once
 
-#include "chassis/http.h"
-#include "chassis/service.h"
+#include "chassis/events/service.h"
+#include "chassis/web/http.h"
 
 /* {"running","doing","records","error","result"}: error: why the last run came to nothing; result: reconcile.h's, of
  * the last that did not; both may be null. */

@@ -1,9 +1,9 @@
 #include "request.h"
 
-#include "chassis/buffer.h"
-#include "chassis/ids.h"
-#include "chassis/input.h"
-#include "chassis/utf8.h"
+#include "chassis/base/buffer.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/input.h"
+#include "chassis/base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  *     JSON ───────────────────────────▲                                              └──▶ or what is wrong, by field */
 #pragma once
 
-#include "chassis/failure.h"
+#include "chassis/base/failure.h"
 
 #include <jansson.h>
 #include <stdbool.h>

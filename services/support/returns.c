@@ -2,8 +2,8 @@
 
 #include "fold.h"
 
-#include "chassis/outbox.h"
-#include "chassis/runtime.h"
+#include "chassis/events/outbox.h"
+#include "chassis/pages/runtime.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 #include "past.h"
 #include "request.h"
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 /* The id of the open return that has the item, which can be in one at a time; NULL: none. The caller's. */
 MUST_CHECK json_t *returns_holder(struct connection *c, const char *serial_number);

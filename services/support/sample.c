@@ -2,7 +2,7 @@
 
 #include "upstream.h"
 
-#include "chassis/ids.h"
+#include "chassis/base/ids.h"
 
 #include <stdio.h>
 

@@ -6,7 +6,7 @@
  * those orders first, some hundred items each. */
 #pragma once
 
-#include "chassis/failure.h"
+#include "chassis/base/failure.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -72,7 +72,7 @@ CREATE TABLE history (
     PRIMARY KEY (return_id, event_id)
 );
 
--- What services have put aside of support's own topic, by their dead letters (chassis/letters.h). One counts as long as
+-- What services have put aside of support's own topic, by their dead letters (chassis/incoming/letters.h). One counts as long as
 -- its service has published nothing about it.
 CREATE TABLE letter (
     team          TEXT   NOT NULL,
@@ -137,7 +137,7 @@ CREATE TABLE traditional_step (
     PRIMARY KEY (return_id, step)
 );
 
--- Returns whose snapshot is to be published (chassis/snapshots.h). Put in with the event that changed the return.
+-- Returns whose snapshot is to be published (chassis/outgoing/snapshots.h). Put in with the event that changed the return.
 CREATE TABLE snapshot_due (
     return_id TEXT   NOT NULL PRIMARY KEY,
     change    BIGINT NOT NULL, -- grows with each; a snapshot that is delivered takes out what it was made of, and no more

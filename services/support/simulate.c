@@ -3,10 +3,10 @@
 #include "sample.h"
 #include "upstream.h"
 
-#include "chassis/audit.h"
-#include "chassis/drill_view.h"
-#include "chassis/load.h"
-#include "chassis/runtime.h"
+#include "chassis/audit/audit.h"
+#include "chassis/pages/drill_view.h"
+#include "chassis/pages/runtime.h"
+#include "chassis/web/load.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * (sample.h) to support's own API, over HTTP like everybody; so the audit log has them as "api". One run at a time. */
 #pragma once
 
-#include "chassis/http.h"
-#include "chassis/service.h"
+#include "chassis/events/service.h"
+#include "chassis/web/http.h"
 
 void simulate_get(struct exchange *x);  /* /api/simulate: the run at hand, or the last one; 403 without drills */
 void simulate_post(struct exchange *x); /* rate: 1 to 500 a second; seconds: 1 to 60. 409 while one runs */

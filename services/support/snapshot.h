@@ -2,7 +2,7 @@
  * whoever reads the topics. */
 #pragma once
 
-#include "chassis/service.h"
-#include "chassis/snapshots.h"
+#include "chassis/events/service.h"
+#include "chassis/outgoing/snapshots.h"
 
 extern const struct snapshot_source snapshot_returns;

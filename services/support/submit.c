@@ -5,11 +5,11 @@
 #include "returns.h"
 #include "view.h"
 
-#include "chassis/audit.h"
-#include "chassis/decision.h"
-#include "chassis/idempotency.h"
-#include "chassis/page.h"
-#include "chassis/relay.h"
+#include "chassis/audit/audit.h"
+#include "chassis/events/decision.h"
+#include "chassis/outgoing/relay.h"
+#include "chassis/pages/page.h"
+#include "chassis/web/idempotency.h"
 
 #include <stdio.h>
 

@@ -3,6 +3,6 @@
  * and nothing stored. A form that is sent again, by its token, gets the return that it became. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 void submit_post(struct exchange *x);

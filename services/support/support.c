@@ -15,10 +15,10 @@
 #include "traditional.h"
 #include "view.h"
 
-#include "chassis/json_get.h"
-#include "chassis/page.h"
-#include "chassis/peers.h"
-#include "chassis/registry.h"
+#include "chassis/avro/registry.h"
+#include "chassis/base/json_get.h"
+#include "chassis/fleet/peers.h"
+#include "chassis/pages/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>

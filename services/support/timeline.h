@@ -1,7 +1,7 @@
 /* timeline: what happened to one return, step by step over all teams, with the real times. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 /* [{"step":"submitted"|"stored"|"published"|"received"|"handled"|"reacted"|"cancelled"|"closed"|"refused"|"undone",
  * "team","event","at","after_ms","lasted_ms","seen"}], as things happened, from returns_one() and returns_history().

@@ -3,11 +3,11 @@
 #include "request.h"
 #include "returns.h"
 
-#include "chassis/audit.h"
-#include "chassis/call.h"
-#include "chassis/caller.h"
-#include "chassis/idempotency.h"
-#include "chassis/settings.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/settings.h"
+#include "chassis/pages/call.h"
+#include "chassis/web/caller.h"
+#include "chassis/web/idempotency.h"
 
 #include <stdatomic.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 #include "upstream.h"
 
-#include "chassis/load.h"
-#include "chassis/runtime.h"
-#include "chassis/settings.h"
+#include "chassis/base/settings.h"
+#include "chassis/pages/runtime.h"
+#include "chassis/web/load.h"
 
 #include <stdio.h>
 #include <stdlib.h>

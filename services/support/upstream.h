@@ -3,7 +3,7 @@
  * tools. What is there already is well. RETRY: sales is away, or did not take it. */
 #pragma once
 
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 /* Where sales is, by the setting call-urls; "": that does not say. Returns out. */
 const char *upstream_url(const struct runtime *rt, char *out, size_t size);

@@ -3,9 +3,9 @@
 #include "examples.h"
 #include "request.h"
 
-#include "chassis/ids.h"
-#include "chassis/json_get.h"
-#include "chassis/page.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
+#include "chassis/pages/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* view: what only people need to see beside a return's data: names, words, colours, and the form. */
 #pragma once
 
-#include "chassis/settings.h"
+#include "chassis/base/settings.h"
 
 #include <jansson.h>
 

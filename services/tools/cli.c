@@ -1,6 +1,6 @@
 #include "cli.h"
 
-#include "chassis/log.h"
+#include "chassis/base/log.h"
 
 #include <curl/curl.h>
 #include <fnmatch.h>

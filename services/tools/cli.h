@@ -2,10 +2,10 @@
  * answered on the spot. Settings come from the environment (RETURNS_KAFKA, RETURNS_REGISTRY, RETURNS_NAMESPACE, …). */
 #pragma once
 
-#include "chassis/buffer.h"
-#include "chassis/scan.h"
-#include "chassis/settings.h"
-#include "chassis/terminal.h"
+#include "chassis/base/buffer.h"
+#include "chassis/base/settings.h"
+#include "chassis/base/terminal.h"
+#include "chassis/kafka/scan.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 
 #include "cli.h"
 
-#include "chassis/caller.h"
+#include "chassis/web/caller.h"
 
 #include <jansson.h>
 #include <stdio.h>

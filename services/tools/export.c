@@ -9,9 +9,9 @@
  * Topics and subjects are named without the namespace. key, value and headers are base64, null where there is none. */
 #include "cli.h"
 
-#include "chassis/codec.h"
-#include "chassis/denial.h"
-#include "chassis/ids.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/ids.h"
+#include "chassis/kafka/denial.h"
 #include "transfer.h"
 
 #include <errno.h>

@@ -2,8 +2,8 @@
  * topics too. */
 #include "cli.h"
 
-#include "chassis/ids.h"
-#include "chassis/kafka.h"
+#include "chassis/base/ids.h"
+#include "chassis/kafka/client.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -2,11 +2,11 @@
  * All of it is read and checked before anything is made. */
 #include "cli.h"
 
-#include "chassis/codec.h"
-#include "chassis/delivery.h"
-#include "chassis/ids.h"
-#include "chassis/kafka.h"
-#include "chassis/log.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/log.h"
+#include "chassis/kafka/client.h"
+#include "chassis/outgoing/delivery.h"
 #include "transfer.h"
 
 #include <errno.h>

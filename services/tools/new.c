@@ -4,8 +4,8 @@
 
 #include "cli.h"
 
-#include "chassis/assets.h"
-#include "chassis/template.h"
+#include "chassis/base/assets.h"
+#include "chassis/web/template.h"
 
 #include <errno.h>
 #include <stdio.h>

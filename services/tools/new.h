@@ -2,7 +2,7 @@
  * C and SQL. One thread. */
 #pragma once
 
-#include "chassis/failure.h"
+#include "chassis/base/failure.h"
 
 #include <jansson.h>
 #include <sys/types.h>

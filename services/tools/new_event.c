@@ -1,6 +1,6 @@
 #include "new.h"
 
-#include "chassis/buffer.h"
+#include "chassis/base/buffer.h"
 
 #include <glob.h>
 #include <stdio.h>

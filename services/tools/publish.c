@@ -1,10 +1,10 @@
 /* publish: JSON as Avro, checked against its schema before anything is sent. */
 #include "cli.h"
 
-#include "chassis/codec.h"
-#include "chassis/ids.h"
-#include "chassis/input.h"
-#include "chassis/kafka.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/input.h"
+#include "chassis/kafka/client.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,9 +4,9 @@
 
 #include "../support/reconcile.h"
 
-#include "chassis/json_get.h"
-#include "chassis/log.h"
-#include "chassis/page.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/log.h"
+#include "chassis/pages/page.h"
 
 #include <errno.h>
 #include <stdio.h>

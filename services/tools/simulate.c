@@ -4,10 +4,10 @@
 
 #include "../support/sample.h"
 
-#include "chassis/ids.h"
-#include "chassis/json_get.h"
-#include "chassis/load.h"
-#include "chassis/page.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
+#include "chassis/pages/page.h"
+#include "chassis/web/load.h"
 
 #include <errno.h>
 #include <math.h>

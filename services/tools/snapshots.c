@@ -2,12 +2,12 @@
 
 #include "cli.h"
 
-#include "chassis/codec.h"
-#include "chassis/ids.h"
-#include "chassis/input.h"
-#include "chassis/log.h"
-#include "chassis/scan.h"
-#include "chassis/snapshots.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/input.h"
+#include "chassis/base/log.h"
+#include "chassis/kafka/scan.h"
+#include "chassis/outgoing/snapshots.h"
 
 #include <stddef.h>
 #include <stdio.h>

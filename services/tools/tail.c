@@ -1,11 +1,11 @@
 /* tail: records of any topic, decoded by their writers' schemas. Knows no service and no event. */
 #include "cli.h"
 
-#include "chassis/codec.h"
-#include "chassis/ids.h"
-#include "chassis/input.h"
-#include "chassis/kafka.h"
-#include "chassis/utf8.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/input.h"
+#include "chassis/base/utf8.h"
+#include "chassis/kafka/client.h"
 
 #include <stdlib.h>
 #include <string.h>

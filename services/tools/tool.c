@@ -7,9 +7,9 @@
 #include "simulate.h"
 #include "snapshots.h"
 
-#include "chassis/audit.h"
-#include "chassis/heads.h"
-#include "chassis/log.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/log.h"
+#include "chassis/outgoing/audit_heads.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,7 +96,7 @@ static int audit_heads_run(int n, char *arguments[]) {
     if (n < 1 || arguments[0][0] == '-') return refuse("usage: returns_tool audit heads SERVICE [--kafka HOST:PORT …]");
     log_start(arguments[0], LOG_ERROR);
     verdict v = settings_read(&settings, arguments[0], 0, n, arguments, environ, &why);
-    if (v == OK) v = heads_read(&settings, print_heads, NULL, &why);
+    if (v == OK) v = audit_heads_read(&settings, print_heads, NULL, &why);
     settings_free(&settings);
     return v == OK && !fflush(stdout) ? YES : refuse(v == OK ? strerror(errno) : why.text);
 }

@@ -1,7 +1,7 @@
 /* transfer: what export writes and import reads: base64 in JSON. */
 #pragma once
 
-#include "chassis/failure.h"
+#include "chassis/base/failure.h"
 
 #include <jansson.h>
 #include <stdbool.h>

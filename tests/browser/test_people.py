@@ -113,7 +113,7 @@ def test_stop_a_team_watch_the_others_and_start_it_again(stack, open_page):
 
 
 HANDLER = """
-#include "chassis/service.h"
+#include "chassis/events/service.h"
 
 struct request {
     const char *order_id;

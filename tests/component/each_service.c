@@ -1,11 +1,11 @@
 /* Each service as it is built (CMakeLists.txt): all of its resources, without the functions behind them. */
 #include "helper_client.h"
 
-#include "chassis/assets.h"
-#include "chassis/call.h"
-#include "chassis/openapi.h"
-#include "chassis/routes.h"
-#include "chassis/status.h"
+#include "chassis/base/assets.h"
+#include "chassis/contracts/openapi.h"
+#include "chassis/pages/call.h"
+#include "chassis/pages/status.h"
+#include "chassis/service/routes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

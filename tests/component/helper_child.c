@@ -3,7 +3,7 @@
 #include "helper_fault.h"
 #include "helper_probe.h"
 
-#include "chassis/commands.h"
+#include "chassis/service/commands.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

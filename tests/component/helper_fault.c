@@ -1,6 +1,6 @@
 #include "helper_fault.h"
 
-#include "chassis/crash.h"
+#include "chassis/base/crash.h"
 
 #include <jansson.h>
 #include <pthread.h>

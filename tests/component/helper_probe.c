@@ -1,7 +1,7 @@
 #include "helper_probe.h"
 
-#include "chassis/assets.h"
-#include "chassis/codec.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/assets.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,8 +2,8 @@
 
 #include "helper_client.h"
 
-#include "chassis/codec.h"
-#include "chassis/http.h"
+#include "chassis/avro/codec.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>

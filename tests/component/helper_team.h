@@ -4,7 +4,7 @@
 
 #include "helper_world.h"
 
-#include "chassis/assets.h"
+#include "chassis/base/assets.h"
 
 struct team {
     struct world world;

@@ -2,9 +2,9 @@
 
 #include "helper_fault.h"
 
-#include "chassis/codec.h"
-#include "chassis/health.h"
-#include "chassis/start.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/health.h"
+#include "chassis/service/start.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>

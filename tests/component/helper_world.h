@@ -2,8 +2,8 @@
  * schema registry, a folder for its database. Faults are switched on and off by the test. */
 #pragma once
 
-#include "chassis/runtime.h"
-#include "chassis/service.h"
+#include "chassis/events/service.h"
+#include "chassis/pages/runtime.h"
 
 #include <civetweb.h>
 #include <librdkafka/rdkafka.h>

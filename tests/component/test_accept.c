@@ -4,9 +4,9 @@
 #include "helper_fault.h"
 #include "helper_world.h"
 
-#include "chassis/assets.h"
-#include "chassis/audit.h"
-#include "chassis/http.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/assets.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <signal.h>

@@ -3,8 +3,8 @@
 #include "helper_world.h"
 
 #include "analytics/figures.h"
-#include "chassis/assets.h"
-#include "chassis/http.h"
+#include "chassis/base/assets.h"
+#include "chassis/web/http.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -2,7 +2,7 @@
  * every event has its one effect; what cannot be mended by itself is said and held. */
 #include "helper_probe.h"
 
-#include "chassis/metrics.h"
+#include "chassis/base/metrics.h"
 
 #include <setjmp.h>
 #include <signal.h>

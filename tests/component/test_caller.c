@@ -1,7 +1,7 @@
 /* Outgoing calls: what is tried again, and what is said of it. */
 #include "helper_probe.h"
 
-#include "chassis/caller.h"
+#include "chassis/web/caller.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

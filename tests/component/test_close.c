@@ -3,7 +3,7 @@
 #include "helper_child.h"
 #include "helper_probe.h"
 
-#include "chassis/wait.h"
+#include "chassis/base/wait.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,8 +3,8 @@
 #include "helper_client.h"
 #include "helper_world.h"
 
-#include "chassis/assets.h"
-#include "chassis/http.h"
+#include "chassis/base/assets.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 #include "helper_client.h"
 #include "helper_world.h"
 
-#include "chassis/assets.h"
+#include "chassis/base/assets.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 #include "helper_child.h"
 #include "helper_probe.h"
 
-#include "chassis/audit.h"
+#include "chassis/audit/audit.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -27,13 +27,13 @@ static void publish_some(struct world *w, int from) {
 
 /* --- What must be true in the end */
 
-struct published {
+struct topic_spec {
     int n, distinct;
     char ids[8 * EVENTS][UUID_TEXT];
 };
 
 static void collect(const rd_kafka_message_t *m, void *context) {
-    struct published *p = context;
+    struct topic_spec *p = context;
     rd_kafka_headers_t *headers;
     const void *value;
     size_t n;
@@ -56,7 +56,7 @@ static bool chains_intact(struct world *w) {
 
 /* events: how many were asked in all; copies: how many more records than events the topic may hold. */
 static void assert_once_each(struct world *w, int events, int copies) {
-    struct published p = {0};
+    struct topic_spec p = {0};
     world_await(w, "SELECT COUNT(*) FROM kept", events);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", events);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox"), events);

@@ -2,8 +2,8 @@
 #include "helper_client.h"
 #include "helper_world.h"
 
-#include "chassis/assets.h"
-#include "chassis/codec.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/assets.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,8 +3,8 @@
 #include "helper_client.h"
 #include "helper_probe.h"
 
-#include "chassis/drill.h"
-#include "chassis/metrics.h"
+#include "chassis/base/metrics.h"
+#include "chassis/incoming/drill.h"
 
 #include <setjmp.h>
 #include <signal.h>

@@ -4,9 +4,9 @@
 #include "helper_fault.h"
 #include "helper_probe.h"
 
-#include "chassis/assets.h"
-#include "chassis/audit.h"
-#include "chassis/codec.h"
+#include "chassis/audit/audit.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/assets.h"
 
 #include <setjmp.h>
 #include <signal.h>

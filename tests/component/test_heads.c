@@ -1,9 +1,9 @@
 /* The heads of the audit log's chains, published to a topic of their own. */
 #include "helper_probe.h"
 
-#include "chassis/audit.h"
-#include "chassis/heads.h"
-#include "chassis/health.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/health.h"
+#include "chassis/outgoing/audit_heads.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -28,7 +28,7 @@ static void collect(void *context, const json_t *heads) {
 static json_t *newest(struct world *w, size_t *n) {
     struct collected c = {json_array()};
     struct failure why;
-    if (heads_read(&w->settings, collect, &c, &why) != OK) fail_msg("%s", why.text);
+    if (audit_heads_read(&w->settings, collect, &c, &why) != OK) fail_msg("%s", why.text);
     *n = json_array_size(c.all);
     json_t *last = json_incref(json_array_get(c.all, *n - 1));
     json_decref(c.all);
@@ -98,7 +98,7 @@ static size_t repeated(struct world *w) {
     size_t i, n = 0;
     json_t *one;
     const json_t *before = NULL;
-    if (heads_read(&w->settings, collect, &c, &why) != OK) fail_msg("%s", why.text);
+    if (audit_heads_read(&w->settings, collect, &c, &why) != OK) fail_msg("%s", why.text);
     json_array_foreach(c.all, i, one) {
         n += before && json_equal(json_object_get(one, "rows"), json_object_get(before, "rows")) &&
              json_equal(json_object_get(one, "chains"), json_object_get(before, "chains")) &&

@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/http.h"
-#include "chassis/ids.h"
+#include "chassis/base/ids.h"
+#include "chassis/web/http.h"
 #include "helper_client.h"
 
 #include <cmocka.h>

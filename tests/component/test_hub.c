@@ -4,15 +4,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/assets.h"
-#include "chassis/audit.h"
-#include "chassis/health.h"
-#include "chassis/hub.h"
-#include "chassis/migrations.h"
-#include "chassis/routes.h"
-#include "chassis/service.h"
-#include "chassis/status.h"
-#include "chassis/stream_view.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/assets.h"
+#include "chassis/base/health.h"
+#include "chassis/events/service.h"
+#include "chassis/pages/status.h"
+#include "chassis/pages/stream_view.h"
+#include "chassis/service/routes.h"
+#include "chassis/store/migrations.h"
+#include "chassis/web/sse.h"
 #include "helper_client.h"
 
 #include <cmocka.h>
@@ -64,9 +64,9 @@ static int start(int life_ms) {
         .tables_n = 1,
         .context = &runtime,
         .decorate = status_decorate};
-    struct hub_options o = stream_of_audit(runtime.core.store);
+    struct sse_options o = stream_of_audit(runtime.core.store);
     o.streams = STREAMS, o.heartbeat_ms = HEARTBEAT_MS, o.life_ms = life_ms, o.patience_ms = PATIENCE_MS;
-    return hub_start(&runtime.hub, &o, &why) != OK || http_start(&runtime.http, &web, &why) != OK;
+    return sse_start(&runtime.sse, &o, &why) != OK || http_start(&runtime.http, &web, &why) != OK;
 }
 
 static int setup(void **state) {
@@ -89,7 +89,7 @@ static int teardown(void **state) {
     (void)state;
     char command[128];
     http_stop(&runtime.http);
-    hub_stop(&runtime.hub);
+    sse_stop(&runtime.sse);
     store_close(&runtime.core.store);
     health_free(&runtime.core.health);
     snprintf(command, sizeof command, "rm -r %s", folder);
@@ -168,8 +168,8 @@ static struct answer *get(const char *target, const char *header) {
 
 static void await_watched(int n) {
     int64_t end = steady_ms() + WAIT_MS;
-    while (hub_watched(runtime.hub) != n && steady_ms() < end) usleep(1000);
-    assert_int_equal(hub_watched(runtime.hub), n);
+    while (sse_watched(runtime.sse) != n && steady_ms() < end) usleep(1000);
+    assert_int_equal(sse_watched(runtime.sse), n);
 }
 
 /* --- The hub's thread, held where it waits for news, without its lock */
@@ -249,7 +249,7 @@ static void test_resumes_behind_the_last_id(void **state) {
     assert_true(watch_until(header, "data: {\"id\":50,"));
     assert_true(watch_until(query, "data: {\"id\":50,"));
     http_stop(&runtime.http);
-    hub_stop(&runtime.hub);
+    sse_stop(&runtime.sse);
     assert_rows(header->text, 21, 50);
     assert_rows(query->text, 49, 50);
     watch_close(header);
@@ -274,7 +274,7 @@ static void test_refuses_what_is_no_place(void **state) {
     assert_int_equal(get("/api/stream", "Last-Event-ID: x\r\n")->status, 400);
     assert_non_null(strstr(get("/api/stream?after=1234567890123456789", "")->text, "1234567890123456789"));
     assert_int_equal(get("/api/stream", "Sec-Fetch-Site: cross-site\r\n")->status, 403);
-    assert_int_equal(hub_watched(runtime.hub), 0);
+    assert_int_equal(sse_watched(runtime.sse), 0);
 }
 
 static void test_a_light_stream_only_says_that_there_is_news(void **state) {
@@ -357,7 +357,7 @@ static void test_those_who_come_and_go_between_two_turns_have_a_bound(void **sta
     }
     struct answer *full = get("/api/stream", "");
     assert_int_equal(full->status, 503);
-    assert_in_range(hub_watched(runtime.hub), 1, STREAMS);
+    assert_in_range(sse_watched(runtime.sse), 1, STREAMS);
     atomic_store(&hold, false);
     await_watched(0); /* their places are free again */
     struct watch *w = watch_open("/api/stream", "");
@@ -368,7 +368,7 @@ static void test_those_who_come_and_go_between_two_turns_have_a_bound(void **sta
 static void test_ends_by_itself(void **state) {
     (void)state;
     http_stop(&runtime.http);
-    hub_stop(&runtime.hub);
+    sse_stop(&runtime.sse);
     assert_int_equal(start(500), 0);
     struct watch *w = watch_open("/api/stream", "");
     assert_true(watch_ends(w));
@@ -385,7 +385,7 @@ static void test_stopping_ends_streams_at_once(void **state) {
     }
     int64_t from = steady_ms();
     http_stop(&runtime.http);
-    hub_stop(&runtime.hub);
+    sse_stop(&runtime.sse);
     assert_true(steady_ms() - from < 1000);
     for (int i = 0; i < STREAMS; i++) {
         assert_true(watch_ends(all[i]));

@@ -5,10 +5,10 @@
 #include "helper_fault.h"
 #include "helper_probe.h"
 
-#include "chassis/audit.h"
-#include "chassis/commands.h"
-#include "chassis/idempotency.h"
-#include "chassis/runtime.h"
+#include "chassis/audit/audit.h"
+#include "chassis/pages/runtime.h"
+#include "chassis/service/commands.h"
+#include "chassis/web/idempotency.h"
 
 #include <pthread.h>
 #include <setjmp.h>

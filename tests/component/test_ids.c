@@ -3,9 +3,9 @@
 #include "helper_client.h"
 #include "helper_world.h"
 
-#include "chassis/assets.h"
-#include "chassis/codec.h"
-#include "chassis/http.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/assets.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

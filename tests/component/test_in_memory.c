@@ -1,8 +1,8 @@
 /* A service that keeps nothing: each start is the first. */
 #include "helper_probe.h"
 
-#include "chassis/assets.h"
-#include "chassis/metrics.h"
+#include "chassis/base/assets.h"
+#include "chassis/base/metrics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 #include "helper_client.h"
 #include "helper_probe.h"
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>

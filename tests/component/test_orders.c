@@ -4,9 +4,9 @@
 #include "helper_fault.h"
 #include "helper_world.h"
 
-#include "chassis/assets.h"
-#include "chassis/http.h"
-#include "chassis/migrations.h"
+#include "chassis/base/assets.h"
+#include "chassis/store/migrations.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* A whole service while Kafka or the registry is away, refuses, or fails. */
 #include "helper_probe.h"
 
-#include "chassis/metrics.h"
+#include "chassis/base/metrics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,14 +4,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/assets.h"
-#include "chassis/audit.h"
-#include "chassis/dead_letter.h"
-#include "chassis/health.h"
-#include "chassis/migrations.h"
-#include "chassis/routes.h"
-#include "chassis/service.h"
-#include "chassis/status.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/assets.h"
+#include "chassis/base/health.h"
+#include "chassis/events/dead_letter.h"
+#include "chassis/events/service.h"
+#include "chassis/pages/status.h"
+#include "chassis/service/routes.h"
+#include "chassis/store/migrations.h"
 #include "helper_client.h"
 
 #include <cmocka.h>

@@ -4,8 +4,8 @@
 #include "helper_probe.h"
 #include "helper_world.h"
 
-#include "chassis/peers.h"
-#include "chassis/subscribers.h"
+#include "chassis/fleet/peers.h"
+#include "chassis/fleet/subscribers.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>

@@ -3,15 +3,15 @@
 #include "helper_client.h"
 #include "helper_probe.h"
 
-#include "chassis/assets.h"
-#include "chassis/commands.h"
-#include "chassis/counts.h"
-#include "chassis/decision.h"
-#include "chassis/health.h"
-#include "chassis/http.h"
-#include "chassis/kafka.h"
-#include "chassis/rebuild.h"
-#include "chassis/relay.h"
+#include "chassis/audit/counts.h"
+#include "chassis/base/assets.h"
+#include "chassis/base/health.h"
+#include "chassis/events/decision.h"
+#include "chassis/kafka/client.h"
+#include "chassis/outgoing/relay.h"
+#include "chassis/rebuild/rebuild.h"
+#include "chassis/service/commands.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>

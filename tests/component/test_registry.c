@@ -1,8 +1,8 @@
 /* The registry's client against a small registry in this process, told how to answer. */
-#include "chassis/registry.h"
+#include "chassis/avro/registry.h"
 
-#include "chassis/health.h"
-#include "chassis/metrics.h"
+#include "chassis/base/health.h"
+#include "chassis/base/metrics.h"
 
 #include <arpa/inet.h>
 #include <civetweb.h>

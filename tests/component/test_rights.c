@@ -1,8 +1,8 @@
 /* What Kafka denies is told, by its name, until it is given. */
 #include "helper_probe.h"
 
-#include "chassis/denial.h"
-#include "chassis/topic.h"
+#include "chassis/kafka/denial.h"
+#include "chassis/kafka/topic.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Schemas that are given to a running program: used once the registry has them, and never in the way. */
 #include "helper_probe.h"
 
-#include "chassis/codec.h"
+#include "chassis/avro/codec.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* A whole service, with its database, web server and threads, between the mock cluster and a small registry. */
 #include "helper_probe.h"
 
-#include "chassis/metrics.h"
+#include "chassis/base/metrics.h"
 
 #include <setjmp.h>
 #include <signal.h>

@@ -4,9 +4,9 @@
 #include "helper_fault.h"
 #include "helper_probe.h"
 
-#include "chassis/delivery.h"
-#include "chassis/health.h"
-#include "chassis/http.h"
+#include "chassis/base/health.h"
+#include "chassis/outgoing/delivery.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

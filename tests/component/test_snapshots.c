@@ -3,11 +3,11 @@
 #include "helper_child.h"
 #include "helper_probe.h"
 
-#include "chassis/assets.h"
-#include "chassis/codec.h"
-#include "chassis/commands.h"
-#include "chassis/health.h"
-#include "chassis/snapshots.h"
+#include "chassis/avro/codec.h"
+#include "chassis/base/assets.h"
+#include "chassis/base/health.h"
+#include "chassis/outgoing/snapshots.h"
+#include "chassis/service/commands.h"
 
 #include <setjmp.h>
 #include <signal.h>

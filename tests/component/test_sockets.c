@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/sockets.h"
+#include "chassis/web/sockets.h"
 #include "helper_client.h"
 
 #include <arpa/inet.h>

@@ -1,7 +1,7 @@
 /* What lies in Kafka, looked at from outside. */
 #include "helper_probe.h"
 
-#include "chassis/topics.h"
+#include "chassis/kafka/topics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -37,7 +37,7 @@ def broken_at(path, heads=None):
 
 def tables(path):
     db = sqlite3.connect(path)
-    for file in sorted((ROOT / "services/chassis").glob("tables*.sql"), key=lambda path: (len(path.name), path.name)):
+    for file in sorted((ROOT / "services/chassis/store/sql").glob("tables*.sql"), key=lambda path: (len(path.name), path.name)):
         db.executescript(file.read_text())
     db.close()
 

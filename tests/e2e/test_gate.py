@@ -56,7 +56,7 @@ def test_without_a_package_index_all_that_needs_python_has_failed(copy):
 
 @pytest.mark.full
 def test_an_unformatted_file_and_a_script_with_a_warning_are_failures(copy):
-    (copy / "services/chassis/store.c").open("a").write("int   odd ;\n")
+    (copy / "services/chassis/store/store.c").open("a").write("int   odd ;\n")
     (copy / "compose/local/run").open("a").write("cd $odd\n")
     status, said = run_parts(copy, "format", "scripts")
     assert status == 1 and said.splitlines()[-1] == "1 passed, 2 failed", said

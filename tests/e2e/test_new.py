@@ -207,7 +207,7 @@ def test_the_guides_rebuild_takes_a_changed_handler_and_loses_nothing(copy):
     rule = '    if (!strcmp(q->model, "Comet router"))\n        return fail(why, REJECT, "of a %s no claim is made", q->model);\n'
     source.write_text(before.replace("    (void)why;\n    const struct refund_request *q = fields;\n",
                                      f"    const struct refund_request *q = fields;\n{rule}")
-                      .replace('#include "chassis/service.h"\n', '#include "chassis/service.h"\n\n#include <string.h>\n'))
+                      .replace('#include "chassis/events/service.h"\n', '#include "chassis/events/service.h"\n\n#include <string.h>\n'))
     try:
         copy.verb(*commands[0][1:])
         compared = copy.run(*commands[1][1:])

@@ -1,7 +1,7 @@
 /* What is sent about an order, as JSON or, after an 'f', as a form: placing one, and changing one that is there. */
 #include "fuzz.h"
 
-#include "chassis/exchange.h"
+#include "chassis/web/http_private.h"
 #include "sales/order_input.h"
 
 #include <string.h>

@@ -1,10 +1,10 @@
 /* The filters of the audit page and API, on a real store: the page, its links to itself, and the SQL. */
 #include "fuzz.h"
 
-#include "chassis/assets.h"
-#include "chassis/audit.h"
-#include "chassis/migrations.h"
-#include "chassis/page.h"
+#include "chassis/audit/audit.h"
+#include "chassis/base/assets.h"
+#include "chassis/pages/page.h"
+#include "chassis/store/migrations.h"
 #include "helper_peer.h"
 
 #include <dirent.h>

@@ -2,11 +2,11 @@
  * byte of the schema id chooses the writer's schema. */
 #include "fuzz.h"
 
-#include "chassis/codec.h"
-#include "chassis/peers.h"
-#include "chassis/reaction.h"
-#include "chassis/record.h"
-#include "chassis/registry.h"
+#include "chassis/avro/codec.h"
+#include "chassis/avro/registry.h"
+#include "chassis/events/reaction.h"
+#include "chassis/events/record.h"
+#include "chassis/fleet/peers.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* An answer of the registry: its first byte says to what, its second with which status, the rest is the body. */
-#include "chassis/registry.c" /* what reads an answer is known to nobody else */
+#include "chassis/avro/registry.c" /* what reads an answer is known to nobody else */
 
 #include "fuzz.h"
 

@@ -1,7 +1,7 @@
 /* A whole request: path, query, headers (traceparent, Accept, Origin, lengths, …) and body, and the answer to it. */
 #include "fuzz.h"
 
-#include "chassis/ids.h"
+#include "chassis/base/ids.h"
 #include "helper_peer.h"
 
 static void item_get(struct exchange *x) {

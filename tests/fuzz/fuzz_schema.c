@@ -1,7 +1,7 @@
 /* A schema as a registry could hold it, a NUL, and a record's value by that schema. */
 #include "fuzz.h"
 
-#include "chassis/codec.h"
+#include "chassis/avro/codec.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "fuzz.h"
 
-#include "chassis/log.h"
+#include "chassis/base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

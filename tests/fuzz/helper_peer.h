@@ -3,7 +3,7 @@
  * that was put into it from outside, the security headers there, and no failure of the server's own. */
 #pragma once
 
-#include "chassis/http.h"
+#include "chassis/web/http.h"
 
 #include <stdint.h>
 

@@ -1,9 +1,9 @@
 /* the chains of the audit log, and its rows as lines; what a whole log of 10,000 rows does not let pass is in
  * e2e/test_audit.py */
-#include "chassis/assets.h"
-#include "chassis/audit.h"
-#include "chassis/audit_line.h"
-#include "chassis/migrations.h"
+#include "chassis/audit/audit.h"
+#include "chassis/audit/audit_line.h"
+#include "chassis/base/assets.h"
+#include "chassis/store/migrations.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>

@@ -1,9 +1,9 @@
 /* what the blocks of rows may and may not change: which rows a filter finds. And the neighbours of a row, and the
  * check in the background. */
-#include "chassis/assets.h"
-#include "chassis/audit.h"
-#include "chassis/audit_check.h"
-#include "chassis/migrations.h"
+#include "chassis/audit/audit.h"
+#include "chassis/audit/audit_check.h"
+#include "chassis/base/assets.h"
+#include "chassis/store/migrations.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/authority.h"
+#include "chassis/base/authority.h"
 
 #include <cmocka.h>
 #include <string.h>

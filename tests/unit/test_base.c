@@ -1,7 +1,7 @@
 /* failures, buffers and their escaping writers, identifiers and times */
-#include "chassis/buffer.h"
-#include "chassis/failure.h"
-#include "chassis/ids.h"
+#include "chassis/base/buffer.h"
+#include "chassis/base/failure.h"
+#include "chassis/base/ids.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* The Idempotency-Key as it may be written, and what tells one request from another. */
-#include "chassis/idempotency.h"
+#include "chassis/web/idempotency.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,10 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/health.h"
-#include "chassis/log.h"
-#include "chassis/metrics.h"
-#include "chassis/utf8.h"
+#include "chassis/base/health.h"
+#include "chassis/base/log.h"
+#include "chassis/base/metrics.h"
+#include "chassis/base/utf8.h"
 
 #include <cmocka.h>
 #include <pthread.h>

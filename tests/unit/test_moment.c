@@ -1,6 +1,6 @@
 /* moments of the past as people, browsers and programs write them */
-#include "chassis/ids.h"
-#include "chassis/moment.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/moment.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

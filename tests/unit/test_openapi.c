@@ -1,8 +1,8 @@
-#include "chassis/http.h"
-#include "chassis/openapi.h"
+#include "chassis/contracts/openapi.h"
+#include "chassis/web/http.h"
 
-#include "chassis/assets.h"
-#include "chassis/routes.h"
+#include "chassis/base/assets.h"
+#include "chassis/service/routes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

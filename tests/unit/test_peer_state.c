@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/peer_state.h"
+#include "chassis/fleet/peer_state.h"
 
 #include <cmocka.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* If-Match, as RFC 9110 has it */
-#include "chassis/precondition.h"
+#include "chassis/web/precondition.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "chassis/codec.h"
+#include "chassis/avro/codec.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

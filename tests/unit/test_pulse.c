@@ -1,5 +1,5 @@
-#include "chassis/chart.h"
-#include "chassis/pulse.h"
+#include "chassis/base/rates.h"
+#include "chassis/pages/chart.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@ static double sample(const json_t *json, const char *object, size_t i, const cha
 
 static void nothing_handled_has_no_percentile(void **state) {
     (void)state;
-    json_t *json = pulse_json(NULL, T * 1000LL);
+    json_t *json = rates_json(NULL, T * 1000LL);
     assert_true(json_is_null(json_object_get(json_object_get(json, "delay"), "p99_ms")));
     assert_int_equal(member(json, "throughput", "last_minute"), 0);
     json_decref(json);
@@ -34,52 +34,52 @@ static void percentiles_are_those_of_the_delays(void **state) {
     (void)state;
     static const int64_t most[] = {1, 15, 16, 17, 31, 32, 33, 100, 999, 4095, 4096, 60000, 3600000};
     for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
-        struct pulse *p = pulse_new();
+        struct rates *p = rates_new();
         int64_t delays[100];
         for (int k = 0; k < 100; k++) delays[k] = k < 50 ? 0 : most[i]; /* half at once, half late */
         delays[99] = 40 * most[i];                                      /* one of a hundred is beyond the 99th */
-        pulse_add(p, T * 1000LL, delays, 100);
-        json_t *json = pulse_json(p, T * 1000LL + 30000);
+        rates_add(p, T * 1000LL, delays, 100);
+        json_t *json = rates_json(p, T * 1000LL + 30000);
         assert_int_equal(member(json, "delay", "p50_ms"), 0);
         int64_t p99 = member(json, "delay", "p99_ms");
         assert_true(p99 >= most[i] && p99 <= most[i] + most[i] / 8);
         assert_true(most[i] > 15 || p99 == most[i]);
         json_decref(json);
-        pulse_free(&p);
+        rates_free(&p);
     }
 }
 
 static void strange_delays_have_a_class(void **state) {
     (void)state;
-    struct pulse *p = pulse_new();
-    pulse_add(p, T * 1000LL, (int64_t[]){-5, INT64_MIN, INT64_MAX}, 3);
-    json_t *json = pulse_json(p, T * 1000LL);
+    struct rates *p = rates_new();
+    rates_add(p, T * 1000LL, (int64_t[]){-5, INT64_MIN, INT64_MAX}, 3);
+    json_t *json = rates_json(p, T * 1000LL);
     assert_int_equal(member(json, "delay", "p50_ms"), 0);
     assert_true(member(json, "delay", "p99_ms") > 86400000);
     json_decref(json);
-    pulse_free(&p);
+    rates_free(&p);
 }
 
 /* The ring holds five minutes: a second whose place was taken is forgotten, and never counted as the other. */
 static void what_is_older_than_the_ring_is_forgotten(void **state) {
     (void)state;
-    struct pulse *p = pulse_new();
+    struct rates *p = rates_new();
     for (int64_t second = T; second < T + 3 * PULSE_SECONDS; second++) {
         int64_t delays[7] = {0};
-        pulse_add(p, second * 1000, delays, 7);
+        rates_add(p, second * 1000, delays, 7);
     }
     int64_t now = (T + 3LL * PULSE_SECONDS) * 1000;
-    json_t *json = pulse_json(p, now);
+    json_t *json = rates_json(p, now);
     assert_int_equal(member(json, "throughput", "last_minute"), 59 * 7);
     for (size_t i = 1; i < PULSE_SECONDS / PULSE_EACH - 1; i++)
         assert_int_equal((int)sample(json, "throughput", i, "per_second"), 7);
     json_decref(json);
-    json = pulse_json(p, now + 3600000); /* an hour of silence */
+    json = rates_json(p, now + 3600000); /* an hour of silence */
     assert_int_equal(member(json, "throughput", "last_minute"), 0);
     for (size_t i = 0; i < PULSE_SECONDS / PULSE_EACH; i++)
         assert_int_equal((int)sample(json, "throughput", i, "per_second"), 0);
     json_decref(json);
-    pulse_free(&p);
+    rates_free(&p);
 }
 
 static void a_chart_has_a_bar_for_each_sample(void **state) {

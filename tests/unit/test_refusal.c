@@ -1,5 +1,5 @@
 /* What a registry says of a schema that it refuses: as Apicurio 3.0.9 said it. */
-#include "chassis/refusal.h"
+#include "chassis/avro/refusal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-#include "chassis/kafka.h"
-#include "chassis/settings.h"
+#include "chassis/base/settings.h"
+#include "chassis/kafka/client.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* the store and the audit log in it; what was stored is looked at through a connection of the test's own */
-#include "chassis/audit.h"
-#include "chassis/migrations.h"
-#include "chassis/store.h"
+#include "chassis/audit/audit.h"
+#include "chassis/store/migrations.h"
+#include "chassis/store/store.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "chassis/assets.h"
+#include "chassis/base/assets.h"
 
 struct fixture {
     char folder[64], path[128];

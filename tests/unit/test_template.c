@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "chassis/assets.h"
-#include "chassis/template.h"
+#include "chassis/base/assets.h"
+#include "chassis/web/template.h"
 
 #include <cmocka.h>
 #include <string.h>

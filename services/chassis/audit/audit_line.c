@@ -1,0 +1,243 @@
+#include "chassis/audit/audit_line.h"
+
+#include "chassis/base/ids.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { NUMBER, MOMENT, TEXT, UUID };
+
+static const struct {
+    const char *name;
+    enum kind kind;
+    bool required;
+} members[CHAIN_FIELDS] = {
+    [CHAIN_ID] = {"id", NUMBER, true},
+    [CHAIN_AT] = {"at", MOMENT, true},
+    [CHAIN_ACTION] = {"action", TEXT, true},
+    [CHAIN_OUTCOME] = {"outcome", TEXT, true},
+    [CHAIN_ACTOR] = {"actor", TEXT, true},
+    [CHAIN_RETURN_ID] = {"return_id", TEXT, false},
+    [CHAIN_EVENT_ID] = {"event_id", UUID, false},
+    [CHAIN_EVENT_TYPE] = {"event_type", TEXT, false},
+    [CHAIN_TOPIC] = {"topic", TEXT, false},
+    [CHAIN_PARTITION] = {"partition", NUMBER, false},
+    [CHAIN_OFFSET] = {"offset", NUMBER, false},
+    [CHAIN_SUMMARY] = {"summary", TEXT, true},
+    [CHAIN_TRACE_ID] = {"trace_id", TEXT, false},
+    [CHAIN_LOG] = {"log", NUMBER, true},
+};
+
+/* Which of the row's numbers a field is. */
+static char *number_place(struct chain_row *row, int field) {
+    static const int places[] = {[CHAIN_AT] = 1, [CHAIN_PARTITION] = 2, [CHAIN_OFFSET] = 3, [CHAIN_LOG] = 4};
+    return row->number[field == CHAIN_ID ? 0 : places[field]];
+}
+
+/* --- From the database */
+
+static bool uuid_stored(struct chain_row *row, const unsigned char *bytes, size_t n) {
+    static const char digits[] = "0123456789abcdef";
+    char *at = row->uuid;
+    if (n != 16) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
+        *at++ = digits[bytes[i] >> 4];
+        *at++ = digits[bytes[i] & 15];
+    }
+    row->field[CHAIN_EVENT_ID] = (struct chain_text){row->uuid, (size_t)(at - row->uuid)};
+    return true;
+}
+
+/* A column of another type would be converted on reading, and a change of the type go unnoticed. */
+static bool field_stored(const struct rows *r, int i, struct chain_row *row) {
+    static const int wanted[] = {[NUMBER] = VALUE_INT, [MOMENT] = VALUE_INT, [TEXT] = VALUE_TEXT, [UUID] = VALUE_BLOB};
+    int kind = rows_kind(r, i);
+    size_t n;
+    row->field[i] = (struct chain_text){NULL, 0};
+    if (kind == VALUE_NULL) return !members[i].required;
+    if (kind != wanted[members[i].kind]) return false;
+    if (i == CHAIN_LOG && !rows_int(r, i)) return true;
+    if (kind == VALUE_INT) {
+        row->field[i] = chain_number(rows_int(r, i), number_place(row, i));
+        return true;
+    }
+    const void *bytes = rows_blob(r, i, &n);
+    if (kind == VALUE_BLOB) return uuid_stored(row, bytes, n);
+    row->field[i] = (struct chain_text){n ? bytes : "", n};
+    return true;
+}
+
+verdict audit_line_stored(const struct rows *r, struct chain_row *row, struct failure *why) {
+    for (int i = 0; i < CHAIN_FIELDS; i++)
+        if (!field_stored(r, i, row)) return fail(why, REJECT, "its %s is not of the right type", members[i].name);
+    row->id = rows_int(r, CHAIN_ID);
+    size_t n = 0;
+    const void *hash = rows_kind(r, CHAIN_FIELDS) == VALUE_BLOB ? rows_blob(r, CHAIN_FIELDS, &n) : NULL;
+    if (n != CHAIN_HASH) return fail(why, REJECT, "its hash has not %d bytes", CHAIN_HASH);
+    memcpy(row->hash, hash, CHAIN_HASH);
+    return OK;
+}
+
+/* --- Writing */
+
+static void json_text(struct buffer *out, const char *text, size_t n) {
+    static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    buffer_bytes(out, "\"", 1);
+    for (size_t i = 0, start = 0; i <= n; i++) {
+        if (i < n && (unsigned char)text[i] >= ' ' && text[i] != '"' && text[i] != '\\') continue;
+        buffer_bytes(out, text + start, i - start);
+        start = i + 1;
+        const char *at = i < n && text[i] ? strchr(plain, text[i]) : NULL;
+        if (at)
+            buffer_format(out, "\\%c", letters[at - plain]);
+        else if (i < n)
+            buffer_format(out, "\\u%04X", (unsigned char)text[i]);
+    }
+    buffer_bytes(out, "\"", 1);
+}
+
+static const char *moment_of(const struct chain_text *f, char out[TIME_TEXT]) {
+    return time_text(strtoll(f->text, NULL, 10), out);
+}
+
+void audit_line_json(struct buffer *out, const struct chain_row *row) {
+    char moment[TIME_TEXT];
+    for (int i = 0; i < CHAIN_FIELDS; i++) {
+        const struct chain_text *f = &row->field[i];
+        if (i == CHAIN_LOG && !f->text) continue;
+        buffer_format(out, "%c\"%s\":", i ? ',' : '{', members[i].name);
+        if (!f->text)
+            buffer_text(out, "null");
+        else if (members[i].kind == NUMBER)
+            buffer_bytes(out, f->text, f->n);
+        else if (members[i].kind == MOMENT)
+            buffer_format(out, "\"%s\"", moment_of(f, moment));
+        else
+            json_text(out, f->text, f->n);
+    }
+    buffer_text(out, ",\"hash\":\"");
+    buffer_hex(out, row->hash, CHAIN_HASH);
+    buffer_text(out, "\"}\n");
+}
+
+void audit_line_csv_head(struct buffer *out) {
+    for (int i = 0; i < CHAIN_FIELDS; i++) buffer_format(out, "%s,", members[i].name);
+    buffer_text(out, "hash\r\n");
+}
+
+void audit_line_csv(struct buffer *out, const struct chain_row *row) {
+    char moment[TIME_TEXT];
+    for (int i = 0; i < CHAIN_FIELDS; i++) {
+        const struct chain_text *f = &row->field[i];
+        if (f->text && members[i].kind == MOMENT)
+            buffer_text(out, moment_of(f, moment));
+        else if (f->text && members[i].kind == TEXT)
+            buffer_csv(out, f->text, f->n);
+        else if (f->text)
+            buffer_bytes(out, f->text, f->n);
+        buffer_bytes(out, ",", 1);
+    }
+    buffer_hex(out, row->hash, CHAIN_HASH);
+    buffer_text(out, "\r\n");
+}
+
+/* --- Reading. Each step moves *at on, and is false where something else stands there. */
+
+static bool literal_read(char **at, const char *text) {
+    size_t n = strlen(text);
+    if (strncmp(*at, text, n) != 0) return false;
+    *at += n;
+    return true;
+}
+
+static bool escape_read(char **at, char *out) {
+    static const char letters[] = "\"\\bfnrt", plain[] = "\"\\\b\f\n\r\t", digits[] = "0123456789ABCDEF";
+    char c = *(*at)++;
+    const char *letter = c ? strchr(letters, c) : NULL;
+    if (letter) {
+        *out = plain[letter - letters];
+        return true;
+    }
+    if (c != 'u' || strncmp(*at, "00", 2) != 0 || ((*at)[2] != '0' && (*at)[2] != '1')) return false;
+    const char *digit = (*at)[3] ? strchr(digits, (*at)[3]) : NULL;
+    if (!digit) return false;
+    *out = (char)(((*at)[2] - '0') * 16 + (digit - digits));
+    *at += 4;
+    return !*out || !strchr(plain, *out); /* those have the short form */
+}
+
+/* In place: what is unescaped is never longer. */
+static bool text_read(char **at, struct chain_text *f) {
+    if (*(*at)++ != '"') return false;
+    char *out = *at;
+    f->text = out;
+    while (**at != '"') {
+        char c = *(*at)++;
+        if ((unsigned char)c < ' ' || (c == '\\' && !escape_read(at, &c))) return false;
+        *out++ = c;
+    }
+    f->n = (size_t)(out - f->text);
+    ++*at;
+    return true;
+}
+
+/* As it stands, so that 007 has another hash than 7. */
+static bool number_read(char **at, struct chain_text *f) {
+    size_t sign = **at == '-', digits = strspn(*at + sign, "0123456789");
+    *f = (struct chain_text){*at, sign + digits};
+    *at += sign + digits;
+    return digits && digits < 19;
+}
+
+/* Moments have one way to be written, too. */
+static bool moment_read(char **at, struct chain_row *row) {
+    struct chain_text text;
+    char moment[TIME_TEXT], back[TIME_TEXT];
+    int64_t ms;
+    if (!text_read(at, &text) || text.n != TIME_TEXT - 1) return false;
+    memcpy(moment, text.text, text.n);
+    moment[text.n] = '\0';
+    row->field[CHAIN_AT] = (struct chain_text){NULL, 0};
+    if (!time_parse(moment, &ms) || strcmp(time_text(ms, back), moment) != 0) return false;
+    row->field[CHAIN_AT] = chain_number(ms, number_place(row, CHAIN_AT));
+    return true;
+}
+
+static bool field_read(char **at, int i, struct chain_row *row) {
+    if (literal_read(at, "null")) return !members[i].required;
+    if (members[i].kind == NUMBER) return number_read(at, &row->field[i]);
+    if (members[i].kind == MOMENT) return moment_read(at, row);
+    return text_read(at, &row->field[i]);
+}
+
+static bool hash_read(char **at, struct chain_row *row) {
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < 2 * CHAIN_HASH; i++, ++*at) {
+        const char *digit = **at ? strchr(digits, **at) : NULL;
+        if (!digit) return false;
+        row->hash[i / 2] = (unsigned char)(row->hash[i / 2] << 4 | (digit - digits));
+    }
+    return true;
+}
+
+static bool name_read(char **at, int i) {
+    return literal_read(at, i ? ",\"" : "{\"") && literal_read(at, members[i].name) && literal_read(at, "\":");
+}
+
+verdict audit_line_read(char *line, size_t n, struct chain_row *row, struct failure *why) {
+    char *at = line;
+    bool fits = true;
+    for (int i = 0; i < CHAIN_FIELDS; i++) row->field[i] = (struct chain_text){NULL, 0};
+    for (int i = 0; fits && i < CHAIN_LOG; i++) fits = name_read(&at, i) && field_read(&at, i, row);
+    if (fits && !strncmp(at, ",\"log\":", 7))
+        fits = name_read(&at, CHAIN_LOG) && number_read(&at, &row->field[CHAIN_LOG]);
+    fits = fits && literal_read(&at, ",\"hash\":\"") && hash_read(&at, row) && literal_read(&at, "\"}");
+    if (!fits || at != line + n)
+        return fail(
+            why, REJECT, "it is not a row as /api/audit.jsonl writes it, from character %lld on",
+            (long long)(at - line) + 1);
+    row->id = strtoll(row->field[CHAIN_ID].text, NULL, 10);
+    return OK;
+}

@@ -1,0 +1,338 @@
+#include "chassis/audit/chain.h"
+
+#include "chassis/base/utf8.h"
+
+#include <openssl/evp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REASON_SIZE = 600, HEX = 2 * CHAIN_HASH + 1 };
+
+struct walk {
+    struct chain {
+        char name[CHAIN_NAME];
+        size_t name_n;
+        int64_t rows;
+        unsigned char head[CHAIN_HASH];
+        bool kept; /* a head beside the log was seen */
+    } * chains;
+    size_t chains_n, last; /* last: where the row before was found */
+    int64_t rows;
+
+    struct expected {
+        int64_t rows;
+        json_t *heads;
+    } * expected;
+    size_t expected_n, met;
+    bool sorted;
+
+    bool broken;
+    char where[CHAIN_NAME], reason[REASON_SIZE];
+    int64_t broken_id; /* 0: no row */
+};
+
+struct walk *walk_new(void) {
+    return calloc(1, sizeof(struct walk));
+}
+
+void walk_free(struct walk **out) {
+    struct walk *w = *out;
+    if (!w) return;
+    for (size_t i = 0; i < w->expected_n; i++) json_decref(w->expected[i].heads);
+    free(w->expected);
+    free(w->chains);
+    free(w);
+    *out = NULL;
+}
+
+static void walk_break(struct walk *w, const char *chain, int64_t id, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The first stays. */
+static void walk_break(struct walk *w, const char *chain, int64_t id, const char *format, ...) {
+    if (w->broken) return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(w->reason, sizeof w->reason, format, arguments);
+    va_end(arguments);
+    snprintf(w->where, sizeof w->where, "%s", chain);
+    w->broken_id = id;
+    w->broken = true;
+}
+
+/* --- Canonical bytes */
+
+static size_t decimal(uint64_t n, char out[CHAIN_NUMBER]) {
+    char reversed[CHAIN_NUMBER];
+    size_t length = 0;
+    do reversed[length++] = (char)('0' + n % 10);
+    while (n /= 10);
+    for (size_t i = 0; i < length; i++) out[i] = reversed[length - 1 - i];
+    out[length] = '\0';
+    return length;
+}
+
+struct chain_text chain_number(int64_t n, char out[CHAIN_NUMBER]) {
+    size_t sign = n < 0;
+    if (sign) out[0] = '-';
+    return (struct chain_text){out, sign + decimal(sign ? -(uint64_t)n : (uint64_t)n, out + sign)};
+}
+
+static char *put(char *at, const void *bytes, size_t n) {
+    memcpy(at, bytes, n);
+    return at + n;
+}
+
+static size_t canonical_size(const struct chain_row *row) {
+    size_t size = CHAIN_HASH;
+    for (int i = 0; i < CHAIN_FIELDS; i++) size += row->field[i].n + CHAIN_NUMBER;
+    return size;
+}
+
+static size_t canonical_write(const struct chain_row *row, char *out) {
+    char *at = out;
+    for (int i = 0; i < CHAIN_FIELDS; i++) {
+        const struct chain_text *f = &row->field[i];
+        if (i == CHAIN_LOG && !f->text) continue;
+        if (f->text) {
+            char length[CHAIN_NUMBER];
+            at = put(at, length, decimal(f->n, length));
+            *at++ = ':';
+            at = put(at, f->text, f->n);
+        } else {
+            *at++ = '~';
+        }
+        *at++ = ',';
+    }
+    return (size_t)(at - out);
+}
+
+char *chain_canonical(const struct chain_row *row, size_t *n) {
+    char *bytes = malloc(canonical_size(row));
+    if (bytes) *n = canonical_write(row, bytes);
+    return bytes;
+}
+
+/* Looked up once, since that costs more than a row; and again where there was no memory for it. */
+static const EVP_MD *sha256_find(void) {
+    static _Atomic(EVP_MD *) found;
+    EVP_MD *none = NULL, *mine = atomic_load(&found) ? NULL : EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (mine && !atomic_compare_exchange_strong(&found, &none, mine)) EVP_MD_free(mine);
+    return atomic_load(&found);
+}
+
+bool chain_hash(const unsigned char before[CHAIN_HASH], const struct chain_row *row, unsigned char out[CHAIN_HASH]) {
+    const EVP_MD *sha256 = sha256_find();
+    char small[4096];
+    size_t size = canonical_size(row);
+    char *bytes = size <= sizeof small ? small : malloc(size);
+    if (!bytes) return false;
+    memcpy(bytes, before, CHAIN_HASH);
+    size_t n = CHAIN_HASH + canonical_write(row, bytes + CHAIN_HASH);
+    bool hashed = sha256 && EVP_Digest(bytes, n, out, NULL, sha256, NULL);
+    if (bytes != small) free(bytes);
+    return hashed;
+}
+
+/* --- Chains */
+
+bool chain_name(const struct chain_row *row, char out[CHAIN_NAME]) {
+    const struct chain_text *topic = &row->field[CHAIN_TOPIC], *partition = &row->field[CHAIN_PARTITION];
+    if (!topic->text) return snprintf(out, CHAIN_NAME, "by-hand") > 0;
+    if (topic->n + partition->n + 2 > CHAIN_NAME) return false;
+    char *at = put(out, topic->text, topic->n);
+    *at++ = '/';
+    if (partition->text) at = put(at, partition->text, partition->n);
+    *at = '\0';
+    return true;
+}
+
+static struct chain *chain_find(const struct walk *w, const char *name, size_t n) {
+    for (size_t i = 0; i < w->chains_n; i++) {
+        struct chain *c = &w->chains[(w->last + i) % w->chains_n];
+        if (c->name_n == n && !memcmp(c->name, name, n)) return c;
+    }
+    return NULL;
+}
+
+static struct chain *chain_add(struct walk *w, const char *name, size_t n) {
+    if (!(w->chains_n & (w->chains_n - 1))) { /* grows at each power of two */
+        struct chain *grown = realloc(w->chains, (w->chains_n ? 2 * w->chains_n : 1) * sizeof *grown);
+        if (!grown) return NULL;
+        w->chains = grown;
+    }
+    struct chain *c = &w->chains[w->chains_n++];
+    *c = (struct chain){.name_n = n};
+    memcpy(c->name, name, n + 1);
+    return c;
+}
+
+static void hex_write(const unsigned char hash[CHAIN_HASH], char out[HEX]) {
+    for (int i = 0; i < CHAIN_HASH; i++) snprintf(out + 2 * i, 3, "%02x", hash[i]);
+}
+
+/* --- What was published */
+
+verdict walk_expect(struct walk *w, const json_t *heads, struct failure *why) {
+    json_int_t rows = json_integer_value(json_object_get(heads, "rows")), sum = 0;
+    json_t *chains = json_object_get(heads, "chains"), *one;
+    size_t i;
+    if (rows < 1 || !json_is_array(chains))
+        return fail(why, REJECT, "it is not {\"rows\":N,\"chains\":[…]} with at least one row");
+    json_array_foreach(chains, i, one) {
+        const char *head = json_string_value(json_object_get(one, "head"));
+        if (!json_string_value(json_object_get(one, "chain")) || !head || strlen(head) != HEX - 1)
+            return fail(
+                why, REJECT, "chain %zu in it has no name, or no head of %d hexadecimal digits", i + 1, HEX - 1);
+        sum += json_integer_value(json_object_get(one, "rows"));
+    }
+    if (sum != rows)
+        return fail(
+            why, REJECT, "its chains have %lld rows together, but it says that the log had %lld", (long long)sum,
+            (long long)rows);
+    struct expected *grown = realloc(w->expected, (w->expected_n + 1) * sizeof *grown);
+    if (!grown) return fail(why, RETRY, "out of memory");
+    w->expected = grown;
+    w->expected[w->expected_n++] = (struct expected){rows, json_incref((json_t *)heads)};
+    w->sorted = false;
+    return OK;
+}
+
+static int expected_compare(const void *a, const void *b) {
+    int64_t left = ((const struct expected *)a)->rows, right = ((const struct expected *)b)->rows;
+    return (left > right) - (left < right);
+}
+
+static const char *published_at(const json_t *heads) {
+    const char *at = json_string_value(json_object_get(heads, "at"));
+    return at ? at : "an unknown moment";
+}
+
+static void meet_one(struct walk *w, const json_t *heads, const json_t *one) {
+    const char *name = json_string_value(json_object_get(one, "chain"));
+    const char *head = json_string_value(json_object_get(one, "head"));
+    long long rows = json_integer_value(json_object_get(one, "rows"));
+    const struct chain *c = chain_find(w, name, strlen(name));
+    char hex[HEX] = "";
+    if (c) hex_write(c->head, hex);
+    if (!c || c->rows != rows || strcmp(hex, head) != 0)
+        walk_break(
+            w, name, w->rows,
+            "at this row the log is not what was published at %s: there chain %s had %lld rows and the head %.16s…, "
+            "here it has %lld and %.16s…; rows up to here were replaced, or the published head was",
+            published_at(heads), name, rows, head, c ? (long long)c->rows : 0, c ? hex : "none");
+}
+
+/* All heads that were published when the log had as many rows as it has now. */
+static void meet_published(struct walk *w) {
+    if (!w->sorted && w->expected_n) qsort(w->expected, w->expected_n, sizeof *w->expected, expected_compare);
+    w->sorted = true;
+    for (; w->met < w->expected_n && w->expected[w->met].rows == w->rows; w->met++) {
+        const json_t *heads = w->expected[w->met].heads, *one;
+        size_t i;
+        json_array_foreach(json_object_get(heads, "chains"), i, one) meet_one(w, heads, one);
+    }
+}
+
+/* --- The walk */
+
+static void step_id(struct walk *w, const struct chain_row *row, const char *name) {
+    long long expected = w->rows + 1;
+    if (row->id > expected)
+        walk_break(
+            w, name, expected, "row %lld is missing: the log goes on with row %lld", expected, (long long)row->id);
+    else if (row->id < expected)
+        walk_break(w, name, expected, "row %lld comes where row %lld should", (long long)row->id, expected);
+}
+
+bool walk_row(struct walk *w, const struct chain_row *row) {
+    char name[CHAIN_NAME];
+    unsigned char hash[CHAIN_HASH];
+    static const unsigned char none[CHAIN_HASH];
+    if (w->broken) return false;
+    if (!chain_name(row, name)) {
+        walk_break(w, "", row->id, "its topic's name is too long");
+        return false;
+    }
+    step_id(w, row, name);
+    if (w->broken) return false;
+    struct chain *c = chain_find(w, name, strlen(name));
+    if (!chain_hash(c ? c->head : none, row, hash) || (!c && !(c = chain_add(w, name, strlen(name)))))
+        walk_break(w, name, row->id, "out of memory");
+    else if (memcmp(hash, row->hash, sizeof hash) != 0)
+        walk_break(
+            w, name, row->id,
+            "its hash does not fit what it says and the row before it in its chain: it was changed, or replaced");
+    if (w->broken) return false;
+    memcpy(c->head, hash, sizeof hash);
+    c->rows++;
+    w->rows++;
+    w->last = (size_t)(c - w->chains);
+    meet_published(w);
+    return !w->broken;
+}
+
+void walk_malformed(struct walk *w, const char *reason) {
+    walk_break(w, "", w->rows + 1, "%s", reason);
+}
+
+void walk_head(struct walk *w, const char *chain, int64_t rows, const void *head, size_t head_n) {
+    struct chain *c = chain_find(w, chain, strlen(chain));
+    if (w->broken) return;
+    if (!c || c->rows != rows || head_n != CHAIN_HASH || memcmp(c->head, head, CHAIN_HASH) != 0)
+        walk_break(
+            w, chain, 0,
+            "the chain does not end where its head says (%lld rows; found: %lld): rows are missing or were added, or "
+            "the head was changed",
+            (long long)rows, c ? (long long)c->rows : 0);
+    else
+        c->kept = true;
+}
+
+void walk_heads_end(struct walk *w) {
+    for (size_t i = 0; i < w->chains_n; i++)
+        if (!w->chains[i].kept) walk_break(w, w->chains[i].name, 0, "the head of this chain is missing");
+}
+
+bool walk_broken(const struct walk *w) {
+    return w->broken;
+}
+
+static json_t *walk_chains(const struct walk *w) {
+    json_t *all = json_array();
+    for (const struct chain *c = w->chains; c && c < w->chains + w->chains_n; c++) {
+        char hex[HEX];
+        hex_write(c->head, hex);
+        json_array_append_new(
+            all, json_pack("{s:s, s:I, s:s}", "chain", c->name, "rows", (json_int_t)c->rows, "head", hex));
+    }
+    return all;
+}
+
+static json_t *walk_published(const struct walk *w) {
+    const struct expected *last = w->expected_n ? &w->expected[w->expected_n - 1] : NULL;
+    return json_pack(
+        "{s:I, s:I, s:O?}", "heads", (json_int_t)w->expected_n, "rows", (json_int_t)(last ? last->rows : 0), "at",
+        last ? json_object_get(last->heads, "at") : NULL);
+}
+
+json_t *walk_end(struct walk *w) {
+    meet_published(w); /* sorts, should there be no row */
+    if (!w->broken && w->met < w->expected_n) {
+        const struct expected *last = &w->expected[w->expected_n - 1];
+        walk_break(
+            w, "", w->rows + 1, "row %lld is missing, and all after it: %lld rows were published at %s",
+            (long long)w->rows + 1, (long long)last->rows, published_at(last->heads));
+    }
+    if (!w->broken)
+        return json_pack(
+            "{s:b, s:I, s:o, s:o}", "intact", 1, "rows", (json_int_t)w->rows, "chains", walk_chains(w), "published",
+            walk_published(w));
+    return json_pack(
+        "{s:b, s:I, s:{s:o, s:o, s:o}}", "intact", 0, "rows", (json_int_t)w->rows, "broken", "chain",
+        *w->where ? utf8_json(w->where) : json_null(), "id", w->broken_id ? json_integer(w->broken_id) : json_null(),
+        "reason", utf8_json(w->reason));
+}

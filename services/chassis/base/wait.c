@@ -1,0 +1,47 @@
+#include "chassis/base/wait.h"
+
+#include "chassis/base/ids.h"
+
+#include <errno.h>
+#include <time.h>
+
+void wait_init(pthread_cond_t *news) {
+    pthread_condattr_t steady;
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(news, &steady);
+    pthread_condattr_destroy(&steady);
+}
+
+bool wait_until(pthread_cond_t *news, pthread_mutex_t *lock, int64_t steady) {
+    struct timespec until = {steady / 1000, steady % 1000 * 1000000};
+    return pthread_cond_timedwait(news, lock, &until) != ETIMEDOUT;
+}
+
+static void *limit_watch(void *limit) {
+    struct limit *l = limit;
+    pthread_setname_np(pthread_self(), "limit");
+    pthread_mutex_lock(&l->lock);
+    while (!l->ended && wait_until(&l->news, &l->lock, l->until)) continue;
+    bool over = !l->ended;
+    pthread_mutex_unlock(&l->lock);
+    if (over) l->over(l->why);
+    return NULL;
+}
+
+void limit_begin(struct limit *l, int64_t ms, void (*over)(const char *why), const char *why) {
+    *l = (struct limit){.until = steady_ms() + ms, .over = over, .why = why};
+    pthread_mutex_init(&l->lock, NULL);
+    wait_init(&l->news);
+    l->running = !pthread_create(&l->thread, NULL, limit_watch, l);
+}
+
+void limit_end(struct limit *l) {
+    pthread_mutex_lock(&l->lock);
+    l->ended = true;
+    pthread_cond_signal(&l->news);
+    pthread_mutex_unlock(&l->lock);
+    if (l->running) pthread_join(l->thread, NULL);
+    pthread_cond_destroy(&l->news);
+    pthread_mutex_destroy(&l->lock);
+}

@@ -1,0 +1,12 @@
+/* contracts: what a service tells machines about itself: /docs/api/NAME.asyncapi.json and NAME.openapi.json, to which
+ * /asyncapi.json and /openapi.json lead, and the schemas that it refers to. */
+#pragma once
+
+#include "chassis/web/http.h"
+
+/* The functions behind routes.h. */
+void contracts_get(struct exchange *x);
+void contracts_asyncapi_get(struct exchange *x);
+void contracts_openapi_get(struct exchange *x);
+/* /schemas/{service}/{file}: what it publishes from its own files, and others' by a way to where they are (302). */
+void contracts_schema_get(struct exchange *x);

@@ -1,0 +1,277 @@
+#include "chassis/events/history.h"
+
+#include "chassis/base/health.h"
+#include "chassis/base/ids.h"
+#include "chassis/events/core.h"
+#include "chassis/kafka/client.h"
+#include "chassis/kafka/denial.h"
+#include "chassis/kafka/scan.h"
+#include "chassis/kafka/topic.h"
+#include "chassis/kafka/topic_spec.h"
+#include "chassis/store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    NAME_SIZE = 400,
+    FIRST_MS = 500,
+    ASK_MS = 2000,
+    AWAY_MS = 200,
+    AGAIN_MS = 1000,
+    HELD_MS = 5000,
+    POLL_MS = 20,
+    LAST = 1000
+};
+
+struct history {
+    struct core *core;
+    void (*changed)(void *context);
+    void *context;
+    rd_kafka_t *rk;
+    char group[NAME_SIZE];
+    pthread_t thread;
+    bool running, begun, reached; /* reached: Kafka answered at all */
+    atomic_bool stopping, asks, lost;
+};
+
+enum beginning history_of(struct connection *c) {
+    return (enum beginning)store_int(
+        c, BEGINNING_UNKNOWN, "SELECT COALESCE((SELECT ? + MAX(behind) FROM beginning), ?)", value_int(BEGUN),
+        value_int(NOT_BEGUN));
+}
+
+void history_note(struct connection *c) {
+    (void)store_run(c, "INSERT INTO beginning (at) VALUES (?)", value_int(clock_ms()));
+}
+
+/* --- A new database: what Kafka knows */
+
+static verdict not_said(struct history *h, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
+    char reason[DENIAL_TEXT];
+    rd_kafka_poll(h->rk, 0); /* what it says of its connections */
+    return fail(why, RETRY, "%s", denial_reason(h->core->settings, error, right, reason));
+}
+
+/* REJECT: the topic was written to; the text says so. */
+static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *topic, struct failure *why) {
+    const struct right right = {"Describe", "topic", topic->topic};
+    if (topic->err) return not_said(h, topic->err, right, why);
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        int64_t low = 0, end = 0;
+        rd_kafka_resp_err_t error =
+            rd_kafka_query_watermark_offsets(h->rk, topic->topic, topic->partitions[i].id, &low, &end, ASK_MS);
+        if (error) return not_said(h, error, right, why);
+        if (end > 0) return fail(why, REJECT, "the topic \"%s\" holds what it published", topic->topic);
+    }
+    return OK;
+}
+
+static bool is_read(const struct history *h, const char *topic) {
+    static const char ending[] = ".events";
+    const char *namespace = h->core->settings->namespace;
+    size_t n = strlen(topic), k = sizeof ending - 1;
+    return n > k && !strcmp(topic + n - k, ending) && !strncmp(topic, namespace, strlen(namespace));
+}
+
+/* REJECT: the group has read of some topic. */
+static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+    for (int i = 0; i < all->topic_cnt; i++)
+        for (int k = 0; is_read(h, all->topics[i].topic) && k < all->topics[i].partition_cnt; k++)
+            rd_kafka_topic_partition_list_add(list, all->topics[i].topic, all->topics[i].partitions[k].id);
+    rd_kafka_resp_err_t error = list->cnt ? rd_kafka_committed(h->rk, list, ASK_MS) : 0;
+    verdict v = error ? not_said(h, error, (struct right){"Describe", "group", h->group}, why) : OK;
+    for (int i = 0; v == OK && i < list->cnt; i++)
+        if (list->elems[i].offset > 0)
+            v = fail(why, REJECT, "its group has read of the topic \"%s\"", list->elems[i].topic);
+    rd_kafka_topic_partition_list_destroy(list);
+    return v;
+}
+
+/* REJECT: something is known. */
+static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
+    static const struct topic_spec *const own[] = {&topic_spec_events, &topic_spec_letters, &topic_spec_heads};
+    char name[NAME_SIZE];
+    verdict v = OK;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        topic_spec_name(own[i], h->core->settings, name, sizeof name);
+        for (int k = 0; v == OK && k < all->topic_cnt; k++)
+            if (!strcmp(all->topics[k].topic, name)) v = topic_empty(h, &all->topics[k], why);
+    }
+    return v == OK ? group_unknown(h, all, why) : v;
+}
+
+/* --- A database that had begun: what it does not know */
+
+/* Behind the last record of each partition that the outbox has. What was sent lately tells of all that are written to;
+ * of any other its last records are looked at. */
+static void places_set(struct history *h, struct topic_reader *own) {
+    for (size_t i = 0; i < own->n; i++)
+        if (own->parts[i].until - own->parts[i].from > LAST) own->parts[i].next = own->parts[i].until - LAST;
+    for (
+        struct rows r = store_rows(
+            store_reader(h->core->store),
+            "SELECT partition, MAX(record_offset) FROM (SELECT partition, record_offset FROM outbox WHERE sent_at IS NOT "
+            "NULL AND dead_letter IS NULL ORDER BY id DESC LIMIT ?) GROUP BY partition",
+            value_int(LAST));
+        rows_next(&r);)
+        for (size_t i = 0; i < own->n; i++)
+            if (own->parts[i].id == rows_int(&r, 0) && own->parts[i].next <= rows_int(&r, 1))
+                own->parts[i].next = rows_int(&r, 1) + 1;
+}
+
+/* A record that has no number of an outbox is none of ours, whatever is in it. */
+static bool is_known(struct history *h, const rd_kafka_message_t *m) {
+    char sequence[24], id[UUID_TEXT + 1];
+    struct uuid event;
+    scan_header(m, topic_spec_events.headers[CE_SEQUENCE].name, sequence, sizeof sequence);
+    scan_header(m, topic_spec_events.headers[CE_ID].name, id, sizeof id);
+    if (strlen(sequence) != 19 || sequence[strspn(sequence, "0123456789")] || !uuid_parse(id, &event)) return true;
+    return store_int(
+        store_reader(h->core->store), 0, "SELECT 1 FROM outbox WHERE id = ? AND (event_id = ? OR sent_at IS NOT NULL)",
+        value_int(strtoll(sequence, NULL, 10)), value_blob(event.bytes, sizeof event.bytes));
+}
+
+/* REJECT: it holds an event that this database never published. */
+static verdict part_known(struct history *h, struct topic_reader *own, struct topic_part *p, struct failure *why) {
+    verdict v;
+    while ((v = topic_head(own, p, why)) == OK && !p->ended && !h->stopping) {
+        if (!is_known(h, p->head))
+            return fail(
+                why, REJECT, "%s[%d] holds an event at offset %lld that this database never published", p->name, p->id,
+                (long long)p->head->offset);
+        topic_take(p);
+    }
+    return v == REJECT ? fail(why, RETRY, "%s", why->text) : v;
+}
+
+static verdict all_known(struct history *h, struct failure *why) {
+    struct topic_reader own;
+    char name[NAME_SIZE];
+    topic_spec_name(&topic_spec_events, h->core->settings, name, sizeof name);
+    verdict v = topic_open(&own, h->core->settings, why);
+    if (v == OK) v = topic_add(&own, h->core->settings, name, why);
+    if (v == OK) places_set(h, &own);
+    for (size_t i = 0; v == OK && i < own.n; i++) v = part_known(h, &own, &own.parts[i], why);
+    topic_close(&own);
+    return v;
+}
+
+/* --- The thread */
+
+static verdict look(struct history *h, struct failure *why) {
+    const rd_kafka_metadata_t *all;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(h->rk, 1, NULL, &all, h->asks ? FIRST_MS : ASK_MS);
+    h->reached = !error;
+    if (error) return not_said(h, error, (struct right){"Describe", "cluster", ""}, why);
+    verdict v = h->begun ? all_known(h, why) : nothing_known(h, all, why);
+    rd_kafka_metadata_destroy(all);
+    return v;
+}
+
+/* A rebuild goes by what is noted. */
+static verdict note(struct history *h, verdict found, struct failure *why) {
+    struct failure trouble;
+    struct connection *c;
+    bool behind = found == REJECT;
+    if (found == RETRY || (h->begun ? (history_of(store_reader(h->core->store)) == BEHIND) == behind : behind))
+        return found;
+    c = store_begin(h->core->store);
+    if (h->begun)
+        (void)store_run(c, "UPDATE beginning SET behind = ?", value_int(behind));
+    else
+        history_note(c);
+    return store_commit(c, &trouble) == OK ? found : fail(why, RETRY, "%s", trouble.text);
+}
+
+static void tell(struct history *h, verdict v, const struct failure *why) {
+    char path[DATABASE_PATH];
+    if (v == OK)
+        health_set(
+            h->core->health, "history", HEALTH_OK, "%s",
+            h->begun ? "knows all that it published" : "began with an empty database and empty topics");
+    else if (v == RETRY)
+        health_set(
+            h->core->health, "history", HEALTH_WAITING, "Kafka is asked whether anything was published %s: %.400s",
+            h->begun ? "that the database does not know, as an older copy would not"
+                     : "before, since the database is new",
+            why->text);
+    else
+        health_set(
+            h->core->health, "history", HEALTH_FAILED,
+            "nothing is handled, published or accepted: %.150s, but the database \"%.160s\" is %s. Make it whole from the topics: ./returns rebuild %.40s; or start it with the %s that it had",
+            why->text, settings_database(h->core->settings, path), h->begun ? "older than its topics" : "new",
+            h->core->settings->service, h->begun ? "database" : "data-dir");
+}
+
+static void pause_for(const struct history *h, int ms) {
+    for (int64_t until = steady_ms() + ms; !h->stopping && steady_ms() < until;) usleep(POLL_MS * 1000);
+}
+
+/* It was never a member of its group, so there is nothing to leave. */
+static void client_end(struct history *h) {
+    if (h->rk) rd_kafka_destroy_flags(h->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    h->rk = NULL;
+}
+
+/* One that is held looks again: whoever forgets a service on purpose removes its topics and its group. */
+static void *history_run(void *history) {
+    struct history *h = history;
+    struct failure why = {0};
+    pthread_setname_np(pthread_self(), "history");
+    while (!h->stopping && h->core->held) {
+        verdict v = look(h, &why);
+        v = note(h, v, &why);
+        if (h->stopping) break;
+        tell(h, v, &why);
+        if (v == OK) h->core->held = false;
+        if (v != RETRY) h->lost = v == REJECT;
+        h->asks = false;
+        h->changed(h->context);
+        if (v != OK) pause_for(h, v != RETRY ? HELD_MS : h->reached ? AGAIN_MS : AWAY_MS);
+    }
+    client_end(h);
+    return NULL;
+}
+
+verdict history_start(
+    struct history **out, struct core *core, void (*changed)(void *context), void *context, struct failure *why) {
+    *out = NULL;
+    if (core->service->in_memory) return OK;
+    enum beginning begun = history_of(store_reader(core->store));
+    if (begun == BEGINNING_UNKNOWN) return fail(why, RETRY, "the database does not say whether it has begun");
+    core->held = true;
+    struct history *h = *out = calloc(1, sizeof *h);
+    if (!h) return fail(why, RETRY, "out of memory");
+    *h = (struct history){
+        .core = core, .changed = changed, .context = context, .begun = begun != NOT_BEGUN, .asks = true};
+    settings_scoped(core->settings, core->settings->service, h->group, sizeof h->group);
+    const struct property properties[] = {{"group.id", h->group}, {"enable.auto.commit", "false"}, {0}};
+    verdict v = kafka_open(&h->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
+    if (v != OK) return v;
+    h->running = !pthread_create(&h->thread, NULL, history_run, h);
+    return h->running ? OK : fail(why, FATAL, "could not start the history's thread");
+}
+
+bool history_asks(const struct history *h) {
+    return h && h->asks;
+}
+
+bool history_lost(const struct history *h) {
+    return h && h->lost;
+}
+
+void history_stop(struct history **out) {
+    struct history *h = *out;
+    if (!h) return;
+    h->stopping = true;
+    if (h->running) pthread_join(h->thread, NULL);
+    client_end(h);
+    free(h);
+    *out = NULL;
+}

@@ -1,0 +1,265 @@
+#include "chassis/events/outbox.h"
+
+#include "chassis/avro/codec.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct version {
+    struct schema *schema;
+    const char *text; /* NUL-terminated */
+    size_t n;
+    int64_t row; /* of outbox_schema; 0: not noted */
+    bool given;
+};
+
+struct outbox {
+    struct own_type {
+        struct version own, given; /* given.schema NULL: none was given */
+        atomic_bool adopted;       /* given is the one in use */
+    } * types;
+    size_t n;
+};
+
+static bool is_schema(const struct asset *a) {
+    size_t n = strlen(a->name);
+    bool snapshot = n > 13 && !strcmp(a->name + n - 13, "Snapshot.avsc"); /* snapshots.h */
+    return n > 5 && !strcmp(a->name + n - 5, ".avsc") && !snapshot;
+}
+
+static const char *short_name(const char *full_name) {
+    const char *dot = strrchr(full_name, '.');
+    return dot ? dot + 1 : full_name;
+}
+
+static struct own_type *type_find(const struct outbox *o, const char *type) {
+    for (size_t i = 0; i < o->n; i++)
+        if (!strcmp(schema_name(o->types[i].own.schema), type)) return &o->types[i];
+    return NULL;
+}
+
+/* --- A schema that was given */
+
+/* NULL: there is no such file, or why->kind tells what is wrong with it. The caller's. */
+static char *file_read(const char *path, size_t *n, struct failure *why) {
+    FILE *file = fopen(path, "re");
+    char *text = file ? malloc(SCHEMA_BYTES_MAX + 1) : NULL;
+    why->kind = OK;
+    if (!file && errno == ENOENT) return NULL;
+    if (!file) {
+        (void)!fail(why, REJECT, "could not read \"%s\": %s", path, strerror(errno));
+    } else if (!text) {
+        (void)!fail(why, RETRY, "could not read \"%s\": out of memory", path);
+    } else if ((*n = fread(text, 1, SCHEMA_BYTES_MAX + 1, file)) > SCHEMA_BYTES_MAX || ferror(file)) {
+        (void)!fail(why, REJECT, "could not read \"%s\", or it is larger than %d bytes", path, SCHEMA_BYTES_MAX);
+    }
+    if (file) fclose(file);
+    if (why->kind != OK) free(text), text = NULL;
+    if (text) text[*n] = '\0';
+    return text;
+}
+
+static verdict given_read(struct own_type *t, const char *folder, struct failure *why) {
+    char path[4000];
+    struct failure reason;
+    const char *type = schema_name(t->own.schema);
+    snprintf(path, sizeof path, "%s/%s.avsc", folder, short_name(type));
+    t->given.text = file_read(path, &t->given.n, &reason);
+    if (!t->given.text) return reason.kind == OK ? OK : fail(why, reason.kind, "schemas: %s", reason.text);
+    verdict v = schema_parse(t->given.text, t->given.n, &t->given.schema, &reason);
+    if (v != OK) return fail(why, v, "schemas: \"%s\": %s", path, reason.text);
+    t->given.given = true;
+    if (!strcmp(schema_name(t->given.schema), type)) return OK;
+    return fail(
+        why, REJECT, "schemas: \"%s\" is the schema of \"%s\"; in this file must be that of \"%s\"", path,
+        schema_name(t->given.schema), type);
+}
+
+static verdict folder_check(const char *folder, struct failure *why) {
+    struct stat is;
+    if (stat(folder, &is))
+        return fail(why, REJECT, "schemas=\"%.300s\": there is no such folder: %s", folder, strerror(errno));
+    return S_ISDIR(is.st_mode) ? OK : fail(why, REJECT, "schemas=\"%.300s\": must be a folder of .avsc files", folder);
+}
+
+const char *outbox_given(const struct outbox *o, const char *type) {
+    const struct own_type *t = type_find(o, type);
+    return t && t->given.schema ? t->given.text : NULL;
+}
+
+void outbox_adopt(struct outbox *o, const char *type) {
+    struct own_type *t = type_find(o, type);
+    if (t && t->given.schema) t->adopted = true;
+}
+
+/* --- Open and close */
+
+verdict
+outbox_open(struct outbox **out, const struct asset *assets, size_t n, const char *folder, struct failure *why) {
+    struct outbox *o = *out = calloc(1, sizeof *o);
+    if (!o || !(o->types = calloc(n + 1, sizeof *o->types))) return fail(why, FATAL, "out of memory");
+    verdict v = *folder ? folder_check(folder, why) : OK;
+    for (const struct asset *a = assets; v == OK && a < assets + n; a++) {
+        if (!is_schema(a)) continue;
+        struct failure reason;
+        struct own_type *t = &o->types[o->n];
+        t->own = (struct version){.text = a->bytes, .n = a->n};
+        if (schema_parse(a->bytes, a->n, &t->own.schema, &reason) != OK)
+            return fail(why, FATAL, "could not read the schema file \"%s\": %s", a->name, reason.text);
+        o->n++;
+        if (*folder) v = given_read(t, folder, why);
+    }
+    return v;
+}
+
+/* The same text has one row. */
+static void version_note(struct connection *c, struct version *of) {
+    if (!of->schema) return;
+    struct value type = value_text(schema_name(of->schema)), text = value_text(of->text);
+    of->row = store_int(c, 0, "SELECT id FROM outbox_schema WHERE type = ? AND text = ?", type, text);
+    if (of->row) return;
+    (void)store_run(c, "INSERT INTO outbox_schema (type, text) VALUES (?, ?)", type, text);
+    of->row = store_int(c, 0, "SELECT id FROM outbox_schema WHERE type = ? AND text = ?", type, text);
+}
+
+verdict outbox_note(struct outbox *o, struct store *store, struct failure *why) {
+    if (!o->n) return OK;
+    struct connection *c = store_begin(store);
+    for (size_t i = 0; i < o->n; i++) {
+        version_note(c, &o->types[i].own);
+        version_note(c, &o->types[i].given);
+    }
+    return store_commit(c, why);
+}
+
+void outbox_close(struct outbox **out) {
+    struct outbox *o = *out;
+    if (!o) return;
+    for (size_t i = 0; o->types && i < o->n; i++) {
+        schema_free(&o->types[i].own.schema);
+        schema_free(&o->types[i].given.schema);
+        free((char *)o->types[i].given.text);
+    }
+    free(o->types);
+    free(o);
+    *out = NULL;
+}
+
+/* --- The types */
+
+void outbox_each(
+    const struct outbox *o, void (*each)(void *context, const char *type, const char *text, size_t n), void *context) {
+    for (size_t i = 0; i < o->n; i++)
+        each(context, schema_name(o->types[i].own.schema), o->types[i].own.text, o->types[i].own.n);
+}
+
+int64_t outbox_schema_row(const struct outbox *o, const char *type, bool given) {
+    const struct own_type *t = type_find(o, type);
+    return !t ? 0 : given ? t->given.row : t->own.row;
+}
+
+/* The one in use, by its short name. */
+static const struct version *find_version(const struct outbox *o, const char *name) {
+    for (size_t i = 0; i < o->n; i++)
+        if (!strcmp(short_name(schema_name(o->types[i].own.schema)), name))
+            return o->types[i].adopted ? &o->types[i].given : &o->types[i].own;
+    return NULL;
+}
+
+static const struct schema *find_type(const struct outbox *o, const char *name) {
+    const struct version *found = find_version(o, name);
+    return found ? found->schema : NULL;
+}
+
+const char *outbox_type(const struct outbox *o, const char *short_name) {
+    const struct schema *schema = find_type(o, short_name);
+    return schema ? schema_name(schema) : NULL;
+}
+
+const json_t *outbox_symbols(const struct outbox *o, const char *short_name, const char *field) {
+    const struct schema *schema = find_type(o, short_name);
+    return schema ? schema_symbols(schema, field) : NULL;
+}
+
+/* What every event has (DESIGN: Events). */
+static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id, int64_t now) {
+    char text[UUID_TEXT], cause[UUID_TEXT];
+    json_t *caused_by = e->caused_by ? json_string(uuid_text(*e->caused_by, cause)) : json_null();
+    return !json_object_set_new(fields, "caused_by", caused_by) && /* first: it is made already */
+           !json_object_set_new(fields, "event_id", json_string(uuid_text(id, text))) &&
+           (!e->return_id || !json_object_set_new(fields, "return_id", json_string(e->return_id))) &&
+           !json_object_set_new(fields, "version", json_integer(e->version)) &&
+           !json_object_set_new(fields, "occurred_at", json_integer(now));
+}
+
+/* Takes e->fields. */
+static verdict encode(
+    const struct outbox *o, const struct outgoing *e, struct uuid id, int64_t at, const struct version **by,
+    struct buffer *body, struct failure *why) {
+    struct failure reason = {0};
+    verdict v = OK;
+    *by = find_version(o, e->type);
+    if (!*by)
+        v = fail(why, REJECT, "could not publish a %s: this service has no such schema", e->type);
+    else if (!e->fields || !add_common(e->fields, e, id, at))
+        v = fail(why, RETRY, "could not publish a %s: no memory for its fields", e->type);
+    else if ((*by)->given)
+        schema_prune((*by)->schema, e->fields);
+    if (v == OK && (v = codec_encode((*by)->schema, e->fields, body, &reason)) != OK)
+        v = fail(why, v, "could not publish a %s: %s", e->type, reason.text);
+    json_decref(e->fields);
+    return v;
+}
+
+verdict
+outbox_preview(const struct outbox *o, const struct outgoing *e, struct uuid id, json_t **data, struct failure *why) {
+    struct buffer body = BUFFER(EVENT_BYTES_MAX);
+    const struct version *by;
+    verdict v = encode(o, e, id, e->at, &by, &body, why);
+    if (v == OK) v = codec_decode(by->schema, body.data, body.length, data, why);
+    buffer_free(&body);
+    return v;
+}
+
+verdict outbox_read(
+    const struct outbox *o, const char *type, const char *text, const void *body, size_t n, json_t **data,
+    struct failure *why) {
+    struct schema *noted = NULL;
+    const struct own_type *t = type_find(o, type);
+    verdict v = OK;
+    if (text)
+        v = schema_parse(text, strlen(text), &noted, why);
+    else if (!t)
+        v = fail(why, REJECT, "could not read a %s: this service has no such schema", type);
+    if (v == OK) v = codec_decode(noted ? noted : t->own.schema, body, n, data, why);
+    schema_free(&noted);
+    return v;
+}
+
+verdict outbox_add(
+    const struct outbox *o, struct connection *c, const struct outgoing *e, struct uuid *id, struct failure *why) {
+    struct uuid event_id = uuid_make();
+    int64_t now = e->at ? e->at : clock_ms();
+    char trace[TRACE_PARENT];
+    struct buffer body = BUFFER(EVENT_BYTES_MAX);
+    const struct version *by;
+    verdict v = encode(o, e, event_id, now, &by, &body, why);
+    if (v == OK) {
+        trace_child(e->trace_parent, trace);
+        (void)store_run(
+            c,
+            "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, received_at, "
+            "schema_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            value_blob(event_id.bytes, 16), value_text(schema_name(by->schema)),
+            value_text(e->key ? e->key : e->return_id), value_blob(body.data, body.length), value_text(trace),
+            value_int(now), e->received_at ? value_int(e->received_at) : value_text(NULL),
+            by->row ? value_int(by->row) : value_text(NULL));
+        if (id) *id = event_id;
+    }
+    buffer_free(&body);
+    return v;
+}

@@ -1,0 +1,271 @@
+#include "chassis/events/reaction.h"
+#include "chassis/audit/audit.h"
+#include "chassis/events/outbox.h"
+
+#include "chassis/avro/codec.h"
+#include "chassis/base/log.h"
+#include "chassis/base/metrics.h"
+#include "chassis/base/settings.h"
+#include "chassis/events/dead_letter.h"
+#include "chassis/events/record.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SUMMARY_MAX = 1000 };
+
+struct reaction_private {
+    const struct core *core;
+    struct reply *reply;       /* NULL: it is published */
+    struct replayed *replayed; /* NULL: it is had for the first time */
+    struct failure failure;    /* of an emit; kind OK while there is none */
+    bool answered;             /* what it publishes was published before */
+    const char *outcome, *action;
+    char summary[SUMMARY_MAX];
+};
+
+/* --- What a handler calls */
+
+/* The first of them is the answer; each must be one that could be published. */
+static void reply_emit(struct reaction_private *p, const char *type, json_t *fields) {
+    const char *name = outbox_type(p->core->outbox, type);
+    if (!name && p->failure.kind == OK)
+        (void)!fail(&p->failure, REJECT, "could not answer with a %s: this service has no such schema", type);
+    else if (!fields && p->failure.kind == OK)
+        (void)!fail(&p->failure, RETRY, "could not answer with a %s: no memory for its fields", type);
+    if (p->reply->event_type || !name) {
+        json_decref(fields);
+        return;
+    }
+    p->reply->event_type = name;
+    p->reply->fields = fields;
+}
+
+void reaction_emit(struct reaction *r, const char *type, json_t *fields) {
+    reaction_emit_for(r, r->event->return_id, r->event->version, type, fields);
+}
+
+void reaction_emit_for(struct reaction *r, const char *return_id, int64_t version, const char *type, json_t *fields) {
+    struct reaction_private *p = r->private;
+    if (p->reply) {
+        reply_emit(p, type, fields);
+        return;
+    }
+    if (p->answered) {
+        json_decref(fields);
+        return;
+    }
+    struct outgoing e = {
+        .type = type,
+        .return_id = return_id,
+        .key = return_id ? NULL : r->event->key,
+        .version = version,
+        .caused_by = &r->event->id,
+        .trace_parent = r->event->trace_parent,
+        .fields = fields,
+        .received_at = r->event->received_at,
+        .at = r->now,
+    };
+    struct failure why;
+    verdict v =
+        p->replayed ? p->replayed->emit(p->replayed, &e, &why) : outbox_add(p->core->outbox, r->store, &e, NULL, &why);
+    if (v == OK && !p->replayed) audit_emitted(r->store, r->event->topic, r->event->partition, r->event->offset);
+    if (v != OK && p->failure.kind == OK) p->failure = why;
+}
+
+void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...) {
+    struct reaction_private *p = r->private;
+    p->outcome = outcome;
+    p->action = action;
+    va_list arguments;
+    va_start(arguments, summary_format);
+    vsnprintf(p->summary, sizeof p->summary, summary_format, arguments);
+    va_end(arguments);
+}
+
+bool reaction_policy_is(const struct reaction *r, const char *name, const char *value) {
+    const struct core *core = r->private->core;
+    char usual[100] = "", now[100];
+    for (const struct policy *p = core->service->policies; p && p->name; p++)
+        if (!strcmp(p->name, name)) snprintf(usual, sizeof usual, "%.*s", (int)strcspn(p->values, " "), p->values);
+    return !strcmp(settings_policy(core->settings, name, usual, now, sizeof now), value);
+}
+
+/* --- Applying */
+
+static void reply_note(struct reply *a, const char *outcome, const char *action, const char *summary) {
+    a->outcome = outcome;
+    snprintf(a->action, sizeof a->action, "%s", action);
+    snprintf(a->summary, sizeof a->summary, "%s", summary);
+}
+
+/* A redrive has no place in a topic: that one's row is the quarantine's. Nor has a call. */
+static void
+audit_record(struct connection *c, struct record *r, const char *outcome, const char *action, const char *summary) {
+    bool from_topic = !r->redriven_by && !r->reply;
+    char trace[TRACE_ID], redriven[SUMMARY_MAX + 500];
+    if (r->redriven_by)
+        snprintf(
+            redriven, sizeof redriven, "redriven from %s[%d]@%lld: %s", r->raw.topic, r->raw.partition,
+            (long long)r->raw.offset, summary);
+    r->outcome = outcome;
+    if (r->replayed) return;
+    if (r->reply) reply_note(r->reply, outcome, action, summary);
+    audit_append(
+        c, &(struct audit_row){
+               .action = action,
+               .outcome = outcome,
+               .actor = r->redriven_by ? r->redriven_by : r->source,
+               .return_id = r->event.return_id,
+               .event_id = r->has_id ? &r->event.id : NULL,
+               .event_type = r->event.type,
+               .topic = from_topic ? r->event.topic : NULL,
+               .partition = r->event.partition,
+               .offset = r->event.offset,
+               .summary = r->redriven_by ? redriven : summary,
+               .trace_id = trace_id(r->trace, trace)});
+}
+
+static void quarantine(const struct core *core, struct connection *c, struct record *r, const char *reason) {
+    if (core->service->in_memory)
+        (void)dead_letter_keep(c, &r->raw, clock_ms(), reason);
+    else
+        dead_letter_add(c, &r->raw, r->trace, reason);
+    audit_record(c, r, "quarantined", "quarantine", reason);
+    metric_add(METRIC_events_quarantined, 1);
+    char trace[TRACE_ID];
+    log_line(
+        LOG_WARNING, "record quarantined", "topic", r->event.topic, "reason", reason, "trace",
+        trace_id(r->trace, trace), NULL);
+}
+
+static const struct handler *handler_of(const struct service *s, const char *type) {
+    const struct handler *any = NULL;
+    for (const struct handler *h = s->handlers; h && h->type; h++) {
+        if (!strcmp(h->type, type)) return h;
+        if (!strcmp(h->type, "*")) any = h;
+    }
+    return any;
+}
+
+static const char *simple_name(const char *type) {
+    const char *dot = strrchr(type, '.');
+    return dot ? dot + 1 : type;
+}
+
+/* The handled event of this name in another namespace, which the topic's owner publishes: whoever made it meant that
+ * one, so it is not passed over like an event that nobody here knows. NULL: there is none. */
+static const char *namesake_of(const struct service *s, const struct event *e) {
+    const char *name = simple_name(e->type);
+    size_t n = strlen(e->source);
+    for (const struct handler *h = s->handlers; h && h->type; h++) {
+        const char *known = simple_name(h->type), *owner = h->type;
+        if (strcmp(known, name) != 0 || !strcmp(h->type, e->type) || (size_t)(known - h->type) < n + 1) continue;
+        owner = known - n - 1;
+        if (!strncmp(owner, e->source, n) && owner[n] == '.' && (owner == h->type || owner[-1] == '.')) return h->type;
+    }
+    return NULL;
+}
+
+static bool first_time(struct connection *c, const struct uuid *id) {
+    return store_run(
+               c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", value_blob(id->bytes, 16)) ==
+           1;
+}
+/* What a rebuild rejected may have been answered before that; it may come back in another record than its letter's. */
+static void answered_look(struct connection *c, struct record *r) {
+    if (r->answered_at || r->replayed || r->reply) return;
+    r->answered_at = store_int(
+        c, 0, "SELECT answered_at FROM dead_letter WHERE event_id = ? AND answered_at > 0",
+        value_blob(r->event.id.bytes, 16));
+    if (r->answered_at) r->now = r->answered_at;
+}
+
+/* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
+static verdict
+handle(const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
+    struct reaction_private private = {
+        .core = core,
+        .reply = r->reply,
+        .replayed = r->replayed,
+        .answered = r->answered_at,
+        .outcome = "handled",
+        .action = "handle"};
+    if (!r->now) r->now = clock_ms();
+    struct reaction reaction = {&r->event, c, r->now, &private};
+    _Alignas(max_align_t) char fields[1024];
+    if (h->size > sizeof fields)
+        return fail(why, FATAL, "the projection of %s is larger than %zu bytes", h->type, sizeof fields);
+    snprintf(private.summary, sizeof private.summary, "%s", r->event.type);
+    verdict v = h->fields ? project(&r->written, h->fields, h->fields_n, fields, why) : OK;
+    if (v == OK) v = h->handle(&reaction, h->fields ? fields : NULL, why);
+    if (v == OK && private.failure.kind != OK) v = fail(why, private.failure.kind, "%s", private.failure.text);
+    if (v == OK) audit_record(c, r, private.outcome, private.action, private.summary);
+    if (v == OK && store_state(c) == REJECT) v = fail(why, REJECT, "%s", store_error(c));
+    return v;
+}
+
+/* REJECT: nothing of it is left. Errors of the database are sticky. */
+static verdict handle_once(
+    const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
+    store_savepoint(c);
+    if (!first_time(c, &r->event.id)) {
+        audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
+        metric_add(METRIC_events_duplicate, 1);
+    } else {
+        answered_look(c, r);
+        verdict v = handle(core, c, r, h, why);
+        if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
+        if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;
+        if (v == REJECT) {
+            store_undo(c);
+            return REJECT;
+        }
+    }
+    store_release(c);
+    return OK;
+}
+
+static verdict apply(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+    if (r->state != OK) return fail(why, REJECT, "%s", r->why.text);
+    const struct handler *h = handler_of(core->service, r->event.type);
+    bool is_named = h && strcmp(h->type, "*") != 0;
+    const char *namesake = is_named ? NULL : namesake_of(core->service, &r->event);
+    if (namesake)
+        return fail(
+            why, REJECT,
+            "the event is a %.150s, which is not known here, but %.150s is: the same name in another namespace. Publish "
+            "it as that, or redrive it once this service handles it",
+            r->event.type, namesake);
+    if (h) return handle_once(core, c, r, h, why);
+    audit_record(c, r, "skipped", "skip", "an event of no concern to this service");
+    metric_add(METRIC_events_skipped, 1);
+    return OK;
+}
+
+void record_apply(const struct core *core, struct connection *c, struct record *r) {
+    struct failure why;
+    if (apply(core, c, r, &why) == REJECT) quarantine(core, c, r, why.text);
+}
+
+static verdict apply_or_refuse(
+    const struct core *core, struct connection *c, struct record *r, const char *action, struct failure *why) {
+    verdict v = apply(core, c, r, why);
+    if (v == REJECT) audit_record(c, r, "refused", action, why->text);
+    return v;
+}
+
+verdict record_redrive(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+    return apply_or_refuse(core, c, r, "redrive", why);
+}
+
+verdict record_call(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+    return apply_or_refuse(core, c, r, "answer a call", why);
+}
+
+verdict record_replay(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+    return apply(core, c, r, why);
+}

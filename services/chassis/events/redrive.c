@@ -1,0 +1,150 @@
+#include "chassis/events/redrive.h"
+
+#include "chassis/avro/registry.h"
+#include "chassis/base/utf8.h"
+#include "chassis/events/by_hand.h"
+#include "chassis/events/dead_letter.h"
+#include "chassis/events/record.h"
+
+#include <string.h>
+
+/* What the registry said of an id before counts no more: it may have been registered since. */
+static void schema_ask_again(struct core *core, const struct raw *raw) {
+    int32_t id;
+    const void *body;
+    size_t n;
+    struct failure why;
+    if (frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK) registry_ask_again(core->registry, id);
+}
+
+static verdict
+decode_anew(struct core *core, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
+    schema_ask_again(core, raw);
+    return record_decode_wait(core, raw, deadline, NULL, record, why);
+}
+
+static json_t *result_json(int64_t id, const char *state, const char *outcome, const char *reason) {
+    return json_pack(
+        "{s:I, s:s, s:s?, s:o}", "id", (json_int_t)id, "state", state, "outcome", outcome, "reason",
+        reason ? utf8_json(reason) : json_null());
+}
+
+static void note_done(struct connection *c, int64_t id, const struct record *r) {
+    by_hand_redrive(c, id, r);
+    dead_letter_publish(c, id, r->trace, clock_ms()); /* as redriven: there may be no event that tells others of it */
+    (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(id));
+}
+
+static void note_refused(struct connection *c, int64_t id, const char *reason) {
+    (void)store_run(
+        c, "UPDATE dead_letter SET said = ?, said_at = ? WHERE id = ?", value_text(reason), value_int(clock_ms()),
+        value_int(id));
+}
+
+static bool is_open(struct connection *c, int64_t id) {
+    return store_int(c, 0, "SELECT COUNT(*) FROM dead_letter WHERE id = ? AND state = 'open'", value_int(id)) == 1;
+}
+
+/* Looks at the state once more under the writer's lock, so that of two who ask at once one finds it done. */
+static verdict
+apply(struct core *core, const struct redrive *asked, struct record *record, json_t **result, struct failure *why) {
+    struct failure reason = {0};
+    int64_t id = asked->id;
+    struct connection *c = store_begin(core->store);
+    bool open = is_open(c, id);
+    verdict v = open ? record_redrive(core, c, record, &reason) : OK;
+    if (open && v == OK) note_done(c, id, record);
+    if (open && v == REJECT) note_refused(c, id, reason.text);
+    json_t *said = v == REJECT ? result_json(id, "open", NULL, reason.text)
+                               : result_json(
+                                     id, "redriven", open ? record->outcome : NULL,
+                                     open ? NULL : "it was redriven before; nothing was done again");
+    if (asked->answer) asked->answer(asked->context, said);
+    if ((asked->commit ? asked->commit(asked->context, c, why) : store_commit(c, why)) != OK) {
+        json_decref(said);
+        return fail(why, RETRY, "%s", why->text);
+    }
+    *result = said;
+    return OK;
+}
+
+verdict redrive_one(struct core *core, const struct redrive *asked, json_t **result, struct failure *why) {
+    struct dead_letter letter;
+    struct record record;
+    verdict v = dead_letter_read(store_reader(core->store), asked->id, &letter, why);
+    if (v == OK && !letter.open) {
+        *result = result_json(asked->id, "redriven", NULL, "it was redriven before; nothing was done again");
+        if (asked->answer) asked->answer(asked->context, *result);
+    } else if (v == OK && (v = decode_anew(core, &letter.raw, asked->deadline, &record, why)) == OK) {
+        record.redriven_by = asked->actor;
+        record.now = record.answered_at = letter.answered_at;
+        v = apply(core, asked, &record, result, why);
+        record_free(&record);
+    }
+    dead_letter_free(&letter);
+    return v;
+}
+
+static verdict ids_open(struct core *core, int64_t after, json_t **ids, struct failure *why) {
+    struct connection *reader = store_reader(core->store);
+    *ids = json_array();
+    for (struct rows r = store_rows(
+             reader, "SELECT id FROM dead_letter WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?", value_int(after),
+             value_int(REDRIVE_AT_ONCE + 1));
+         rows_next(&r);)
+        json_array_append_new(*ids, json_integer(rows_int(&r, 0)));
+    if (store_state(reader) == OK) return OK;
+    json_decref(*ids);
+    return fail(why, RETRY, "%s", store_error(reader));
+}
+
+static bool is_redriven(const json_t *result) {
+    return !strcmp(json_string_value(json_object_get(result, "state")), "redriven");
+}
+
+/* Its schema or the database could not be had: the page says so. Should even that fail, the answer still does. */
+static json_t *put_off(struct core *core, int64_t id, const char *reason) {
+    struct failure why;
+    struct connection *c = store_begin(core->store);
+    note_refused(c, id, reason);
+    (void)!store_commit(c, &why);
+    return result_json(id, "open", NULL, reason);
+}
+
+/* The first time round nobody waits, so that all schemas are asked for at once: else the first that the registry does
+ * not know would use up the time of all behind it. */
+static json_t *redrive_each(struct core *core, json_t *ids, const char *actor) {
+    json_t *results = json_array(), *id;
+    int64_t deadlines[] = {0, steady_ms() + REDRIVE_WAIT_MS};
+    size_t i;
+    for (int round = 0; round < 2; round++) json_array_foreach(ids, i, id) {
+            json_t *one = json_array_get(results, i);
+            struct failure why = {0};
+            if (one && !json_is_null(one)) continue;
+            one = json_null();
+            struct redrive asked = {.id = json_integer_value(id), .actor = actor, .deadline = deadlines[round]};
+            if (redrive_one(core, &asked, &one, &why) != OK && round)
+                one = put_off(core, json_integer_value(id), why.text);
+            (void)(round ? json_array_set_new(results, i, one) : json_array_append_new(results, one));
+        }
+    return results;
+}
+
+verdict redrive_all(struct core *core, int64_t after, const char *actor, json_t **result, struct failure *why) {
+    json_t *ids, *next = json_null(), *one;
+    json_int_t redriven = 0, asked;
+    size_t i;
+    verdict v = ids_open(core, after, &ids, why);
+    if (v != OK) return v;
+    if (json_array_size(ids) > REDRIVE_AT_ONCE) {
+        json_array_remove(ids, REDRIVE_AT_ONCE);
+        next = json_incref(json_array_get(ids, REDRIVE_AT_ONCE - 1));
+    }
+    json_t *results = redrive_each(core, ids, actor);
+    json_array_foreach(results, i, one) redriven += is_redriven(one);
+    asked = (json_int_t)json_array_size(ids);
+    json_decref(ids);
+    *result = json_pack(
+        "{s:I, s:I, s:o, s:o}", "redriven", redriven, "open", asked - redriven, "results", results, "next", next);
+    return OK;
+}

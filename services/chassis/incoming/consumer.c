@@ -1,0 +1,624 @@
+#include "chassis/incoming/consumer_private.h"
+
+#include "chassis/base/crash.h"
+#include "chassis/base/health.h"
+#include "chassis/base/log.h"
+#include "chassis/base/metrics.h"
+#include "chassis/base/process.h"
+#include "chassis/base/rates.h"
+#include "chassis/base/wait.h"
+#include "chassis/events/record.h"
+#include "chassis/kafka/denial.h"
+#include "chassis/store/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    IDLE_MS = 1000,
+    REOPEN_MS = 200,
+    CLOSE_MS = 15000,
+    COMMIT_AGAIN_MS = 1000,
+    ASSIGN_MS = 500,
+    WANTED_MAX = 200,
+    BATCH_BYTES =
+        2 * DECODED_BYTES_MAX, /* of decoded records and their schemas; the one more that passes it is bounded itself */
+    DENIED_MS = 5000, /* until a read that was denied is tried again: librdkafka would not say that it is allowed now */
+};
+
+/* --- Where to read */
+
+/* After a partition's position changed: only a new assignment makes a stopped one go on. librdkafka 2.0.2 aborts when
+ * one comes while partitions of the one before are still being stopped, and does not say when they are; no later
+ * version's notes (to 2.15) say that this is mended, so ASSIGN_MS stays. */
+static void assign_again(struct consumer *c) {
+    if (!c->assign_again || steady_ms() < c->assign_at) return;
+    c->assign_again = false;
+    c->assign_at = steady_ms() + ASSIGN_MS;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!*p->lost) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
+    }
+    partitions_unread(c);
+    rd_kafka_assign(c->rk, list);
+    rd_kafka_resume_partitions(c->rk, list); /* one that was held before is else paused for ever */
+    rd_kafka_topic_partition_list_destroy(list);
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].held_for) partition_pause(c, &c->partitions[i]);
+}
+
+/* --- Rights */
+
+static void denied(struct consumer *c, struct right right) {
+    char text[DENIAL_TEXT];
+    denial_text(c->core->settings, right, text);
+    health_set(c->core->health, "kafka rights", HEALTH_WAITING, "nothing more is read: %.400s", text);
+}
+
+/* A group is joined by Read; who coordinates it is asked for by Describe. */
+static void denied_group(struct consumer *c, const char *said) {
+    const char *operation = strstr(said, "FindCoordinator") ? "Describe" : "Read";
+    char group[NAME_SIZE];
+    c->denied = true;
+    denied(
+        c,
+        (struct right){
+            operation, "group", settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group)});
+}
+
+static void denied_topic(struct consumer *c, struct partition *p, const char *topic, const char *operation) {
+    if (p)
+        p->denied = true;
+    else
+        c->denied = true;
+    c->denied_at = steady_ms();
+    denied(c, (struct right){operation, "topic", topic});
+}
+
+static void allowed(struct consumer *c) {
+    c->denied = false;
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].denied) return;
+    health_set(c->core->health, "kafka rights", HEALTH_OK, "reads what it is to read");
+}
+
+static void denied_try_again(struct consumer *c) {
+    if (steady_ms() < c->denied_at + DENIED_MS) return;
+    c->denied_at = steady_ms();
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].denied) c->assign_again = true;
+}
+
+/* --- What librdkafka calls, inside rd_kafka_consumer_poll() on the consumer's thread */
+
+static void reads(struct consumer *c) {
+    const char *what = c->core->service->subscribes;
+    if (c->partitions_n || strcmp(what, "*") != 0)
+        health_set(c->core->health, "kafka", HEALTH_OK, "reads %zu partitions", c->partitions_n);
+    else
+        health_set(
+            c->core->health, "kafka", HEALTH_WAITING,
+            "waiting for a topic to read: of those that end in .events none is there, or none that this service may describe");
+}
+
+static void
+on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t *list, void *opaque) {
+    struct consumer *c = opaque;
+    struct failure why;
+    if (error != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        partitions_clear(c); /* what was not committed is not ours any more */
+        c->assign_again = false;
+        crash_point("during rebalance");
+        rd_kafka_assign(rk, NULL);
+        if (!c->stopping)
+            health_set(
+                c->core->health, "kafka", HEALTH_WAITING, "waiting for the consumer group to share out the partitions");
+        return;
+    }
+    metric_add(METRIC_rebalances, 1);
+    denial_over();
+    if (partitions_set(c, list, &why) != OK) {
+        rd_kafka_assign(rk, NULL);
+        process_end(why.text);
+        return;
+    }
+    crash_point("during rebalance");
+    log_report(c);
+    log_clusters_compare(c);
+    c->assign_again = true;
+    c->assign_at = 0;
+    assign_again(c);
+    c->commit_wanted = true;
+    allowed(c);
+    reads(c);
+}
+
+static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) {
+    struct consumer *c = opaque;
+    char fatal[300];
+    if (kafka_lost(c->core->health, "kafka", c->core->settings, error, text)) {
+        c->commit_wanted = true; /* its success will say that Kafka is back */
+        c->check_again = true;
+    } else if (error == RD_KAFKA_RESP_ERR__FATAL) {
+        rd_kafka_fatal_error(rk, fatal, sizeof fatal);
+        health_set(c->core->health, "kafka", HEALTH_WAITING, "joining the consumer group again: %s", fatal);
+        c->broken = true;
+    }
+}
+
+static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t *list, void *opaque) {
+    (void)rk, (void)list;
+    struct consumer *c = opaque;
+    c->commit_under_way = false;
+    if (error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) denied_group(c, "");
+    if (error && error != RD_KAFKA_RESP_ERR__NO_OFFSET) {
+        c->commit_wanted = true;
+        c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
+    } else if (c->partitions_n) {
+        denial_over();
+        if (c->denied) allowed(c);
+        reads(c);
+    }
+}
+
+static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
+    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    rd_kafka_conf_set_offset_commit_cb(conf, on_commit);
+    rd_kafka_conf_set_opaque(conf, opaque);
+}
+
+/* --- Telling Kafka */
+
+/* Where this service is, in each offset's metadata: so it has an address also when it publishes nothing. */
+static void position_add(const struct consumer *c, rd_kafka_topic_partition_list_t *list, const struct partition *p) {
+    rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+    one->offset = partition_position(p);
+    one->metadata =
+        strdup(c->core->settings->public_url); /* the list's to free; without memory the next commit has it */
+    one->metadata_size = one->metadata ? strlen(one->metadata) : 0;
+}
+
+/* For lag tools, and for those who ask how far this group has come; never read back. */
+static void commit_positions(struct consumer *c) {
+    if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || steady_ms() < c->commit_at) return;
+    if (c->catching_up) return;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
+    for (size_t i = 0; i < c->partitions_n; i++) position_add(c, list, &c->partitions[i]);
+    c->commit_wanted = false;
+    c->commit_under_way = !rd_kafka_commit(c->rk, list, true);
+    if (!c->commit_under_way) c->commit_wanted = true, c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* --- Reading */
+
+/* "": an error that is about no topic. */
+static const char *topic_of(const rd_kafka_message_t *m) {
+    return m->rkt ? rd_kafka_topic_name(m->rkt) : "";
+}
+
+static struct partition *partition_of(struct consumer *c, const rd_kafka_message_t *m) {
+    return partition_find(c, topic_of(m), m->partition);
+}
+
+/* The log has no such offset. On a first run that means that it begins later; so it does when all that was read, and
+ * nothing else, was deleted; otherwise somebody must decide. */
+static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
+    struct partition *p = partition_of(c, m);
+    if (!p || *p->lost) return;
+    c->assign_again = true;
+    if (p->fetched >= 0 && m->offset >= 0 && m->offset != p->fetched) return; /* of where it was before: asks anew */
+    if (p->fresh && p->fetched == 0) {
+        p->fetched = RD_KAFKA_OFFSET_BEGINNING;
+    } else if (p->checking) {
+        p->checking = false;
+        p->fetched = p->next;
+    } else {
+        log_lose(c, p, "it no longer has offset %lld (it was truncated, or made anew)", (long long)p->next);
+    }
+}
+
+/* Nothing more can be read now: what is behind it, if anything, belongs to a transaction that is under way. */
+static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
+    struct partition *p = c->assign_again ? NULL : partition_of(c, m);
+    if (p && p->denied) p->denied = false, allowed(c);
+    if (!p || *p->lost) return;
+    if (p->checking && m->offset >= p->next) {
+        log_lose(
+            c, p, "the record at offset %lld, which was read, is not there (the topic was made anew)",
+            (long long)p->next - 1);
+        return;
+    }
+    int64_t before = partition_position(p);
+    partition_end(c, p, m->offset);
+    if (partition_position(p) > before) c->commit_wanted = true;
+}
+
+static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
+    const char *text = rd_kafka_message_errstr(m);
+    switch (m->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF: take_end(c, m); break;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: offset_lost(c, m); break;
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        c->check_again = true;
+        health_set(
+            c->core->health, "kafka", HEALTH_WAITING,
+            "waiting for the topic %s, which its owner makes when it first starts", topic_of(m));
+        break;
+    case RD_KAFKA_RESP_ERR__FATAL: on_error(c->rk, m->err, text, c); break;
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED: denied_group(c, text); break;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        denied_topic(c, partition_of(c, m), topic_of(m), partition_of(c, m) ? "Read" : "Describe");
+        break;
+    default: log_line(LOG_WARNING, "Kafka reports", "reason", text, NULL);
+    }
+}
+
+/* True while more may be at hand. */
+static bool take_one(struct consumer *c, int timeout_ms) {
+    rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
+    if (!m) return false;
+    /* What comes before a new assignment is made is from the old position; it will be fetched again. */
+    struct partition *p = m->err || c->assign_again ? NULL : partition_of(c, m);
+    if (m->err) take_error(c, m);
+    if (p && p->denied) p->denied = false, allowed(c);
+    /* Below `fetched`: a second copy of a fetch, as versions before 2.1.1 can give. Not kept for want of memory:
+     * fetched again. */
+    if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m) && throttle_keeps(c, p)) {
+        pthread_mutex_lock(&c->lock);
+        verdict v = partition_add(p, m);
+        pthread_mutex_unlock(&c->lock);
+        if (v == OK) {
+            metric_add(METRIC_events_consumed, 1);
+            return true;
+        }
+        c->assign_again = true;
+    }
+    rd_kafka_message_destroy(m);
+    return true;
+}
+
+static bool held_now(const struct partition *p, int64_t now) {
+    return p->held_for && p->held_until > now;
+}
+
+/* How long to wait for the first record: not at all when some wait already, else until a held partition's time comes.
+ */
+static int first_wait(const struct consumer *c) {
+    int64_t now = steady_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
+    if (c->assign_again && wait > ASSIGN_MS / 5) wait = ASSIGN_MS / 5;
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!p->waiting_n || c->drill.mode != DRILL_NONE) continue;
+        int64_t left = held_now(p, now) ? p->held_until - now : 0;
+        if (left < wait) wait = left;
+    }
+    return (int)throttle_wait(c, wait);
+}
+
+/* No lingering: waits for the first record, then takes only what is there already. */
+static void take_what_is_there(struct consumer *c) {
+    bool more = take_one(c, first_wait(c));
+    for (int64_t n = 1; more && n < c->core->settings->batch; n++) more = take_one(c, 0);
+}
+
+/* --- Handling */
+
+/* The ids of all that wait are asked for at once: else each would be waited for in its turn. */
+static void schemas_want(struct consumer *c, const struct partition *p) {
+    for (size_t i = p->taken; i < p->waiting_n && i < p->taken + WANTED_MAX; i++) {
+        const rd_kafka_message_t *m = p->waiting[i];
+        struct failure why;
+        const void *body;
+        int32_t id;
+        size_t n;
+        if (frame_read(m->payload, m->len, &id, &body, &n, &why) == OK) registry_want(c->core->registry, id);
+    }
+}
+
+/* What it takes, with its schema, unless the one before it has the same. */
+static size_t record_bytes(const struct consumer *c, size_t n) {
+    const struct record *r = &c->records[n];
+    bool is_new = r->schema && (!n || c->records[n - 1].schema != r->schema);
+    return r->written.bytes + (is_new ? schema_bytes(r->schema) : 0);
+}
+
+/* Decodes from the front of each partition until the batch is full, or takes too much memory, or one must wait for its
+ * schema. */
+static size_t records_decode(struct consumer *c) {
+    size_t bytes = 0, n = 0, most = throttle_take(c), batch = (size_t)c->core->settings->batch;
+    const struct partition *turn = throttle_turn(c, most);
+    int64_t now = steady_ms();
+    if (batch < most) most = batch;
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        p->taken = 0;
+        while (!held_now(p, now) && p->taken < p->waiting_n && n < most && bytes < BATCH_BYTES &&
+               (!turn || p == turn)) {
+            struct failure why;
+            struct raw raw = raw_of(p->waiting[p->taken]);
+            if (record_decode(c->core, &raw, &p->patience, &c->records[n], &why) != OK) {
+                schemas_want(c, p);
+                partition_hold(c, p, why.text);
+                break;
+            }
+            bytes += record_bytes(c, n);
+            n++, p->taken++;
+        }
+    }
+    return n;
+}
+
+/* Moves the offset only from where this process left it: a second owner of the partition is noticed here. */
+static bool offset_move(const struct consumer *c, struct connection *conn, const struct partition *p) {
+    const rd_kafka_message_t *last = p->waiting[p->taken - 1];
+    struct value cluster = value_text(*c->cluster ? c->cluster : NULL);
+    if (p->fresh)
+        return store_run(
+                   conn,
+                   "INSERT INTO consumer_offset (topic, partition, next_offset, mark, cluster) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                   value_text(p->topic), value_int(p->id), value_int(last->offset + 1), value_int(log_mark(last)),
+                   cluster) == 1;
+    return store_run(
+               conn,
+               "UPDATE consumer_offset SET next_offset = ?, mark = ?, cluster = COALESCE(?, cluster) WHERE topic = ? AND partition = ? AND next_offset = ?",
+               value_int(last->offset + 1), value_int(log_mark(last)), cluster, value_text(p->topic), value_int(p->id),
+               value_int(p->next)) == 1;
+}
+
+static verdict records_commit(struct consumer *c, size_t n, struct failure *why) {
+    struct connection *conn = store_begin(c->core->store);
+    for (size_t i = 0; i < n; i++) record_apply(c->core, conn, &c->records[i]);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (!p->taken || offset_move(c, conn, p) || store_state(conn) != OK) continue;
+        store_rollback(conn);
+        return fail(
+            why, FATAL, "another process moved the offset of %s/%d past %lld", p->topic, p->id, (long long)p->next);
+    }
+    crash_point("before commit");
+    return store_commit(conn, why);
+}
+
+static void partitions_advance(struct consumer *c) {
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        struct partition *p = &c->partitions[i];
+        if (!p->taken) continue;
+        p->next = p->waiting[p->taken - 1]->offset + 1;
+        p->mark = log_mark(p->waiting[p->taken - 1]);
+        p->marked = true;
+        p->fresh = false;
+        snprintf(p->cluster, sizeof p->cluster, "%s", c->cluster);
+        for (size_t k = 0; k < p->taken; k++) rd_kafka_message_destroy(p->waiting[k]);
+        p->waiting_n -= p->taken;
+        memmove(p->waiting, p->waiting + p->taken, p->waiting_n * sizeof *p->waiting);
+    }
+    pthread_mutex_unlock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (!c->partitions[i].waiting_n) partition_resume(c, &c->partitions[i]);
+}
+
+static void partitions_hold(struct consumer *c, const char *why) {
+    for (size_t i = 0; i < c->partitions_n; i++)
+        if (c->partitions[i].taken) partition_hold(c, &c->partitions[i], why);
+}
+
+/* From when each had happened, as far as it says so; else from when Kafka had it. */
+static void rates_beat(struct consumer *c, size_t n) {
+    int64_t now = clock_ms();
+    for (size_t i = 0; i < n; i++) {
+        const struct record *r = &c->records[i];
+        bool says = r->event.occurred_at > 0 && r->event.occurred_at <= now;
+        int64_t at = says ? r->event.occurred_at : r->raw.at;
+        c->delays[i] = at > 0 ? now - at : 0;
+    }
+    rates_add(c->options.rates, now, c->delays, n);
+}
+
+static void handle_waiting(struct consumer *c) {
+    struct failure why;
+    if (atomic_exchange(&c->news, false)) partitions_try(c);
+    size_t n = records_decode(c);
+    verdict v = n ? records_commit(c, n, &why) : OK;
+    for (size_t i = 0; i < n; i++) record_free(&c->records[i]);
+    if (!n) return;
+    if (v == OK) {
+        crash_point("after commit");
+        rates_beat(c, n);
+        partitions_advance(c);
+        c->commit_wanted = true;
+        metric_add(METRIC_events_handled, (int64_t)n);
+        metric_add(METRIC_batches_committed, 1);
+        health_set(c->core->health, "store", HEALTH_OK, "writes");
+        c->options.committed(c->options.context);
+        return;
+    }
+    metric_add(METRIC_batch_retries, 1);
+    partitions_hold(c, why.text);
+    if (v == RETRY)
+        health_set(c->core->health, "store", HEALTH_FAILED, "nothing is handled until this is mended: %s", why.text);
+    else
+        process_end(why.text);
+}
+
+/* --- Joining and leaving the group */
+
+static verdict subscribe(struct consumer *c, struct failure *why) {
+    const struct settings *s = c->core->settings;
+    char topic[NAME_SIZE], name[NAME_SIZE];
+    if (!strcmp(c->core->service->subscribes, "*")) {
+        snprintf(topic, sizeof topic, "^%s%s[a-z0-9-]+\\.events$", s->namespace, *s->namespace ? "\\." : "");
+    } else {
+        snprintf(name, sizeof name, "%s.events", c->core->service->subscribes);
+        settings_scoped(s, name, topic, sizeof topic);
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(c->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    c->subscribed = true;
+    return error ? fail(why, FATAL, "could not subscribe to \"%s\": %s", topic, rd_kafka_err2str(error)) : OK;
+}
+
+static verdict consumer_open(struct consumer *c, struct failure *why) {
+    char group[NAME_SIZE];
+    settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
+    /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout. */
+    bool is_static = strcmp(c->core->settings->instance, "-") != 0;
+    const struct property properties[] = {
+        {"group.id", group},
+        {"heartbeat.interval.ms", "1000"},
+        {"partition.assignment.strategy", "range"},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"auto.offset.reset", "error"},
+        {"enable.partition.eof", "true"},
+        {"check.crcs", "true"},
+        {"queued.min.messages", "10000"},
+        {"queued.max.messages.kbytes", "4096"},
+        /* After a broker's crash librdkafka 2.0.2 can ask for the coordinator on a connection that waits for the
+         * answer; only this ends it, and its default is a minute. May go from 2.10 on, which asks another broker. */
+        {"socket.timeout.ms", "5000"},
+        {is_static ? "group.instance.id" : NULL, c->core->settings->instance},
+        {0}};
+    rd_kafka_t *rk;
+    verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, c->core->settings, consumer_prepare, c, properties, why);
+    if (v != OK) return v;
+    rd_kafka_poll_set_consumer(rk);
+    pthread_mutex_lock(&c->lock);
+    c->rk = rk;
+    c->queue = rd_kafka_queue_get_consumer(rk);
+    pthread_mutex_unlock(&c->lock);
+    c->broken = c->assign_again = c->check_again = c->commit_wanted = c->commit_under_way = false;
+    health_set(c->core->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->core->settings->kafka);
+    c->subscribed = false;
+    return c->core->held ? OK : subscribe(c, why);
+}
+
+/* One that was held (history.h) joins its group only now: a member that takes nothing would have the others wait. */
+static void subscribe_late(struct consumer *c) {
+    struct failure why;
+    if (!c->subscribed && !c->core->held && subscribe(c, &why) != OK) process_end(why.text);
+}
+
+static void consumer_close(struct consumer *c) {
+    if (!c->rk) return;
+    rd_kafka_consumer_close(c->rk);
+    partitions_clear(c);
+    pthread_mutex_lock(&c->lock);
+    rd_kafka_t *rk = c->rk;
+    rd_kafka_queue_destroy(c->queue);
+    c->rk = NULL;
+    c->queue = NULL;
+    pthread_mutex_unlock(&c->lock);
+    rd_kafka_destroy(rk);
+}
+
+/* A static member whose answer to a join was lost with its broker is fenced by its own second join, as it would be by
+ * another process of the same identity. Nothing is lost with the handle: all that counts is in the database. librdkafka
+ * can hang as it closes one; then the process ends, and is started again. A stop has its own limit (service.c). */
+static void consumer_reopen(struct consumer *c) {
+    struct failure why;
+    struct limit limit;
+    log_line(LOG_WARNING, "joining the consumer group again", NULL);
+    limit_begin(&limit, CLOSE_MS, process_end, "librdkafka did not close the consumer within 15 s");
+    consumer_close(c);
+    limit_end(&limit);
+    usleep(REOPEN_MS * 1000);
+    if (consumer_open(c, &why) != OK) process_end(why.text);
+}
+
+/* --- The thread */
+
+static void *consumer_run(void *consumer) {
+    struct consumer *c = consumer;
+    pthread_setname_np(pthread_self(), "consumer");
+    while (!c->stopping) {
+        subscribe_late(c);
+        take_what_is_there(c);
+        if (c->broken) consumer_reopen(c);
+        if (c->stopping || !c->rk) break;
+        throttle_follow(c);
+        log_watch(c);
+        handle_waiting(c);
+        catch_up_watch(c);
+        commit_positions(c);
+        denied_try_again(c);
+        assign_again(c);
+    }
+    consumer_close(c);
+    return NULL;
+}
+
+verdict consumer_start(struct consumer **out, const struct consumer_options *o, struct failure *why) {
+    struct consumer *c = *out = calloc(1, sizeof *c);
+    if (!c) return fail(why, FATAL, "out of memory");
+    c->options = *o;
+    c->core = o->core;
+    c->catching_up = c->core->service->in_memory;
+    pthread_mutex_init(&c->lock, NULL);
+    c->records = calloc((size_t)c->core->settings->batch, sizeof *c->records);
+    c->delays = calloc((size_t)c->core->settings->batch, sizeof *c->delays);
+    if (!c->records || !c->delays) return fail(why, FATAL, "out of memory");
+    verdict v = consumer_open(c, why);
+    if (v != OK) return v;
+    c->running = !pthread_create(&c->thread, NULL, consumer_run, c);
+    return c->running ? OK : fail(why, FATAL, "could not start the consumer's thread");
+}
+
+void consumer_wake(struct consumer *c) {
+    if (!c) return;
+    c->news = true;
+    pthread_mutex_lock(&c->lock);
+    if (c->queue) rd_kafka_queue_yield(c->queue);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void consumer_log_accepted(struct consumer *c) {
+    c->log_accepted = true;
+    consumer_wake(c);
+}
+
+void consumer_stop(struct consumer **out) {
+    struct consumer *c = *out;
+    if (!c) return;
+    c->stopping = true;
+    consumer_wake(c);
+    if (c->running)
+        pthread_join(c->thread, NULL);
+    else
+        consumer_close(c);
+    pthread_mutex_destroy(&c->lock);
+    free(c->records);
+    free(c->delays);
+    free(c);
+    *out = NULL;
+}
+
+json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
+    json_t *all = json_array();
+    int64_t oldest = 0, now = clock_ms();
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->partitions_n; i++) {
+        const struct partition *p = &c->partitions[i];
+        int64_t low, end = -1, position = partition_position(p);
+        if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end)) end = -1;
+        if (end >= 0 && p->ended >= 0) end = p->ended;
+        if (end >= 0 && end <= position) end = position = p->next; /* so that the end is one past the last record */
+        json_array_append_new(
+            all, json_pack(
+                     "{s:s, s:i, s:I, s:o, s:o, s:s?}", "topic", p->topic, "partition", p->id, "next",
+                     (json_int_t)p->next, "end", end < 0 ? json_null() : json_integer(end), "lag",
+                     end < 0 ? json_null() : json_integer(end - position), "held", *p->lost ? p->lost : NULL));
+        int64_t at = p->waiting_n ? kafka_time(p->waiting[0]) : now;
+        if (at && now - at > oldest) oldest = now - at;
+    }
+    pthread_mutex_unlock(&c->lock);
+    *oldest_unhandled_ms = oldest;
+    return all;
+}

@@ -1,0 +1,129 @@
+#include "chassis/incoming/letters.h"
+
+#include "chassis/base/ids.h"
+#include "chassis/base/log.h"
+#include "chassis/kafka/client.h"
+#include "chassis/kafka/scan.h"
+#include "chassis/kafka/topic_spec.h"
+#include "chassis/store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOPICS_MS = 2000, ASK_MS = 2000, POLL_MS = 300, NAME_SIZE = 400, REASON_MAX = 1000 };
+
+struct letters {
+    struct core *core;
+    rd_kafka_t *rk;
+    char topic[NAME_SIZE];
+    pthread_t thread;
+    bool running;
+    atomic_bool stopping;
+    int assigned; /* partitions */
+};
+
+/* "NAME" of "demo.NAME.dead-letters"; false: it is no topic of letters of this namespace. */
+static bool team_of(const struct letters *l, const char *topic, char out[NAME_SIZE]) {
+    static const char ending[] = ".dead-letters";
+    const char *namespace = l->core->settings->namespace;
+    size_t n = strlen(namespace);
+    if (n && (strncmp(topic, namespace, n) != 0 || topic[n] != '.')) return false;
+    if (n) topic += n + 1;
+    size_t name = strcspn(topic, ".");
+    if (!name || name >= NAME_SIZE || strcmp(topic + name, ending) != 0) return false;
+    memcpy(out, topic, name);
+    out[name] = '\0';
+    return true;
+}
+
+/* A topic that is new makes all of them be read again: who takes the letters knows them. */
+static void topics_look(struct letters *l) {
+    const struct rd_kafka_metadata *found;
+    char team[NAME_SIZE];
+    if (rd_kafka_metadata(l->rk, 1, NULL, &found, ASK_MS)) return;
+    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(16);
+    for (int i = 0; i < found->topic_cnt; i++)
+        for (int p = 0; team_of(l, found->topics[i].topic, team) && p < found->topics[i].partition_cnt; p++)
+            rd_kafka_topic_partition_list_add(all, found->topics[i].topic, p)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    if (all->cnt != l->assigned && !rd_kafka_assign(l->rk, all)) l->assigned = all->cnt;
+    rd_kafka_topic_partition_list_destroy(all);
+    rd_kafka_metadata_destroy(found);
+}
+
+static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
+    char team[NAME_SIZE], topic[NAME_SIZE], partition[24], offset[24], reason[REASON_MAX], answered[TIME_TEXT],
+        redriven[8];
+    int64_t at = rd_kafka_message_timestamp(m, NULL), answered_at = 0;
+    struct failure why;
+    bool letter = team_of(l, rd_kafka_topic_name(m->rkt), team) &&
+                  !strcmp(scan_header(m, "dead-letter.topic", topic, sizeof topic), l->topic) &&
+                  *scan_header(m, "dead-letter.partition", partition, sizeof partition) &&
+                  *scan_header(m, "dead-letter.offset", offset, sizeof offset);
+    if (!letter) return;
+    (void)scan_header(m, "dead-letter.reason", reason, sizeof reason);
+    if (!time_parse(scan_header(m, "dead-letter.answered-at", answered, sizeof answered), &answered_at))
+        answered_at = 0;
+    bool done = !strcmp(scan_header(m, "dead-letter.redriven", redriven, sizeof redriven), "true");
+    do {
+        struct connection *c = store_begin(l->core->store);
+        l->core->service->put_aside(
+            c, &(struct put_aside){
+                   team, strtol(partition, NULL, 10), strtoll(offset, NULL, 10), at, answered_at, done, reason});
+        if (store_commit(c, &why) == OK) return;
+        log_line(LOG_WARNING, "could not keep what a service has put aside", "reason", why.text, NULL);
+        struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+        nanosleep(&pause, NULL);
+    } while (!atomic_load(&l->stopping));
+}
+
+static void *letters_run(void *letters) {
+    struct letters *l = letters;
+    int64_t due = 0;
+    pthread_setname_np(pthread_self(), "letters");
+    while (!atomic_load(&l->stopping)) {
+        if (steady_ms() >= due) {
+            topics_look(l);
+            due = steady_ms() + TOPICS_MS;
+        }
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(l->rk, POLL_MS);
+        if (m && !m->err) letter_take(l, m);
+        if (m) rd_kafka_message_destroy(m);
+    }
+    return NULL;
+}
+
+verdict letters_start(struct letters **out, struct core *core, struct failure *why) {
+    struct letters *l = *out = calloc(1, sizeof *l);
+    char group[NAME_SIZE];
+    if (!l) return fail(why, FATAL, "out of memory");
+    l->core = core;
+    (void)topic_spec_name(&topic_spec_events, core->settings, l->topic, sizeof l->topic);
+    /* It joins no group; librdkafka wants one to assign partitions. */
+    settings_scoped(core->settings, core->settings->service, group, sizeof group);
+    const struct property properties[] = {
+        {"group.id", group},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"auto.offset.reset", "earliest"},
+        {"queued.max.messages.kbytes", "1024"},
+        {0}};
+    verdict v = kafka_open(&l->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
+    if (v != OK) return v;
+    l->running = !pthread_create(&l->thread, NULL, letters_run, l);
+    return l->running ? OK : fail(why, FATAL, "could not start the letters' thread");
+}
+
+void letters_stop(struct letters **out) {
+    struct letters *l = *out;
+    if (!l) return;
+    atomic_store(&l->stopping, true);
+    if (l->running) pthread_join(l->thread, NULL);
+    if (l->rk) {
+        rd_kafka_assign(l->rk, NULL);
+        rd_kafka_destroy_flags(l->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    }
+    free(l);
+    *out = NULL;
+}

@@ -1,0 +1,51 @@
+#include "chassis/kafka/raw.h"
+
+#include "chassis/base/ids.h"
+#include "chassis/base/utf8.h"
+
+#include <string.h>
+
+struct raw raw_of(const rd_kafka_message_t *m) {
+    struct raw raw = {
+        .topic = rd_kafka_topic_name(m->rkt),
+        .partition = m->partition,
+        .offset = m->offset,
+        .at = rd_kafka_message_timestamp(m, NULL),
+        .key = m->key,
+        .key_n = m->key_len,
+        .value = m->payload,
+        .value_n = m->len};
+    if (!time_valid(raw.at)) raw.at = 0;
+    if (rd_kafka_message_headers(m, &raw.headers)) raw.headers = NULL;
+    return raw;
+}
+
+const char *raw_header(const struct raw *raw, const char *name, char *out, size_t size) {
+    const void *value = NULL;
+    size_t n = 0;
+    if (raw->headers) rd_kafka_header_get_last(raw->headers, name, &value, &n);
+    if (!value || n >= size || memchr(value, 0, n)) n = 0;
+    if (n) memcpy(out, value, n);
+    out[n] = '\0';
+    return out;
+}
+
+/* Pages link to it, so nothing but a web address will do. */
+bool source_url_valid(const char *url) {
+    bool is_url = !strncmp(url, "http://", 7) || !strncmp(url, "https://", 8);
+    return is_url && strlen(url) < SOURCE_URL && utf8_valid(url, strlen(url));
+}
+
+void raw_source_url(const struct raw *raw, char out[SOURCE_URL]) {
+    (void)raw_header(raw, "ce_source", out, SOURCE_URL);
+    if (!source_url_valid(out)) out[0] = '\0';
+}
+
+int64_t log_mark(const rd_kafka_message_t *m) {
+    uint64_t hash = 14695981039346656037u ^ (uint64_t)rd_kafka_message_timestamp(m, NULL);
+    const unsigned char *key = m->key, *value = m->payload;
+    for (size_t i = 0; i < m->key_len; i++) hash = (hash ^ key[i]) * 1099511628211u;
+    hash = (hash ^ 0xff) * 1099511628211u;
+    for (size_t i = 0; i < m->len; i++) hash = (hash ^ value[i]) * 1099511628211u;
+    return (int64_t)hash;
+}

@@ -1,0 +1,252 @@
+#include "chassis/kafka/topics.h"
+
+#include "chassis/avro/registry.h"
+#include "chassis/base/health.h"
+#include "chassis/base/log.h"
+#include "chassis/base/utf8.h"
+#include "chassis/kafka/client.h"
+#include "chassis/kafka/denial.h"
+#include "chassis/kafka/scan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_SIZE = 400, ANSWER_MS = 10000, KEY_SIZE = 256, UNKNOWN_ID_MS = 2000 };
+
+struct topics {
+    const struct settings *settings;
+    const atomic_bool *stop;
+    rd_kafka_t *rk; /* asks; what reads is the scan's */
+    rd_kafka_queue_t *answers;
+    struct scan *scan;         /* of the topic that was looked at last; NULL: none */
+    struct registry *registry; /* one for all scans */
+    struct health *health;
+};
+
+static bool stopped(const struct topics *t) {
+    return t->stop && *t->stop;
+}
+
+verdict topics_open(struct topics **out, const struct settings *s, const atomic_bool *stop, struct failure *why) {
+    /* For the same reason as in subscribers.c. It joins none, so it is no matter whether it may. */
+    char group[NAME_SIZE], name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.look", s->service);
+    const struct property properties[] = {{"group.id", settings_scoped(s, name, group, sizeof group)}, {0}};
+    struct topics *t = *out = calloc(1, sizeof *t);
+    if (!t || !(t->health = health_new())) return fail(why, RETRY, "out of memory");
+    t->settings = s;
+    t->stop = stop;
+    struct registry_options o = {
+        .url = s->registry,
+        .user = *s->registry_user ? s->registry_user : NULL,
+        .password = *s->registry_password ? s->registry_password : NULL,
+        .timeout_ms = (int)s->registry_timeout_ms,
+        .unknown_id_ms = UNKNOWN_ID_MS,
+        .health = t->health};
+    verdict v = registry_start(&t->registry, &o, why);
+    if (v == OK) v = kafka_open(&t->rk, RD_KAFKA_CONSUMER, s, NULL, NULL, properties, why);
+    if (v != OK) return v;
+    t->answers = rd_kafka_queue_new(t->rk);
+    return OK;
+}
+
+void topics_close(struct topics **out) {
+    struct topics *t = *out;
+    if (!t) return;
+    if (t->answers) rd_kafka_queue_destroy(t->answers);
+    if (t->rk) rd_kafka_destroy_flags(t->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    scan_close(&t->scan);
+    registry_stop(&t->registry);
+    health_free(&t->health);
+    free(t);
+    *out = NULL;
+}
+
+/* --- Which there are */
+
+/* A name without the namespace; NULL: it is in another one. */
+static const char *unscoped(const struct topics *t, const char *name) {
+    const char *namespace = t->settings->namespace;
+    size_t n = strlen(namespace);
+    if (!n) return name;
+    return !strncmp(name, namespace, n) && name[n] == '.' ? name + n + 1 : NULL;
+}
+
+static bool ends_with(const char *name, const char *ending) {
+    size_t n = strlen(name), m = strlen(ending);
+    return n > m && !strcmp(name + n - m, ending);
+}
+
+static verdict no_answer(
+    const struct topics *t, const char *what, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
+    char reason[DENIAL_TEXT];
+    rd_kafka_poll(t->rk, 0); /* what it says of its connections */
+    denial_reason(t->settings, error, right, reason);
+    return fail(why, RETRY, "Kafka at %s does not say %s: %s", t->settings->kafka, what, reason);
+}
+
+verdict topics_find(struct topics *t, const char *ending, json_t **names, struct failure *why) {
+    const struct rd_kafka_metadata *found;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(t->rk, 1, NULL, &found, ANSWER_MS);
+    if (error) return no_answer(t, "which topics there are", error, (struct right){"Describe", "cluster", ""}, why);
+    *names = json_array();
+    for (int i = 0; i < found->topic_cnt; i++) {
+        const char *name = unscoped(t, found->topics[i].topic);
+        size_t service = name ? strcspn(name, ".") : 0; /* in no namespace, those of others have one dot more */
+        if (name && ends_with(name, ending) && !strcmp(name + service, ending))
+            json_array_append_new(*names, json_string(name));
+    }
+    rd_kafka_metadata_destroy(found);
+    return OK;
+}
+
+/* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
+static rd_kafka_event_t *answer_await(struct topics *t, const char *what, struct right right, struct failure *why) {
+    rd_kafka_event_t *event = rd_kafka_queue_poll(t->answers, ANSWER_MS + 500);
+    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (!error) return event;
+    (void)!no_answer(t, what, error, right, why);
+    if (event) rd_kafka_event_destroy(event);
+    return NULL;
+}
+
+static rd_kafka_AdminOptions_t *options_new(struct topics *t, rd_kafka_admin_op_t operation) {
+    char text[200];
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(t->rk, operation);
+    rd_kafka_AdminOptions_set_request_timeout(options, ANSWER_MS, text, sizeof text);
+    return options;
+}
+
+static verdict
+group_ask(struct topics *t, const char *group, const char *topic, int partitions, json_t *out, struct failure *why) {
+    rd_kafka_topic_partition_list_t *wanted = rd_kafka_topic_partition_list_new(partitions);
+    rd_kafka_topic_partition_list_add_range(wanted, topic, 0, partitions - 1);
+    rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, wanted);
+    rd_kafka_AdminOptions_t *options = options_new(t, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_ListConsumerGroupOffsets(t->rk, &question, 1, options, t->answers);
+    const struct right right = {"Describe", "group", group};
+    rd_kafka_event_t *event = answer_await(t, "how far the consumer groups are", right, why);
+    verdict v = event ? OK : RETRY;
+    size_t n = 0;
+    const rd_kafka_group_result_t **groups = event ? rd_kafka_ListConsumerGroupOffsets_result_groups(
+                                                         rd_kafka_event_ListConsumerGroupOffsets_result(event), &n)
+                                                   : NULL;
+    rd_kafka_resp_err_t error = n ? rd_kafka_error_code(rd_kafka_group_result_error(groups[0])) : 0;
+    if (error) v = no_answer(t, "how far a consumer group is", error, right, why);
+    const rd_kafka_topic_partition_list_t *found = n && !error ? rd_kafka_group_result_partitions(groups[0]) : NULL;
+    for (int i = 0; found && i < found->cnt; i++) {
+        char partition[24];
+        if (found->elems[i].offset >= 0)
+            json_object_set_new(
+                out, log_number(partition, found->elems[i].partition), json_integer(found->elems[i].offset));
+    }
+    if (event) rd_kafka_event_destroy(event);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_ListConsumerGroupOffsets_destroy(question);
+    rd_kafka_topic_partition_list_destroy(wanted);
+    return v;
+}
+
+static verdict groups_of(
+    struct topics *t, const rd_kafka_ListConsumerGroups_result_t *result, const char *topic, int partitions,
+    json_t *groups, struct failure *why) {
+    char scoped[NAME_SIZE];
+    size_t n, errors;
+    const rd_kafka_ConsumerGroupListing_t **all = rd_kafka_ListConsumerGroups_result_valid(result, &n);
+    const rd_kafka_error_t **failed = rd_kafka_ListConsumerGroups_result_errors(result, &errors);
+    settings_scoped(t->settings, topic, scoped, sizeof scoped);
+    if (errors)
+        return no_answer(
+            t, "which consumer groups there are", rd_kafka_error_code(failed[0]),
+            (struct right){"Describe", "cluster", ""}, why);
+    for (size_t i = 0; i < n; i++) {
+        const char *group = rd_kafka_ConsumerGroupListing_group_id(all[i]), *name = unscoped(t, group);
+        if (!name || strchr(name, '.')) continue;
+        json_t *offsets = json_object();
+        verdict v = group_ask(t, group, scoped, partitions, offsets, why);
+        if (json_object_size(offsets)) json_object_set(groups, name, offsets);
+        json_decref(offsets);
+        if (v != OK) return v;
+    }
+    return OK;
+}
+
+verdict topics_groups(struct topics *t, const char *topic, json_t **groups, struct failure *why) {
+    struct topic_ends ends;
+    verdict v = topics_look(t, topic, &ends, why);
+    *groups = json_object();
+    if (v != OK || !ends.n) return v;
+    rd_kafka_AdminOptions_t *options = options_new(t, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+    rd_kafka_ListConsumerGroups(t->rk, options, t->answers);
+    rd_kafka_event_t *event =
+        answer_await(t, "which consumer groups there are", (struct right){"Describe", "cluster", ""}, why);
+    rd_kafka_AdminOptions_destroy(options);
+    v = event ? groups_of(t, rd_kafka_event_ListConsumerGroups_result(event), topic, ends.n, *groups, why) : RETRY;
+    if (event) rd_kafka_event_destroy(event);
+    return v;
+}
+
+/* --- Reading */
+
+verdict topics_look(struct topics *t, const char *topic, struct topic_ends *out, struct failure *why) {
+    char scoped[NAME_SIZE];
+    size_t n;
+    *out = (struct topic_ends){0};
+    scan_close(&t->scan);
+    if (stopped(t)) return fail(why, RETRY, "it was stopped");
+    verdict v = scan_open(&t->scan, t->settings, t->registry, why);
+    if (v == OK) v = scan_add(t->scan, settings_scoped(t->settings, topic, scoped, sizeof scoped), why);
+    if (v == REJECT) return OK;
+    const struct scan_place *places = v == OK ? scan_places(t->scan, &n) : NULL;
+    if (v == OK && n > TOPIC_PARTITIONS)
+        v = fail(why, RETRY, "%s has more than %d partitions", scoped, TOPIC_PARTITIONS);
+    for (size_t i = 0; v == OK && i < n; i++) {
+        out->begin[i] = places[i].begin;
+        out->end[i] = places[i].end;
+        out->n++;
+    }
+    return v;
+}
+
+const char *topic_header(const struct topic_record *r, const char *name, char *out, size_t size) {
+    return scan_header(r->message, name, out, size);
+}
+
+static verdict record_give(
+    struct topics *t, const rd_kafka_message_t *m, void (*each)(void *context, const struct topic_record *r),
+    void *context, struct failure *why) {
+    char key[KEY_SIZE];
+    json_t *data = NULL;
+    const char *type = NULL;
+    verdict v = scan_decode(t->scan, m, &type, &data, why);
+    struct topic_record r = {
+        .partition = m->partition,
+        .offset = m->offset,
+        .at = kafka_time(m),
+        .type = data ? type : "",
+        .data = data,
+        .message = m};
+    if (m->key && m->key_len < sizeof key && utf8_valid(m->key, m->key_len) && !memchr(m->key, 0, m->key_len)) {
+        memcpy(key, m->key, m->key_len);
+        key[m->key_len] = '\0';
+        r.key = key;
+    }
+    if (v == OK || v == REJECT) each(context, &r);
+    json_decref(data);
+    return v == REJECT ? OK : v;
+}
+
+verdict topics_read(
+    struct topics *t, void (*each)(void *context, const struct topic_record *r), void *context, struct failure *why) {
+    rd_kafka_message_t *m = NULL;
+    verdict v;
+    while ((v = scan_next(t->scan, 0, &m, why)) == OK && m) {
+        v = record_give(t, m, each, context, why);
+        rd_kafka_message_destroy(m);
+        if (v == OK && stopped(t)) v = fail(why, RETRY, "it was stopped");
+        if (v != OK) break;
+    }
+    scan_close(&t->scan);
+    return v;
+}

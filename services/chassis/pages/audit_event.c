@@ -1,0 +1,171 @@
+/* The event that an audit row is about, as it is in Kafka now: a service keeps what it did, not what it was told. */
+#include "chassis/audit/audit.h"
+#include "chassis/avro/codec.h"
+#include "chassis/avro/registry.h"
+#include "chassis/base/utf8.h"
+#include "chassis/events/record.h"
+#include "chassis/kafka/client.h"
+#include "chassis/kafka/denial.h"
+#include "chassis/pages/page.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WAIT_MS = 3000, POLL_MS = 100, AT_ONCE = 2, NAME_SIZE = 400 };
+
+struct place {
+    const char *topic;
+    int32_t partition;
+    int64_t offset;
+};
+
+/* --- From Kafka */
+
+/* A reader of no group: nothing that it does is seen by the consumer's. */
+static verdict reader_open(struct runtime *rt, const struct place *at, rd_kafka_t **rk, struct failure *why) {
+    char group[NAME_SIZE], name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.look", rt->core.settings->service);
+    const struct property properties[] = {
+        {"group.id", settings_scoped(rt->core.settings, name, group, sizeof group)},
+        {"enable.auto.commit", "false"},
+        {"auto.offset.reset", "error"},
+        {"queued.min.messages", "1"},
+        {0}};
+    verdict v = kafka_open(rk, RD_KAFKA_CONSUMER, rt->core.settings, NULL, NULL, properties, why);
+    if (v != OK) return v;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->offset;
+    rd_kafka_assign(*rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return OK;
+}
+
+/* NULL: not within the time, or it is there no more; why says which. */
+static rd_kafka_message_t *
+record_await(rd_kafka_t *rk, const struct runtime *rt, const struct place *at, struct failure *why) {
+    for (int64_t end = steady_ms() + WAIT_MS; steady_ms() < end;) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, POLL_MS);
+        if (!m) continue;
+        if (!m->err && m->offset == at->offset) return m;
+        bool gone = !m->err || m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, denied = denial_is(m->err);
+        rd_kafka_message_destroy(m);
+        if (denied) {
+            char text[DENIAL_TEXT];
+            (void)!fail(
+                why, RETRY, "%s", denial_text(rt->core.settings, (struct right){"Read", "topic", at->topic}, text));
+            return NULL;
+        }
+        if (!gone) continue;
+        (void)!fail(
+            why, REJECT, "The record %s[%d]@%lld is not in Kafka any more.", at->topic, at->partition,
+            (long long)at->offset);
+        return NULL;
+    }
+    (void)!fail(
+        why, RETRY, "Kafka at %s did not give the record within %d s; try again when it is there.",
+        rt->core.settings->kafka, WAIT_MS / 1000);
+    return NULL;
+}
+
+/* --- As data */
+
+static json_t *text_json(const void *bytes, size_t n) {
+    return bytes && utf8_valid(bytes, n) ? json_stringn(bytes, n) : json_null();
+}
+
+static json_t *record_json(const struct runtime *rt, const struct record *record) {
+    const struct raw *raw = &record->raw;
+    const struct event event = {.raw = raw};
+    int32_t id;
+    const void *body;
+    size_t n;
+    struct failure why;
+    char at[TIME_TEXT], *headers = event_headers(&event);
+    bool shown = raw->value && raw->value_n <= FRAME_SIZE + EVENT_BYTES_MAX;
+    bool framed = frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK;
+    int version = framed ? registry_version(rt->core.registry, id) : 0;
+    json_t *data = json_pack(
+        "{s:s, s:i, s:I, s:s?, s:o, s:s?, s:O?, s:o, s:o, s:o, s:o}", "topic", raw->topic, "partition", raw->partition,
+        "offset", (json_int_t)raw->offset, "recorded_at", raw->at ? time_text(raw->at, at) : NULL, "key",
+        text_json(raw->key, raw->key_n), "type", record->event.type, "data", record->written.data, "schema_id",
+        framed ? json_integer(id) : json_null(), "schema_version", version ? json_integer(version) : json_null(),
+        "headers", headers ? json_loads(headers, JSON_ALLOW_NUL, NULL) : json_array(), "record",
+        shown ? hex_json(raw->value, raw->value_n) : json_null());
+    json_object_set_new(data, "reason", record->state == OK ? json_null() : utf8_json(record->why.text));
+    free(headers);
+    return data;
+}
+
+/* --- /audit/{id}/event */
+
+static void decorate(json_t *data, const char *id) {
+    json_t *lines = json_array(), *pair;
+    size_t i;
+    json_array_foreach(json_object_get(data, "headers"), i, pair) {
+        const char *name = json_string_value(json_array_get(pair, 0)),
+                   *value = json_string_value(json_array_get(pair, 1));
+        json_array_append_new(
+            lines, json_pack("{s:s, s:s}", "name", name ? name : "(no text)", "value", value ? value : "(no text)"));
+    }
+    json_object_set_new(data, "header_lines", lines);
+    char *text = json_dumps(json_object_get(data, "data"), JSON_INDENT(2) | JSON_ENCODE_ANY);
+    json_object_set_new(data, "data_text", json_string(text ? text : ""));
+    free(text);
+    page_add_moment(data, "recorded_at", "recorded_text");
+    json_object_set_new(data, "row_id", json_string(id));
+    json_object_set_new(data, "heading", json_sprintf("The event of row %s", id));
+    json_object_set_new(data, "api_url", json_sprintf("/api/audit/%s/event", id));
+}
+
+static void event_show(struct exchange *x, const struct place *at, const char *id) {
+    struct runtime *rt = x->context;
+    struct failure why;
+    struct record record;
+    rd_kafka_t *rk = NULL;
+    verdict v = reader_open(rt, at, &rk, &why);
+    rd_kafka_message_t *m = v == OK ? record_await(rk, rt, at, &why) : NULL;
+    if (m) {
+        struct raw raw = raw_of(m);
+        v = record_decode_wait(&rt->core, &raw, steady_ms() + WAIT_MS, NULL, &record, &why);
+        if (v == OK) {
+            x->data = record_json(rt, &record);
+            record_free(&record);
+        }
+        rd_kafka_message_destroy(m);
+    } else if (v == OK) {
+        v = why.kind;
+    }
+    if (rk) rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (v == OK && !x->api) decorate(x->data, id);
+    if (v == RETRY) exchange_set_header(x, "Retry-After", "2");
+    if (v != OK) exchange_problem(x, v == REJECT ? 404 : 503, "%s", why.text);
+}
+
+/* A web thread waits for Kafka here, so only a few may at once. */
+void audit_event_get(struct exchange *x) {
+    static atomic_int now;
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    const char *id = exchange_parameter(x, "id");
+    bool is_number = strlen(id) <= 18 && !id[strspn(id, "0123456789")];
+    json_t *one = is_number ? audit_one(reader, strtoll(id, NULL, 10)) : NULL, *row = json_object_get(one, "row");
+    struct place at = {
+        json_string_value(json_object_get(row, "topic")),
+        (int32_t)json_integer_value(json_object_get(row, "partition")),
+        json_integer_value(json_object_get(row, "offset"))};
+    if (!page_reader_ok(x, reader)) {
+    } else if (!one) {
+        exchange_problem(x, 404, "There is no row \"%.60s\" in this audit log; /audit shows those that there are.", id);
+    } else if (!at.topic) {
+        exchange_problem(x, 404, "Row %s is about no event: it was done by hand.", id);
+    } else if (atomic_fetch_add(&now, 1) >= AT_ONCE) {
+        atomic_fetch_sub(&now, 1);
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(x, 503, "Others are having events shown just now; try again in a second.");
+    } else {
+        event_show(x, &at, id);
+        atomic_fetch_sub(&now, 1);
+    }
+    json_decref(one);
+}

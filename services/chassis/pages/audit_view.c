@@ -1,0 +1,329 @@
+#include "chassis/audit/audit.h"
+#include "chassis/audit/audit_check.h"
+#include "chassis/audit/audit_line.h"
+#include "chassis/base/utf8.h"
+#include "chassis/pages/page.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { STREAM_ROWS = 200, NEWS_MOST = 100, ROWS_USUALLY = 50, FILTER_MAX = 300 };
+
+static const char *const outcomes[] = {"handled",     "declined", "duplicate", "skipped",
+                                       "quarantined", "accepted", "refused"};
+static const char *const filters[] = {"return_id", "action", "outcome", "event_type", "since",
+                                      "until",     "limit",  "before",  "seen"};
+
+/* A filter that is left empty in the form is none. */
+static const char *filter_text(struct exchange *x, const char *name) {
+    const char *text = exchange_query(x, name);
+    if (!text || !*text) return NULL;
+    if (utf8_count(text) > FILTER_MAX)
+        exchange_problem_field(x, name, "is longer than %d characters; make it shorter", FILTER_MAX);
+    return text;
+}
+
+int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int64_t max) {
+    const char *text = filter_text(x, name);
+    if (!text) return otherwise;
+    int64_t n = strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
+    if (n < 1 || n > max)
+        exchange_problem_field(x, name, "\"%.60s\" is not a whole number from 1 to %lld", text, (long long)max);
+    return n;
+}
+
+/* 0: no filter. A moment that does not exist (30 February) does not come back as it was written. */
+static int64_t filter_moment(struct exchange *x, const char *name) {
+    const char *text = filter_text(x, name);
+    char moment[TIME_TEXT + 16], back[TIME_TEXT];
+    int64_t ms = 0;
+    if (!text) return 0;
+    snprintf(
+        moment, sizeof moment, "%s%s", strlen(text) < sizeof moment ? text : "",
+        strlen(text) == 10 ? "T00:00:00Z" : "");
+    bool valid = strlen(moment) >= 20 && time_parse(moment, &ms) && !strncmp(time_text(ms, back), moment, 19);
+    if (!valid)
+        exchange_problem_field(
+            x, name, "\"%.60s\" is not a moment; write 2026-11-21 or 2026-11-21T09:30:00Z (UTC)", text);
+    return ms ? ms : -1;
+}
+
+static const char *filter_outcome(struct exchange *x) {
+    const char *text = filter_text(x, "outcome");
+    for (size_t i = 0; text && i < sizeof outcomes / sizeof *outcomes; i++)
+        if (!strcmp(text, outcomes[i])) return text;
+    if (text)
+        exchange_problem_field(
+            x, "outcome",
+            "\"%.60s\" is not one of handled, declined, duplicate, skipped, quarantined, accepted, refused", text);
+    return text;
+}
+
+static void add_query(json_t *row, const char *from, const char *name) {
+    const char *text = json_string_value(json_object_get(row, from));
+    struct buffer query = BUFFER(8000);
+    buffer_percent(&query, text ? text : "");
+    json_object_set_new(row, name, json_string(query.data ? query.data : ""));
+    buffer_free(&query);
+}
+
+static void audit_decorate_row(json_t *row) {
+    const char *type = json_string_value(json_object_get(row, "event_type"));
+    const char *dot = type ? strrchr(type, '.') : NULL;
+    json_object_set_new(row, "event_name", json_string(dot ? dot + 1 : type ? type : ""));
+    add_query(row, "return_id", "return_query");
+    add_query(row, "event_type", "event_query");
+    page_add_moment(row, "at", "when");
+    page_add_tone(row, "outcome");
+}
+
+/* The same filters elsewhere; before and seen: 0: without. */
+static json_t *audit_url(struct exchange *x, const char *path, int64_t before, int64_t seen) {
+    struct buffer url = BUFFER(16384);
+    char separator = '?';
+    buffer_text(&url, path);
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
+        int64_t place = !strcmp(filters[i], "before") ? before : !strcmp(filters[i], "seen") ? seen : -1;
+        const char *value = exchange_query(x, filters[i]);
+        if (!place || (place < 0 && (!value || !*value))) continue;
+        buffer_format(&url, "%c%s=", separator, filters[i]);
+        if (place > 0)
+            buffer_format(&url, "%lld", (long long)place);
+        else
+            buffer_percent(&url, value);
+        separator = '&';
+    }
+    json_t *text = json_string(url.data ? url.data : path);
+    buffer_free(&url);
+    return text;
+}
+
+/* Each once, to choose from while typing. */
+static json_t *distinct(const json_t *rows, const char *name) {
+    json_t *seen = json_object(), *all = json_array(), *row;
+    size_t i;
+    json_array_foreach((json_t *)rows, i, row) {
+        const char *text = json_string_value(json_object_get(row, name));
+        if (!text || json_object_get(seen, text)) continue;
+        json_object_set_new(seen, text, json_true());
+        json_array_append_new(all, json_string(text));
+    }
+    json_decref(seen);
+    return all;
+}
+
+static json_t *filter_json(struct exchange *x, bool *filtered) {
+    json_t *filter = json_object();
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
+        const char *name = filters[i], *value = exchange_query(x, name);
+        json_object_set_new(
+            filter, name,
+            value                   ? json_string(value)
+            : strcmp(name, "limit") ? json_string("")
+                                    : json_sprintf("%d", ROWS_USUALLY));
+        *filtered |=
+            value && *value && strcmp(name, "before") != 0 && strcmp(name, "limit") != 0 && strcmp(name, "seen") != 0;
+    }
+    return filter;
+}
+
+static json_t *outcomes_json(struct exchange *x) {
+    const char *chosen = exchange_query(x, "outcome");
+    json_t *choices = json_array();
+    for (size_t i = 0; i < sizeof outcomes / sizeof *outcomes; i++)
+        json_array_append_new(
+            choices,
+            json_pack("{s:s, s:b}", "outcome", outcomes[i], "selected", chosen && !strcmp(chosen, outcomes[i])));
+    return choices;
+}
+
+/* What the page says of the chains as the background's last look found them. */
+static json_t *chain_json(struct exchange *x) {
+    json_t *chain = audit_check_json(((struct runtime *)x->context)->audit_check);
+    const char *state = json_string_value(json_object_get(chain, "state"));
+    json_object_set_new(chain, "is_intact", json_boolean(!strcmp(state, "intact")));
+    json_object_set_new(chain, "is_broken", json_boolean(!strcmp(state, "broken")));
+    page_add_moment(chain, "at", "when");
+    return chain;
+}
+
+/* before: where the rows on the page begin; 0: with the newest. */
+static void audit_decorate_urls(struct exchange *x, int64_t before, int64_t seen) {
+    const json_t *rows = json_object_get(x->data, "rows"), *next = json_object_get(x->data, "next");
+    json_int_t first = json_integer_value(json_object_get(json_array_get(rows, 0), "id"));
+    if (!seen) seen = first;
+    json_object_set_new(x->data, "api_url", audit_url(x, "/api/audit", before, 0));
+    json_object_set_new(x->data, "jsonl_url", audit_url(x, "/api/audit.jsonl", before, 0));
+    json_object_set_new(x->data, "csv_url", audit_url(x, "/api/audit.csv", before, 0));
+    json_object_set_new(x->data, "newest_url", audit_url(x, "/audit", 0, 0));
+    json_object_set_new(x->data, "hold_url", audit_url(x, "/audit", 0, seen));
+    if (json_is_integer(next))
+        json_object_set_new(x->data, "older", audit_url(x, "/audit", json_integer_value(next), seen));
+}
+
+static void audit_decorate_page(struct exchange *x, const struct audit_filter *f, int64_t seen) {
+    json_t *rows = json_object_get(x->data, "rows"), *row;
+    bool filtered = exchange_problem_fields(x);
+    size_t i, n = json_array_size(rows);
+    json_array_foreach(rows, i, row) audit_decorate_row(row);
+    json_object_set_new(x->data, "filter", filter_json(x, &filtered));
+    json_object_set_new(x->data, "filtered", json_boolean(filtered));
+    json_object_set_new(x->data, "outcomes", outcomes_json(x));
+    json_object_set_new(x->data, "actions", distinct(rows, "action"));
+    json_object_set_new(x->data, "event_types", distinct(rows, "event_type"));
+    json_object_set_new(x->data, "heading", json_string("Audit log"));
+    json_object_set_new(x->data, "caption", json_sprintf("%zu row%s, newest first", n, n == 1 ? "" : "s"));
+    json_object_set_new(x->data, "is_newest", json_boolean(!f->before));
+    json_object_set_new(x->data, "chain", chain_json(x));
+    audit_decorate_urls(x, f->before, seen);
+}
+
+/* Rows that came since the reader began: they are offered, not pushed in above what is being read. */
+static void audit_add_news(struct exchange *x, const struct audit_filter *f, int64_t seen) {
+    if (!seen) return;
+    int n = audit_newer(store_reader(((struct runtime *)x->context)->core.store), f, seen, NEWS_MOST);
+    if (n)
+        json_object_set_new(
+            x->data, "news", json_sprintf("%d%s new row%s", n, n == NEWS_MOST ? " or more" : "", n == 1 ? "" : "s"));
+}
+
+static void audit_refuse(struct exchange *x) {
+    if (x->api) {
+        exchange_problem(x, 400, "The filter cannot be used.");
+        return;
+    }
+    json_t *bad = json_object(), *error;
+    size_t i;
+    json_array_foreach((json_t *)exchange_problem_fields(x), i, error)
+        json_object_set(bad, json_string_value(json_object_get(error, "field")), json_object_get(error, "detail"));
+    x->status = 400;
+    x->data = json_pack(
+        "{s:[], s:n, s:b, s:O, s:o}", "rows", "next", "has_errors", 1, "errors", exchange_problem_fields(x), "bad",
+        bad);
+    audit_decorate_page(x, &(struct audit_filter){0}, 0);
+}
+
+static struct audit_filter filter_read(struct exchange *x, int limit) {
+    return (struct audit_filter){
+        .return_id = filter_text(x, "return_id"),
+        .action = filter_text(x, "action"),
+        .outcome = filter_outcome(x),
+        .event_type = filter_text(x, "event_type"),
+        .since = filter_moment(x, "since"),
+        .until = filter_moment(x, "until"),
+        .before = page_number(x, "before", 0, INT64_MAX),
+        .limit = (int)page_number(x, "limit", limit, 1000)};
+}
+
+void audit_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    struct audit_filter f = filter_read(x, ROWS_USUALLY);
+    int64_t seen = page_number(x, "seen", 0, INT64_MAX - 1);
+    if (exchange_problem_fields(x)) {
+        audit_refuse(x);
+        return;
+    }
+    struct connection *reader = store_reader(rt->core.store);
+    if (seen && !f.before) f.before = seen + 1;
+    x->data = audit_page(reader, &f);
+    if (!x->api) audit_add_news(x, &f, seen);
+    if (page_reader_ok(x, reader) && !x->api) audit_decorate_page(x, &f, seen);
+}
+
+/* --- One row */
+
+static void add_fields(json_t *data, const json_t *row) {
+    json_t *fields = json_array(), *value;
+    const char *name;
+    json_object_foreach((json_t *)row, name, value) {
+        if (json_is_null(value)) continue;
+        json_array_append_new(fields, json_pack("{s:s, s:O}", "name", name, "value", value));
+    }
+    json_object_set_new(data, "fields", fields);
+}
+
+static void audit_one_decorate(struct exchange *x, int64_t id) {
+    struct runtime *rt = x->context;
+    json_t *row = json_object_get(x->data, "row");
+    add_fields(x->data, row);
+    audit_decorate_row(row);
+    json_object_set_new(x->data, "heading", json_sprintf("Row %lld of the audit log", (long long)id));
+    json_object_set_new(x->data, "api_url", json_sprintf("/api/audit/%lld", (long long)id));
+    json_object_set_new(x->data, "around", json_integer(id + 25));
+    json_object_set_new(x->data, "is_first", json_boolean(json_is_null(json_object_get(x->data, "previous"))));
+    json_object_set_new(x->data, "chain_state", chain_json(x));
+    json_object_set_new(
+        x->data, "at_hand",
+        json_pack(
+            "{s:s?, s:s?, s:s?}", "kafka", rt->core.settings->kafka, "url", rt->core.settings->public_url, "name",
+            rt->core.settings->service));
+}
+
+void audit_one_get(struct exchange *x) {
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    const char *text = exchange_parameter(x, "id");
+    int64_t id = strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
+    x->data = id ? audit_one(reader, id) : NULL;
+    if (!page_reader_ok(x, reader)) return;
+    if (!x->data)
+        exchange_problem(
+            x, 404, "There is no row \"%.60s\" in this audit log; /audit shows those that there are.", text);
+    else if (!x->api)
+        audit_one_decorate(x, id);
+}
+
+/* --- As a file. No transaction is open while the client is waited for. */
+
+static void audit_stream(
+    struct exchange *x, const char *type, void (*head)(struct buffer *out), audit_line *line, const char *file) {
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    struct audit_filter f = filter_read(x, 0); /* no limit: all */
+    struct buffer lines = BUFFER(STREAM_ROWS * AUDIT_LINE_MAX);
+    int64_t after = 0, left = f.limit ? f.limit : INT64_MAX;
+    int wanted, n;
+    if (exchange_problem_fields(x)) {
+        exchange_problem(x, 400, "The filter cannot be used.");
+        return;
+    }
+    /* What comes while it is sent is not in it, or a fast writer would keep a slow reader for ever. */
+    int64_t end = store_int(reader, 0, "SELECT COALESCE(MAX(id), 0) + 1 FROM audit");
+    if (!f.before || f.before > end) f.before = end;
+    if (!page_reader_ok(x, reader)) return;
+    exchange_set_header(x, "Content-Disposition", file);
+    bool going = exchange_stream(x, type);
+    if (going && head) head(&lines);
+    do {
+        wanted = left < STREAM_ROWS ? (int)left : STREAM_ROWS;
+        n = going ? audit_export(reader, &f, &after, wanted, line, &lines) : 0;
+        left -= n;
+        going = going && store_state(reader) == OK && !lines.failed && exchange_write(x, lines.data, lines.length);
+        buffer_clear(&lines);
+    } while (going && n == wanted && left);
+    if (going) exchange_end(x);
+    buffer_free(&lines);
+}
+
+void audit_jsonl_get(struct exchange *x) {
+    audit_stream(x, "application/jsonl; charset=utf-8", NULL, audit_line_json, "attachment; filename=\"audit.jsonl\"");
+}
+
+void audit_csv_get(struct exchange *x) {
+    audit_stream(
+        x, "text/csv; charset=utf-8", audit_line_csv_head, audit_line_csv, "attachment; filename=\"audit.csv\"");
+}
+
+/* --- Verified */
+
+void audit_verify_get(struct exchange *x) {
+    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    x->data = audit_verify(reader);
+    if (!page_reader_ok(x, reader) || x->api) return;
+    json_t *broken = json_object_get(x->data, "broken"), *published = json_object_get(x->data, "published");
+    json_object_set_new(x->data, "heading", json_string("Is the audit log intact?"));
+    json_object_set_new(x->data, "api_url", json_string("/api/audit/verify"));
+    json_object_set_new(
+        x->data, "any_published", json_boolean(json_integer_value(json_object_get(published, "heads")) > 0));
+    if (published) page_add_moment(published, "at", "when");
+    if (broken)
+        json_object_set_new(x->data, "around", json_integer(json_integer_value(json_object_get(broken, "id")) + 3));
+}

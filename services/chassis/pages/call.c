@@ -1,0 +1,172 @@
+#include "chassis/pages/call.h"
+
+#include "chassis/base/input.h"
+#include "chassis/events/by_hand.h"
+#include "chassis/events/record.h"
+#include "chassis/incoming/drill.h"
+#include "chassis/web/idempotency.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PATIENCE_MS = 5000 };
+
+static const struct handler *handler_find(const struct service *s) {
+    for (const struct handler *h = s->handlers; h && h->type; h++)
+        if (!strcmp(h->type, s->call.type)) return h;
+    return NULL;
+}
+
+/* --- What was asked */
+
+static bool is_negative(const struct field *f, const char *projected) {
+    return f->type == TYPE_MONEY && ((const struct money *)(const void *)(projected + f->offset))->minor < 0;
+}
+
+/* One entry for each field that is missing or wrong. */
+static bool fields_ok(struct exchange *x, const json_t *body, const struct handler *h) {
+    _Alignas(max_align_t) char projected[1024];
+    const json_t *id = json_object_get(body, "return_id");
+    struct failure wrong;
+    if (!json_is_string(id))
+        exchange_problem_field(x, "return_id", "is not text of 1 to %d bytes", ID_BYTES_MAX);
+    else if (input_id(json_string_value(id), json_string_length(id), &wrong) != OK)
+        exchange_problem_field(x, "return_id", "%s", wrong.text);
+    for (size_t i = 0; h->size <= sizeof projected && i < h->fields_n; i++) {
+        struct failure why;
+        if (project(&(struct written){.data = (json_t *)body}, &h->fields[i], 1, projected, &why) != OK)
+            exchange_problem_field(x, h->fields[i].path, "%s", why.text);
+        else if (is_negative(&h->fields[i], projected))
+            exchange_problem_field(x, h->fields[i].path, "is less than 0; write 0 or more");
+    }
+    if (!exchange_problem_fields(x)) return true;
+    exchange_problem(
+        x, 400, "Nothing was done: %zu fields are missing or wrong.", json_array_size(exchange_problem_fields(x)));
+    return false;
+}
+
+/* The id under which the call has its one effect. */
+static bool key_ok(struct exchange *x, const char *return_id, struct uuid *id) {
+    const char *key = exchange_key(x);
+    char name[IDEMPOTENCY_KEY_MAX + 20];
+    snprintf(name, sizeof name, "call %s", key ? key : return_id);
+    if (uuid_named(name, id)) return true;
+    exchange_problem(x, 503, "Out of memory; send it again.");
+    return false;
+}
+
+/* --- What was done */
+
+/* What the first call of that id was answered. False: that was about another return. */
+static bool reply_recall(struct connection *c, const struct record *r, char outcome[40]) {
+    struct reply *a = r->reply;
+    outcome[0] = '\0';
+    for (struct rows first = store_rows(
+             c,
+             "SELECT outcome, action, summary FROM audit WHERE return_id = ? AND event_id = ? "
+             "AND outcome <> 'duplicate' AND outcome <> 'refused' ORDER BY id LIMIT 1",
+             value_text(r->event.return_id), value_blob(r->event.id.bytes, 16));
+         rows_next(&first);) {
+        snprintf(outcome, 40, "%s", rows_text(&first, 0));
+        snprintf(a->action, sizeof a->action, "%s", rows_text(&first, 1));
+        snprintf(a->summary, sizeof a->summary, "%s", rows_text(&first, 2));
+    }
+    a->outcome = outcome;
+    return *outcome;
+}
+
+static void answer(struct exchange *x, const struct record *r, bool repeated) {
+    const struct reply *a = r->reply;
+    json_t *said = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s?, s:O?, s:b}", "return_id", r->event.return_id, "outcome", a->outcome, "action",
+        a->action, "summary", a->summary, "event_type", a->event_type, "fields", a->fields, "repeated", repeated);
+    if (strcmp(a->outcome, "declined") != 0) {
+        x->status = repeated ? 200 : 201;
+        x->data = said;
+        return;
+    }
+    const char *name;
+    json_t *value;
+    exchange_problem(x, 409, "Declined: %s.", a->summary);
+    json_object_foreach(said, name, value) exchange_problem_member(x, name, json_incref(value));
+    json_decref(said);
+}
+
+static void perform(struct exchange *x, struct record *r) {
+    struct runtime *rt = x->context;
+    struct failure why = {0}, refusal = {0};
+    char outcome[40];
+    if (!drill_delay(rt->drill, PATIENCE_MS)) {
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(x, 503, "Nothing was done: the service is paused by a drill, or stops. Send it again.");
+        return;
+    }
+    struct connection *c = store_begin(rt->core.store);
+    verdict v = record_call(&rt->core, c, r, &refusal);
+    bool repeated = v == OK && r->reply->outcome && !strcmp(r->reply->outcome, "duplicate");
+    if (v == OK && !repeated) by_hand_call(c, r);
+    bool same = !repeated || reply_recall(c, r, outcome);
+    if (v != OK)
+        exchange_problem(x, 422, "Nothing was done: %s.", refusal.text);
+    else if (!same)
+        exchange_problem(x, 422, "Nothing was done: this Idempotency-Key was used for another return.");
+    else
+        answer(x, r, repeated);
+    v = exchange_commit(x, c, &why);
+    if (v == OK) return;
+    exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(x, v == RETRY ? 503 : 500, "Nothing was done: %s. Send it again.", why.text);
+}
+
+static void call_run(struct exchange *x, const json_t *body, const struct handler *h) {
+    struct reply said = {0};
+    struct record r = {.reply = &said, .has_id = true, .written.data = (json_t *)body};
+    snprintf(r.source, sizeof r.source, "call");
+    snprintf(r.trace, sizeof r.trace, "%s", x->trace_parent);
+    r.event = (struct event){
+        .type = h->type,
+        .source = r.source,
+        .source_url = "",
+        .return_id = json_string_value(json_object_get(body, "return_id")),
+        .version = 1,
+        .occurred_at = clock_ms(),
+        .trace_parent = r.trace,
+        .topic = "",
+        .data = body,
+        .written = &r.written};
+    if (key_ok(x, r.event.return_id, &r.event.id)) perform(x, &r);
+    json_decref(said.fields);
+}
+
+bool comparison_on(struct exchange *x) {
+    struct runtime *rt = x->context;
+    if (rt->core.settings->comparison) return true;
+    exchange_problem(
+        x, 404,
+        "Nothing is called here: what is done so is not in the log. To compare that with the events, start %s with "
+        "--comparison (RETURNS_COMPARISON=1).",
+        rt->core.settings->service);
+    return false;
+}
+
+static void call_post(struct exchange *x) {
+    struct runtime *rt = x->context;
+    const struct handler *h = handler_find(rt->core.service);
+    if (!comparison_on(x)) return;
+    json_t *body = exchange_json_object(x);
+    if (body && fields_ok(x, body, h)) {
+        if (atomic_fetch_add(&rt->calls_now, 1) < (rt->core.settings->http_threads + 1) / 2) {
+            call_run(x, body, h);
+        } else {
+            exchange_set_header(x, "Retry-After", "1");
+            exchange_problem(x, 503, "Too many calls are waiting for their answer already; send it again.");
+        }
+        atomic_fetch_sub(&rt->calls_now, 1);
+    }
+    json_decref(body);
+}
+
+struct resource call_resource(const struct service *service) {
+    if (!service->call.api_path || !handler_find(service)) return (struct resource){0};
+    return (struct resource){.api_path = service->call.api_path, .post = call_post};
+}

@@ -1,0 +1,171 @@
+#include "chassis/pages/drill_view.h"
+
+#include "chassis/audit/audit.h"
+#include "chassis/base/log.h"
+#include "chassis/incoming/consumer.h"
+#include "chassis/incoming/drill.h"
+#include "chassis/pages/page.h"
+#include "chassis/web/idempotency.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- Asking for one */
+
+struct wish {
+    const char *word;
+    enum drill_mode mode;
+    bool crash;
+    int64_t ms;
+};
+
+bool drill_allowed(struct exchange *x) {
+    struct runtime *rt = x->context;
+    if (rt->core.settings->drills) return true;
+    exchange_problem(
+        x, 403, "Drills are not allowed here: %s was started without --drills (or RETURNS_DRILLS=1).",
+        rt->core.settings->service);
+    return false;
+}
+
+/* A number, or a form's text of one; −1: neither. */
+static int64_t whole_number(const json_t *value) {
+    const char *text = json_string_value(value);
+    if (json_is_integer(value)) return json_integer_value(value);
+    return text && *text && strlen(text) <= 9 && !text[strspn(text, "0123456789")] ? atoi(text) : -1;
+}
+
+/* False: refused. */
+static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
+    static const struct wish wishes[] = {
+        {"pause", DRILL_PAUSED, false, 0},
+        {"slow", DRILL_SLOW, false, 0},
+        {"crash", DRILL_NONE, true, 0},
+        {"go-on", DRILL_NONE, false, 0}};
+    const char *word = json_string_value(json_object_get(sent, "mode"));
+    *w = (struct wish){0};
+    for (size_t i = 0; word && i < sizeof wishes / sizeof *wishes; i++)
+        if (!strcmp(wishes[i].word, word)) *w = wishes[i];
+    if (!w->word)
+        exchange_problem_field(
+            x, "mode", "\"%.60s\" is not one of pause, slow, crash, go-on", word ? word : "(nothing)");
+    if (w->mode == DRILL_SLOW) w->ms = whole_number(json_object_get(sent, "ms"));
+    if (w->mode == DRILL_SLOW && (w->ms < 1 || w->ms > DRILL_MS_MAX)) {
+        char *given = json_dumps(json_object_get(sent, "ms"), JSON_ENCODE_ANY);
+        exchange_problem_field(
+            x, "ms", "%.60s is not a whole number from 1 to %d", given ? given : "(nothing)", DRILL_MS_MAX);
+        free(given);
+    }
+    if (!exchange_problem_fields(x)) return true;
+    exchange_problem(x, 422, "Nothing was changed: this drill cannot be understood.");
+    return false;
+}
+
+static void audit_wish(struct exchange *x, struct connection *c, const struct wish *w) {
+    char summary[100], trace[TRACE_ID];
+    snprintf(summary, sizeof summary, "slow: %lld ms an event", (long long)w->ms);
+    if (w->mode != DRILL_SLOW)
+        snprintf(
+            summary, sizeof summary, "%s",
+            w->crash  ? "crash: the process ends at once"
+            : w->mode ? "pause: nothing more is taken"
+                      : "go on as usual");
+    audit_append(
+        c, &(struct audit_row){
+               .action = "drill",
+               .outcome = "accepted",
+               .actor = x->api ? "api" : "form",
+               .summary = summary,
+               .trace_id = trace_id(x->trace_parent, trace)});
+}
+
+static void crash(struct exchange *x) {
+    (void)x;
+    log_line(LOG_WARNING, "crashing, as a drill", NULL);
+    (void)raise(SIGKILL); /* no handler, no destructor, no flush */
+}
+
+static void answer(struct exchange *x, const struct wish *w, struct drill_state state) {
+    if (!x->api && !w->crash) {
+        exchange_redirect(x, "/status#drill");
+        return;
+    }
+    x->data = json_pack("{s:o}", "drill", drill_state_json(state));
+    if (w->crash) json_object_set_new(x->data, "crashed", json_true());
+    if (!x->api) json_object_set_new(x->data, "heading", json_string("Crashed, as asked"));
+}
+
+struct granting {
+    struct exchange *x;
+    const struct wish *wish;
+};
+
+static verdict wish_commit(void *granting, struct drill_state state, struct failure *why) {
+    const struct granting *g = granting;
+    struct runtime *rt = g->x->context;
+    struct connection *c = store_begin(rt->core.store);
+    audit_wish(g->x, c, g->wish);
+    answer(g->x, g->wish, state);
+    return exchange_commit(g->x, c, why);
+}
+
+static verdict wish_grant(struct exchange *x, const struct wish *w, struct failure *why) {
+    struct runtime *rt = x->context;
+    struct granting g = {x, w};
+    struct drill_change change = {
+        .stays = w->crash, .mode = w->mode, .ms = w->ms, .commit = wish_commit, .context = &g};
+    verdict v = drill_change(rt->drill, &change, why);
+    if (v == OK && w->crash) x->after = crash;
+    if (v == OK) consumer_wake(rt->consumer);
+    return v;
+}
+
+/* NULL: answered. */
+static json_t *body_of(struct exchange *x) {
+    json_t *sent = NULL;
+    struct failure why;
+    bool form = exchange_type_is(x, "application/x-www-form-urlencoded");
+    if (!form && !(x->api && exchange_type_is(x, "application/json"))) {
+        exchange_problem(x, 415, "Send the drill as application/x-www-form-urlencoded, or under /api as JSON.");
+        return NULL;
+    }
+    if ((form ? exchange_form(x, &sent, &why) : exchange_json(x, &sent, &why)) == OK) return sent;
+    exchange_problem(x, why.kind == REJECT ? 400 : 503, "Nothing was changed: %s.", why.text);
+    return NULL;
+}
+
+void drill_post(struct exchange *x) {
+    struct wish w;
+    struct failure why;
+    json_t *sent = drill_allowed(x) ? body_of(x) : NULL;
+    if (!sent) return;
+    if (wish_read(x, sent, &w) && wish_grant(x, &w, &why) != OK)
+        exchange_problem(x, 503, "Nothing was changed, since it could not be audited: %s.", why.text);
+    json_decref(sent);
+}
+
+/* --- Showing it */
+
+void drill_get(struct exchange *x) {
+    struct runtime *rt = x->context;
+    if (!drill_allowed(x)) return;
+    x->data = json_pack("{s:o}", "drill", drill_json(rt->drill));
+    if (x->api) return;
+    json_object_set_new(x->data, "heading", json_string("Drills"));
+    drill_decorate(x, x->data);
+}
+
+void drill_decorate(const struct exchange *x, json_t *data) {
+    struct runtime *rt = x->context;
+    if (!rt->core.settings->drills) return;
+    struct drill_state s = drill_now(rt->drill);
+    json_t *shown = json_pack(
+        "{s:b, s:b, s:I, s:I}", "paused", s.mode == DRILL_PAUSED, "slow", s.mode == DRILL_SLOW, "ms",
+        (json_int_t)(s.mode == DRILL_SLOW ? s.ms : 1000), "ms_max", (json_int_t)DRILL_MS_MAX);
+    char since[TIME_TEXT];
+    json_object_set_new(shown, "since", json_string(time_text(s.since, since)));
+    page_add_moment(shown, "since", "since_text");
+    json_object_set_new(data, "drills", shown);
+}

@@ -1,0 +1,97 @@
+/* What a rebuild rejects is quarantined like any event. While it replays, each record that has no effect any more waits
+ * in a table of the new database; with the last step before the switch it becomes an open dead letter, a row of the
+ * outbox that publishes the letter, and a row of the audit log, which says of the same record that it was handled. */
+#include "chassis/rebuild/rebuild_private.h"
+
+#include "chassis/audit/audit.h"
+#include "chassis/base/utf8.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void rebuild_letters_prepare(struct connection *c) {
+    (void)store_run(
+        c, "CREATE TABLE rebuild_rejected (id INTEGER PRIMARY KEY, letter BIGINT, topic TEXT, partition BIGINT, "
+           "record_offset BIGINT, record_key BLOB, headers TEXT, value BLOB, reason TEXT, answered_at BIGINT, "
+           "trace_parent TEXT, event_id BLOB, type TEXT, return_id TEXT)");
+}
+
+static json_t *line_json(const struct record *record, int64_t answered_at, const char *reason) {
+    return json_pack(
+        "{s:s, s:i, s:I, s:s?, s:s?, s:b, s:o}", "topic", record->raw.topic, "partition", record->raw.partition,
+        "offset", (json_int_t)record->raw.offset, "return_id", record->event.return_id, "type", record->event.type,
+        "answered", answered_at != 0, "reason", utf8_json(reason));
+}
+
+void rebuild_rejected(
+    void *rebuild, const struct record *record, const struct replay_letter *letter, int64_t answered_at,
+    const char *reason) {
+    struct rebuild *b = rebuild;
+    if (b->rejected_n++ < b->options->most) json_array_append_new(b->rejected, line_json(record, answered_at, reason));
+    int64_t kept = letter ? letter->id : dead_letter_keep(b->c, &record->raw, 0, reason);
+    (void)store_run(
+        b->c,
+        "INSERT INTO rebuild_rejected (letter, topic, partition, record_offset, record_key, headers, value, reason, "
+        "answered_at, trace_parent, event_id, type, return_id) "
+        "SELECT ?, topic, partition, record_offset, record_key, headers, value, ?, ?, ?, ?, ?, ? FROM dead_letter "
+        "WHERE id = ?",
+        letter ? value_int(kept) : value_text(NULL), value_text(reason),
+        answered_at ? value_int(answered_at) : value_text(NULL), value_text(record->trace),
+        record->has_id ? value_blob(record->event.id.bytes, 16) : value_blob(NULL, 0), value_text(record->event.type),
+        value_text(record->event.return_id), value_int(kept));
+    if (!letter) (void)store_run(b->c, "DELETE FROM dead_letter WHERE id = ?", value_int(kept));
+}
+
+/* The letter's id. One that was redriven is open again, as if that had never been. */
+static int64_t letter_make(struct connection *c, int64_t row, int64_t letter, int64_t now) {
+    if (!letter)
+        return store_int(
+            c, 0,
+            "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason, rebuilt, "
+            "answered_at, event_id) SELECT ?, topic, partition, record_offset, record_key, headers, value, reason, 1, "
+            "answered_at, event_id "
+            "FROM rebuild_rejected WHERE id = ? RETURNING id",
+            value_int(now), value_int(row));
+    (void)store_run(
+        c,
+        "UPDATE dead_letter SET state = 'open', rebuilt = 1, reason = r.reason, answered_at = r.answered_at, "
+        "event_id = r.event_id FROM (SELECT reason, answered_at, event_id FROM rebuild_rejected WHERE id = ?) r WHERE dead_letter.id = ?",
+        value_int(row), value_int(letter));
+    (void)store_run(c, "DELETE FROM by_hand WHERE letter = ?", value_int(letter));
+    return letter;
+}
+
+static void letter_audit(struct connection *c, const struct rows *r) {
+    char summary[1000], trace[TRACE_ID];
+    struct uuid id = {{0}};
+    size_t n;
+    const void *bytes = rows_blob(r, 7, &n);
+    if (n == sizeof id.bytes) memcpy(id.bytes, bytes, n);
+    snprintf(
+        summary, sizeof summary, "a rebuild takes back the effect of %s[%lld]@%lld: %s", rows_text(r, 2),
+        (long long)rows_int(r, 3), (long long)rows_int(r, 4), rows_text(r, 5));
+    audit_append(
+        c, &(struct audit_row){
+               .action = "quarantine",
+               .outcome = "quarantined",
+               .actor = "command",
+               .return_id = rows_null(r, 9) ? NULL : rows_text(r, 9),
+               .event_id = n == sizeof id.bytes ? &id : NULL,
+               .event_type = rows_null(r, 8) ? NULL : rows_text(r, 8),
+               .summary = summary,
+               .trace_id = trace_id(rows_text(r, 6), trace)});
+}
+
+void rebuild_letters_keep(struct connection *c) {
+    int64_t now = clock_ms();
+    for (struct rows r = store_rows(
+             c,
+             "SELECT id, COALESCE(letter, 0), topic, partition, record_offset, reason, trace_parent, event_id, type, "
+             "return_id FROM rebuild_rejected ORDER BY id");
+         rows_next(&r);) {
+        int64_t letter = letter_make(c, rows_int(&r, 0), rows_int(&r, 1), now);
+        dead_letter_publish(c, letter, rows_text(&r, 6), now);
+        letter_audit(c, &r);
+    }
+    (void)store_run(c, "DROP TABLE rebuild_rejected");
+}

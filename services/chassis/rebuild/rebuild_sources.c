@@ -1,0 +1,349 @@
+#include "chassis/rebuild/rebuild_private.h"
+
+#include "chassis/audit/audit.h"
+#include "chassis/events/dead_letter.h"
+#include "chassis/events/outbox.h"
+#include "chassis/kafka/scan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SCHEMA_MS = 30000, HEADER_SIZE = 600, NAME_SIZE = 400 };
+
+static const char *scoped(const struct rebuild *b, const char *of, const char *end, char out[NAME_SIZE]) {
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s%s", of, end);
+    return settings_scoped(b->settings, name, out, NAME_SIZE);
+}
+
+static verdict inputs_open(struct rebuild *b, struct topic_reader *t, struct failure *why) {
+    char topic[NAME_SIZE];
+    bool all = !strcmp(b->service->subscribes, "*");
+    verdict v = topic_open(t, b->settings, why);
+    if (v != OK) return v;
+    return topic_add(t, b->settings, all ? "*.events" : scoped(b, b->service->subscribes, ".events", topic), why);
+}
+
+verdict rebuild_sources_open(struct rebuild *b, struct failure *why) {
+    char topic[NAME_SIZE];
+    verdict v = inputs_open(b, &b->inputs, why);
+    if (v == OK) v = topic_open(&b->own, b->settings, why);
+    return v == OK ? topic_add(&b->own, b->settings, scoped(b, b->settings->service, ".events", topic), why) : v;
+}
+
+/* --- Headers */
+
+/* −1: it has none, or no number. */
+static int64_t header_number(const rd_kafka_message_t *m, const char *name) {
+    char text[HEADER_SIZE];
+    scan_header(m, name, text, sizeof text);
+    if (!*text || strlen(text) > 19 || text[strspn(text, "0123456789")]) return -1;
+    return strtoll(text, NULL, 10);
+}
+
+static verdict decode(struct rebuild *b, const rd_kafka_message_t *m, struct record *out, struct failure *why) {
+    struct raw raw = raw_of(m);
+    return record_decode_wait(&b->core, &raw, steady_ms() + SCHEMA_MS, &b->patience, out, why);
+}
+
+/* --- What was published: the own topic */
+
+/* The outbox's number; of an event from before there was such a header as the outbox itself has it. 0: not ours. */
+static int64_t sequence_of(struct rebuild *b, const rd_kafka_message_t *m, const struct uuid *id) {
+    int64_t sequence = header_number(m, "ce_sequence");
+    if (sequence > 0 || b->lost) return sequence > 0 ? sequence : 0;
+    (void)store_run(b->c, "CREATE INDEX IF NOT EXISTS base.rebuild_event ON outbox (event_id)");
+    return store_int(b->c, 0, "SELECT id FROM base.outbox WHERE event_id = ?", value_blob(id->bytes, 16));
+}
+
+/* Without a database: so that numbers go on above, and the record of what was published is there again. */
+static void outbox_restore(struct rebuild *b, const rd_kafka_message_t *m, const struct record *r, int64_t sequence) {
+    char text[HEADER_SIZE];
+    int64_t received = 0;
+    bool reacts = time_parse(scan_header(m, "ce_receivedtime", text, sizeof text), &received);
+    (void)store_run(
+        b->c,
+        "INSERT INTO main.outbox (id, event_id, type, return_id, body, trace_parent, occurred_at, sent_at, partition, "
+        "record_offset, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        value_int(sequence), value_blob(r->event.id.bytes, 16), value_text(r->event.type),
+        value_text(r->event.key ? r->event.key : ""),
+        value_blob((const char *)m->payload + FRAME_SIZE, m->len - FRAME_SIZE), value_text(r->trace),
+        value_int(r->event.occurred_at), value_int(r->event.recorded_at), value_int(m->partition), value_int(m->offset),
+        reacts ? value_int(received) : value_text(NULL));
+}
+
+static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why) {
+    struct record r;
+    verdict v = decode(b, m, &r, why);
+    if (v != OK) return v;
+    int64_t sequence = r.state == OK ? sequence_of(b, m, &r.event.id) : 0; /* another's, or nothing that we wrote */
+    if (sequence) {
+        v = published_add(
+            &b->known, b->c,
+            &(struct published_note){
+                .id = r.event.id,
+                .type = r.event.type,
+                .key = r.event.key,
+                .trace_parent = r.trace,
+                .source_url = r.source_url,
+                .sequence = sequence,
+                .occurred_at = r.event.occurred_at,
+                .version = r.event.version,
+                .partition = m->partition,
+                .offset = m->offset,
+                .data = r.written.data},
+            why);
+        if (b->lost) outbox_restore(b, m, &r, sequence);
+    }
+    record_free(&r);
+    return v;
+}
+
+/* Gives every record from where the reader is to its ends to each(). */
+static verdict read_all(
+    struct rebuild *b, struct topic_reader *t, const char *doing,
+    verdict (*each)(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why), struct failure *why) {
+    int64_t done = 0, all = 0;
+    verdict v = OK;
+    for (size_t i = 0; i < t->n; i++) all += t->parts[i].until - t->parts[i].next;
+    for (size_t i = 0; v == OK && i < t->n; i++) {
+        struct topic_part *p = &t->parts[i];
+        while (v == OK && (v = topic_head(t, p, why)) == OK && !p->ended) {
+            v = each(b, p->head, why);
+            topic_take(p);
+            if (v == OK) v = rebuild_step(b, doing, ++done, all, why);
+        }
+    }
+    return v == OK && store_state(b->c) != OK ? fail(why, RETRY, "%s", store_error(b->c)) : v;
+}
+
+/* What is decided and not in the topic yet. each() may change the note, whose texts are the row's. */
+static verdict unsent_read(
+    struct rebuild *b, verdict (*each)(struct rebuild *b, struct published_note *e, struct failure *why),
+    struct failure *why) {
+    verdict v = OK;
+    size_t n;
+    for (struct rows r = store_rows(
+             b->c,
+             "SELECT o.id, event_id, o.type, return_id, body, trace_parent, occurred_at, s.text FROM base.outbox o "
+             "LEFT JOIN base.outbox_schema s ON s.id = o.schema_row "
+             "WHERE sent_at IS NULL AND dead_letter IS NULL ORDER BY o.id");
+         v == OK && rows_next(&r);) {
+        struct published_note e = {
+            .type = rows_text(&r, 2),
+            .key = rows_text(&r, 3),
+            .trace_parent = rows_text(&r, 5),
+            .source_url = b->settings->public_url,
+            .sequence = rows_int(&r, 0),
+            .occurred_at = rows_int(&r, 6),
+            .offset = -1};
+        json_t *data = NULL;
+        const void *id = rows_blob(&r, 1, &n);
+        if (n == sizeof e.id.bytes) memcpy(e.id.bytes, id, n);
+        const void *body = rows_blob(&r, 4, &n);
+        v = outbox_read(b->core.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
+        e.data = data;
+        e.version = json_integer_value(json_object_get(data, "version"));
+        if (v == OK) v = each(b, &e, why);
+        json_decref(data);
+        if (v != OK) rows_close(&r);
+    }
+    return v;
+}
+
+static verdict unsent_note(struct rebuild *b, struct published_note *e, struct failure *why) {
+    return published_add(&b->known, b->c, e, why);
+}
+
+/* Of a held database: behind all that is known, with a number of its own there. A reaction is none of them: the
+ * consumer makes it anew. */
+static verdict left_take(struct rebuild *b, struct published_note *e, struct failure *why) {
+    if (!json_is_null(json_object_get(e->data, "caused_by")) || known_sequence(&b->known, &e->id)) return OK;
+    e->sequence = store_int(
+        b->c, 0,
+        "INSERT INTO main.outbox (event_id, type, return_id, body, trace_parent, occurred_at, schema_row) SELECT "
+        "event_id, type, return_id, body, trace_parent, occurred_at, schema_row FROM base.outbox WHERE id = ? "
+        "RETURNING id",
+        value_int(e->sequence));
+    audit_append(
+        b->c, &(struct audit_row){
+                  .action = "take over",
+                  .outcome = "accepted",
+                  .actor = "command",
+                  .return_id = json_string_value(json_object_get(e->data, "return_id")),
+                  .event_id = &e->id,
+                  .event_type = e->type,
+                  .summary = "decided while Kafka was away, with the database that this one replaces"});
+    b->left++;
+    return unsent_note(b, e, why);
+}
+
+/* --- Without a database */
+
+static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why) {
+    static const char *const ours[] = {"reason", "service",     "topic",    "partition",
+                                       "offset", "answered-at", "redriven", "omitted-bytes"};
+    char topic[HEADER_SIZE], reason[HEADER_SIZE], name[40];
+    struct raw raw = raw_of(m);
+    raw.topic = scan_header(m, "dead-letter.topic", topic, sizeof topic);
+    raw.partition = (int32_t)header_number(m, "dead-letter.partition");
+    raw.offset = header_number(m, "dead-letter.offset");
+    scan_header(m, "dead-letter.reason", reason, sizeof reason);
+    if (!*topic || raw.offset < 0) return OK;
+    int64_t known = store_int(
+        b->c, 0, "SELECT COUNT(*) FROM dead_letter WHERE topic = ? AND partition = ? AND record_offset = ?",
+        value_text(topic), value_int(raw.partition), value_int(raw.offset));
+    if (known) return OK;
+    raw.headers = raw.headers ? rd_kafka_headers_copy(raw.headers) : rd_kafka_headers_new(0);
+    if (!raw.headers) return fail(why, RETRY, "out of memory");
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        snprintf(name, sizeof name, "dead-letter.%s", ours[i]);
+        rd_kafka_header_remove(raw.headers, name);
+    }
+    (void)dead_letter_keep(b->c, &raw, raw.at, reason);
+    rd_kafka_headers_destroy(raw.headers);
+    return OK;
+}
+
+static verdict letters_restore(struct rebuild *b, struct failure *why) {
+    struct topic_reader letters;
+    char topic[NAME_SIZE];
+    verdict v = topic_open(&letters, b->settings, why);
+    if (v == OK) v = topic_add(&letters, b->settings, scoped(b, b->settings->service, ".dead-letters", topic), why);
+    if (v == OK) v = read_all(b, &letters, "dead letters read", letter_note, why);
+    topic_close(&letters);
+    return v;
+}
+
+/* All before the last record that was answered had its effect, if any. */
+static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why) {
+    char text[HEADER_SIZE];
+    struct uuid id;
+    bool answered = false;
+    if (uuid_parse(scan_header(m, "ce_id", text, sizeof text), &id)) {
+        answered = published_of(&b->known, &id);
+    } else {
+        struct record r;
+        verdict v = decode(b, m, &r, why);
+        if (v != OK) return v;
+        answered = r.has_id && published_of(&b->known, &r.event.id);
+        record_free(&r);
+    }
+    for (size_t i = 0; answered && i < b->inputs.n; i++) {
+        const struct topic_part *p = &b->inputs.parts[i];
+        if (p->id == m->partition && !strcmp(p->name, rd_kafka_topic_name(m->rkt)))
+            b->replay.parts[i].sure = m->offset + 1;
+    }
+    return OK;
+}
+
+static verdict sure_find(struct rebuild *b, struct failure *why) {
+    struct topic_reader again;
+    if (!b->known.reactions_n) return OK;
+    verdict v = inputs_open(b, &again, why);
+    if (v == OK) v = read_all(b, &again, "looked through", sure_note, why);
+    topic_close(&again);
+    return v;
+}
+
+/* --- Up to where */
+
+/* Each partition that was read must be there still, as far as it was read. */
+static verdict limits_read(struct rebuild *b, struct failure *why) {
+    verdict v = topic_extend(&b->inputs, why);
+    for (size_t i = 0; v == OK && i < b->inputs.n; i++) {
+        struct topic_part *p = &b->inputs.parts[i];
+        int64_t end = p->until,
+                next = store_int(
+                    b->c, 0, "SELECT next_offset FROM base.consumer_offset WHERE topic = ? AND partition = ?",
+                    value_text(p->name), value_int(p->id));
+        p->until = next > p->from ? next : p->from;
+        if (next > end)
+            v = fail(
+                why, REJECT, "%s[%d] ends at %lld, before offset %lld, to which it was read: it is another log",
+                p->name, p->id, (long long)end, (long long)next);
+    }
+    for (struct rows r = store_rows(b->c, "SELECT topic, partition FROM base.consumer_offset WHERE next_offset > 0");
+         v == OK && rows_next(&r);) {
+        bool there = false;
+        for (size_t i = 0; i < b->inputs.n; i++)
+            there |= b->inputs.parts[i].id == rows_int(&r, 1) && !strcmp(b->inputs.parts[i].name, rows_text(&r, 0));
+        if (!there)
+            v = fail(
+                why, REJECT, "%s[%lld] was read, and is not in Kafka now; if it is new, try again", rows_text(&r, 0),
+                (long long)rows_int(&r, 1));
+        if (v != OK) rows_close(&r);
+    }
+    b->replay.last_decision = store_int(b->c, 0, "SELECT COALESCE(MAX(id), 0) FROM base.outbox");
+    return v;
+}
+
+verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
+    verdict v = topic_extend(&b->own, why);
+    if (v == OK) v = read_all(b, &b->own, "own events read", own_note, why);
+    if (v != OK) return v;
+    if (b->lost) {
+        b->replay.last_decision = INT64_MAX;
+        v = letters_restore(b, why);
+        if (v == OK && b->held) v = unsent_read(b, left_take, why);
+        return v == OK ? sure_find(b, why) : v;
+    }
+    v = unsent_read(b, unsent_note, why);
+    return v == OK ? limits_read(b, why) : v;
+}
+
+/* --- Where to go on */
+
+struct place {
+    int64_t mark, log, first;
+    char cluster[64];
+    bool known, marked;
+};
+
+static void place_read(struct rebuild *b, const struct topic_part *p, struct place *out) {
+    *out = (struct place){0};
+    if (b->lost) return;
+    for (struct rows r = store_rows(
+             b->c,
+             "SELECT mark, cluster, log, first_offset FROM base.consumer_offset WHERE topic = ? AND partition = ?",
+             value_text(p->name), value_int(p->id));
+         rows_next(&r);) {
+        out->known = true;
+        out->marked = !rows_null(&r, 0);
+        out->mark = rows_int(&r, 0);
+        snprintf(out->cluster, sizeof out->cluster, "%s", rows_text(&r, 1));
+        out->log = rows_int(&r, 2);
+        out->first = rows_int(&r, 3);
+    }
+}
+
+verdict rebuild_offsets_store(struct rebuild *b, struct failure *why) {
+    char cluster[64] = "";
+    if (b->lost) topic_cluster(&b->inputs, cluster);
+    for (size_t i = 0; i < b->inputs.n; i++) {
+        const struct topic_part *p = &b->inputs.parts[i];
+        const struct replay_part *own = &b->replay.parts[i];
+        struct place was;
+        place_read(b, p, &was);
+        if (!was.known && !b->lost) continue;
+        if (was.marked && own->marked && was.mark != own->mark)
+            return fail(
+                why, REJECT, "the record before offset %lld of %s[%d] is another one than was read there",
+                (long long)p->until, p->name, p->id);
+        if (own->marked) was.mark = own->mark;
+        if (b->lost) snprintf(was.cluster, sizeof was.cluster, "%s", cluster);
+        /* What follows the last record up to `until` is none, and a mark is of the record just before. */
+        int64_t next = own->stalled || own->marked ? p->next : p->until;
+        if (!next) continue;
+        (void)store_run(
+            b->c,
+            "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log, first_offset) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, mark = excluded.mark, "
+            "cluster = excluded.cluster",
+            value_text(p->name), value_int(p->id), value_int(next),
+            own->marked || was.marked ? value_int(was.mark) : value_text(NULL),
+            value_text(*was.cluster ? was.cluster : NULL), value_int(was.log), value_int(was.first));
+    }
+    return OK;
+}

@@ -1,8 +1,0 @@
-/* versions: of this program and of the libraries that it runs with. */
-#pragma once
-
-#include <jansson.h>
-
-void versions_of_service(const char *version); /* what it was built from; once, before any thread. Not copied */
-
-json_t *versions_json(void); /* {"returns": that, "librdkafka":…, …}; the caller's. Any thread. */

@@ -1,0 +1,278 @@
+#include "chassis/base/utf8.h"
+#include "chassis/web/http_private.h"
+#include "chassis/web/sockets.h"
+
+#include <civetweb.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+long percent_decode(const char *text, size_t n, bool plus_is_space, char *out) {
+    char *p = out;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '%') {
+            int high = i + 2 < n ? hex_digit(text[i + 1]) : -1;
+            int low = i + 2 < n ? hex_digit(text[i + 2]) : -1;
+            if (high < 0 || low < 0) return -1;
+            *p++ = (char)(high << 4 | low);
+            i += 2;
+        } else {
+            *p++ = plus_is_space && text[i] == '+' ? ' ' : text[i];
+        }
+    }
+    return p - out;
+}
+
+/* --- Forms and queries: name=value&name=value */
+
+/* One name or value: decoded into out, NUL-terminated. */
+static verdict piece_read(const char *text, size_t n, const char *of, char *out, struct failure *why) {
+    long length = percent_decode(text, n, true, out);
+    int shown = n < 60 ? (int)n : 60;
+    if (length < 0)
+        return fail(
+            why, REJECT, "%s: \"%.*s\" holds a %% that is not followed by two hexadecimal digits", of, shown, text);
+    out[length] = '\0';
+    if (memchr(out, '\0', (size_t)length))
+        return fail(why, REJECT, "%s: \"%.*s\" holds a NUL character; leave it out", of, shown, text);
+    if (!utf8_valid(out, (size_t)length))
+        return fail(why, REJECT, "%s: \"%.*s\" is not UTF-8 once it is percent-decoded", of, shown, text);
+    return OK;
+}
+
+static verdict pair_read(const char *text, size_t n, char *scratch, json_t *pairs, struct failure *why) {
+    const char *equals = memchr(text, '=', n);
+    size_t name_n = equals ? (size_t)(equals - text) : n;
+    char *name = scratch, of[80];
+    verdict v = piece_read(text, name_n, "a field's name", name, why);
+    if (v != OK) return v;
+    if (json_object_get(pairs, name))
+        return fail(why, REJECT, "%.60s: is there more than once; give it one value", name);
+    char *value = name + strlen(name) + 1;
+    snprintf(of, sizeof of, "%.60s", name);
+    v = piece_read(equals ? equals + 1 : "", equals ? n - name_n - 1 : 0, of, value, why);
+    if (v != OK) return v;
+    return json_object_set_new(pairs, name, json_string(value)) ? fail(why, RETRY, "out of memory") : OK;
+}
+
+verdict form_read(const char *text, size_t n, json_t **out, struct failure *why) {
+    json_t *pairs = json_object();
+    char *scratch = malloc(n + 2);
+    verdict v = pairs && scratch ? OK : fail(why, RETRY, "out of memory");
+    for (size_t i = 0, length; v == OK && i < n; i += length + 1) {
+        const char *end = memchr(text + i, '&', n - i);
+        length = end ? (size_t)(end - (text + i)) : n - i;
+        if (!length) continue;
+        if (json_object_size(pairs) == PAIRS_MAX)
+            v = fail(why, REJECT, "there are more than %d fields", PAIRS_MAX);
+        else
+            v = pair_read(text + i, length, scratch, pairs, why);
+    }
+    free(scratch);
+    if (v == OK)
+        *out = pairs;
+    else
+        json_decref(pairs);
+    return v;
+}
+
+verdict exchange_form(struct exchange *x, json_t **out, struct failure *why) {
+    verdict v = form_read(x->body, x->body_n, out, why);
+    if (v == OK) json_object_del(*out, IDEMPOTENCY_FIELD);
+    return v;
+}
+
+/* --- JSON */
+
+#define WHOLE_MAX 9007199254740992.0 /* 2^53: up to there each integer is a double */
+
+static int json_depth(const char *text, size_t n) {
+    int depth = 0, deepest = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < n; i++) {
+        if (in_string) {
+            if (text[i] == '\\')
+                i++;
+            else
+                in_string = text[i] != '"';
+        } else if (text[i] == '"') {
+            in_string = true;
+        } else if (text[i] == '{' || text[i] == '[') {
+            if (++depth > deepest) deepest = depth;
+        } else if (text[i] == '}' || text[i] == ']') {
+            depth--;
+        }
+    }
+    return deepest;
+}
+
+/* 4.0 is the integer 4, as JSON's readers and JSON Schema have it. */
+static json_t *integers_settle(json_t *value) {
+    const char *name;
+    json_t *member;
+    size_t i;
+    double real = json_real_value(value);
+    if (json_is_real(value) && real == floor(real) && fabs(real) <= WHOLE_MAX) {
+        json_decref(value);
+        return json_integer((json_int_t)real);
+    }
+    json_object_foreach(
+        value, name, member) if (json_is_real(member) || json_is_object(member) || json_is_array(member))
+        json_object_set_new(value, name, integers_settle(json_incref(member)));
+    json_array_foreach(value, i, member) json_array_set_new(value, i, integers_settle(json_incref(member)));
+    return value;
+}
+
+verdict exchange_json(struct exchange *x, json_t **out, struct failure *why) {
+    json_error_t error;
+    if (json_depth(x->body, x->body_n) > JSON_DEPTH_MAX)
+        return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
+    *out = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (*out) {
+        *out = integers_settle(*out);
+        return *out ? OK : fail(why, RETRY, "out of memory");
+    }
+    if (json_error_code(&error) == json_error_out_of_memory || !*error.text) /* jansson does not always say so */
+        return fail(why, RETRY, "out of memory");
+    if (json_error_code(&error) == json_error_duplicate_key)
+        return fail(why, REJECT, "the JSON names a member twice: %s (line %d)", error.text, error.line);
+    return fail(
+        why, REJECT, "the body is not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);
+}
+
+bool exchange_type_is(struct exchange *x, const char *media_type) {
+    const char *given = exchange_header(x, "Content-Type");
+    size_t n = strlen(media_type);
+    if (!given || strncasecmp(given, media_type, n) != 0) return false;
+    return !given[n + strspn(given + n, " \t")] || given[n + strspn(given + n, " \t")] == ';';
+}
+
+/* --- Reading the body */
+
+enum { LARGE = 4096 };
+
+int exchange_header_count(struct exchange *x, const char *name) {
+    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
+    int n = 0;
+    for (int i = 0; i < info->num_headers; i++) n += !strcasecmp(info->http_headers[i].name, name);
+    return n;
+}
+
+/* civetweb ends each word of the head, where it lies, with a NUL in place of what followed it, and so shows what it
+ * took for a line's end: CR LF has become two of them. It also takes a bare LF for one, ignores a blank before a colon,
+ * and reads no further once a line begins with a blank or a colon; another server on the way might see other headers.
+ */
+static bool line_is_plain(const struct mg_header *h, const char *next) {
+    const char *name_end = h->name + strlen(h->name), *value_end = h->value + strlen(h->value);
+    if (!name_end[1] && h->value != name_end + 1) return false; /* a blank before the colon */
+    return next ? next == value_end + 2 : !value_end[1] && value_end[2] == '\r' && !value_end[3];
+}
+
+static bool head_is_plain(const struct mg_request_info *info) {
+    const struct mg_header *h = info->http_headers;
+    const char *line_end = info->http_version + strlen(info->http_version);
+    if (!info->num_headers) return !line_end[1] && !line_end[2] && !line_end[3];
+    bool plain = h[0].name == line_end + 2;
+    for (int i = 0; plain && i < info->num_headers; i++)
+        plain = line_is_plain(h + i, i + 1 < info->num_headers ? h[i + 1].name : NULL);
+    return plain;
+}
+
+/* Whatever is refused here, no further request is read from the connection. */
+bool body_framed(struct exchange *x) {
+    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
+    const char *length = exchange_header(x, "Content-Length"), *coding = exchange_header(x, "Transfer-Encoding");
+    if (info->num_headers >= MG_MAX_HEADERS) /* there may be more, which civetweb does not show */
+        exchange_problem(x, 431, "The request has %d header fields or more; send fewer.", MG_MAX_HEADERS);
+    else if (!head_is_plain(info))
+        exchange_problem(
+            x, 400,
+            "The request's head cannot be read for certain: write each header as one line, \"Name: value\", ended by "
+            "CR LF.");
+    else if (coding)
+        exchange_problem(
+            x, 411, "Transfer-Encoding \"%.60s\" is not accepted; send the body with a Content-Length.", coding);
+    else if (exchange_header_count(x, "Content-Length") > 1)
+        exchange_problem(x, 400, "Content-Length is there more than once; send it once.");
+    else if (length && (!*length || strlen(length) > 15 || length[strspn(length, "0123456789")]))
+        exchange_problem(x, 400, "Content-Length \"%.60s\" is not a number of bytes.", length);
+    x->private->body_unread = exchange_refused(x) || (length && strcmp(length, "0") != 0);
+    return !exchange_refused(x);
+}
+
+/* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives. So nothing is asked
+ * for that is not there already, or else a single byte: that bounds the whole. What came together with the headers is
+ * in its buffer, where single bytes cost next to nothing; of a large body the rest is not. */
+static bool bytes_read(struct mg_connection *c, char *out, size_t n, int timeout_ms) {
+    const struct mg_request_info *info = mg_get_request_info(c);
+    int fd = n > LARGE ? sockets_peer(info->server_port, info->remote_addr, info->remote_port) : -1;
+    int64_t deadline = steady_ms() + timeout_ms;
+    for (size_t i = 0, piece; i < n; i += piece) {
+        piece = fd < 0 ? 0 : socket_waiting(fd);
+        if (piece > n - i) piece = n - i;
+        if (!piece) piece = 1;
+        if (mg_read(c, out + i, piece) != (int)piece) return false;
+        if (steady_ms() > deadline) return false;
+    }
+    return true;
+}
+
+bool body_read(struct exchange *x) {
+    struct exchange_private *p = x->private;
+    const char *length = exchange_header(x, "Content-Length"), *expect = exchange_header(x, "Expect");
+    if (!length && !strcmp(x->method, "POST")) {
+        exchange_problem(x, 411, "The request has no Content-Length; send one.");
+        return false;
+    }
+    size_t n = length ? (size_t)strtoull(length, NULL, 10) : 0;
+    if (n > p->options->body_max) {
+        exchange_problem(x, 413, "The body has %zu bytes; at most %zu are accepted.", n, p->options->body_max);
+        return false;
+    }
+    p->body = malloc(n + 1);
+    if (!p->body) {
+        exchange_problem(x, 503, "There is no memory for the request's body; try again.");
+        return false;
+    }
+    if (n && expect && !strcasecmp(expect, "100-continue"))
+        mg_write(p->connection, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    if (!bytes_read(p->connection, p->body, n, p->options->body_ms)) {
+        exchange_problem(
+            x, 408, "The body of %zu bytes did not arrive whole within %d ms; send it again.", n, p->options->body_ms);
+        return false;
+    }
+    p->body_unread = false;
+    p->body[n] = '\0';
+    x->body = p->body;
+    x->body_n = n;
+    return true;
+}
+
+json_t *exchange_json_object(struct exchange *x) {
+    const char *given = exchange_header(x, "Content-Type");
+    json_t *body = NULL;
+    struct failure why;
+    if (!exchange_type_is(x, "application/json")) {
+        exchange_problem(
+            x, 415, "The content type \"%.60s\" is not read here; send application/json.", given ? given : "");
+        return NULL;
+    }
+    verdict v = exchange_json(x, &body, &why);
+    if (v != OK) {
+        exchange_problem(x, v == REJECT ? 400 : 503, "Nothing was done: %s.", why.text);
+    } else if (!json_is_object(body)) {
+        exchange_problem(x, 400, "Nothing was done: the body must be a JSON object.");
+        json_decref(body);
+        body = NULL;
+    }
+    return body;
+}
