@@ -131,7 +131,7 @@ static verdict cancel(struct reaction *r, const void *fields, struct failure *wh
         value_int(r->now), value_text(r->event->return_id));
     while (rows_next(&own)) {
         const struct request q = {rows_text(&own, 0), rows_text(&own, 1)};
-        if (rows_null(&own, 3)) /* RETURNING queued_at IS NULL is wrong in SQLite 3.40 */
+        if (rows_null(&own, 3)) /* not RETURNING queued_at IS NULL: wrong in SQLite 3.40, right in 3.46 */
             withdraw_request(r, &q);
         else
             withdraw_order(r, &q, rows_text(&own, 2));

@@ -195,6 +195,34 @@ static void the_flag_wins_over_the_file(void **state) {
     unlink(path);
 }
 
+static void keep_queue_backoff(rd_kafka_conf_t *conf, void *kept) {
+    char value[20];
+    size_t n = sizeof value;
+    bool known = rd_kafka_conf_get(conf, "fetch.queue.backoff.ms", value, &n) == RD_KAFKA_CONF_OK;
+    *(int *)kept = known ? atoi(value) : -1;
+}
+
+static int queue_backoff(rd_kafka_type_t type, char *property) {
+    int kept = 0;
+    rd_kafka_t *rk;
+    struct settings s;
+    struct failure why;
+    assert_int_equal(read_settings(&s, property ? LIST((char *)"-X", property) : NULL, NULL, &why), OK);
+    assert_int_equal(kafka_open(&rk, type, &s, keep_queue_backoff, &kept, (struct property[]){{0}}, &why), OK);
+    rd_kafka_destroy(rk);
+    settings_free(&s);
+    return kept;
+}
+
+/* What this librdkafka does not know is left out, and what it knows is set, below a -X. */
+static void what_a_version_brought_is_set_from_it_on(void **state) {
+    (void)state;
+    bool known = rd_kafka_version() >= 0x020200ff;
+    assert_int_equal(queue_backoff(RD_KAFKA_CONSUMER, NULL), known ? 20 : -1);
+    assert_int_equal(queue_backoff(RD_KAFKA_PRODUCER, NULL), known ? 1000 : -1);
+    if (known) assert_int_equal(queue_backoff(RD_KAFKA_CONSUMER, (char *)"fetch.queue.backoff.ms=300"), 300);
+}
+
 /* Each wrong setting is refused, with the setting and the value in the message. */
 static void wrong_settings_are_quoted(void **state) {
     (void)state;
@@ -320,6 +348,7 @@ int main(void) {
         cmocka_unit_test(wrong_settings_are_quoted),
         cmocka_unit_test(no_secret_is_repeated),
         cmocka_unit_test(the_flag_wins_over_the_file),
+        cmocka_unit_test(what_a_version_brought_is_set_from_it_on),
         cmocka_unit_test(a_policy_is_found_by_its_whole_name),
         cmocka_unit_test(the_namespace_is_put_before),
         cmocka_unit_test(what_is_in_force_is_told_without_secrets),

@@ -9,7 +9,7 @@
  *
  * What one record may cost is bounded: DECODED_BYTES_MAX, counted before anything is allotted for it.
  *
- * avro-c 1.11.1 trusts its input (lengths, recursion, enum ordinals), so no byte reaches it that
+ * avro-c trusts its input (lengths, recursion, enum ordinals; not mended as of 1.12.2), so no byte reaches it that
  * codec_decode() has not walked against the schema first. A schema may be shared between threads, and has several
  * owners then: it is freed with the last. */
 #pragma once

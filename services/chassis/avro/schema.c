@@ -440,7 +440,8 @@ static json_t *node_json(struct node *n, int *named) {
     return json_string(node_name(n));
 }
 
-/* avro-c has one error text for the whole process, and leaks when it refuses: so it gets only what has passed above. */
+/* avro-c has one error text for the whole process, and leaks when it refuses (not mended as of 1.12.2): so it gets only
+ * what has passed above. */
 static verdict avro_open(struct schema *s, struct failure *why) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     int named = 0;

@@ -388,8 +388,8 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
     snprintf(name, sizeof name, "%s.events", o->settings->service);
     settings_scoped(o->settings, name, s->topic, sizeof s->topic);
     settings_scoped(o->settings, o->settings->service, s->own_group, sizeof s->own_group);
-    /* It joins no group. But librdkafka 2.0.2 ends the process where a coordinator is moving and its handle has none;
-     * no later version's notes (to 2.15) say that this is mended, so the group stays. */
+    /* It joins no group. But librdkafka ends the process where a coordinator is moving and its handle has none: seen
+     * with 2.0.2, not mended as of 2.15 (rd_kafka_handle_OffsetFetch). So it has one. */
     const struct property properties[] = {{"group.id", s->own_group}, {0}};
     verdict v = kafka_open(&s->rk, RD_KAFKA_CONSUMER, o->settings, NULL, NULL, properties, why);
     if (v != OK) return v;

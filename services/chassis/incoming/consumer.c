@@ -31,8 +31,8 @@ enum {
 /* --- Where to read */
 
 /* After a partition's position changed: only a new assignment makes a stopped one go on. librdkafka 2.0.2 aborts when
- * one comes while partitions of the one before are still being stopped, and does not say when they are; no later
- * version's notes (to 2.15) say that this is mended, so ASSIGN_MS stays. */
+ * one comes while partitions of the one before are still being stopped, and does not say when they are. Not
+ * said to be mended in any notes up to 2.15, so ASSIGN_MS stays. */
 static void assign_again(struct consumer *c) {
     if (!c->assign_again || steady_ms() < c->assign_at) return;
     c->assign_again = false;
@@ -521,7 +521,8 @@ static void consumer_close(struct consumer *c) {
 
 /* A static member whose answer to a join was lost with its broker is fenced by its own second join, as it would be by
  * another process of the same identity. Nothing is lost with the handle: all that counts is in the database. librdkafka
- * can hang as it closes one; then the process ends, and is started again. A stop has its own limit (service.c). */
+ * can hang as it closes one (2.0; up to 2.15 notes tell of further such hangs that were mended); then the process ends,
+ * and is started again. A stop has its own limit (service.c). */
 static void consumer_reopen(struct consumer *c) {
     struct failure why;
     struct limit limit;

@@ -68,25 +68,41 @@ verdict kafka_check(const struct settings *s, struct failure *why) {
     return v;
 }
 
+/* What every client is given: from the librdkafka that knows the property (as rd_kafka_version() tells it) on. */
+static const struct {
+    int from;       /* 0: every one that this program runs with */
+    bool consumers; /* alone */
+    struct property property;
+} common[] = {
+    /* What a service waits for is a topic that somebody is about to create, or a broker that is coming back. */
+    {0, false, {"socket.nagle.disable", "true"}},
+    {0, false, {"reconnect.backoff.ms", "50"}},
+    {0, false, {"reconnect.backoff.max.ms", "1000"}},
+    {0, false, {"topic.metadata.refresh.interval.ms", "3000"}},
+    {0, false, {"topic.metadata.refresh.fast.interval.ms", "100"}},
+    /* Of every consumer, also one without a group: librdkafka refuses a -X max.poll.interval.ms that is less. */
+    {0, true, {"session.timeout.ms", "6000"}},
+    /* How long a partition is not fetched once its queue was full: a second, unless it is told. The queues are small
+     * here, and one is empty long before that. */
+    {0x020200ff, true, {"fetch.queue.backoff.ms", "20"}},
+};
+
+static verdict set_common(rd_kafka_conf_t *conf, rd_kafka_type_t type, struct failure *why) {
+    verdict v = OK;
+    for (size_t i = 0; v == OK && i < sizeof common / sizeof *common; i++)
+        if (rd_kafka_version() >= common[i].from && (type == RD_KAFKA_CONSUMER || !common[i].consumers))
+            v = set(conf, &common[i].property, why);
+    return v;
+}
+
 verdict kafka_open(
     rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s,
     void (*prepare)(rd_kafka_conf_t *conf, void *opaque), void *opaque, const struct property *properties,
     struct failure *why) {
-    /* What a service waits for is a topic that somebody is about to create, or a broker that is coming back. */
-    static const struct property common[] = {
-        {"socket.nagle.disable", "true"},
-        {"reconnect.backoff.ms", "50"},
-        {"reconnect.backoff.max.ms", "1000"},
-        {"topic.metadata.refresh.interval.ms", "3000"},
-        {"topic.metadata.refresh.fast.interval.ms", "100"},
-        {0}};
-    /* Of every consumer, also one without a group: librdkafka refuses a -X max.poll.interval.ms that is less. */
-    static const struct property session = {"session.timeout.ms", "6000"};
     char text[400];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     verdict v = set(conf, &(struct property){"client.id", s->service}, why);
-    for (const struct property *p = common; v == OK && p->name; p++) v = set(conf, p, why);
-    if (v == OK && type == RD_KAFKA_CONSUMER) v = set(conf, &session, why);
+    if (v == OK) v = set_common(conf, type, why);
     for (const struct property *p = properties; v == OK && p->name; p++) v = set(conf, p, why);
     if (v == OK) v = set_of_settings(conf, s, why);
     if (v != OK) {

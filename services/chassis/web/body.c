@@ -167,9 +167,10 @@ int exchange_header_count(struct exchange *x, const char *name) {
     return n;
 }
 
-/* civetweb ends each word of the head, where it lies, with a NUL in place of what followed it, and so shows what it
- * took for a line's end: CR LF has become two of them. It also takes a bare LF for one, ignores a blank before a colon,
- * and reads no further once a line begins with a blank or a colon; another server on the way might see other headers.
+/* civetweb (1.15, 1.16) ends each word of the head, where it lies, with a NUL in place of what followed it, and so
+ * shows what it took for a line's end: CR LF has become two of them. It also takes a bare LF for one, ignores a blank
+ * before a colon, and reads no further once a line begins with a blank or a colon; another server on the way might see
+ * other headers.
  */
 static bool line_is_plain(const struct mg_header *h, const char *next) {
     const char *name_end = h->name + strlen(h->name), *value_end = h->value + strlen(h->value);
@@ -191,7 +192,7 @@ static bool head_is_plain(const struct mg_request_info *info) {
 bool body_framed(struct exchange *x) {
     const struct mg_request_info *info = mg_get_request_info(x->private->connection);
     const char *length = exchange_header(x, "Content-Length"), *coding = exchange_header(x, "Transfer-Encoding");
-    if (info->num_headers >= MG_MAX_HEADERS) /* there may be more, which civetweb does not show */
+    if (info->num_headers >= MG_MAX_HEADERS) /* there may be more, which civetweb does not show as of 1.16 */
         exchange_problem(x, 431, "The request has %d header fields or more; send fewer.", MG_MAX_HEADERS);
     else if (!head_is_plain(info))
         exchange_problem(
@@ -209,9 +210,9 @@ bool body_framed(struct exchange *x) {
     return !exchange_refused(x);
 }
 
-/* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives. So nothing is asked
- * for that is not there already, or else a single byte: that bounds the whole. What came together with the headers is
- * in its buffer, where single bytes cost next to nothing; of a large body the rest is not. */
+/* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives (as of 1.16). So
+ * nothing is asked for that is not there already, or else a single byte: that bounds the whole. What came together with
+ * the headers is in its buffer, where single bytes cost next to nothing; of a large body the rest is not. */
 static bool bytes_read(struct mg_connection *c, char *out, size_t n, int timeout_ms) {
     const struct mg_request_info *info = mg_get_request_info(c);
     int fd = n > LARGE ? sockets_peer(info->server_port, info->remote_addr, info->remote_port) : -1;

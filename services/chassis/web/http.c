@@ -253,7 +253,7 @@ static bool has_raw_characters(const struct mg_request_info *info) {
     return p && (unsigned char)*p >= 0x80;
 }
 
-/* civetweb has one and the same error for a malformed, an overlong and a late head. */
+/* civetweb has one and the same error for a malformed, an overlong and a late head (as of 1.16). */
 static void early_problem(struct exchange *x, const struct mg_request_info *info, int status) {
     if (status == 505)
         exchange_problem(x, 400, "The HTTP version \"%.20s\" is not known; send 1.1.", info->http_version);
@@ -302,8 +302,8 @@ static int on_connect(const struct mg_connection *c, void **data) {
     return 0;
 }
 
-/* "*" and the addresses of other servers: civetweb closes on them without an answer, and this is the last that it
- * calls. */
+/* "*" and the addresses of other servers: civetweb closes on them without an answer (not mended as of 1.17), and this
+ * is the last that it calls. */
 static void on_close(const struct mg_connection *c) {
     const struct mg_request_info *info = mg_get_request_info(c);
     const char *uri = info->request_uri;
@@ -321,7 +321,7 @@ static int on_log(const struct mg_connection *c, const char *message) {
 
 /* --- Starting and stopping */
 
-/* civetweb says only that it failed. */
+/* civetweb says only that it failed: so does mg_start2() of 1.16. */
 static verdict start_failure(const struct http_options *o, struct failure *why) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)o->port)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1, error = 0;
@@ -430,7 +430,7 @@ static void *server_stop(void *argument) {
 }
 
 /* civetweb cuts answers short once it stops, so those in flight get their time before. Its threads look for the stop
- * every two seconds, unless their connections wake them. */
+ * every two seconds (as of 1.16), unless their connections wake them. */
 void http_stop(struct http **h_) {
     struct http *h = *h_;
     pthread_t stopper;

@@ -45,8 +45,8 @@ void exchange_end(struct exchange *x) {
     if (!last.length || put(x, &last)) x->private->stream = STREAM_ENDED;
 }
 
-/* civetweb closes what it thinks is the connection's descriptor as soon as the request is answered. So the connection
- * gets another descriptor, and a socket that is connected to nobody takes the place of the first. */
+/* civetweb (as of 1.16) closes what it thinks is the connection's descriptor once the request is answered. So the
+ * connection gets another descriptor, and a socket that is connected to nobody takes the place of the first. */
 static int descriptor_exchange(int fd) {
     int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3), nobody = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool done = moved >= 0 && nobody >= 0 && socket_lend(moved) && dup2(nobody, fd) == fd;
