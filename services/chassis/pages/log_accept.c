@@ -89,7 +89,9 @@ static void log_change(struct connection *c, const char *topic, int64_t partitio
         value_int(next), value_int(next), value_text(topic), value_int(partition));
     (void)store_run(
         c,
-        "INSERT INTO chain_emitted (chain, first_offset, n) SELECT topic || '/' || partition, next_offset, 0 FROM consumer_offset WHERE topic = ? AND partition = ? ON CONFLICT (chain) DO UPDATE SET first_offset = excluded.first_offset, n = 0",
+        "INSERT INTO chain_emitted (chain, first_offset, n) "
+        "SELECT topic || '/' || partition, next_offset, 0 FROM consumer_offset WHERE topic = ? AND partition = ? "
+        "ON CONFLICT (chain) DO UPDATE SET first_offset = excluded.first_offset, n = 0",
         value_text(topic), value_int(partition));
 }
 
