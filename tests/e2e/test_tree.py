@@ -72,6 +72,21 @@ def test_every_link_of_the_documents_leads_somewhere():
     assert found > 60
 
 
+def test_functions_and_files_that_the_architecture_names_are_there():
+    code = "\n".join(path.read_text() for path in sources("services", ".c", ".h"))
+    files = {path.name for path in sources("services", ".c", ".h", ".sql", ".js", ".css")}
+    found = 0
+    for page in [ROOT / "docs/architecture.md", *sources("docs/decisions", ".md"), *sources("services/chassis", ".md")]:
+        text = page.read_text()
+        for name in re.findall(r"\b([a-z]+_[a-z_]+)\(\)", text):
+            assert re.search(rf"\b{name}\(", code), f"{page}: {name}(): no such function"
+            found += 1
+        for name in re.findall(r"`(?!tests/)(?:[a-z_.]+/)*([a-z_]+\.(?:c|h|sql|js|css))`", text):
+            assert name in files, f"{page}: {name}: no such file"
+            found += 1
+    assert found > 60
+
+
 def test_a_build_that_people_run_has_no_crash_points():
     for service in DECLARED:
         assert b"RETURNS_CRASH_AT" not in (BIN / service).read_bytes(), service
