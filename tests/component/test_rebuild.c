@@ -471,25 +471,78 @@ static void what_was_rejected_is_redriven_and_not_answered_twice(void **state) {
     json_decref(report);
 }
 
-/* The same event, published once more, is what its letter is: it has one effect, and was answered. */
-static void what_was_rejected_and_comes_again_is_not_answered_twice(void **state) {
-    struct world *w = *state;
+/* --- An event that a rebuild rejected, and that is published once more. It has one effect, and was answered. */
+
+enum { LATE = 8, LATE_LETTER = 2 }; /* R-late's n is the largest: it alone is rejected */
+
+static void late_again(struct world *w, int partition) {
+    same_again(w, partition, world_schema(w, ASKED), "019a0000-0000-7000-8000-00000000000b", "R-late", LATE);
+}
+
+/* Returns how many events were published until then. */
+static int64_t late_is_rejected(struct world *w, int more_stock) {
     live(w);
+    if (more_stock) decide_more(w, more_stock);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
     world_stop(w);
-    int64_t events = world_records(w, "probe.events");
-    refused_from = REFUSED_FROM;
-    rejects(rebuilt(w, (struct rebuild_options){.switch_anyway = true}), REFUSED, true);
+    refused_from = LATE;
+    rejects(rebuilt(w, (struct rebuild_options){.switch_anyway = true}), 1, true);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'"), 0);
-    refused_from = 0;
-    world_start(w, &giver);
-    same_again(w, 2, world_schema(w, ASKED), "019a0000-0000-7000-8000-00000000000b", "R-late", 8);
+    return world_records(w, "probe.events");
+}
+
+static void redrive(struct world *w, int letter) {
+    char path[80];
+    snprintf(path, sizeof path, "/api/dead-letters/%d/redrive", letter);
+    post(w, path, "", 200);
+}
+
+static void late_is_answered_once(struct world *w, int64_t events) {
     world_await(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'", 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
     assert_int_equal(world_records(w, "probe.events"), events);
-    post(w, "/api/dead-letters/2/redrive", "", 200);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'"), 1);
-    assert_int_equal(world_records(w, "probe.events"), events);
+    is_identical(rebuilt(w, (struct rebuild_options){.shadow = true}), false);
+}
+
+static void what_was_rejected_and_comes_again_is_not_answered_twice(void **state) {
+    struct world *w = *state;
+    int64_t events = late_is_rejected(w, 1);
+    refused_from = 0;
+    world_start(w, &giver);
+    ask(w, 0, "R-before", 3); /* all in the partition of the first record */
+    late_again(w, 0);
+    ask(w, 0, "R-behind", 3);
+    world_await(w, "SELECT COUNT(*) FROM given WHERE return_id IN ('R-before', 'R-behind')", 2);
+    late_is_answered_once(w, events + 2);
+    assert_int_equal(world_int(w, OPEN), 1); /* so its letter was redriven by it */
+    redrive(w, LATE_LETTER);
+    late_is_answered_once(w, events + 2);
+    world_stop(w);
+    is_identical(rebuilt(w, (struct rebuild_options){0}), true);
+}
+
+/* The rule still stands when it comes again, so it is in two letters. */
+static void rejected_twice_it_is_not_answered_twice(struct world *w, int other_first) {
+    int64_t events = late_is_rejected(w, 0);
+    world_start(w, &giver);
+    late_again(w, 2);
+    world_await(w, "SELECT MAX(id) FROM dead_letter", LATE_LETTER + 1);
+    redrive(w, LATE_LETTER + other_first);
+    assert_int_equal(world_int(w, OPEN), 3);
+    refused_from = 0;
+    redrive(w, LATE_LETTER + other_first);
+    late_is_answered_once(w, events);
+    redrive(w, LATE_LETTER + !other_first);
+    assert_int_equal(world_int(w, OPEN), 1);
+    late_is_answered_once(w, events);
+}
+
+static void rejected_twice_and_the_first_letter_redriven_first(void **state) {
+    rejected_twice_it_is_not_answered_twice(*state, 0);
+}
+
+static void rejected_twice_and_the_second_letter_redriven_first(void **state) {
+    rejected_twice_it_is_not_answered_twice(*state, 1);
 }
 
 static json_t *counted(struct world *w) {
@@ -901,6 +954,8 @@ int main(int argc, char *argv[]) {
         T(what_a_rebuild_rejects_is_quarantined),
         T(what_was_rejected_is_redriven_and_not_answered_twice),
         T(what_was_rejected_and_comes_again_is_not_answered_twice),
+        T(rejected_twice_and_the_second_letter_redriven_first),
+        T(rejected_twice_and_the_first_letter_redriven_first),
         T(what_was_rejected_is_counted_as_quarantined),
         T(without_a_database_the_topics_bring_it_back),
         T(a_lost_database_is_held_until_it_is_rebuilt),

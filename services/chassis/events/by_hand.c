@@ -1,5 +1,8 @@
 #include "chassis/events/by_hand.h"
 
+#include "chassis/base/ids.h"
+#include "chassis/events/dead_letter.h"
+
 #include <stdlib.h>
 
 /* Its own events are before it as well, if it has any; what it waits for is then the same. */
@@ -17,11 +20,20 @@ void by_hand_call(struct connection *c, const struct record *r) {
     free(data);
 }
 
+/* Behind what the batch at hand has had of the partition: its offset moves only with the batch's end. */
+static int64_t next_offset(struct connection *c, int64_t letter) {
+    return store_int(
+        c, 0,
+        "SELECT COALESCE((SELECT MAX(a.record_offset) + 1 FROM audit a WHERE a.topic = o.topic AND a.partition = "
+        "o.partition AND a.log = o.log AND a.record_offset >= o.next_offset), o.next_offset) FROM dead_letter d "
+        "JOIN consumer_offset o USING (topic, partition) WHERE d.id = ?",
+        value_int(letter));
+}
+
 void by_hand_redrive(struct connection *c, int64_t letter, const struct record *r) {
-    int64_t next = store_int(
-        c, 0, "SELECT next_offset FROM consumer_offset WHERE topic = ? AND partition = ?", value_text(r->raw.topic),
-        value_int(r->raw.partition));
     (void)store_run(
         c, "INSERT INTO by_hand (after_sequence, at, letter, next_offset) VALUES (?, ?, ?, ?)", sequence_now(c),
-        value_int(r->now), value_int(letter), value_int(next));
+        value_int(r->now), value_int(letter), value_int(next_offset(c, letter)));
+    dead_letter_publish(c, letter, r->trace, clock_ms()); /* there may be no event that tells others of it */
+    (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(letter));
 }

@@ -8,4 +8,5 @@
 
 /* Both after the record had its effect. */
 void by_hand_call(struct connection *c, const struct record *r);
+/* The letter is redriven, and others are told: by this record, which is its own, or its event in another one. */
 void by_hand_redrive(struct connection *c, int64_t letter, const struct record *r);

@@ -6,6 +6,7 @@
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/base/settings.h"
+#include "chassis/events/by_hand.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/record.h"
 
@@ -175,13 +176,25 @@ static bool first_time(struct connection *c, const struct uuid *id) {
                c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", value_blob(id->bytes, 16)) ==
            1;
 }
-/* What a rebuild rejected may have been answered before that; it may come back in another record than its letter's. */
-static void answered_look(struct connection *c, struct record *r) {
-    if (r->answered_at || r->replayed || r->reply) return;
+
+/* What a rebuild rejected may have been answered before that; it may come back in another record than its letter's,
+ * which then is the letter's redrive. True: it does. */
+static bool answered_look(struct connection *c, struct record *r) {
+    if (r->answered_at || r->replayed || r->reply) return false;
     r->answered_at = store_int(
         c, 0, "SELECT answered_at FROM dead_letter WHERE event_id = ? AND answered_at > 0",
         value_blob(r->event.id.bytes, 16));
     if (r->answered_at) r->now = r->answered_at;
+    return r->answered_at;
+}
+
+static void answered_done(struct connection *c, const struct record *r) {
+    int64_t letter;
+    while (
+        (letter = store_int(
+             c, 0, "SELECT id FROM dead_letter WHERE event_id = ? AND answered_at > 0 AND state = 'open' LIMIT 1",
+             value_blob(r->event.id.bytes, 16))))
+        by_hand_redrive(c, letter, r);
 }
 
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
@@ -216,7 +229,7 @@ static verdict handle_once(
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
         metric_add(METRIC_events_duplicate, 1);
     } else {
-        answered_look(c, r);
+        bool again = answered_look(c, r);
         verdict v = handle(core, c, r, h, why);
         if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
         if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;
@@ -224,6 +237,7 @@ static verdict handle_once(
             store_undo(c);
             return REJECT;
         }
+        if (again) answered_done(c, r);
     }
     store_release(c);
     return OK;

@@ -29,12 +29,6 @@ static json_t *result_json(int64_t id, const char *state, const char *outcome, c
         reason ? utf8_json(reason) : json_null());
 }
 
-static void note_done(struct connection *c, int64_t id, const struct record *r) {
-    by_hand_redrive(c, id, r);
-    dead_letter_publish(c, id, r->trace, clock_ms()); /* as redriven: there may be no event that tells others of it */
-    (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(id));
-}
-
 static void note_refused(struct connection *c, int64_t id, const char *reason) {
     (void)store_run(
         c, "UPDATE dead_letter SET said = ?, said_at = ? WHERE id = ?", value_text(reason), value_int(clock_ms()),
@@ -53,7 +47,7 @@ apply(struct core *core, const struct redrive *asked, struct record *record, jso
     struct connection *c = store_begin(core->store);
     bool open = is_open(c, id);
     verdict v = open ? record_redrive(core, c, record, &reason) : OK;
-    if (open && v == OK) note_done(c, id, record);
+    if (open && v == OK) by_hand_redrive(c, id, record);
     if (open && v == REJECT) note_refused(c, id, reason.text);
     json_t *said = v == REJECT ? result_json(id, "open", NULL, reason.text)
                                : result_json(

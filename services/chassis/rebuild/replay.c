@@ -129,6 +129,7 @@ static struct replay_letter *letter_at(const struct replay *r, const char *topic
 }
 
 static verdict letters_load(struct replay *r, const char *sql, struct failure *why) {
+    size_t n;
     for (struct rows row = store_rows(r->c, sql); rows_next(&row);) {
         struct replay_letter *grown = realloc(r->letters, (r->letters_n + 1) * sizeof *grown);
         char *topic = strdup(rows_text(&row, 0));
@@ -145,6 +146,8 @@ static verdict letters_load(struct replay *r, const char *sql, struct failure *w
             .id = rows_int(&row, 3),
             .redriven = rows_int(&row, 4),
             .answered = rows_int(&row, 5)};
+        const void *event_id = rows_blob(&row, 6, &n);
+        if (n == sizeof(struct uuid)) memcpy(&r->letters[r->letters_n - 1].event_id, event_id, n);
     }
     if (r->letters_n) qsort(r->letters, r->letters_n, sizeof *r->letters, letter_order);
     return OK;
@@ -193,8 +196,8 @@ verdict replay_letters_read(struct replay *r, struct failure *why) {
     verdict v = letters_load(
         r,
         r->lost
-            ? "SELECT topic, partition, record_offset, id, state = 'redriven', answered_at > 0 FROM main.dead_letter"
-            : "SELECT topic, partition, record_offset, id, state = 'redriven', answered_at > 0 FROM base.dead_letter",
+            ? "SELECT topic, partition, record_offset, id, state = 'redriven', answered_at > 0, event_id FROM main.dead_letter"
+            : "SELECT topic, partition, record_offset, id, state = 'redriven', answered_at > 0, event_id FROM base.dead_letter",
         why);
     if (v == OK && !r->lost) v = acts_load(r, why);
     for (size_t i = 0; i < r->acts_n; i++)
@@ -271,6 +274,20 @@ static const struct replay_act *act_before(const struct replay *r, const struct 
     return NULL;
 }
 
+/* The redrive that gives the event its effect, which came again in this record after a rebuild had rejected it. */
+static const struct replay_act *act_of(const struct replay *r, const struct uuid *event_id) {
+    for (size_t i = r->next_act; i < r->acts_n; i++) {
+        const struct replay_letter *letter = r->acts[i].letter;
+        if (letter && letter->answered && !memcmp(&letter->event_id, event_id, sizeof *event_id)) return &r->acts[i];
+    }
+    return NULL;
+}
+
+static struct turn behind(const struct replay_act *act, struct turn turn) {
+    struct turn next = act ? (struct turn){act->after_sequence, 2 * act->id + 1} : AT_ONCE;
+    return before(turn, next) ? next : turn;
+}
+
 /* --- Whose turn it is */
 
 static verdict head_ready(struct replay *r, size_t i, struct failure *why) {
@@ -286,7 +303,6 @@ static verdict head_ready(struct replay *r, size_t i, struct failure *why) {
 
 static struct turn head_turn(const struct replay *r, size_t i) {
     const struct record *record = &r->parts[i].record;
-    const struct replay_act *wait = r->next_act < r->acts_n ? act_before(r, &r->inputs->parts[i]) : NULL;
     struct turn turn = AT_ONCE;
     if (record->has_id && !letter_at(r, record->raw.topic, record->raw.partition, record->raw.offset)) {
         const struct published_reaction *answer = published_of(r->known, &record->event.id);
@@ -294,9 +310,9 @@ static struct turn head_turn(const struct replay *r, size_t i) {
         if (answer && !answer->replayed) turn = (struct turn){answer->sequence, 0};
         if (decision > r->decided && decision <= r->last_decision && turn.sequence < decision)
             turn = (struct turn){decision, 0};
+        turn = behind(act_of(r, &record->event.id), turn);
     }
-    struct turn behind = wait ? (struct turn){wait->after_sequence, 2 * wait->id + 1} : AT_ONCE;
-    return before(turn, behind) ? behind : turn;
+    return behind(act_before(r, &r->inputs->parts[i]), turn);
 }
 
 static void part_done(struct replay *r, size_t i) {

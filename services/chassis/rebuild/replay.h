@@ -18,6 +18,7 @@ struct replay_letter {
     const char *topic; /* the array's own */
     int32_t partition;
     int64_t offset, id;
+    struct uuid event_id;            /* of what was answered, else 0 */
     bool redriven, answered, placed; /* answered: before a rebuild rejected it; placed: by_hand says when */
 };
 
