@@ -1,5 +1,6 @@
 /* accounting charges the disposal of the asset, as a double entry; and the other way round when the return is
  * cancelled. */
+#include "chassis/base/money.h"
 #include "chassis/events/cancelled.h"
 #include "chassis/events/service.h"
 

@@ -5,9 +5,8 @@
  * return counts once its request is known. Any thread. */
 #pragma once
 
-#include "chassis/avro/codec.h"
-
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum dimension { MODEL, REASON, CHANNEL, LOCATION, CURRENCY, DIMENSIONS };

@@ -9,6 +9,7 @@
 #include "chassis/events/decision.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/idempotency.h"
 #include "chassis/web/precondition.h"
 
@@ -21,7 +22,7 @@ enum { LIMIT = 50, LIMIT_MAX = 1000 };
 /* --- Looking */
 
 static struct connection *reader_of(struct exchange *x) {
-    return store_reader(((struct runtime *)x->context)->core.store);
+    return store_reader(runtime_core(x->context)->store);
 }
 
 /* False: the query is wrong, which was answered. */
@@ -195,7 +196,7 @@ static verdict desk_decide(
     char trace[TRACE_ID];
     struct outgoing e = {
         .type = type, .key = key, .version = version, .trace_parent = x->trace_parent, .fields = fields};
-    verdict v = decide(&rt->core, c, &e, &id, why);
+    verdict v = decide(runtime_core(rt), c, &e, &id, why);
     if (v != OK) return v;
     audit_append(
         c, &(struct audit_row){
@@ -203,7 +204,7 @@ static verdict desk_decide(
                .outcome = "accepted",
                .actor = x->api ? "api" : "form",
                .event_id = &id,
-               .event_type = outbox_type(rt->core.outbox, type),
+               .event_type = outbox_type(runtime_core(rt)->outbox, type),
                .summary = summary,
                .trace_id = trace_id(x->trace_parent, trace)});
     return OK;
@@ -256,7 +257,7 @@ static void finish(struct exchange *x, struct connection *c, verdict v, struct f
     else
         v = exchange_commit(x, c, why);
     if (v == OK)
-        relay_wake(rt->relay);
+        relay_wake(runtime_relay(rt));
     else
         answer_failed(x, v, why);
 }
@@ -314,7 +315,7 @@ static void customer_register(struct exchange *x, struct sent *s, json_t *fields
     if (!*json_get_text(fields, "customer_id")) findings_set(&s->found, fields, "customer_id", json_string(made));
     char id[80];
     snprintf(id, sizeof id, "%s", json_get_text(fields, "customer_id"));
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     json_t *there = orders_customer(c, id);
     if (store_state(c) != OK || s->found.out_of_memory) {
         finish(x, c, store_failed(c, &why), &why);
@@ -403,7 +404,7 @@ static json_t *order_brief(struct exchange *x, const json_t *order) {
     return json_pack(
         "{s:O, s:O, s:O, s:o}", "order_id", json_object_get(order, "order_id"), "version",
         json_object_get(order, "version"), "state", json_object_get(order, "state"), "page",
-        json_sprintf("%s/orders/%s", rt->core.settings->public_url, json_get_text(order, "order_id")));
+        json_sprintf("%s/orders/%s", runtime_core(rt)->settings->public_url, json_get_text(order, "order_id")));
 }
 
 static void order_made(struct exchange *x, struct connection *c, const char *id) {
@@ -422,7 +423,7 @@ static void order_place(struct exchange *x, struct sent *s, json_t *fields) {
     view_id("ORD-", made);
     if (!*json_get_text(fields, "order_id")) findings_set(&s->found, fields, "order_id", json_string(made));
     snprintf(id, sizeof id, "%s", json_get_text(fields, "order_id"));
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     json_t *there = orders_one(c, id), *customer = orders_customer(c, customer_id);
     if (!customer)
         findings_add(&s->found, "customer_id", "there is no customer \"%.60s\"; register it first", customer_id);
@@ -582,7 +583,7 @@ static json_t *complete_make(struct connection *c, struct sent *s, json_t *order
 static void command_run(struct exchange *x, struct sent *s, order_command *make, const char *type, const char *action) {
     struct runtime *rt = x->context;
     struct failure why = {0};
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     const char *id = exchange_parameter(x, "id");
     json_t *order = orders_one(c, id), *fields = NULL;
     int status = 0;

@@ -1,7 +1,10 @@
 /* desk_view: what only people need of customers and orders, added to what the API says. */
 #pragma once
 
-#include "chassis/web/http.h"
+#include "chassis/base/failure.h"
+
+#include <jansson.h>
+#include <stdint.h>
 
 enum { VIEW_LINES = 25, VIEW_ROWS = 3, VIEW_ROWS_MAX = 40 };
 

@@ -1,5 +1,10 @@
 #include "orders.h"
 
+#include "chassis/base/failure.h"
+#include "chassis/base/ids.h"
+#include "chassis/base/money.h"
+#include "chassis/events/reaction.h"
+
 #include <stdio.h>
 #include <string.h>
 

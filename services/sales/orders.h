@@ -5,7 +5,10 @@
  *     RefundRequest ─▶ sales.c ─▶ orders_allow() reads them                                                          */
 #pragma once
 
-#include "chassis/events/service.h"
+#include "chassis/events/reaction.h"
+
+#include <jansson.h>
+#include <stdbool.h>
 
 void orders_decided(struct connection *c, const struct event *own); /* service.decided */
 

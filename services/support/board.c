@@ -8,6 +8,7 @@
 #include "chassis/fleet/peers.h"
 #include "chassis/fleet/subscribers.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,7 @@ enum { LATEST = 10 };
 enum { ROW = 86, TOP = 8, ROWS_LEAST = 2, BELOW = 34, BACKLOG_RIGHT = 556, BACKLOG_MOST = 150, BACKLOG_DECADE = 34 };
 
 static bool is_self(const struct runtime *rt, const json_t *one) {
-    return !strcmp(json_get_text(one, "name"), rt->core.settings->service);
+    return !strcmp(json_get_text(one, "name"), runtime_core(rt)->settings->service);
 }
 
 /* --- Data */
@@ -33,7 +34,7 @@ static void oldest_add(struct connection *reader, json_t *one) {
 }
 
 static json_t *services_read(struct runtime *rt, struct connection *reader) {
-    json_t *known = peers_json(rt->peers), *list = json_incref(json_object_get(known, "peers")), *one;
+    json_t *known = peers_json(runtime_peers(rt)), *list = json_incref(json_object_get(known, "peers")), *one;
     size_t i;
     json_decref(known);
     json_array_foreach(list, i, one) {
@@ -172,15 +173,15 @@ static void view_board(const struct runtime *rt, json_t *board) {
 
 void board_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
+    struct connection *reader = store_reader(runtime_core(rt)->store);
     char topic[400];
-    settings_scoped(rt->core.settings, "support.events", topic, sizeof topic);
-    peers_look(rt->peers);
+    settings_scoped(runtime_core(rt)->settings, "support.events", topic, sizeof topic);
+    peers_look(runtime_peers(rt));
     x->data = returns_page(reader, NULL, LATEST);
     json_object_set_new(x->data, "topic", json_string(topic));
     json_object_set_new(x->data, "totals", returns_totals(reader, topic));
     json_object_set_new(x->data, "services", services_read(rt, reader));
-    json_object_set_new(x->data, "read_too", subscribers_others(rt->subscribers));
+    json_object_set_new(x->data, "read_too", subscribers_others(runtime_subscribers(rt)));
     if (!page_reader_ok(x, reader) || x->api) return;
     view_board(rt, x->data);
     json_object_set_new(x->data, "simulate", simulate_view(x));

@@ -8,6 +8,7 @@
 #include "chassis/events/decision.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/idempotency.h"
 #include "chassis/web/precondition.h"
 
@@ -229,7 +230,7 @@ static void answer(struct exchange *x, const struct order *o, int status) {
     char tag[32];
     json_int_t version = version_after(o);
     json_t *path = view_url("/returns/", o->return_id);
-    json_t *page = json_sprintf("%s%s", rt->core.settings->public_url, json_string_value(path));
+    json_t *page = json_sprintf("%s%s", runtime_core(rt)->settings->public_url, json_string_value(path));
     snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
     exchange_set_header(x, "ETag", tag);
     if (*o->refusal)
@@ -273,7 +274,7 @@ static verdict decide_order(struct exchange *x, struct connection *c, struct ord
         .version = version_after(o),
         .trace_parent = x->trace_parent,
         .fields = event_fields(o)};
-    verdict v = decide(&rt->core, c, &e, &o->event_id, why);
+    verdict v = decide(runtime_core(rt), c, &e, &o->event_id, why);
     if (v != OK) return v;
     order_audit(x, c, o);
     answer(x, o, status);
@@ -283,7 +284,7 @@ static verdict decide_order(struct exchange *x, struct connection *c, struct ord
 static void order_run(struct exchange *x, struct order *o) {
     struct runtime *rt = x->context;
     struct failure why = {0};
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     o->one = returns_now(c, o->return_id);
     verdict v = store_state(c) == OK ? OK : fail(&why, store_state(c), "%s", store_error(c));
     if (v == OK && o->one) v = decide_order(x, c, o, &why);
@@ -294,13 +295,13 @@ static void order_run(struct exchange *x, struct order *o) {
     if (v != OK)
         answer_not_stored(x, &why);
     else if (o->one)
-        relay_wake(rt->relay);
+        relay_wake(runtime_relay(rt));
     else
         answer_unknown(x, o);
 }
 
 static bool is_there(struct exchange *x, const struct order *o) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    struct connection *reader = store_reader(runtime_core(x->context)->store);
     bool there =
         store_int(reader, 0, "SELECT COUNT(*) FROM return_request WHERE return_id = ?", value_text(o->return_id));
     if (!page_reader_ok(x, reader)) return false;

@@ -6,6 +6,7 @@
 
 #include "chassis/pages/call.h"
 #include "chassis/pages/drill_view.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/caller.h"
 
 #include <pthread.h>
@@ -140,7 +141,7 @@ static void customer_serve(struct way *w, int k, int64_t due) {
     int64_t left_ms = PATIENCE_MS - (steady_us() - due) / 1000;
     char *body = left_ms > 0 ? body_make(w, k, run.customer) : NULL;
     struct outcall o = {.url = w->url, .body = body, .connect_ms = (int)left_ms, .total_ms = (int)left_ms};
-    if (body) caller_ask(run.rt->caller, &o, &heard);
+    if (body) caller_ask(runtime_caller(run.rt), &o, &heard);
     if (body && !heard.status) snprintf(heard.why, sizeof heard.why, "the customer waited 10 s, and left");
     customer_note(w, due, &heard);
     json_decref(heard.said);
@@ -162,7 +163,7 @@ static void warm_up_way(const struct way *w) {
     char *body = body_make(w, WARM_UP, "warm-up");
     struct outcall o = {.url = w->url, .body = body, .connect_ms = WARM_MS, .total_ms = WARM_MS};
     if (body) {
-        caller_ask(run.rt->caller, &o, &heard);
+        caller_ask(runtime_caller(run.rt), &o, &heard);
         json_decref(heard.said);
     }
     free(body);
@@ -199,7 +200,8 @@ static void *run_drive(void *unused) {
 
 static bool way_begin(struct way *w, int port, const char *path, int good, int clients) {
     struct runtime *rt = run.rt;
-    const char *host = strcmp(rt->core.settings->host, "0.0.0.0") ? rt->core.settings->host : "127.0.0.1";
+    const char *host =
+        strcmp(runtime_core(rt)->settings->host, "0.0.0.0") ? runtime_core(rt)->settings->host : "127.0.0.1";
     free(w->waits);
     *w = (struct way){.good = good, .clients = clients};
     snprintf(w->url, sizeof w->url, "http://%s:%d%s", host, port, path);
@@ -211,7 +213,7 @@ static bool way_begin(struct way *w, int port, const char *path, int good, int c
  * beside the pages. */
 static bool run_begin(struct exchange *x, int rate, int seconds) {
     struct runtime *rt = x->context;
-    int threads = (int)rt->core.settings->http_threads;
+    int threads = (int)runtime_core(rt)->settings->http_threads;
     if (joinable) pthread_join(thread, NULL);
     joinable = run.stopping = run.warm = false;
     run.rt = rt;
@@ -233,7 +235,7 @@ static bool run_begin(struct exchange *x, int rate, int seconds) {
 void compare_stop(struct runtime *rt) {
     pthread_mutex_lock(&lock);
     run.stopping = true;
-    closed = rt->started_at;
+    closed = runtime_started_at(rt);
     pthread_cond_broadcast(&stop);
     bool join = joinable;
     joinable = false;
@@ -289,7 +291,7 @@ static json_t *asked_of(struct exchange *x) {
 static void start(struct exchange *x, int rate, int seconds) {
     pthread_mutex_lock(&lock);
     bool busy = run.running;
-    bool begun = !busy && ((struct runtime *)x->context)->started_at != closed && run_begin(x, rate, seconds);
+    bool begun = !busy && runtime_started_at(x->context) != closed && run_begin(x, rate, seconds);
     pthread_mutex_unlock(&lock);
     if (busy)
         exchange_problem(x, 409, "A run is under way already; wait for its end.");

@@ -5,6 +5,7 @@
 
 #include "chassis/fleet/peers.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,7 +127,7 @@ static void run_json(json_t *data, struct connection *reader, const struct run *
 }
 
 static json_t *teams_json(const struct runtime *rt) {
-    json_t *teams = traditional_steps(), *peers = peers_json(rt->peers), *team, *one;
+    json_t *teams = traditional_steps(), *peers = peers_json(runtime_peers(rt)), *team, *one;
     size_t i, k;
     json_array_foreach(teams, i, team) {
         json_object_set_new(team, "url", json_null());
@@ -205,12 +206,12 @@ static void view_compare(json_t *data) {
 
 void compare_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
+    struct connection *reader = store_reader(runtime_core(rt)->store);
     struct run seen;
     bool any = run_look(&seen);
     x->data = json_pack(
         "{s:b, s:b, s:o}", "running", any && seen.running, "drills",
-        rt->core.settings->drills && rt->core.settings->comparison, "teams", teams_json(rt));
+        runtime_core(rt)->settings->drills && runtime_core(rt)->settings->comparison, "teams", teams_json(rt));
     if (any) run_json(x->data, reader, &seen);
     if (any && *seen.without) json_object_set_new(x->data, "orders_made_up", json_string(seen.without));
     for (int i = 0; i < WAYS; i++) free(seen.ways[i].waits);

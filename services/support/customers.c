@@ -3,6 +3,8 @@
 #include "orders.h"
 #include "returns.h"
 
+#include "chassis/base/money.h"
+
 #include <stdlib.h>
 #include <string.h>
 

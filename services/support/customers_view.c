@@ -7,6 +7,7 @@
 #include "chassis/base/utf8.h"
 #include "chassis/fleet/peers.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ enum { CUSTOMERS = 50, ORDERS = 10, RETURNS = 20, LIMIT_MAX = 1000, QUERY_MAX = 
 /* --- What every one of these pages says */
 
 json_t *customers_sales(struct runtime *rt, struct connection *reader) {
-    json_t *known = peers_json(rt->peers), *one, *sales = NULL;
+    json_t *known = peers_json(runtime_peers(rt)), *one, *sales = NULL;
     size_t i;
     json_array_foreach(json_object_get(known, "peers"), i, one) if (!strcmp(json_get_text(one, "name"), "sales"))
         sales = json_pack("{s:O, s:O}", "state", json_object_get(one, "state"), "text", json_object_get(one, "text"));
@@ -135,7 +136,7 @@ static void customers_view(json_t *data, const char *q, int limit) {
 
 void customers_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
+    struct connection *reader = store_reader(runtime_core(rt)->store);
     const char *q = page_query(x, "q"), *after = page_query(x, "after");
     int limit = limit_of(x, CUSTOMERS);
     if (!limit) return;
@@ -181,7 +182,7 @@ static bool customer_add(struct exchange *x, struct connection *reader, json_t *
 }
 
 void customer_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    struct connection *reader = store_reader(runtime_core(x->context)->store);
     const char *id = exchange_parameter(x, "id"), *before = page_query(x, "before");
     int limit = limit_of(x, ORDERS);
     if (!limit) return;
@@ -209,7 +210,7 @@ static void order_view(json_t *data) {
 
 void order_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
+    struct connection *reader = store_reader(runtime_core(rt)->store);
     const char *id = exchange_parameter(x, "id");
     json_t *data = x->data = customers_order(reader, id);
     if (data) {

@@ -1,5 +1,9 @@
 #include "orders.h"
 
+#include "chassis/avro/codec.h"
+#include "chassis/base/money.h"
+#include "chassis/store/store.h"
+
 #include <limits.h>
 #include <locale.h>
 #include <pthread.h>

@@ -9,7 +9,9 @@
 
 #include "request.h"
 
-#include "chassis/events/service.h"
+#include "chassis/events/reaction.h"
+
+#include <jansson.h>
 
 /* One of the four events about customers and orders; of another topic than sales' it changes nothing. REJECT: it cannot
  * be understood. */

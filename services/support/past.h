@@ -9,8 +9,13 @@
  * (`passed`); one that publishes, but nothing about this return, from when the record was in the topic. */
 #pragma once
 
-#include "chassis/events/service.h"
+#include "chassis/events/event.h"
+#include "chassis/store/store.h"
 #include "chassis/web/http.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 /* Holds for an event whose version and moment are neither above it; INT64_MAX is no limit, and none twice is now. */
 struct bound {

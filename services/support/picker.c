@@ -6,6 +6,7 @@
 #include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 
 #include <string.h>
 
@@ -148,7 +149,7 @@ static bool choice_ok(struct exchange *x, const struct choice *c) {
 }
 
 json_t *picker_read(struct exchange *x, json_t **typed) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    struct connection *reader = store_reader(runtime_core(x->context)->store);
     struct choice c = {
         page_query(x, "q"), page_query(x, "customer"), page_query(x, "order"), page_query(x, "item"),
         page_query(x, "before")};

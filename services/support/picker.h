@@ -2,8 +2,9 @@
  * copy (orders.h), so sales may be away; while there are no customers it is not there. */
 #pragma once
 
-#include "chassis/events/service.h"
 #include "chassis/web/http.h"
+
+#include <jansson.h>
 
 /* What the form's page shows above the form, by the query's q, customer, order and item (a serial number); null:
  * nothing. *typed: the form's fields once an item was chosen, else NULL. Both are the caller's. NULL: refused, which

@@ -6,6 +6,7 @@
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/idempotency.h"
 
 #include <pthread.h>
@@ -59,7 +60,7 @@ static void run_start(const struct runtime *rt, bool wanted) {
     run.running = false;
     if (wanted && !run.stopping) {
         if (run.started) pthread_join(run.thread, NULL); /* it has ended */
-        run.settings = rt->core.settings;
+        run.settings = runtime_core(rt)->settings;
         run.progress.records = 0;
         run.progress.doing = NULL;
         run.error[0] = '\0';
@@ -99,7 +100,7 @@ static json_t *run_json(void) {
 
 static verdict start_audit(struct exchange *x, struct failure *why) {
     const struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     char trace[TRACE_ID];
     audit_append(
         c, &(struct audit_row){

@@ -2,8 +2,9 @@
 
 #include "fold.h"
 
+#include "chassis/base/money.h"
 #include "chassis/events/outbox.h"
-#include "chassis/pages/runtime.h"
+#include "chassis/pages/team.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ json_t *returns_holder(struct connection *c, const char *serial_number) {
 }
 
 const json_t *returns_reasons(const struct runtime *rt) {
-    return outbox_symbols(rt->core.outbox, "RefundRequest", "reason_code");
+    return outbox_symbols(runtime_core(rt)->outbox, "RefundRequest", "reason_code");
 }
 
 void returns_keep(struct connection *c, const char *return_id, const struct request *q) {

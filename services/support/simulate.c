@@ -5,7 +5,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/pages/drill_view.h"
-#include "chassis/pages/runtime.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/load.h"
 
 #include <pthread.h>
@@ -102,7 +102,7 @@ static bool run_claim(void) {
 }
 
 static void run_prepare(const struct runtime *rt, int64_t rate, int64_t seconds) {
-    bool anywhere = !strcmp(rt->core.settings->host, "0.0.0.0");
+    bool anywhere = !strcmp(runtime_core(rt)->settings->host, "0.0.0.0");
     run.rate = rate;
     run.seconds = seconds;
     run.sent = run.accepted = run.held = run.invalid = run.errors = 0;
@@ -111,8 +111,8 @@ static void run_prepare(const struct runtime *rt, int64_t rate, int64_t seconds)
     *run.without = '\0';
     upstream_url(rt, run.sales_url, sizeof run.sales_url);
     snprintf(
-        run.url, sizeof run.url, "http://%.20s:%d/api/returns", anywhere ? "127.0.0.1" : rt->core.settings->host,
-        http_port(rt->http));
+        run.url, sizeof run.url, "http://%.20s:%d/api/returns",
+        anywhere ? "127.0.0.1" : runtime_core(rt)->settings->host, runtime_port(rt));
 }
 
 /* What was claimed. Without a rate it is given back. */
@@ -165,7 +165,7 @@ static int64_t number_of(struct exchange *x, const json_t *sent, const char *nam
 
 static verdict start_audit(struct exchange *x, int64_t rate, int64_t seconds, struct failure *why) {
     struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     char summary[100], trace[TRACE_ID];
     snprintf(summary, sizeof summary, "%lld returns a second for %lld s", (long long)rate, (long long)seconds);
     audit_append(
@@ -228,7 +228,7 @@ void simulate_get(struct exchange *x) {
 
 json_t *simulate_view(const struct exchange *x) {
     const struct runtime *rt = x->context;
-    if (!rt->core.settings->drills) return NULL;
+    if (!runtime_core(rt)->settings->drills) return NULL;
     pthread_mutex_lock(&run.lock);
     json_t *view = run_json();
     bool any = run.rate;

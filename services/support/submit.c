@@ -6,9 +6,11 @@
 #include "view.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/money.h"
 #include "chassis/events/decision.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/idempotency.h"
 
 #include <stdio.h>
@@ -98,7 +100,7 @@ static verdict accept_new(struct exchange *x, struct connection *c, struct submi
         .version = 1,
         .trace_parent = x->trace_parent,
         .fields = event_fields(q, channel_of(x))};
-    verdict v = decide(&rt->core, c, &e, &event_id, why);
+    verdict v = decide(runtime_core(rt), c, &e, &event_id, why);
     if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
     return v;
 }
@@ -168,7 +170,7 @@ static void answer_accepted(struct exchange *x, const char *return_id) {
         exchange_redirect(x, path);
         return;
     }
-    snprintf(page, sizeof page, "%s/returns/%s", rt->core.settings->public_url, return_id);
+    snprintf(page, sizeof page, "%s/returns/%s", runtime_core(rt)->settings->public_url, return_id);
     exchange_set_header(x, "Location", path);
     exchange_set_header(x, "ETag", "\"1\"");
     x->status = 202;
@@ -193,7 +195,7 @@ static void answer_sent(struct exchange *x, struct submission *s) {
 /* Nothing is stored yet. Another return than the one that the token stands for gets a token of its own. */
 static void review(struct exchange *x, struct submission *s) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
+    struct connection *reader = store_reader(runtime_core(rt)->store);
     bool sent = sent_before(s, reader), same = sent && json_is_true(json_object_get(s->sent, "same"));
     s->holder = same ? NULL : returns_holder(reader, s->request.serial_number);
     json_t *subscribers = returns_subscribers(reader), *doubts = orders_doubts(reader, &s->request);
@@ -221,7 +223,7 @@ static void review(struct exchange *x, struct submission *s) {
  * REJECT: its item is in an open return, or else the event could not be made, which is a mistake in this program. */
 static verdict accept(struct exchange *x, struct submission *s, struct failure *why) {
     struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     verdict v = sent_before(s, c) ? OK : accept_new(x, c, s, why);
     if (v != OK) {
         store_rollback(c);
@@ -232,7 +234,7 @@ static verdict accept(struct exchange *x, struct submission *s, struct failure *
     else
         answer_accepted(x, s->return_id);
     v = exchange_commit(x, c, why);
-    if (v == OK) relay_wake(rt->relay);
+    if (v == OK) relay_wake(runtime_relay(rt));
     return v;
 }
 

@@ -19,6 +19,7 @@
 #include "chassis/base/json_get.h"
 #include "chassis/fleet/peers.h"
 #include "chassis/pages/page.h"
+#include "chassis/pages/team.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static void form_get(struct exchange *x) {
     }
     json_t *typed, *picker = picker_read(x, &typed);
     if (!picker) return;
-    if (!typed && number) typed = example_body(store_reader(((struct runtime *)x->context)->core.store), number);
+    if (!typed && number) typed = example_body(store_reader(runtime_core(x->context)->store), number);
     x->data = view_form(typed, returns_reasons(x->context), NULL, "");
     json_object_set_new(x->data, "picker", picker);
     json_decref(typed);
@@ -52,7 +53,7 @@ static int limit_of(struct exchange *x) {
 }
 
 static void returns_get(struct exchange *x) {
-    struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
+    struct connection *reader = store_reader(runtime_core(x->context)->store);
     const char *before = page_query(x, "before");
     struct bound b = bound_now;
     int limit = limit_of(x);
@@ -81,14 +82,14 @@ static void urls_add(json_t *urls, const json_t *peers) {
 static void
 return_view(struct runtime *rt, struct connection *reader, const struct bound *b, json_t *one, json_t *history) {
     const char *id = json_string_value(json_object_get(one, "return_id"));
-    json_t *urls = json_object(), *peers = peers_json(rt->peers);
+    json_t *urls = json_object(), *peers = peers_json(runtime_peers(rt));
     urls_add(urls, json_object_get(peers, "peers"));
     view_return(one, urls);
     customers_view_request(reader, json_object_get(one, "request"));
     past_view(one, b);
     if (past_is_now(b)) view_next(one, json_object_get(peers, "peers"));
     view_shorten(one, history);
-    view_history(history, rt->core.settings, id, urls);
+    view_history(history, runtime_core(rt)->settings, id, urls);
     timeline_view(json_object_get(one, "timeline"));
     json_object_set(one, "history", history);
     json_object_set_new(one, "heading", json_sprintf("Return %s", id));
@@ -102,8 +103,9 @@ static json_t *history_read(struct runtime *rt, struct connection *reader, const
     size_t i;
     json_array_foreach(history, i, event) {
         const json_t *schema = json_object_get(event, "schema_id");
-        int version =
-            json_is_integer(schema) ? registry_version(rt->core.registry, (int32_t)json_integer_value(schema)) : 0;
+        int version = json_is_integer(schema)
+                          ? registry_version(runtime_core(rt)->registry, (int32_t)json_integer_value(schema))
+                          : 0;
         json_object_set_new(event, "schema_version", version ? json_integer(version) : json_null());
     }
     return history;
@@ -118,7 +120,7 @@ static void etag_set(struct exchange *x) {
 
 static void return_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
+    struct connection *reader = store_reader(runtime_core(rt)->store);
     const char *id = exchange_parameter(x, "id");
     struct bound b;
     if (!past_asked(x, &b)) return;
@@ -141,7 +143,7 @@ static void return_get(struct exchange *x) {
 /* A team's event may be here before the return itself is; but nothing is known of the past of such a one. */
 static void events_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct connection *reader = store_reader(rt->core.store);
+    struct connection *reader = store_reader(runtime_core(rt)->store);
     const char *id = exchange_parameter(x, "id");
     struct bound b;
     if (!past_asked(x, &b)) return;

@@ -1,7 +1,7 @@
 #include "timeline.h"
 
+#include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
-#include "chassis/pages/page.h"
 
 #include <stdlib.h>
 #include <string.h>

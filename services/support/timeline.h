@@ -1,7 +1,9 @@
 /* timeline: what happened to one return, step by step over all teams, with the real times. */
 #pragma once
 
-#include "chassis/events/service.h"
+#include "chassis/base/failure.h"
+
+#include <jansson.h>
 
 /* [{"step":"submitted"|"stored"|"published"|"received"|"handled"|"reacted"|"cancelled"|"closed"|"refused"|"undone",
  * "team","event","at","after_ms","lasted_ms","seen"}], as things happened, from returns_one() and returns_history().

@@ -6,6 +6,7 @@
 #include "chassis/audit/audit.h"
 #include "chassis/base/settings.h"
 #include "chassis/pages/call.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/caller.h"
 #include "chassis/web/idempotency.h"
 
@@ -61,7 +62,7 @@ static json_t *sites(const struct runtime *rt) {
     json_t *urls = json_object();
     for (int i = 0; i < STEPS; i++) {
         char url[512];
-        if (*settings_call_url(rt->core.settings, steps[i].team, "", url, sizeof url))
+        if (*settings_call_url(runtime_core(rt)->settings, steps[i].team, "", url, sizeof url))
             json_object_set_new(urls, steps[i].team, json_string(url));
     }
     return urls;
@@ -102,7 +103,7 @@ static bool step_call(struct exchange *x, struct trial *t, int i) {
     if (site) {
         snprintf(url, sizeof url, "%s%s", site, steps[i].api_path);
         struct outcall o = {url, t->body, t->return_id, x->trace_parent, CONNECT_MS, TOTAL_MS, RETRIES, BACKOFF_MS};
-        caller_ask(rt->caller, &o, &heard);
+        caller_ask(runtime_caller(rt), &o, &heard);
     }
     bool done = heard.status / 100 == 2;
     t->taken[i] = (struct taken){
@@ -174,7 +175,7 @@ static void trial_answer(struct exchange *x, const struct trial *t) {
 
 static verdict trial_store(struct exchange *x, const struct trial *t, struct failure *why) {
     struct runtime *rt = x->context;
-    struct connection *c = store_begin(rt->core.store);
+    struct connection *c = store_begin(runtime_core(rt)->store);
     (void)store_run(
         c,
         "INSERT INTO traditional_return (return_id, at, customer_id, status, steps_done, failed_team, reason, ms) "
@@ -226,7 +227,7 @@ void traditional_post(struct exchange *x) {
     struct runtime *rt = x->context;
     json_t *body = comparison_on(x) ? exchange_json_object(x) : NULL;
     if (!body) return;
-    if (atomic_fetch_add(&busy, 1) < (rt->core.settings->http_threads + 1) / 2) {
+    if (atomic_fetch_add(&busy, 1) < (runtime_core(rt)->settings->http_threads + 1) / 2) {
         handle_valid(x, body);
     } else {
         exchange_set_header(x, "Retry-After", "1");

@@ -6,7 +6,6 @@
  * To know one's four teams, their order and their endpoints is what the events do away with; here it is a table. */
 #pragma once
 
-#include "chassis/events/service.h"
 #include "chassis/web/http.h"
 
 #include <jansson.h>

@@ -1,7 +1,7 @@
 #include "upstream.h"
 
 #include "chassis/base/settings.h"
-#include "chassis/pages/runtime.h"
+#include "chassis/pages/team.h"
 #include "chassis/web/load.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 enum { ANSWER_MS = 5000 };
 
 const char *upstream_url(const struct runtime *rt, char *out, size_t size) {
-    return settings_call_url(rt->core.settings, "sales", "", out, size);
+    return settings_call_url(runtime_core(rt)->settings, "sales", "", out, size);
 }
 
 /* body: the reference is taken. */

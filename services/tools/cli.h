@@ -4,7 +4,6 @@
 
 #include "chassis/base/buffer.h"
 #include "chassis/base/settings.h"
-#include "chassis/base/terminal.h"
 #include "chassis/kafka/scan.h"
 
 #include <stdio.h>

@@ -2,6 +2,7 @@
 
 #include "cli.h"
 
+#include "chassis/base/terminal.h"
 #include "chassis/web/caller.h"
 
 #include <jansson.h>

@@ -11,6 +11,7 @@
 
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/terminal.h"
 #include "chassis/kafka/denial.h"
 #include "transfer.h"
 

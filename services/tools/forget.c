@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/terminal.h"
 #include "chassis/kafka/client.h"
 
 #include <string.h>

@@ -5,6 +5,7 @@
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
+#include "chassis/base/terminal.h"
 #include "chassis/kafka/client.h"
 #include "chassis/outgoing/delivery.h"
 #include "transfer.h"

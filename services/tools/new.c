@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/base/terminal.h"
 #include "chassis/web/template.h"
 
 #include <errno.h>

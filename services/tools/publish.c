@@ -4,6 +4,7 @@
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/input.h"
+#include "chassis/base/terminal.h"
 #include "chassis/kafka/client.h"
 
 #include <errno.h>

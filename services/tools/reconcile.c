@@ -6,7 +6,7 @@
 
 #include "chassis/base/json_get.h"
 #include "chassis/base/log.h"
-#include "chassis/pages/page.h"
+#include "chassis/base/terminal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
-#include "chassis/pages/page.h"
+#include "chassis/base/terminal.h"
 #include "chassis/web/load.h"
 
 #include <errno.h>

@@ -6,6 +6,7 @@
 #include "chassis/base/ids.h"
 #include "chassis/base/input.h"
 #include "chassis/base/log.h"
+#include "chassis/base/terminal.h"
 #include "chassis/kafka/scan.h"
 #include "chassis/outgoing/snapshots.h"
 

@@ -9,6 +9,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/log.h"
+#include "chassis/base/terminal.h"
 #include "chassis/outgoing/audit_heads.h"
 
 #include <errno.h>

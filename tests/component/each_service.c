@@ -4,7 +4,6 @@
 #include "chassis/base/assets.h"
 #include "chassis/contracts/openapi.h"
 #include "chassis/pages/call.h"
-#include "chassis/pages/status.h"
 #include "chassis/service/routes.h"
 
 #include <setjmp.h>

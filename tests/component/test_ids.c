@@ -3,7 +3,6 @@
 #include "helper_client.h"
 #include "helper_world.h"
 
-#include "chassis/avro/codec.h"
 #include "chassis/base/assets.h"
 #include "chassis/web/http.h"
 

@@ -5,7 +5,6 @@
 #include <stdint.h>
 
 #include "chassis/audit/audit.h"
-#include "chassis/base/assets.h"
 #include "chassis/base/health.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/service.h"

@@ -1,7 +1,8 @@
 /* A JSON body, as far as the request that it asks for. */
 #include "fuzz.h"
 
-#include "chassis/web/http_private.h"
+#include "chassis/web/http.h"
+
 #include "support/request.h"
 
 #include <string.h>

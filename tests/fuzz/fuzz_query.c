@@ -2,7 +2,6 @@
 #include "fuzz.h"
 
 #include "chassis/audit/audit.h"
-#include "chassis/base/assets.h"
 #include "chassis/pages/page.h"
 #include "chassis/store/migrations.h"
 #include "helper_peer.h"

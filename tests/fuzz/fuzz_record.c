@@ -4,7 +4,6 @@
 
 #include "chassis/avro/codec.h"
 #include "chassis/avro/registry.h"
-#include "chassis/events/reaction.h"
 #include "chassis/events/record.h"
 #include "chassis/fleet/peers.h"
 

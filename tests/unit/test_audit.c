@@ -2,7 +2,6 @@
  * e2e/test_audit.py */
 #include "chassis/audit/audit.h"
 #include "chassis/audit/audit_line.h"
-#include "chassis/base/assets.h"
 #include "chassis/store/migrations.h"
 
 #include <setjmp.h>

@@ -2,7 +2,6 @@
  * check in the background. */
 #include "chassis/audit/audit.h"
 #include "chassis/audit/audit_check.h"
-#include "chassis/base/assets.h"
 #include "chassis/store/migrations.h"
 
 #include <setjmp.h>

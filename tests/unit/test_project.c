@@ -1,4 +1,5 @@
 #include "chassis/avro/codec.h"
+#include "chassis/base/money.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

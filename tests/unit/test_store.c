@@ -15,8 +15,6 @@
 
 #include <cmocka.h>
 
-#include "chassis/base/assets.h"
-
 struct fixture {
     char folder[64], path[128];
     struct store *store;

@@ -1,6 +1,5 @@
 #include "chassis/audit/counts.h"
 
-#include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
 #include "chassis/store/store.h"
 

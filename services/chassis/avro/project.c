@@ -1,6 +1,7 @@
 #include "chassis/avro/codec_private.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/input.h"
+#include "chassis/base/money.h"
 #include "chassis/base/utf8.h"
 
 #include <errno.h>

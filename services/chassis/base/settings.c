@@ -1,7 +1,6 @@
 #include "chassis/base/settings.h"
 
 #include "chassis/base/authority.h"
-#include "chassis/base/buffer.h"
 
 #include <errno.h>
 #include <stdio.h>

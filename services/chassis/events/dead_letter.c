@@ -1,6 +1,5 @@
 #include "chassis/events/dead_letter.h"
 
-#include "chassis/avro/codec.h"
 #include "chassis/base/buffer.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/utf8.h"

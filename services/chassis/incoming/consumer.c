@@ -8,6 +8,7 @@
 #include "chassis/base/rates.h"
 #include "chassis/base/wait.h"
 #include "chassis/events/record.h"
+#include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/store/store.h"
 

@@ -11,8 +11,8 @@
 #include "chassis/events/core.h"
 #include "chassis/incoming/consumer.h"
 #include "chassis/incoming/drill.h"
-#include "chassis/kafka/client.h"
 
+#include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
 

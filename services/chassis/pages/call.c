@@ -4,6 +4,7 @@
 #include "chassis/events/by_hand.h"
 #include "chassis/events/record.h"
 #include "chassis/incoming/drill.h"
+#include "chassis/pages/runtime.h"
 #include "chassis/web/idempotency.h"
 
 #include <stdio.h>

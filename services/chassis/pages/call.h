@@ -14,7 +14,10 @@
  * in calls; more are answered 503 at once, so that the service's pages stay within reach. */
 #pragma once
 
-#include "chassis/pages/runtime.h"
+#include "chassis/events/service.h"
+#include "chassis/web/http.h"
+
+#include <stdbool.h>
 
 /* Whether the setting comparison is on. Without it there is no traditional way, into the service or out of it: 404. */
 MUST_CHECK bool comparison_on(struct exchange *x);

@@ -1,7 +1,6 @@
 #include "chassis/pages/views.h"
 
 #include "chassis/audit/audit.h"
-#include "chassis/audit/audit_line.h"
 #include "chassis/base/json_get.h"
 #include "chassis/base/moment.h"
 #include "chassis/base/money.h"

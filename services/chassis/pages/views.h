@@ -3,7 +3,11 @@
  * /state shows them with the way to the moment before and after at which something changed, by the audit log. */
 #pragma once
 
-#include "chassis/pages/runtime.h"
+#include "chassis/events/service.h"
+#include "chassis/web/http.h"
+
+#include <jansson.h>
+#include <stdint.h>
 
 /* [{"title","known","columns":[…],"rows":[[…],…]}], at most 50 rows each. as_of: ms, or NULL for now; a view that does
  * not declare how it was is then not known, without columns and rows. A failure is the reader's state. The caller's. */

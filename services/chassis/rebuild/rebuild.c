@@ -1,7 +1,6 @@
 #include "chassis/rebuild/rebuild.h"
 
 #include "chassis/audit/audit.h"
-#include "chassis/base/assets.h"
 #include "chassis/base/crash.h"
 #include "chassis/events/history.h"
 #include "chassis/rebuild/rebuild_private.h"

@@ -1,9 +1,10 @@
+#include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
-#include "chassis/rebuild/rebuild_private.h"
 
 #include "chassis/base/log.h"
 #include "chassis/base/terminal.h"
 #include "chassis/kafka/client.h"
+#include "chassis/rebuild/rebuild.h"
 
 #include <fcntl.h>
 #include <signal.h>

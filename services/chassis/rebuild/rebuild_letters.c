@@ -1,6 +1,7 @@
 /* What a rebuild rejects is quarantined like any event. While it replays, each record that has no effect any more waits
  * in a table of the new database; with the last step before the switch it becomes an open dead letter, a row of the
  * outbox that publishes the letter, and a row of the audit log, which says of the same record that it was handled. */
+#include "chassis/events/dead_letter.h"
 #include "chassis/rebuild/rebuild_private.h"
 
 #include "chassis/audit/audit.h"

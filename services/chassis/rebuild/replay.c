@@ -1,5 +1,6 @@
 #include "chassis/rebuild/replay.h"
 
+#include "chassis/events/dead_letter.h"
 #include "chassis/events/outbox.h"
 
 #include <stdio.h>

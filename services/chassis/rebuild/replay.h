@@ -7,7 +7,6 @@
  *     own topic ─▶ known ───────────┘                   └─▶ what it would publish, compared with what it did */
 #pragma once
 
-#include "chassis/events/dead_letter.h"
 #include "chassis/events/record.h"
 #include "chassis/kafka/topic.h"
 #include "chassis/rebuild/published_index.h"
