@@ -162,6 +162,61 @@ void team_redrive(struct team *t) {
     await(t);
 }
 
+/* --- Ids of others */
+
+static const char *page(struct team *t, const char *before, const char *id) {
+    int port = http_port(t->world.rt.http);
+    struct buffer b = BUFFER(4000);
+    buffer_format(&b, "GET %s", before);
+    buffer_percent(&b, id);
+    buffer_format(&b, " HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n", port);
+    int fd = client_open(port);
+    assert_true(client_send(fd, b.data, b.length));
+    struct answer *a = client_read(fd, false);
+    close(fd);
+    buffer_free(&b);
+    if (a->status != 200) fail_msg("%s%s: %d", before, id, a->status);
+    return a->body;
+}
+
+/* The page is about this return alone, and links to it as it is asked for. */
+static void is_reached(struct team *t, const char *id, const char *encoded) {
+    char link[1000];
+    json_t *audit = json_loads(page(t, "/api/audit?return_id=", id), 0, NULL), *row;
+    size_t i;
+    snprintf(link, sizeof link, "href=\"/audit?return_id=%s\"", encoded);
+    assert_int_equal(json_array_size(json_object_get(audit, "rows")), 2);
+    json_array_foreach(json_object_get(audit, "rows"), i, row)
+        assert_string_equal(json_string_value(json_object_get(row, "return_id")), id);
+    assert_non_null(strstr(page(t, "/audit?return_id=", id), link));
+    json_decref(audit);
+}
+
+void team_ids_are_reached(void **state) {
+    static const char *const ids[] = {"RMA/2026/f0f1", "a/../b", "%2F",       "%",
+                                      "a?b=c&d=e#f1",  " a b",   "\"q\" <b>", "K\u00f6ln"};
+    struct team *t = *state;
+    struct buffer encoded = BUFFER(4000);
+    char longest[256] = "";
+    for (int i = 0; i < 63; i++) strcat(longest, "\U0001f4e6");
+    strcat(longest, "abc");
+    assert_int_equal(strlen(longest), 255);
+    for (size_t i = 0; i <= sizeof ids / sizeof *ids; i++) {
+        const char *id = i < sizeof ids / sizeof *ids ? ids[i] : longest;
+        char serial_number[20];
+        snprintf(serial_number, sizeof serial_number, "SN-%zu", i);
+        team_ask(t, id, .serial_number = serial_number);
+        team_cancel(t, id);
+        encoded.length = 0;
+        buffer_percent(&encoded, id);
+        is_reached(t, id, encoded.data);
+        (void)page(t, "/", "");
+    }
+    buffer_free(&encoded);
+    team_past_is_as_it_was(t);
+    world_await(&t->world, "SELECT COUNT(*) FROM dead_letter", 0);
+}
+
 /* --- What it said */
 
 void team_said(struct team *t, const char *expected) {

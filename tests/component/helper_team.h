@@ -29,6 +29,9 @@ void team_cancel(struct team *t, const char *return_id);
 void team_ask_unread(struct team *t, const char *return_id, const struct asked *what);
 void team_redrive(struct team *t);
 
+/* A test of its own: returns with ids as others make them, each found by its page, its API and every link. */
+void team_ids_are_reached(void **state);
+
 /* All that it decided so far: "OrderRefunded R-1, RefundReversed R-1". */
 void team_said(struct team *t, const char *expected);
 /* The audit row of its latest record, by topic or by hand. */

@@ -67,6 +67,7 @@ static void what_was_refused_has_nothing_to_undo(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_disposal_is_reversed_once),
+        TEST(team_ids_are_reached),
         TEST(a_cancellation_before_its_request_leaves_nothing_to_do),
         TEST(what_was_quarantined_and_cancelled_is_not_done_by_a_redrive),
         TEST(what_was_refused_has_nothing_to_undo),

@@ -4,6 +4,7 @@
 #include "helper_world.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/rebuild/rebuild.h"
 #include "chassis/web/http.h"
 
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -23,11 +25,59 @@ extern const size_t service_assets_n;
 #define TEN "0123456789"
 #define FIFTY TEN TEN TEN TEN TEN
 #define LONG_250 FIFTY FIFTY FIFTY FIFTY FIFTY
+#define TWO_BYTES "\u00e9"
+#define FOUR_BYTES "\U0001f4e6"
+#define TIMES_4(text) text text text text
+#define TIMES_16(text) TIMES_4(TIMES_4(text))
+#define TIMES_64(text) TIMES_4(TIMES_16(text))
 
 static const char *const taken[] = {
-    "RMA/2026/f0f1", "/",      "//a//",      "a/../b", "...",           "%2F",           "%",         "100%25",
-    "a?b=c&d=e",     "a#b",    "a b",        "a+b",    "\"q\" 'r' <b>", "a\\b;c=",       "K\u00f6ln", "Ko\u0308ln",
-    "R-twin",        "r-TWIN", "\U0001f4e6", "-",      "{id}",          LONG_250 "12345"};
+    "RMA/2026/f0f1",
+    "/",
+    "//a//",
+    "a/../b",
+    "...",
+    "%2F",
+    "%",
+    "100%25",
+    "a?b=c&d=e",
+    "a#b",
+    "a b",
+    "a+b",
+    "\"q\" 'r' <b>",
+    "a\\b;c=",
+    "K\u00f6ln",
+    "Ko\u0308ln",
+    "R-twin",
+    "r-TWIN",
+    "\U0001f4e6",
+    "-",
+    "{id}",
+    LONG_250 "12345",
+    LONG_250 "123" TWO_BYTES,
+    LONG_250 "1" FOUR_BYTES,
+    "abc" TIMES_16(FOUR_BYTES FOUR_BYTES FOUR_BYTES) TIMES_4(FOUR_BYTES FOUR_BYTES FOUR_BYTES)
+        FOUR_BYTES FOUR_BYTES FOUR_BYTES,
+    " a",
+    "a ",
+    "a\u00a0",
+    "../..",
+    "a/..",
+    "./a",
+    "../events",
+    "a/cancel",
+    "%2e%2e",
+    "%2E.",
+    "%00",
+    "%zz",
+    "a;b",
+    "a&amp;b",
+    "\u202eab",
+    "a%",
+    "http://h/",
+    "C:\\",
+    "~",
+    "*"};
 static const struct {
     const char *id, *why;
 } refused[] = {
@@ -36,6 +86,11 @@ static const struct {
     {"..", "which no address can hold"},
     {LONG_250 "123456", "has 256 bytes"},
     {LONG_250 "1234567", "has 257 bytes"},
+    {LONG_250 "1234" TWO_BYTES, "has 256 bytes"},
+    {TIMES_64(TWO_BYTES TWO_BYTES), "has 256 bytes"},
+    {TIMES_64(FOUR_BYTES), "has 256 bytes"},
+    {"a" TIMES_64(FOUR_BYTES), FOUR_BYTES "…\" has 257 bytes"}, /* the quote ends with a whole character */
+    {"abc" TIMES_64(FOUR_BYTES), FOUR_BYTES "…\" has 259 bytes"},
     {"a\nb", "control character U+000A"},
     {"a\x7f", "control character U+007F"},
     {"a\xc2\x85"
@@ -177,6 +232,79 @@ static void is_reached(struct world *w, const char *id) {
     one = ask_json(w, path_of("/api/returns/", id, ""));
     assert_text(one, "status", "cancelled");
     json_decref(one);
+    struct answer *close_it = ask(w, "POST", path_of("/api/returns/", id, "/close"), "If-Match: \"2\"\r\n");
+    assert_true(close_it->status == 409 && strstr(close_it->body, "cancelled"));
+}
+
+/* --- The commands beside the service */
+
+/* Its exit status; lines: how many it wrote. */
+static int tool(struct world *w, char *const arguments[], int *lines) {
+    static char path[] = RETURNS_TOOL;
+    char said[4096], *argv[10] = {path};
+    int out[2], status, n = 1;
+    ssize_t got;
+    for (char *const *a = arguments; *a; a++) argv[n++] = *a;
+    assert_int_equal(pipe(out), 0);
+    pid_t child = fork();
+    if (!child) {
+        setenv("RETURNS_KAFKA", rd_kafka_mock_cluster_bootstraps(w->cluster), 1);
+        setenv("RETURNS_REGISTRY", w->registry_url, 1);
+        dup2(out[1], STDOUT_FILENO);
+        execv(path, argv);
+        _exit(127);
+    }
+    close(out[1]);
+    for (*lines = 0; (got = read(out[0], said, sizeof said)) > 0;)
+        for (ssize_t i = 0; i < got; i++) *lines += said[i] == '\n';
+    close(out[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WEXITSTATUS(status);
+}
+
+static int tail_of(struct world *w, const char *id, int *lines) {
+    char *const arguments[] = {
+        (char *)"tail", (char *)"--from", (char *)"beginning", (char *)"--exit", (char *)"--return", (char *)id, NULL};
+    return tool(w, arguments, lines);
+}
+
+static void snapshots_agree(struct world *w) {
+    int lines;
+    world_await(w, "SELECT COUNT(*) FROM snapshot_due", 0);
+    assert_int_equal(tool(w, (char *const[]){(char *)"snapshots", NULL}, &lines), 0);
+}
+
+static void a_rebuild_is_identical(struct world *w) {
+    char flags[WORLD_FLAGS][200], *argv[WORLD_FLAGS], *environment[] = {NULL};
+    struct settings settings;
+    struct failure why;
+    json_t *report = NULL;
+    int argc = world_flags(w, flags, argv);
+    assert_int_equal(settings_read(&settings, w->name, 0, argc, argv, environment, &why), OK);
+    const struct rebuild_options o = {.shadow = true, .most = 5};
+    if (rebuild_run(&service, &settings, &o, &report, &why) != OK) fail_msg("%s", why.text);
+    if (!json_is_true(json_object_get(report, "identical"))) fail_msg("%s", json_dumps(report, JSON_INDENT(1)));
+    json_decref(report);
+    settings_free(&settings);
+}
+
+static void the_commands_know_what_is_taken(void **state) {
+    struct world *w = *state;
+    int lines;
+    for (size_t i = 0; i < TAKEN; i++) world_request(w, taken[i], "O/1", taken[i]);
+    for (size_t i = 0; i < REFUSED; i++) world_request(w, refused[i].id, "O/1", "SN");
+    world_await(w, "SELECT COUNT(*) FROM history", TAKEN);
+    world_await(w, "SELECT COUNT(*) FROM dead_letter", REFUSED);
+    follow_links(w, "/dead-letters");
+    json_decref(ask_json(w, "/api/dead-letters"));
+    json_decref(ask_json(w, "/api/audit?outcome=quarantined"));
+    snapshots_agree(w);
+    a_rebuild_is_identical(w);
+    for (size_t i = 0; i < TAKEN; i++) {
+        assert_int_equal(tail_of(w, taken[i], &lines), 0);
+        if (lines != 1) fail_msg("%s: %d", taken[i], lines);
+    }
+    for (size_t i = 0; i < REFUSED; i++) assert_int_equal(tail_of(w, refused[i].id, &lines), 2);
 }
 
 static void whatever_is_taken_can_be_reached(void **state) {
@@ -191,6 +319,8 @@ static void whatever_is_taken_can_be_reached(void **state) {
     follow_links(w, "/returns");
     follow_links(w, "/audit");
     for (size_t i = 0; i < TAKEN; i++) is_reached(w, taken[i]);
+    snapshots_agree(w);
+    a_rebuild_is_identical(w);
 }
 
 static void assert_refused(struct world *w, size_t i, const char *field) {
@@ -275,6 +405,7 @@ static void what_is_no_customer_or_order_id_is_quarantined(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(whatever_is_taken_can_be_reached, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_commands_know_what_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_id_is_quarantined, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_serial_number_is_quarantined, setup, teardown),
         cmocka_unit_test_setup_teardown(customers_and_orders_can_be_reached, setup, teardown),

@@ -81,6 +81,7 @@ static void what_is_recalled_goes_to_the_oldest_backorder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_shipment_is_recalled_once),
+        TEST(team_ids_are_reached),
         TEST(a_cancellation_before_its_request_leaves_nothing_to_do),
         TEST(what_was_quarantined_and_cancelled_is_not_done_by_a_redrive),
         TEST(what_is_recalled_goes_to_the_oldest_backorder),

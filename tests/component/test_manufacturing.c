@@ -72,6 +72,7 @@ static void the_item_is_queued_for_who_waited_longest(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(an_order_is_withdrawn_once),
+        TEST(team_ids_are_reached),
         TEST(a_cancellation_before_its_request_leaves_nothing_to_do),
         TEST(what_was_quarantined_and_cancelled_is_not_done_by_a_redrive),
         TEST(the_item_is_queued_for_who_waited_longest),

@@ -102,6 +102,7 @@ static void a_second_request_of_a_return_is_put_aside(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_refund_is_reversed_once),
+        TEST(team_ids_are_reached),
         TEST(a_cancellation_before_its_request_leaves_nothing_to_do),
         TEST(what_was_quarantined_and_cancelled_is_not_done_by_a_redrive),
         TEST(what_was_redriven_is_undone),

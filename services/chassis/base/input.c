@@ -50,6 +50,13 @@ static bool is_invisible(uint32_t c) {
            (c >= 0x2060 && c <= 0x2069) || c == 0xfeff;
 }
 
+/* How many bytes of it an error quotes: whole characters. */
+static int quoted(const char *text, size_t n) {
+    size_t most = n < QUOTED ? n : QUOTED;
+    while (most && most < n && ((unsigned char)text[most] & 0xc0) == 0x80) most--;
+    return (int)most;
+}
+
 static verdict text_check(const char *text, int most, bool lines, struct failure *why) {
     int n = 0;
     bool visible = false;
@@ -66,7 +73,8 @@ static verdict text_check(const char *text, int most, bool lines, struct failure
     if (!visible) return fail(why, REJECT, "holds nothing but blanks; fill it in");
     if (n > most) return fail(why, REJECT, "has %d characters; at most %d are kept", n, most);
     if (!lines && (is_blank(first) || is_blank(c)))
-        return fail(why, REJECT, "\"%.*s\" begins or ends with a blank; leave that out", QUOTED, text);
+        return fail(
+            why, REJECT, "\"%.*s\" begins or ends with a blank; leave that out", quoted(text, strlen(text)), text);
     return OK;
 }
 
@@ -74,7 +82,7 @@ verdict input_id(const char *id, size_t n, struct failure *why) {
     bool visible = false;
     if (!n) return fail(why, REJECT, "is empty; an id has 1 to %d bytes", ID_BYTES_MAX);
     if (n > ID_BYTES_MAX)
-        return fail(why, REJECT, "\"%.*s…\" has %zu bytes; an id has at most %d", QUOTED, id, n, ID_BYTES_MAX);
+        return fail(why, REJECT, "\"%.*s…\" has %zu bytes; an id has at most %d", quoted(id, n), id, n, ID_BYTES_MAX);
     if (!utf8_valid(id, n)) return fail(why, REJECT, "is not UTF-8");
     for (const char *p = id; p < id + n;) {
         uint32_t c = character_next(&p);
@@ -113,17 +121,23 @@ verdict input_currency(const char *code, struct failure *why) {
     if (is_listed(two_decimals, code) || is_listed(no_decimals, code)) return OK;
     if (is_listed(more_decimals, code))
         return fail(why, REJECT, "%s has more than two decimals, which cannot be kept here; give it in another", code);
-    return fail(why, REJECT, "\"%.*s\" is not a currency's ISO 4217 code, such as EUR, in capitals", QUOTED, code);
+    return fail(
+        why, REJECT, "\"%.*s\" is not a currency's ISO 4217 code, such as EUR, in capitals", quoted(code, strlen(code)),
+        code);
 }
 
 verdict input_amount(const char *amount, const char *currency, int64_t *minor, struct failure *why) {
     verdict v = money_parse(amount, minor, why);
     if (v != OK) return v;
-    if (*amount == '-') return fail(why, REJECT, "\"%.*s\" is negative; write 0 or more", QUOTED, amount);
+    if (*amount == '-')
+        return fail(why, REJECT, "\"%.*s\" is negative; write 0 or more", quoted(amount, strlen(amount)), amount);
     if (*minor > AMOUNT_MAX)
-        return fail(why, REJECT, "\"%.*s\" is too large; at most 9999999999999.99 is kept", QUOTED, amount);
+        return fail(
+            why, REJECT, "\"%.*s\" is too large; at most 9999999999999.99 is kept", quoted(amount, strlen(amount)),
+            amount);
     if (currency && is_listed(no_decimals, currency) && *minor % 100)
         return fail(
-            why, REJECT, "\"%.*s\" has decimals, and %s has none; write a whole amount", QUOTED, amount, currency);
+            why, REJECT, "\"%.*s\" has decimals, and %s has none; write a whole amount", quoted(amount, strlen(amount)),
+            amount, currency);
     return OK;
 }
