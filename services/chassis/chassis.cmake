@@ -117,11 +117,11 @@ add_library(chassis INTERFACE) # all of it, for services and tests
 list(TRANSFORM rooms PREPEND chassis_ OUTPUT_VARIABLE all_rooms)
 target_link_libraries(chassis INTERFACE ${all_rooms})
 
-# service(NAME PORT): builds services/NAME/*.c with its pages, its schema.sql and the schemas of what it publishes; all but
+# service(NAME PORT): builds services/NAME/*.c and its folders' with its pages, its schema.sql and the schemas of what it publishes; all but
 # its main() as NAME_service, which a test can link.
 function(service name port)
   set(dir ${CHASSIS_DIR}/../${name})
-  file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.c)
+  file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.c ${dir}/*/*.c)
   file(GLOB files CONFIGURE_DEPENDS ${dir}/pages/* ${dir}/api.json ${dir}/schema*.sql ${CMAKE_SOURCE_DIR}/schemas/${name}/*.avsc
     ${CMAKE_SOURCE_DIR}/schemas/${name}/snapshots/*.avsc)
   add_library(${name}_service STATIC ${sources})

@@ -1,8 +1,8 @@
-#include "board.h"
+#include "support/board.h"
 
-#include "returns.h"
-#include "simulate.h"
-#include "view.h"
+#include "support/load/simulate.h"
+#include "support/request/view.h"
+#include "support/returns/returns.h"
 
 #include "chassis/base/json_get.h"
 #include "chassis/fleet/peers.h"

@@ -2,7 +2,7 @@
 
 #include "cli.h"
 
-#include "../support/reconcile.h"
+#include "../support/reconcile/reconcile.h"
 
 #include "chassis/base/json_get.h"
 #include "chassis/base/log.h"

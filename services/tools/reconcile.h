@@ -1,5 +1,5 @@
-/* reconcile: holds what support published against what each team did with it (services/support/reconcile.h), and prints
- * it. */
+/* reconcile: holds what support published against what each team did with it (services/support/reconcile/reconcile.h),
+ * and prints it. */
 #pragma once
 
 /* The program's arguments after the word reconcile: [--json] [SETTING…]. Exit status: 0: all fits; 1: not, which was

@@ -2,7 +2,7 @@
 
 #include "cli.h"
 
-#include "../support/sample.h"
+#include "../support/load/sample.h"
 
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"

@@ -2,7 +2,7 @@
 #include "fuzz.h"
 
 #include "chassis/web/http_private.h"
-#include "support/request.h"
+#include "support/request/request.h"
 
 #include <string.h>
 

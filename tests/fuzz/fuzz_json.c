@@ -3,7 +3,7 @@
 
 #include "chassis/web/http.h"
 
-#include "support/request.h"
+#include "support/request/request.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* What reconciliation concludes from recorded heads, records and reactions. */
-#include "support/reconcile.h"
+#include "support/reconcile/reconcile.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

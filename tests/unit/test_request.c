@@ -1,4 +1,4 @@
-#include "../../services/support/request.c"
+#include "../../services/support/request/request.c"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Simulated returns: the same for a seed, and each as good or as wrong as it says. */
-#include "support/request.h"
-#include "support/sample.h"
+#include "support/load/sample.h"
+#include "support/request/request.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

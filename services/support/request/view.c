@@ -1,7 +1,7 @@
-#include "view.h"
+#include "support/request/view.h"
 
-#include "examples.h"
-#include "request.h"
+#include "support/request/examples.h"
+#include "support/request/request.h"
 
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"

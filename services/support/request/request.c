@@ -1,4 +1,4 @@
-#include "request.h"
+#include "support/request/request.h"
 
 #include "chassis/base/buffer.h"
 #include "chassis/base/ids.h"

@@ -1,6 +1,6 @@
-#include "sample.h"
+#include "support/load/sample.h"
 
-#include "upstream.h"
+#include "support/load/upstream.h"
 
 #include "chassis/base/ids.h"
 

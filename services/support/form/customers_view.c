@@ -1,7 +1,7 @@
-#include "customers.h"
+#include "support/form/customers.h"
 
-#include "returns.h"
-#include "view.h"
+#include "support/request/view.h"
+#include "support/returns/returns.h"
 
 #include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"

@@ -7,7 +7,7 @@
  * the first that came counts. */
 #pragma once
 
-#include "request.h"
+#include "support/request/request.h"
 
 #include "chassis/events/reaction.h"
 

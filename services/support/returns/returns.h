@@ -6,8 +6,8 @@
  * "Declined". A cancelled return is `compensated` once every subscriber has passed its RefundCancelled. */
 #pragma once
 
-#include "past.h"
-#include "request.h"
+#include "support/request/request.h"
+#include "support/returns/past.h"
 
 #include "chassis/events/service.h"
 

@@ -1,6 +1,6 @@
-#include "past.h"
+#include "support/returns/past.h"
 
-#include "fold.h"
+#include "support/returns/fold.h"
 
 #include "chassis/base/json_get.h"
 #include "chassis/base/moment.h"

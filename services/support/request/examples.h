@@ -1,7 +1,7 @@
 /* examples: returns to try the form with, in the words of customers from several countries. */
 #pragma once
 
-#include "request.h"
+#include "support/request/request.h"
 
 #include "chassis/store/store.h"
 

@@ -1,4 +1,4 @@
-#include "upstream.h"
+#include "support/load/upstream.h"
 
 #include "chassis/base/settings.h"
 #include "chassis/pages/team.h"

@@ -1,7 +1,7 @@
-#include "traditional.h"
+#include "support/traditional/traditional.h"
 
-#include "request.h"
-#include "returns.h"
+#include "support/request/request.h"
+#include "support/returns/returns.h"
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/settings.h"

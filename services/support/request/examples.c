@@ -1,6 +1,6 @@
-#include "examples.h"
+#include "support/request/examples.h"
 
-#include "returns.h"
+#include "support/returns/returns.h"
 
 #include "chassis/base/ids.h"
 

@@ -1,7 +1,7 @@
-#include "customers.h"
+#include "support/form/customers.h"
 
-#include "orders.h"
-#include "returns.h"
+#include "support/returns/orders.h"
+#include "support/returns/returns.h"
 
 #include "chassis/base/money.h"
 

@@ -1,4 +1,4 @@
-#include "orders.h"
+#include "support/returns/orders.h"
 
 #include "chassis/avro/codec.h"
 #include "chassis/base/money.h"

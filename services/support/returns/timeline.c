@@ -1,4 +1,4 @@
-#include "timeline.h"
+#include "support/returns/timeline.h"
 
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"

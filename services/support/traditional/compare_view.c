@@ -1,7 +1,7 @@
-#include "compare.h"
-#include "compare_private.h"
-#include "returns.h"
-#include "traditional.h"
+#include "support/returns/returns.h"
+#include "support/traditional/compare.h"
+#include "support/traditional/compare_private.h"
+#include "support/traditional/traditional.h"
 
 #include "chassis/fleet/peers.h"
 #include "chassis/pages/page.h"

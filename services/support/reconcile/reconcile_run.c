@@ -1,4 +1,4 @@
-#include "reconcile.h"
+#include "support/reconcile/reconcile.h"
 
 #include "chassis/kafka/topics.h"
 

@@ -1,7 +1,7 @@
-#include "simulate.h"
+#include "support/load/simulate.h"
 
-#include "sample.h"
-#include "upstream.h"
+#include "support/load/sample.h"
+#include "support/load/upstream.h"
 
 #include "chassis/audit/audit.h"
 #include "chassis/pages/drill_view.h"

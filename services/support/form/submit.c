@@ -1,9 +1,9 @@
-#include "submit.h"
+#include "support/form/submit.h"
 
-#include "orders.h"
-#include "request.h"
-#include "returns.h"
-#include "view.h"
+#include "support/request/request.h"
+#include "support/request/view.h"
+#include "support/returns/orders.h"
+#include "support/returns/returns.h"
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/money.h"

@@ -1,8 +1,8 @@
-#include "compare.h"
+#include "support/traditional/compare.h"
 
-#include "compare_private.h"
-#include "traditional.h"
-#include "upstream.h"
+#include "support/load/upstream.h"
+#include "support/traditional/compare_private.h"
+#include "support/traditional/traditional.h"
 
 #include "chassis/pages/call.h"
 #include "chassis/pages/drill_view.h"

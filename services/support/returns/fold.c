@@ -1,7 +1,7 @@
-#include "fold.h"
+#include "support/returns/fold.h"
 
-#include "orders.h"
-#include "past.h"
+#include "support/returns/orders.h"
+#include "support/returns/past.h"
 
 #include "chassis/outgoing/snapshots.h"
 

@@ -1,4 +1,4 @@
-#include "reconcile_private.h"
+#include "support/reconcile/reconcile_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-#include "command.h"
+#include "support/returns/command.h"
 
-#include "returns.h"
-#include "view.h"
+#include "support/request/view.h"
+#include "support/returns/returns.h"
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"

@@ -1,6 +1,6 @@
-#include "returns.h"
+#include "support/returns/returns.h"
 
-#include "fold.h"
+#include "support/returns/fold.h"
 
 #include "chassis/base/money.h"
 #include "chassis/events/outbox.h"

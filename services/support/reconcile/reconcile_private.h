@@ -1,7 +1,7 @@
 /* reconcile: what its files share. reconcile.c keeps what is read, reconcile_judge.c draws the conclusions. */
 #pragma once
 
-#include "reconcile.h"
+#include "support/reconcile/reconcile.h"
 
 #include <stdbool.h>
 

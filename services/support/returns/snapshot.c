@@ -1,6 +1,6 @@
-#include "snapshot.h"
+#include "support/returns/snapshot.h"
 
-#include "fold.h"
+#include "support/returns/fold.h"
 
 #include <string.h>
 
