@@ -194,7 +194,6 @@ static void event_replay(struct connection *to, const struct rows *r) {
         to, &(struct event){
                 .type = rows_text(r, 0),
                 .source = "sales",
-                .source_url = "",
                 .key = rows_text(r, 2),
                 .version = json_integer_value(json_object_get(data, "version")),
                 .occurred_at = json_integer_value(json_object_get(data, "occurred_at")),

@@ -13,11 +13,10 @@ struct written;
 /* A record as it came, decoded by its writer's schema. Lives as long as the handler's call. */
 struct event {
     struct uuid id;
-    const char *type;       /* full name: "returns.support.RefundRequest" */
-    const char *source;     /* the service that owns the topic: "support" */
-    const char *source_url; /* where that service says it is (ce_source); "" unless it is an http or https URL */
-    const char *key;        /* of the record, as far as it is text; else NULL */
-    const char *return_id;  /* NULL: it is about something else than a return */
+    const char *type;      /* full name: "returns.support.RefundRequest" */
+    const char *source;    /* the service that owns the topic: "support" */
+    const char *key;       /* of the record, as far as it is text; else NULL */
+    const char *return_id; /* NULL: it is about something else than a return */
     int64_t version;
     int64_t occurred_at; /* ms */
     int64_t received_at; /* ms: when this service took it up */

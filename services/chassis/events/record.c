@@ -40,8 +40,6 @@ static void read_headers(struct record *r) {
     snprintf(place, sizeof place, "%s[%d]@%lld", r->raw.topic, r->raw.partition, (long long)r->raw.offset);
     if (!trace_valid(r->trace)) trace_named(place, r->trace);
     r->event.trace_parent = r->trace;
-    raw_source_url(&r->raw, r->source_url);
-    r->event.source_url = r->source_url;
 }
 
 /* What every event has (DESIGN: Events). */

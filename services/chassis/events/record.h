@@ -38,7 +38,7 @@ struct record {
     struct schema *schema; /* its writer's; NULL: it could not be had */
     struct written written;
     bool has_id;
-    char source[SOURCE_NAME], source_url[SOURCE_URL], trace[TRACE_PARENT], key[256];
+    char source[SOURCE_NAME], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
     int64_t now;               /* ms: reaction.now; 0: by the clock */

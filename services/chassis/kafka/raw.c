@@ -36,11 +36,6 @@ bool source_url_valid(const char *url) {
     return is_url && strlen(url) < SOURCE_URL && utf8_valid(url, strlen(url));
 }
 
-void raw_source_url(const struct raw *raw, char out[SOURCE_URL]) {
-    (void)raw_header(raw, "ce_source", out, SOURCE_URL);
-    if (!source_url_valid(out)) out[0] = '\0';
-}
-
 int64_t log_mark(const rd_kafka_message_t *m) {
     uint64_t hash = 14695981039346656037u ^ (uint64_t)rd_kafka_message_timestamp(m, NULL);
     const unsigned char *key = m->key, *value = m->payload;

@@ -18,9 +18,7 @@ struct raw {
 };
 struct raw raw_of(const rd_kafka_message_t *m); /* lives as long as the message */
 
-/* Its ce_source; "" unless it is a web address. */
 enum { SOURCE_URL = 512, SOURCE_NAME = 256 };
-void raw_source_url(const struct raw *raw, char out[SOURCE_URL]);
 bool source_url_valid(const char *url); /* what others say of themselves, before it becomes a link */
 /* The last header of that name as text, or "" when it is absent or does not fit. Returns out. */
 const char *raw_header(const struct raw *raw, const char *name, char *out, size_t size);

@@ -127,7 +127,6 @@ static void call_run(struct exchange *x, const json_t *body, const struct handle
     r.event = (struct event){
         .type = h->type,
         .source = r.source,
-        .source_url = "",
         .return_id = json_string_value(json_object_get(body, "return_id")),
         .version = 1,
         .occurred_at = clock_ms(),

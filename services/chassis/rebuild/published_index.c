@@ -114,7 +114,7 @@ void published_prepare(struct connection *c) {
     (void)store_run(
         c,
         "CREATE TABLE rebuild_decision (sequence INTEGER PRIMARY KEY, event_id BLOB, type TEXT, key TEXT, version BIGINT, "
-        "at BIGINT, trace_parent TEXT, source_url TEXT, data TEXT)");
+        "at BIGINT, trace_parent TEXT, data TEXT)");
 }
 
 void published_forget(struct connection *c) {
@@ -125,10 +125,9 @@ static verdict decision_add(struct connection *c, const struct published_note *e
     char *data = json_dumps(e->data, JSON_COMPACT);
     if (!data) return fail(why, RETRY, "out of memory");
     (void)store_run(
-        c, "INSERT INTO rebuild_decision VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        c, "INSERT INTO rebuild_decision VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         value_int(e->sequence), value_blob(e->id.bytes, 16), value_text(e->type), value_text(e->key),
-        value_int(e->version), value_int(e->occurred_at), value_text(e->trace_parent), value_text(e->source_url),
-        value_text(data));
+        value_int(e->version), value_int(e->occurred_at), value_text(e->trace_parent), value_text(data));
     free(data);
     return OK;
 }
@@ -178,18 +177,16 @@ int64_t published_next_decision(struct connection *c, int64_t after, int64_t mos
 
 verdict published_decide(const struct core *core, struct connection *c, int64_t sequence, struct failure *why) {
     struct rows r = store_rows(
-        c,
-        "SELECT event_id, type, key, version, at, trace_parent, source_url, data FROM rebuild_decision WHERE sequence = ?",
+        c, "SELECT event_id, type, key, version, at, trace_parent, data FROM rebuild_decision WHERE sequence = ?",
         value_int(sequence));
     verdict v = OK;
     size_t n;
     if (!rows_next(&r)) return OK;
-    json_t *data = json_loads(rows_text(&r, 7), JSON_ALLOW_NUL, NULL);
+    json_t *data = json_loads(rows_text(&r, 6), JSON_ALLOW_NUL, NULL);
     struct written written = {.data = data};
     struct event own = {
         .type = rows_text(&r, 1),
         .source = core->settings->service,
-        .source_url = rows_text(&r, 6),
         .key = rows_text(&r, 2),
         .return_id = json_string_value(json_object_get(data, "return_id")),
         .version = rows_int(&r, 3),

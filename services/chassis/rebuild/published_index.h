@@ -44,7 +44,7 @@ void published_forget(struct connection *c);
 
 struct published_note {
     struct uuid id;
-    const char *type, *key, *trace_parent, *source_url;
+    const char *type, *key, *trace_parent;
     int64_t sequence, occurred_at, version;
     int32_t partition;
     int64_t offset; /* -1: not in the topic yet */

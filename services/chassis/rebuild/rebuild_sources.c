@@ -86,7 +86,6 @@ static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct f
                 .type = r.event.type,
                 .key = r.event.key,
                 .trace_parent = r.trace,
-                .source_url = r.source_url,
                 .sequence = sequence,
                 .occurred_at = r.event.occurred_at,
                 .version = r.event.version,
@@ -134,7 +133,6 @@ static verdict unsent_read(
             .type = rows_text(&r, 2),
             .key = rows_text(&r, 3),
             .trace_parent = rows_text(&r, 5),
-            .source_url = b->settings->public_url,
             .sequence = rows_int(&r, 0),
             .occurred_at = rows_int(&r, 6),
             .offset = -1};

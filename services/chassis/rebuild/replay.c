@@ -243,7 +243,6 @@ static verdict call_again(struct replay *r, const struct replay_act *act, struct
     call.event = (struct event){
         .type = rows_text(&row, 1),
         .source = call.source,
-        .source_url = "",
         .return_id = json_string_value(json_object_get(data, "return_id")),
         .version = 1,
         .occurred_at = act->at,
