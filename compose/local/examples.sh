@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Companies and orders to begin with: those that the form's examples (services/support/request/examples.c) are of.
+# Companies and orders to begin with: those that the form's examples (services/support/form/examples.c) are of.
 # Beside containers: bash compose/local/examples.sh http://localhost:8001
 
-EXAMPLES_ITEMS=60 # of each order; as services/support/request/examples.c has it
+EXAMPLES_ITEMS=60 # of each order; as services/support/form/examples.c has it
 
 # examples_post URL BODY [HEADER]: succeeds when it was taken, or was there already. Sets EXAMPLES_STATUS, and else EXAMPLES_WHY.
 examples_post() {

@@ -1,7 +1,7 @@
 #include "support/board.h"
 
+#include "support/form/view.h"
 #include "support/load/simulate.h"
-#include "support/request/view.h"
 #include "support/returns/returns.h"
 
 #include "chassis/base/json_get.h"

@@ -116,6 +116,7 @@ void audit_emitted(struct connection *c, const char *topic, int32_t partition, i
     snprintf(chain, sizeof chain, "%s/%d", topic, partition);
     (void)store_run(
         c,
-        "INSERT INTO chain_emitted (chain, first_offset, n) VALUES (?, 0, 1) ON CONFLICT (chain) DO UPDATE SET n = chain_emitted.n + 1 WHERE chain_emitted.first_offset <= ?",
+        "INSERT INTO chain_emitted (chain, first_offset, n) VALUES (?, 0, 1) ON CONFLICT (chain) DO UPDATE SET n "
+        "= chain_emitted.n + 1 WHERE chain_emitted.first_offset <= ?",
         value_text(chain), value_int(offset));
 }

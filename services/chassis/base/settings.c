@@ -48,7 +48,8 @@ static const struct setting {
     {"streams", SETTING_NUMBER, AT(streams), "100", 0, 500, "",
      "how many may watch the audit log live at the same time; pages beyond that ask again and again"},
     {"instance", SETTING_TEXT, AT(instance), "", 0, 100, "",
-     "- for dynamic membership in the consumer group; else its static membership, by the service's name. Only a service in memory runs as several processes, each with a name of its own"},
+     "- for dynamic membership in the consumer group; else its static membership, by the service's name. Only a "
+     "service in memory runs as several processes, each with a name of its own"},
     {"schemas", SETTING_TEXT, AT(schemas), "", 0, 3000, "folder",
      "a NAME.avsc in it stands in for this program's own schema of that name, once the registry has taken it"},
     {"log-level", SETTING_WORD, AT(log_level), "info", 0, 0, "error warning info debug",
@@ -56,7 +57,8 @@ static const struct setting {
     {"call-urls", SETTING_TEXT, AT(call_urls), "", 0, 2000, "name=URL,…",
      "where this service asks others, and the only addresses that it calls them at; none is taken from a record"},
     {"peer-hosts", SETTING_TEXT, AT(peer_hosts), "", 0, 2000, "host,…",
-     "hosts, besides this machine, that of the public URL and those of call-urls, where a service may be that says its own address with the offsets it commits; it is then asked how it is, and linked"},
+     "hosts, besides this machine, that of the public URL and those of call-urls, where a service may be that "
+     "says its own address with the offsets it commits; it is then asked how it is, and linked"},
     {"policy", SETTING_TEXT, AT(policy), "", 0, 2000, "name=value,…",
      "rules that are to be other than usual: unknown-orders=refund also refunds orders that were never placed"},
     {"drills", SETTING_SWITCH, AT(drills), "0", 0, 1, "0 or 1",

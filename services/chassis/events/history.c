@@ -204,7 +204,8 @@ static void tell(struct history *h, verdict v, const struct failure *why) {
     else
         health_set(
             h->core->health, "history", HEALTH_FAILED,
-            "nothing is handled, published or accepted: %.150s, but the database \"%.160s\" is %s. Make it whole from the topics: ./returns rebuild %.40s; or start it with the %s that it had",
+            "nothing is handled, published or accepted: %.150s, but the database \"%.160s\" is %s. Make it whole "
+            "from the topics: ./returns rebuild %.40s; or start it with the %s that it had",
             why->text, settings_database(h->core->settings, path), h->begun ? "older than its topics" : "new",
             h->core->settings->service, h->begun ? "database" : "data-dir");
 }

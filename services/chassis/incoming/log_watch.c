@@ -30,7 +30,8 @@ void log_report(struct consumer *c) {
     if (first)
         health_set(
             c->core->health, "log", HEALTH_FAILED,
-            "%.150s[%s]%s is not the log that was read: %s. It is held; nothing is skipped. Decide where to go on: ./returns accept-log %s %.150s%s%s --from beginning (or: end, here)",
+            "%.150s[%s]%s is not the log that was read: %s. It is held; nothing is skipped. Decide where to go "
+            "on: ./returns accept-log %s %.150s%s%s --from beginning (or: end, here)",
             first->topic, ids.data ? ids.data : "", more, first->lost, c->core->settings->service, first->topic,
             n == 1 ? "/" : "", n == 1 ? ids.data : "");
     else

@@ -47,7 +47,8 @@ static const char *advice(const char *component, const char *state) {
         {"kafka rights", "waiting", "It goes on by itself a few seconds after the right is given."},
         {"kafka producer", "waiting", "Events wait in the outbox, and are published when Kafka takes them."},
         {"history", "failed",
-         "Where ./returns does not run the services: run the service's program with the word rebuild and the same settings, stop the service when it says so, and start it again."},
+         "Where ./returns does not run the services: run the service's program with the word rebuild and the "
+         "same settings, stop the service when it says so, and start it again."},
         {"history", "waiting", "Nothing is handled or published before Kafka answers; then it goes on by itself."},
         {"outbox", "failed",
          "Mend what refused them, such as the topic's max.message.bytes, and send them again: by the button below, or ./returns redrive NAME outbox."},

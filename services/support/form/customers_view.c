@@ -1,6 +1,6 @@
 #include "support/form/customers.h"
 
-#include "support/request/view.h"
+#include "support/form/view.h"
 #include "support/returns/returns.h"
 
 #include "chassis/base/json_get.h"

@@ -1,7 +1,7 @@
 #include "support/form/picker.h"
 
 #include "support/form/customers.h"
-#include "support/request/view.h"
+#include "support/form/view.h"
 
 #include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"

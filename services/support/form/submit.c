@@ -1,7 +1,7 @@
 #include "support/form/submit.h"
 
+#include "support/form/view.h"
 #include "support/request/request.h"
-#include "support/request/view.h"
 #include "support/returns/orders.h"
 #include "support/returns/returns.h"
 

@@ -1,7 +1,7 @@
 #include "support/reconcile/reconcile_view.h"
 
+#include "support/form/view.h"
 #include "support/reconcile/reconcile.h"
-#include "support/request/view.h"
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"

@@ -1,4 +1,4 @@
-#include "support/request/examples.h"
+#include "support/form/examples.h"
 
 #include "support/returns/returns.h"
 

@@ -1,6 +1,6 @@
-#include "support/returns/command.h"
+#include "support/form/command.h"
 
-#include "support/request/view.h"
+#include "support/form/view.h"
 #include "support/returns/returns.h"
 
 #include "chassis/audit/audit.h"

@@ -1,6 +1,6 @@
-#include "support/request/view.h"
+#include "support/form/view.h"
 
-#include "support/request/examples.h"
+#include "support/form/examples.h"
 #include "support/request/request.h"
 
 #include "chassis/base/ids.h"
