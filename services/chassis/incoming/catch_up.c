@@ -4,9 +4,8 @@
 /* False: where a partition ends is not known yet, since none of it was fetched. */
 static bool partition_count(struct consumer *c, struct partition *p, int64_t *done, int64_t *all) {
     int64_t low, end;
-    if (!p->end_known) {
+    if (p->end_first == OFFSET_NONE) {
         if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end) || end < 0) return false;
-        p->end_known = true;
         p->begin_first = low > 0 ? low : 0;
         p->end_first = end;
     }

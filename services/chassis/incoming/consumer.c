@@ -41,14 +41,14 @@ static void assign_again(struct consumer *c) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
-        if (!*p->lost) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
+        if (p->state != PARTITION_LOST) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
     }
     partitions_unread(c);
     rd_kafka_assign(c->rk, list);
     rd_kafka_resume_partitions(c->rk, list); /* one that was held before is else paused for ever */
     rd_kafka_topic_partition_list_destroy(list);
     for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].held_for) partition_pause(c, &c->partitions[i]);
+        if (partition_is_held(&c->partitions[i])) partition_pause(c, &c->partitions[i]);
 }
 
 /* --- Rights */
@@ -210,16 +210,15 @@ static struct partition *partition_of(struct consumer *c, const rd_kafka_message
  * nothing else, was deleted; otherwise somebody must decide. */
 static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
     struct partition *p = partition_of(c, m);
-    if (!p || *p->lost) return;
+    if (!p || p->state == PARTITION_LOST) return;
     c->assign_again = true;
     if (p->fetched >= 0 && m->offset >= 0 && m->offset != p->fetched) return; /* of where it was before: asks anew */
-    if (p->fresh && p->fetched == 0) {
+    if (p->next == OFFSET_NONE && p->fetched == 0) {
         p->fetched = RD_KAFKA_OFFSET_BEGINNING;
-    } else if (p->checking) {
-        p->checking = false;
-        p->fetched = p->next;
+    } else if (p->state == PARTITION_CHECKING) {
+        partition_checked(p);
     } else {
-        log_lose(c, p, "it no longer has offset %lld (it was truncated, or made anew)", (long long)p->next);
+        log_lose(c, p, "it no longer has offset %lld (it was truncated, or made anew)", (long long)partition_next(p));
     }
 }
 
@@ -227,11 +226,11 @@ static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
 static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
     struct partition *p = c->assign_again ? NULL : partition_of(c, m);
     if (p && p->denied) p->denied = false, allowed(c);
-    if (!p || *p->lost) return;
-    if (p->checking && m->offset >= p->next) {
+    if (!p || p->state == PARTITION_LOST) return;
+    if (p->state == PARTITION_CHECKING && m->offset >= p->next) {
         log_lose(
             c, p, "the record at offset %lld, which was read, is not there (the topic was made anew)",
-            (long long)p->next - 1);
+            (long long)p->mark_of);
         return;
     }
     int64_t before = partition_position(p);
@@ -269,7 +268,7 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     if (p && p->denied) p->denied = false, allowed(c);
     /* Below `fetched`: a second copy of a fetch, as versions before 2.1.1 can give. Not kept for want of memory:
      * fetched again. */
-    if (p && !*p->lost && m->offset >= p->fetched && !log_compare(c, p, m) && throttle_keeps(c, p)) {
+    if (p && p->state != PARTITION_LOST && m->offset >= p->fetched && !log_compare(c, p, m) && throttle_keeps(c, p)) {
         pthread_mutex_lock(&c->lock);
         verdict v = partition_add(p, m);
         pthread_mutex_unlock(&c->lock);
@@ -283,10 +282,6 @@ static bool take_one(struct consumer *c, int timeout_ms) {
     return true;
 }
 
-static bool held_now(const struct partition *p, int64_t now) {
-    return p->held_for && p->held_until > now;
-}
-
 /* How long to wait for the first record: not at all when some wait already, else until a held partition's time comes.
  */
 static int first_wait(const struct consumer *c) {
@@ -295,7 +290,7 @@ static int first_wait(const struct consumer *c) {
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
         if (!p->waiting_n || c->drill.mode != DRILL_NONE) continue;
-        int64_t left = held_now(p, now) ? p->held_until - now : 0;
+        int64_t left = partition_wait(p, now);
         if (left < wait) wait = left;
     }
     return (int)throttle_wait(c, wait);
@@ -338,7 +333,7 @@ static size_t records_decode(struct consumer *c) {
     for (size_t i = 0; i < c->partitions_n; i++) {
         struct partition *p = &c->partitions[i];
         p->taken = 0;
-        while (!held_now(p, now) && p->taken < p->waiting_n && n < most && bytes < BATCH_BYTES &&
+        while (!partition_wait(p, now) && p->taken < p->waiting_n && n < most && bytes < BATCH_BYTES &&
                (!turn || p == turn)) {
             struct failure why;
             struct raw raw = raw_of(p->waiting[p->taken]);
@@ -358,7 +353,7 @@ static size_t records_decode(struct consumer *c) {
 static bool offset_move(const struct consumer *c, struct connection *conn, const struct partition *p) {
     const rd_kafka_message_t *last = p->waiting[p->taken - 1];
     struct value cluster = value_text(*c->cluster ? c->cluster : NULL);
-    if (p->fresh)
+    if (p->next == OFFSET_NONE)
         return store_run(
                    conn,
                    "INSERT INTO consumer_offset (topic, partition, next_offset, mark, cluster) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -379,7 +374,8 @@ static verdict records_commit(struct consumer *c, size_t n, struct failure *why)
         if (!p->taken || offset_move(c, conn, p) || store_state(conn) != OK) continue;
         store_rollback(conn);
         return fail(
-            why, FATAL, "another process moved the offset of %s/%d past %lld", p->topic, p->id, (long long)p->next);
+            why, FATAL, "another process moved the offset of %s/%d past %lld", p->topic, p->id,
+            (long long)partition_next(p));
     }
     crash_point("before commit");
     return store_commit(conn, why);
@@ -392,8 +388,7 @@ static void partitions_advance(struct consumer *c) {
         if (!p->taken) continue;
         p->next = p->waiting[p->taken - 1]->offset + 1;
         p->mark = log_mark(p->waiting[p->taken - 1]);
-        p->marked = true;
-        p->fresh = false;
+        p->mark_of = p->next - 1;
         snprintf(p->cluster, sizeof p->cluster, "%s", c->cluster);
         for (size_t k = 0; k < p->taken; k++) rd_kafka_message_destroy(p->waiting[k]);
         p->waiting_n -= p->taken;
@@ -611,11 +606,12 @@ json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
         int64_t low, end = -1, position = partition_position(p);
         if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end)) end = -1;
         if (end >= 0 && p->ended >= 0) end = p->ended;
-        if (end >= 0 && end <= position) end = position = p->next; /* so that the end is one past the last record */
+        /* So that the end is one past the last record. */
+        if (end >= 0 && end <= position) end = position = partition_next(p);
         json_array_append_new(
             all, json_pack(
                      "{s:s, s:i, s:I, s:o, s:o, s:s?}", "topic", p->topic, "partition", p->id, "next",
-                     (json_int_t)p->next, "end", end < 0 ? json_null() : json_integer(end), "lag",
+                     (json_int_t)partition_next(p), "end", end < 0 ? json_null() : json_integer(end), "lag",
                      end < 0 ? json_null() : json_integer(end - position), "held", *p->lost ? p->lost : NULL));
         int64_t at = p->waiting_n ? kafka_time(p->waiting[0]) : now;
         if (at && now - at > oldest) oldest = now - at;

@@ -1,49 +1,20 @@
 /* consumer_private: what consumer.c shares with its helpers. All on the consumer's thread.
  *
  *     consumer.c    joins the group, polls, and commits each batch in one transaction
- *     partition.c   a partition's queue: what was fetched and waits for that commit, and when it is held
+ *     partition.h   a partition: what was fetched and waits for that commit, and what becomes of the next record
  *     log_watch.c   whether the log is still the one that was read
- *     throttle.c        how much may be taken: all that waits, or what a drill allows
- *     catch_up.c      how far a service in memory is with what there was when it started */
+ *     throttle.c    how much may be taken: all that waits, or what a drill allows
+ *     catch_up.c    how far a service in memory is with what there was when it started */
 #pragma once
 
-#include "chassis/avro/registry.h"
 #include "chassis/events/core.h"
 #include "chassis/incoming/consumer.h"
 #include "chassis/incoming/drill.h"
+#include "chassis/incoming/partition.h"
 
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
-
-enum { NAME_SIZE = 400, CLUSTER_SIZE = 64, LOST_TEXT = 200 };
-
-/* A partition that this process owns. Records wait here until a transaction has them; only a commit takes them away. */
-struct partition {
-    char topic[NAME_SIZE];
-    int32_t id;
-    bool fresh;           /* no offset is stored yet */
-    char lost[LOST_TEXT]; /* not "": why the log is not the one that was read; nothing of it is taken */
-    bool marked;          /* mark and cluster say which log it was */
-    int64_t mark;         /* fingerprint of the record just before next */
-    char cluster[CLUSTER_SIZE];
-    bool checking;       /* that record was asked for, and is compared before anything behind it is taken */
-    int64_t short_since; /* when the log was first seen to end before next; 0: it does not */
-    int64_t next;        /* the stored offset: all before it had their effect */
-    int64_t fetched;     /* one past the last record that came */
-    bool end_known;      /* in memory: begin_first and end_first say what there was when it was assigned */
-    int64_t begin_first, end_first;
-    /* Marks of transactions, and records of those that were given up, have offsets and never come. */
-    int64_t ended;   /* where the log ended when nothing more could be read; −1: there is more */
-    int64_t read_to; /* all before it was kept here or is no record */
-    rd_kafka_message_t **waiting;
-    size_t waiting_n, waiting_size;
-    bool denied;                  /* Kafka does not let us read it */
-    bool passed_over;             /* records behind them came and were not kept: they have to be fetched again */
-    size_t taken;                 /* how many of them are in the transaction at hand */
-    int64_t held_until, held_for; /* ms; held_for 0: not held */
-    struct patience patience;     /* with doubted schema ids, until all that waits was handled */
-};
 
 struct consumer {
     struct consumer_options options;
@@ -76,32 +47,6 @@ struct consumer {
     int64_t due;              /* slow: when the event that is being handled will be done; 0: none is */
     int64_t *delays;          /* and as many */
 };
-
-/* --- partition.c */
-
-struct partition *partition_find(struct consumer *c, const char *topic, int32_t id); /* NULL: not ours */
-/* From where to fetch: where the log has to be shown to be the one that was read, from its last record that was. */
-void partition_start(struct partition *p);
-/* Reads where the service's own database says to go on. FATAL: it cannot be read. */
-MUST_CHECK verdict
-partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why);
-/* Takes over these partitions instead of those at hand. */
-MUST_CHECK verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_t *list, struct failure *why);
-void partitions_clear(struct consumer *c);
-/* Takes over the record; RETRY: no memory, it is still the caller's. Under the lock. */
-MUST_CHECK verdict partition_add(struct partition *p, rd_kafka_message_t *m);
-void partition_drop(struct consumer *c, struct partition *p); /* what waits is let go, to be fetched again */
-/* All that can be read before this offset came. */
-void partition_end(struct consumer *c, struct partition *p, int64_t offset);
-void partitions_unread(struct consumer *c); /* each is read anew from `fetched` on */
-/* How far it is: the stored offset, or behind what follows it and is no record. Under the lock, or on its thread. */
-int64_t partition_position(const struct partition *p);
-void partition_pause(struct consumer *c, const struct partition *p);
-/* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
-void partition_hold(struct consumer *c, struct partition *p, const char *why);
-/* Each is tried again at once. */
-void partitions_try(struct consumer *c);
-void partition_resume(struct consumer *c, struct partition *p);
 
 /* --- log_watch.c */
 

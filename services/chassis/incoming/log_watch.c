@@ -18,7 +18,7 @@ void log_report(struct consumer *c) {
     int n = 0, others = 0;
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
-        if (!*p->lost) continue;
+        if (p->state != PARTITION_LOST) continue;
         if (!first) first = p;
         if (strcmp(p->topic, first->topic) != 0)
             others++;
@@ -40,8 +40,9 @@ void log_report(struct consumer *c) {
 }
 
 __attribute__((format(printf, 3, 4))) void log_lose(struct consumer *c, struct partition *p, const char *format, ...) {
-    if (*p->lost) return;
+    if (p->state == PARTITION_LOST) return;
     partition_drop(c, p);
+    partition_move(p, PARTITION_LOST);
     va_list arguments;
     va_start(arguments, format);
     pthread_mutex_lock(&c->lock);
@@ -54,16 +55,15 @@ __attribute__((format(printf, 3, 4))) void log_lose(struct consumer *c, struct p
 
 /* The first record after a start is the last one of before. True: it was, and has had its effect. */
 bool log_compare(struct consumer *c, struct partition *p, const rd_kafka_message_t *m) {
-    if (!p->checking) return false;
-    p->checking = false;
-    if (m->offset == p->next - 1 && log_mark(m) == p->mark) {
-        p->fetched = p->next;
+    if (p->state != PARTITION_CHECKING) return false;
+    if (m->offset == p->mark_of && log_mark(m) == p->mark) {
+        partition_checked(p);
         return true;
     }
     log_lose(
         c, p,
         "the record at offset %lld is another one than was read there (the topic was made anew, or this is another cluster)",
-        (long long)p->next - 1);
+        (long long)p->mark_of);
     return true;
 }
 
@@ -83,7 +83,8 @@ static void ends_compare(struct consumer *c) {
     int64_t now = steady_ms(), low, end;
     for (size_t i = 0; i < c->partitions_n; i++) {
         struct partition *p = &c->partitions[i];
-        if (*p->lost || rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end) || end < 0 || end >= p->next)
+        if (p->state == PARTITION_LOST || rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end) ||
+            end < 0 || end >= p->next)
             p->short_since = 0;
         else if (!p->short_since)
             p->short_since = now;
@@ -98,9 +99,9 @@ static void partitions_check_again(struct consumer *c) {
     c->check_again = false;
     for (size_t i = 0; i < c->partitions_n; i++) {
         struct partition *p = &c->partitions[i];
-        if (*p->lost || !p->marked) continue;
+        if (p->state == PARTITION_LOST || p->mark_of == OFFSET_NONE) continue;
         partition_drop(c, p);
-        partition_start(p);
+        partition_check(p);
         c->assign_again = true;
     }
 }
@@ -110,11 +111,12 @@ static void partitions_accept(struct consumer *c) {
     struct failure why;
     for (size_t i = 0; i < c->partitions_n; i++) {
         struct partition *p = &c->partitions[i], again;
-        if (!*p->lost) continue;
+        if (p->state != PARTITION_LOST) continue;
         if (partition_init(c, &again, p->topic, p->id, &why) != OK) {
             process_end(why.text);
             return;
         }
+        if (!partition_move(p, again.state)) continue;
         pthread_mutex_lock(&c->lock);
         free(p->waiting);
         *p = again;

@@ -4,11 +4,62 @@
 #include "chassis/incoming/consumer_private.h"
 #include "chassis/store/store.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { HELD_FIRST_MS = 20, HELD_TOLD_MS = 320, HELD_MOST_MS = 2000 };
+
+/* --- Its state */
+
+#define TO(state) (1u << PARTITION_##state)
+static const unsigned moves[PARTITION_STATES] = {
+    [PARTITION_CHECKING] = TO(CHECKING) | TO(READING) | TO(LOST),
+    [PARTITION_READING] = TO(CHECKING) | TO(HELD) | TO(PASSING_OVER) | TO(LOST),
+    [PARTITION_HELD] = TO(READING) | TO(HELD_PASSING_OVER),
+    [PARTITION_PASSING_OVER] = TO(CHECKING) | TO(READING) | TO(HELD_PASSING_OVER) | TO(LOST),
+    [PARTITION_HELD_PASSING_OVER] = TO(HELD) | TO(PASSING_OVER),
+    [PARTITION_LOST] = TO(CHECKING) | TO(READING),
+};
+
+static const char *const names[PARTITION_STATES] = {
+    [PARTITION_CHECKING] = "checking",
+    [PARTITION_READING] = "reading",
+    [PARTITION_HELD] = "held",
+    [PARTITION_PASSING_OVER] = "passing over",
+    [PARTITION_HELD_PASSING_OVER] = "held, passing over",
+    [PARTITION_LOST] = "lost",
+};
+
+bool partition_may_move(enum partition_state from, enum partition_state to) {
+    return moves[from] >> to & 1;
+}
+
+bool partition_move(struct partition *p, enum partition_state to) {
+    static bool told;
+    bool legal = partition_may_move(p->state, to);
+    if (!legal && !told) {
+        char id[24];
+        told = true;
+        log_line(
+            LOG_ERROR, "a partition was to make a move that is not legal; it stays as it is (a fault of this program)",
+            "topic", p->topic, "partition", log_number(id, p->id), "from", names[p->state], "to", names[to], NULL);
+    }
+    assert(legal);
+    if (legal) p->state = to;
+    return legal;
+}
+
+bool partition_is_held(const struct partition *p) {
+    return p->state == PARTITION_HELD || p->state == PARTITION_HELD_PASSING_OVER;
+}
+
+bool partition_passes_over(const struct partition *p) {
+    return p->state == PARTITION_PASSING_OVER || p->state == PARTITION_HELD_PASSING_OVER;
+}
+
+/* --- Those that are owned */
 
 struct partition *partition_find(struct consumer *c, const char *topic, int32_t id) {
     for (size_t i = 0; i < c->partitions_n; i++)
@@ -29,32 +80,30 @@ void partitions_clear(struct consumer *c) {
     pthread_mutex_unlock(&c->lock);
 }
 
-/* From where to fetch: where the log has to be shown to be the one that was read, from its last record that was. */
-void partition_start(struct partition *p) {
-    p->checking = p->marked && p->next > 0;
-    p->fetched = p->checking ? p->next - 1 : p->next;
-    p->short_since = 0;
-}
-
-/* Where the service's own database says to go on; an absolute offset starts fastest, so 0 for a first run.
- */
+/* Where the service's own database says to go on; an absolute offset starts fastest, so 0 for a first run. */
 verdict partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
     struct connection *reader = store_reader(c->core->store);
     *p = (struct partition){
-        .id = id, .fresh = true, .ended = -1, .patience = {.left_ms = c->core->settings->unknown_id_ms}};
+        .id = id,
+        .state = PARTITION_READING,
+        .next = OFFSET_NONE,
+        .mark_of = OFFSET_NONE,
+        .ended = OFFSET_NONE,
+        .end_first = OFFSET_NONE,
+        .patience = {.left_ms = c->core->settings->unknown_id_ms}};
     snprintf(p->topic, sizeof p->topic, "%s", topic);
     for (struct rows r = store_rows(
              reader, "SELECT next_offset, mark, cluster FROM consumer_offset WHERE topic = ? AND partition = ?",
              value_text(topic), value_int(id));
          rows_next(&r);) {
-        p->fresh = false;
         p->next = rows_int(&r, 0);
-        p->marked = !rows_null(&r, 1);
+        if (!rows_null(&r, 1)) p->mark_of = p->next - 1;
         p->mark = rows_int(&r, 1);
         snprintf(p->cluster, sizeof p->cluster, "%s", rows_text(&r, 2));
     }
     if (store_state(reader) != OK) return fail(why, FATAL, "%s", store_error(reader));
-    partition_start(p);
+    p->fetched = partition_next(p);
+    if (p->mark_of != OFFSET_NONE) partition_check(p);
     return OK;
 }
 
@@ -76,6 +125,8 @@ verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_t *list
     return OK;
 }
 
+/* --- Holding */
+
 static rd_kafka_topic_partition_list_t *partition_list(const struct partition *p) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, p->topic, p->id);
@@ -88,9 +139,9 @@ void partition_pause(struct consumer *c, const struct partition *p) {
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* Its records stay where they are and are tried again later; nothing new is fetched for it meanwhile. */
 void partition_hold(struct consumer *c, struct partition *p, const char *why) {
-    if (!p->held_for) {
+    if (!partition_is_held(p)) {
+        if (!partition_move(p, partition_passes_over(p) ? PARTITION_HELD_PASSING_OVER : PARTITION_HELD)) return;
         metric_add(METRIC_partitions_held, 1);
         partition_pause(c, p);
     }
@@ -101,6 +152,10 @@ void partition_hold(struct consumer *c, struct partition *p, const char *why) {
     if (p->held_for == HELD_TOLD_MS) /* a schema that is merely being fetched is no news */
         log_line(
             LOG_WARNING, "partition held", "topic", p->topic, "partition", log_number(id, p->id), "reason", why, NULL);
+}
+
+int64_t partition_wait(const struct partition *p, int64_t now) {
+    return partition_is_held(p) && p->held_until > now ? p->held_until - now : 0;
 }
 
 void partitions_try(struct consumer *c) {
@@ -116,11 +171,25 @@ static void partition_rest(const struct consumer *c, struct partition *p) {
 
 void partition_resume(struct consumer *c, struct partition *p) {
     partition_rest(c, p);
-    if (!p->held_for) return;
+    if (!partition_is_held(p)) return;
+    partition_move(p, partition_passes_over(p) ? PARTITION_PASSING_OVER : PARTITION_READING);
     p->held_for = p->held_until = 0;
     rd_kafka_topic_partition_list_t *list = partition_list(p);
     rd_kafka_resume_partitions(c->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* --- What comes */
+
+void partition_check(struct partition *p) {
+    partition_move(p, PARTITION_CHECKING);
+    p->fetched = p->mark_of;
+    p->short_since = 0;
+}
+
+void partition_checked(struct partition *p) {
+    partition_move(p, PARTITION_READING);
+    p->fetched = p->next;
 }
 
 verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
@@ -133,8 +202,16 @@ verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
     }
     p->waiting[p->waiting_n++] = m;
     p->fetched = m->offset + 1;
-    p->ended = -1;
+    p->ended = OFFSET_NONE;
     return OK;
+}
+
+void partition_pass_over(struct consumer *c, struct partition *p) {
+    pthread_mutex_lock(&c->lock);
+    p->ended = OFFSET_NONE;
+    pthread_mutex_unlock(&c->lock);
+    if (!partition_passes_over(p))
+        partition_move(p, partition_is_held(p) ? PARTITION_HELD_PASSING_OVER : PARTITION_PASSING_OVER);
 }
 
 void partition_drop(struct consumer *c, struct partition *p) {
@@ -149,7 +226,7 @@ void partition_drop(struct consumer *c, struct partition *p) {
 void partition_end(struct consumer *c, struct partition *p, int64_t offset) {
     pthread_mutex_lock(&c->lock);
     p->ended = offset;
-    if (!p->passed_over) p->read_to = offset;
+    if (!partition_passes_over(p)) p->read_to = offset;
     partition_rest(c, p);
     pthread_mutex_unlock(&c->lock);
 }
@@ -157,12 +234,20 @@ void partition_end(struct consumer *c, struct partition *p, int64_t offset) {
 void partitions_unread(struct consumer *c) {
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; i < c->partitions_n; i++) {
-        c->partitions[i].passed_over = false;
-        c->partitions[i].ended = -1;
+        struct partition *p = &c->partitions[i];
+        if (partition_passes_over(p)) partition_move(p, partition_is_held(p) ? PARTITION_HELD : PARTITION_READING);
+        p->ended = OFFSET_NONE;
     }
     pthread_mutex_unlock(&c->lock);
 }
 
+/* --- Where it is */
+
+int64_t partition_next(const struct partition *p) {
+    return p->next == OFFSET_NONE ? 0 : p->next;
+}
+
 int64_t partition_position(const struct partition *p) {
-    return !p->waiting_n && p->read_to > p->next ? p->read_to : p->next;
+    int64_t next = partition_next(p);
+    return !p->waiting_n && p->read_to > next ? p->read_to : next;
 }

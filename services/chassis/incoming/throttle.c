@@ -9,23 +9,20 @@ void throttle_follow(struct consumer *c) {
     c->drill = now;
     for (size_t i = 0; i < c->partitions_n; i++) {
         const struct partition *p = &c->partitions[i];
-        if (p->passed_over && (now.mode == DRILL_NONE || (now.mode == DRILL_SLOW && !p->waiting_n)))
+        if (partition_passes_over(p) && (now.mode == DRILL_NONE || (now.mode == DRILL_SLOW && !p->waiting_n)))
             c->assign_again = true;
     }
 }
 
 bool throttle_keeps(struct consumer *c, struct partition *p) {
     size_t most = c->drill.mode == DRILL_PAUSED ? KEPT_PAUSED : c->drill.mode == DRILL_SLOW ? KEPT_SLOW : SIZE_MAX;
-    if (!p->passed_over && p->waiting_n < most) return true;
-    pthread_mutex_lock(&c->lock);
-    p->passed_over = true;
-    p->ended = -1;
-    pthread_mutex_unlock(&c->lock);
+    if (!partition_passes_over(p) && p->waiting_n < most) return true;
+    partition_pass_over(c, p);
     return false;
 }
 
 static bool takes_now(const struct partition *p, int64_t now) {
-    return p->waiting_n && !(p->held_for && p->held_until > now);
+    return p->waiting_n && !partition_wait(p, now);
 }
 
 const struct partition *throttle_turn(const struct consumer *c, size_t most) {
