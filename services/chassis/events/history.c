@@ -5,7 +5,7 @@
 #include "chassis/events/core.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
-#include "chassis/kafka/scan.h"
+#include "chassis/kafka/raw.h"
 #include "chassis/kafka/topic.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
@@ -129,8 +129,8 @@ static void places_set(struct history *h, struct topic_reader *own) {
 static bool is_known(struct history *h, const rd_kafka_message_t *m) {
     char sequence[24], id[UUID_TEXT + 1];
     struct uuid event;
-    scan_header(m, topic_spec_events.headers[CE_SEQUENCE].name, sequence, sizeof sequence);
-    scan_header(m, topic_spec_events.headers[CE_ID].name, id, sizeof id);
+    message_header(m, topic_spec_events.headers[CE_SEQUENCE].name, sequence, sizeof sequence);
+    message_header(m, topic_spec_events.headers[CE_ID].name, id, sizeof id);
     if (strlen(sequence) != 19 || sequence[strspn(sequence, "0123456789")] || !uuid_parse(id, &event)) return true;
     return store_int(
         store_reader(h->core->store), 0, "SELECT 1 FROM outbox WHERE id = ? AND (event_id = ? OR sent_at IS NOT NULL)",

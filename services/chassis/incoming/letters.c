@@ -3,7 +3,7 @@
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
 #include "chassis/kafka/client.h"
-#include "chassis/kafka/scan.h"
+#include "chassis/kafka/raw.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
@@ -58,14 +58,14 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
     int64_t at = rd_kafka_message_timestamp(m, NULL), answered_at = 0;
     struct failure why;
     bool letter = team_of(l, rd_kafka_topic_name(m->rkt), team) &&
-                  !strcmp(scan_header(m, "dead-letter.topic", topic, sizeof topic), l->topic) &&
-                  *scan_header(m, "dead-letter.partition", partition, sizeof partition) &&
-                  *scan_header(m, "dead-letter.offset", offset, sizeof offset);
+                  !strcmp(message_header(m, "dead-letter.topic", topic, sizeof topic), l->topic) &&
+                  *message_header(m, "dead-letter.partition", partition, sizeof partition) &&
+                  *message_header(m, "dead-letter.offset", offset, sizeof offset);
     if (!letter) return;
-    (void)scan_header(m, "dead-letter.reason", reason, sizeof reason);
-    if (!time_parse(scan_header(m, "dead-letter.answered-at", answered, sizeof answered), &answered_at))
+    (void)message_header(m, "dead-letter.reason", reason, sizeof reason);
+    if (!time_parse(message_header(m, "dead-letter.answered-at", answered, sizeof answered), &answered_at))
         answered_at = 0;
-    bool done = !strcmp(scan_header(m, "dead-letter.redriven", redriven, sizeof redriven), "true");
+    bool done = !strcmp(message_header(m, "dead-letter.redriven", redriven, sizeof redriven), "true");
     do {
         struct connection *c = store_begin(l->core->store);
         l->core->service->put_aside(

@@ -30,6 +30,11 @@ const char *raw_header(const struct raw *raw, const char *name, char *out, size_
     return out;
 }
 
+const char *message_header(const rd_kafka_message_t *m, const char *name, char *out, size_t size) {
+    struct raw raw = raw_of(m);
+    return raw_header(&raw, name, out, size);
+}
+
 /* Pages link to it, so nothing but a web address will do. */
 bool source_url_valid(const char *url) {
     bool is_url = !strncmp(url, "http://", 7) || !strncmp(url, "https://", 8);

@@ -22,4 +22,5 @@ enum { SOURCE_URL = 512, SOURCE_NAME = 256 };
 bool source_url_valid(const char *url); /* what others say of themselves, before it becomes a link */
 /* The last header of that name as text, or "" when it is absent or does not fit. Returns out. */
 const char *raw_header(const struct raw *raw, const char *name, char *out, size_t size);
+const char *message_header(const rd_kafka_message_t *m, const char *name, char *out, size_t size);
 int64_t log_mark(const rd_kafka_message_t *m); /* a record's fingerprint: timestamp, key and value */

@@ -296,15 +296,3 @@ verdict scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **ty
     if (w.data) *out = w.data;
     return v;
 }
-
-const char *scan_header(const rd_kafka_message_t *m, const char *name, char *out, size_t size) {
-    rd_kafka_headers_t *headers;
-    const void *value = NULL;
-    size_t n = 0;
-    out[0] = '\0';
-    if (rd_kafka_message_headers(m, &headers) || rd_kafka_header_get_last(headers, name, &value, &n)) return out;
-    if (!value || n >= size || memchr(value, 0, n)) return out;
-    memcpy(out, value, n);
-    out[n] = '\0';
-    return out;
-}

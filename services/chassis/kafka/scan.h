@@ -50,9 +50,6 @@ scan_decode(struct scan *s, const rd_kafka_message_t *m, const char **type, json
 MUST_CHECK verdict
 scan_read(struct scan *s, const rd_kafka_message_t *m, const char **type, struct written *out, struct failure *why);
 
-/* A header's text; "" where it is absent, does not fit or is no text. Returns out. */
-const char *scan_header(const rd_kafka_message_t *m, const char *name, char *out, size_t size);
-
 /* Its client, for what else is to be asked of Kafka; the scan's. */
 rd_kafka_t *scan_client(struct scan *s);
 

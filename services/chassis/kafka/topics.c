@@ -6,6 +6,7 @@
 #include "chassis/base/utf8.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
+#include "chassis/kafka/raw.h"
 #include "chassis/kafka/scan.h"
 
 #include <stdio.h>
@@ -210,7 +211,7 @@ verdict topics_look(struct topics *t, const char *topic, struct topic_ends *out,
 }
 
 const char *topic_header(const struct topic_record *r, const char *name, char *out, size_t size) {
-    return scan_header(r->message, name, out, size);
+    return message_header(r->message, name, out, size);
 }
 
 static verdict record_give(

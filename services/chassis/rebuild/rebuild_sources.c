@@ -3,7 +3,7 @@
 #include "chassis/audit/audit.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/outbox.h"
-#include "chassis/kafka/scan.h"
+#include "chassis/kafka/raw.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ verdict rebuild_sources_open(struct rebuild *b, struct failure *why) {
 /* −1: it has none, or no number. */
 static int64_t header_number(const rd_kafka_message_t *m, const char *name) {
     char text[HEADER_SIZE];
-    scan_header(m, name, text, sizeof text);
+    message_header(m, name, text, sizeof text);
     if (!*text || strlen(text) > 19 || text[strspn(text, "0123456789")]) return -1;
     return strtoll(text, NULL, 10);
 }
@@ -61,7 +61,7 @@ static int64_t sequence_of(struct rebuild *b, const rd_kafka_message_t *m, const
 static void outbox_restore(struct rebuild *b, const rd_kafka_message_t *m, const struct record *r, int64_t sequence) {
     char text[HEADER_SIZE];
     int64_t received = 0;
-    bool reacts = time_parse(scan_header(m, "ce_receivedtime", text, sizeof text), &received);
+    bool reacts = time_parse(message_header(m, "ce_receivedtime", text, sizeof text), &received);
     (void)store_run(
         b->c,
         "INSERT INTO main.outbox (id, event_id, type, return_id, body, trace_parent, occurred_at, sent_at, partition, "
@@ -184,10 +184,10 @@ static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struc
                                        "offset", "answered-at", "redriven", "omitted-bytes"};
     char topic[HEADER_SIZE], reason[HEADER_SIZE], name[40];
     struct raw raw = raw_of(m);
-    raw.topic = scan_header(m, "dead-letter.topic", topic, sizeof topic);
+    raw.topic = message_header(m, "dead-letter.topic", topic, sizeof topic);
     raw.partition = (int32_t)header_number(m, "dead-letter.partition");
     raw.offset = header_number(m, "dead-letter.offset");
-    scan_header(m, "dead-letter.reason", reason, sizeof reason);
+    message_header(m, "dead-letter.reason", reason, sizeof reason);
     if (!*topic || raw.offset < 0) return OK;
     int64_t known = store_int(
         b->c, 0, "SELECT COUNT(*) FROM dead_letter WHERE topic = ? AND partition = ? AND record_offset = ?",
@@ -219,7 +219,7 @@ static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct 
     char text[HEADER_SIZE];
     struct uuid id;
     bool answered = false;
-    if (uuid_parse(scan_header(m, "ce_id", text, sizeof text), &id)) {
+    if (uuid_parse(message_header(m, "ce_id", text, sizeof text), &id)) {
         answered = published_of(&b->known, &id);
     } else {
         struct record r;

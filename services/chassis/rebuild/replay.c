@@ -2,6 +2,7 @@
 
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/outbox.h"
+#include "chassis/kafka/raw.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,12 +78,8 @@ static void reaction_end(struct replay *r, const char *return_id) {
 /* The record may be one that cannot be decoded any more. */
 static int64_t answered_at(const struct replay *r, const struct record *record) {
     struct uuid id = record->event.id;
-    char text[UUID_TEXT] = "";
-    const void *value = NULL;
-    size_t n = 0;
-    if (!record->has_id && record->raw.headers) rd_kafka_header_get_last(record->raw.headers, "ce_id", &value, &n);
-    if (value && n < sizeof text) memcpy(text, value, n);
-    if (!record->has_id && !uuid_parse(text, &id)) return 0;
+    char text[UUID_TEXT];
+    if (!record->has_id && !uuid_parse(raw_header(&record->raw, "ce_id", text, sizeof text), &id)) return 0;
     const struct published_reaction *answer = published_of(r->known, &id);
     return answer ? answer->occurred_at : 0;
 }
