@@ -7,6 +7,7 @@
 #include "chassis/base/utf8.h"
 #include "chassis/fleet/peer_state.h"
 #include "chassis/fleet/subscribers.h"
+#include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
 #include <curl/curl.h>
@@ -310,11 +311,10 @@ static void peer_move(struct peers *p, struct peer *one, const char *url) {
 
 /* The ends of this service's own topic, as far as they were read. */
 static void ends_read(struct peers *p, const json_t *partitions, int64_t ends[PARTITIONS_MAX]) {
-    char name[400], topic[400];
+    char topic[400];
     json_t *one;
     size_t i;
-    snprintf(name, sizeof name, "%s.events", p->options.settings->service);
-    settings_scoped(p->options.settings, name, topic, sizeof topic);
+    topic_spec_name(&topic_spec_events, p->options.settings, topic, sizeof topic);
     memset(ends, 0, PARTITIONS_MAX * sizeof *ends);
     json_array_foreach((json_t *)partitions, i, one) {
         const char *of = json_string_value(json_object_get(one, "topic"));
@@ -343,9 +343,8 @@ static void subscribers_read(struct peers *p, struct connection *reader, const i
 }
 
 static void published_read(struct peers *p, struct peer *one, const json_t *partitions) {
-    char name[400], topic[400];
-    snprintf(name, sizeof name, "%s.events", one->name);
-    settings_scoped(p->options.settings, name, topic, sizeof topic);
+    char topic[400];
+    topic_spec_of(&topic_spec_events, one->name, p->options.settings, topic, sizeof topic);
     one->published = partitions_sum(partitions, topic, "end");
 }
 

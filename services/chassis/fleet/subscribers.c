@@ -7,6 +7,7 @@
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
+#include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
 #include <pthread.h>
@@ -384,9 +385,7 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
     s->options = *o;
     pthread_mutex_init(&s->lock, NULL);
     wait_init(&s->stop);
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.events", o->settings->service);
-    settings_scoped(o->settings, name, s->topic, sizeof s->topic);
+    topic_spec_name(&topic_spec_events, o->settings, s->topic, sizeof s->topic);
     settings_scoped(o->settings, o->settings->service, s->own_group, sizeof s->own_group);
     /* It joins no group. But librdkafka ends the process where a coordinator is moving and its handle has none: seen
      * with 2.0.2, not mended as of 2.15 (rd_kafka_handle_OffsetFetch). So it has one. */

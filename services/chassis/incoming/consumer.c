@@ -10,6 +10,7 @@
 #include "chassis/events/record.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
+#include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
 #include <stdio.h>
@@ -446,13 +447,11 @@ static void handle_waiting(struct consumer *c) {
 
 static verdict subscribe(struct consumer *c, struct failure *why) {
     const struct settings *s = c->core->settings;
-    char topic[NAME_SIZE], name[NAME_SIZE];
-    if (!strcmp(c->core->service->subscribes, "*")) {
+    char topic[NAME_SIZE];
+    if (!strcmp(c->core->service->subscribes, "*"))
         snprintf(topic, sizeof topic, "^%s%s[a-z0-9-]+\\.events$", s->namespace, *s->namespace ? "\\." : "");
-    } else {
-        snprintf(name, sizeof name, "%s.events", c->core->service->subscribes);
-        settings_scoped(s, name, topic, sizeof topic);
-    }
+    else
+        topic_spec_of(&topic_spec_events, c->core->service->subscribes, s, topic, sizeof topic);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t error = rd_kafka_subscribe(c->rk, list);

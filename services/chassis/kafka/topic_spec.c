@@ -77,8 +77,13 @@ const struct topic_spec topic_spec_snapshots = {
     plain_headers,
     false};
 
-const char *topic_spec_name(const struct topic_spec *p, const struct settings *s, char *out, size_t size) {
+const char *
+topic_spec_of(const struct topic_spec *p, const char *service, const struct settings *s, char *out, size_t size) {
     char name[400];
-    snprintf(name, sizeof name, "%s.%s", s->service, p->ending);
+    snprintf(name, sizeof name, "%s.%s", service, p->ending);
     return settings_scoped(s, name, out, size);
+}
+
+const char *topic_spec_name(const struct topic_spec *p, const struct settings *s, char *out, size_t size) {
+    return topic_spec_of(p, s->service, s, out, size);
 }

@@ -50,5 +50,7 @@ enum letter_header {
     LETTER_HEADERS
 };
 
-/* "legal.events", with the namespace before it. Returns out. */
+/* "legal.events", with the namespace before it: of another service, and of the settings' own. Both return out. */
+const char *
+topic_spec_of(const struct topic_spec *p, const char *service, const struct settings *s, char *out, size_t size);
 const char *topic_spec_name(const struct topic_spec *p, const struct settings *s, char *out, size_t size);

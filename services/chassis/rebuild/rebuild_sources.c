@@ -4,6 +4,7 @@
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/outbox.h"
 #include "chassis/kafka/raw.h"
+#include "chassis/kafka/topic_spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,25 +12,22 @@
 
 enum { SCHEMA_MS = 30000, HEADER_SIZE = 600, NAME_SIZE = 400 };
 
-static const char *scoped(const struct rebuild *b, const char *of, const char *end, char out[NAME_SIZE]) {
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s%s", of, end);
-    return settings_scoped(b->settings, name, out, NAME_SIZE);
-}
-
 static verdict inputs_open(struct rebuild *b, struct topic_reader *t, struct failure *why) {
     char topic[NAME_SIZE];
-    bool all = !strcmp(b->service->subscribes, "*");
+    const char *of = b->service->subscribes, *every = !strcmp(of, "*") ? "*.events" : NULL;
     verdict v = topic_open(t, b->settings, why);
-    if (v != OK) return v;
-    return topic_add(t, b->settings, all ? "*.events" : scoped(b, b->service->subscribes, ".events", topic), why);
+    topic_spec_of(&topic_spec_events, of, b->settings, topic, sizeof topic);
+    return v == OK ? topic_add(t, b->settings, every ? every : topic, why) : v;
 }
 
 verdict rebuild_sources_open(struct rebuild *b, struct failure *why) {
     char topic[NAME_SIZE];
     verdict v = inputs_open(b, &b->inputs, why);
     if (v == OK) v = topic_open(&b->own, b->settings, why);
-    return v == OK ? topic_add(&b->own, b->settings, scoped(b, b->settings->service, ".events", topic), why) : v;
+    return v == OK
+               ? topic_add(
+                     &b->own, b->settings, topic_spec_name(&topic_spec_events, b->settings, topic, sizeof topic), why)
+               : v;
 }
 
 /* --- Headers */
@@ -208,7 +206,9 @@ static verdict letters_restore(struct rebuild *b, struct failure *why) {
     struct topic_reader letters;
     char topic[NAME_SIZE];
     verdict v = topic_open(&letters, b->settings, why);
-    if (v == OK) v = topic_add(&letters, b->settings, scoped(b, b->settings->service, ".dead-letters", topic), why);
+    if (v == OK)
+        v = topic_add(
+            &letters, b->settings, topic_spec_name(&topic_spec_letters, b->settings, topic, sizeof topic), why);
     if (v == OK) v = read_all(b, &letters, "dead letters read", letter_note, why);
     topic_close(&letters);
     return v;

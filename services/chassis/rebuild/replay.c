@@ -3,6 +3,7 @@
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/outbox.h"
 #include "chassis/kafka/raw.h"
+#include "chassis/kafka/topic_spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +24,8 @@ static bool before(struct turn a, struct turn b) {
 /* --- What a handler publishes */
 
 static const char *place_text(const struct replay *r, const struct published_event *e, char out[500]) {
-    char topic[450], name[400];
-    snprintf(name, sizeof name, "%s.events", r->core->settings->service);
-    settings_scoped(r->core->settings, name, topic, sizeof topic);
+    char topic[450];
+    topic_spec_name(&topic_spec_events, r->core->settings, topic, sizeof topic);
     if (e->offset < 0)
         snprintf(out, 500, "outbox row %lld", (long long)e->sequence);
     else

@@ -1,5 +1,6 @@
 #include "support/reconcile/reconcile.h"
 
+#include "chassis/kafka/topic_spec.h"
 #include "chassis/kafka/topics.h"
 
 #include <stdio.h>
@@ -144,10 +145,8 @@ static verdict read_all(struct run *run, const struct settings *s, int64_t *at, 
 
 verdict reconcile_run(const struct settings *s, struct reconcile_progress *p, json_t **out, struct failure *why) {
     struct run run = {.progress = p};
-    char name[NAME_SIZE];
     int64_t at = 0, begun = steady_ms();
-    snprintf(name, sizeof name, "%s.events", s->service);
-    settings_scoped(s, name, run.own, sizeof run.own);
+    topic_spec_name(&topic_spec_events, s, run.own, sizeof run.own);
     p->doing = "asking Kafka";
     run.r = reconcile_new(run.own, s->service);
     verdict v = run.r ? topics_open(&run.topics, s, &p->stop, why) : fail(why, RETRY, "out of memory");
