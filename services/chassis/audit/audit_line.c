@@ -38,15 +38,10 @@ static char *number_place(struct chain_row *row, int field) {
 /* --- From the database */
 
 static bool uuid_stored(struct chain_row *row, const unsigned char *bytes, size_t n) {
-    static const char digits[] = "0123456789abcdef";
-    char *at = row->uuid;
-    if (n != 16) return false;
-    for (size_t i = 0; i < n; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
-        *at++ = digits[bytes[i] >> 4];
-        *at++ = digits[bytes[i] & 15];
-    }
-    row->field[CHAIN_EVENT_ID] = (struct chain_text){row->uuid, (size_t)(at - row->uuid)};
+    struct uuid id;
+    if (n != sizeof id.bytes) return false;
+    memcpy(id.bytes, bytes, n);
+    row->field[CHAIN_EVENT_ID] = (struct chain_text){uuid_text(id, row->uuid), UUID_TEXT - 1};
     return true;
 }
 

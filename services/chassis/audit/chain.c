@@ -1,5 +1,6 @@
 #include "chassis/audit/chain.h"
 
+#include "chassis/base/hash.h"
 #include "chassis/base/utf8.h"
 
 #include <openssl/evp.h>
@@ -170,10 +171,6 @@ static struct chain *chain_add(struct walk *w, const char *name, size_t n) {
     return c;
 }
 
-static void hex_write(const unsigned char hash[CHAIN_HASH], char out[HEX]) {
-    for (int i = 0; i < CHAIN_HASH; i++) snprintf(out + 2 * i, 3, "%02x", hash[i]);
-}
-
 /* --- What was published */
 
 verdict walk_expect(struct walk *w, const json_t *heads, struct failure *why) {
@@ -217,7 +214,7 @@ static void meet_one(struct walk *w, const json_t *heads, const json_t *one) {
     long long rows = json_integer_value(json_object_get(one, "rows"));
     const struct chain *c = chain_find(w, name, strlen(name));
     char hex[HEX] = "";
-    if (c) hex_write(c->head, hex);
+    if (c) hex_text(c->head, CHAIN_HASH, hex);
     if (!c || c->rows != rows || strcmp(hex, head) != 0)
         walk_break(
             w, name, w->rows,
@@ -305,7 +302,7 @@ static json_t *walk_chains(const struct walk *w) {
     json_t *all = json_array();
     for (const struct chain *c = w->chains; c && c < w->chains + w->chains_n; c++) {
         char hex[HEX];
-        hex_write(c->head, hex);
+        hex_text(c->head, CHAIN_HASH, hex);
         json_array_append_new(
             all, json_pack("{s:s, s:I, s:s}", "chain", c->name, "rows", (json_int_t)c->rows, "head", hex));
     }

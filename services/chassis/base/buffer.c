@@ -1,5 +1,6 @@
 #include "chassis/base/buffer.h"
 
+#include "chassis/base/hash.h"
 #include "chassis/base/utf8.h"
 
 #include <stdarg.h>
@@ -132,12 +133,7 @@ void buffer_csv(struct buffer *b, const char *text, size_t n) {
 }
 
 void buffer_hex(struct buffer *b, const void *bytes, size_t n) {
-    static const char digits[] = "0123456789abcdef";
-    const unsigned char *p = bytes;
     if (!buffer_reserve(b, 2 * n)) return;
-    for (size_t i = 0; i < n; i++) {
-        b->data[b->length++] = digits[p[i] >> 4];
-        b->data[b->length++] = digits[p[i] & 15];
-    }
-    b->data[b->length] = '\0';
+    hex_text(bytes, n, b->data + b->length);
+    b->length += 2 * n;
 }

@@ -1,5 +1,7 @@
 #include "chassis/base/ids.h"
 
+#include "chassis/base/hash.h"
+
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -61,14 +63,12 @@ bool uuid_named(const char *name, struct uuid *id) {
 }
 
 const char *uuid_text(struct uuid id, char out[UUID_TEXT]) {
-    static const char digits[] = "0123456789abcdef";
-    char *p = out;
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) *p++ = '-';
-        *p++ = digits[id.bytes[i] >> 4];
-        *p++ = digits[id.bytes[i] & 15];
+    static const int groups[] = {0, 4, 6, 8, 10, 16};
+    for (int i = 0; i < 5; i++) {
+        char *group = out + 2 * groups[i] + i;
+        hex_text(id.bytes + groups[i], (size_t)(groups[i + 1] - groups[i]), group);
+        if (i) group[-1] = '-';
     }
-    *p = '\0';
     return out;
 }
 
@@ -151,10 +151,8 @@ const char *duration_text(int64_t ms, char out[DURATION_TEXT]) {
 }
 
 static void trace_write(const unsigned char ids[24], char parent[TRACE_PARENT]) {
-    memcpy(parent, "00-", 3);
-    for (int i = 0; i < 24; i++) sprintf(parent + 3 + 2 * i + (i >= 16), "%02x", ids[i]);
-    parent[35] = '-';
-    strcpy(parent + 52, "-01");
+    char trace[TRACE_ID], span[17];
+    snprintf(parent, TRACE_PARENT, "00-%s-%s-01", hex_text(ids, 16, trace), hex_text(ids + 16, 8, span));
 }
 
 void trace_make(char parent[TRACE_PARENT]) {

@@ -1,5 +1,6 @@
 #include "chassis/kafka/raw.h"
 
+#include "chassis/base/hash.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/utf8.h"
 
@@ -42,10 +43,6 @@ bool source_url_valid(const char *url) {
 }
 
 int64_t log_mark(const rd_kafka_message_t *m) {
-    uint64_t hash = 14695981039346656037u ^ (uint64_t)rd_kafka_message_timestamp(m, NULL);
-    const unsigned char *key = m->key, *value = m->payload;
-    for (size_t i = 0; i < m->key_len; i++) hash = (hash ^ key[i]) * 1099511628211u;
-    hash = (hash ^ 0xff) * 1099511628211u;
-    for (size_t i = 0; i < m->len; i++) hash = (hash ^ value[i]) * 1099511628211u;
-    return (int64_t)hash;
+    uint64_t hash = hash_bytes(HASH_START ^ (uint64_t)rd_kafka_message_timestamp(m, NULL), m->key, m->key_len);
+    return (int64_t)hash_bytes(hash_bytes(hash, "\xff", 1), m->payload, m->len);
 }

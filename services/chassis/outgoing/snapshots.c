@@ -4,6 +4,7 @@
 #include "chassis/avro/registry.h"
 #include "chassis/base/assets.h"
 #include "chassis/base/crash.h"
+#include "chassis/base/hash.h"
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
@@ -67,7 +68,7 @@ bool snapshot_digest(const json_t *record, char out[SNAPSHOT_DIGEST]) {
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) json_object_del(state, beside[i]);
     char *text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     bool made = text && EVP_Digest(text, strlen(text), hash, NULL, EVP_sha256(), NULL) == 1;
-    for (int i = 0; made && i < SNAPSHOT_DIGEST / 2; i++) snprintf(out + 2L * i, 3, "%02x", hash[i]);
+    if (made) hex_text(hash, SNAPSHOT_DIGEST / 2, out);
     free(text);
     json_decref(state);
     return made;

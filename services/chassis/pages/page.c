@@ -1,6 +1,7 @@
 #include "chassis/pages/page.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/base/hash.h"
 #include "chassis/base/moment.h"
 #include "chassis/fleet/peers.h"
 #include "chassis/incoming/consumer.h"
@@ -94,8 +95,7 @@ static const char *linked_type(const char *name) {
 
 /* FNV-1a: it only has to differ when the file does. */
 static void linked_hash(struct linked *l) {
-    uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; i < l->file->n; i++) hash = (hash ^ (unsigned char)l->file->bytes[i]) * 1099511628211u;
+    uint64_t hash = hash_bytes(HASH_START, l->file->bytes, l->file->n);
     snprintf(l->version, sizeof l->version, "%016llx", (unsigned long long)hash);
 }
 

@@ -1,4 +1,5 @@
 #include "chassis/rebuild/published_index.h"
+#include "chassis/base/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,8 +7,7 @@
 /* --- An index of ids: open addressing. Ids are UUIDs of version 7 mostly, whose last bytes are random. */
 
 static size_t slot_of(const struct published_slots *x, const struct uuid *id) {
-    uint64_t hash = 14695981039346656037u;
-    for (int i = 0; i < 16; i++) hash = (hash ^ id->bytes[i]) * 1099511628211u;
+    uint64_t hash = hash_bytes(HASH_START, id->bytes, sizeof id->bytes);
     return (hash ^ hash >> 32) & (x->size - 1);
 }
 
@@ -64,16 +64,11 @@ void published_close(struct published_index *k) {
 
 /* --- Taking up */
 
-static uint64_t hash_text(uint64_t hash, const char *text) {
-    for (const char *p = text ? text : ""; *p; p++) hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    return (hash ^ 0xff) * 1099511628211u;
-}
-
 uint64_t published_content(const char *type, const char *key, const json_t *data) {
     json_t *rest = json_copy((json_t *)data);
     json_object_del(rest, "event_id");
     char *text = json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS);
-    uint64_t hash = hash_text(hash_text(hash_text(14695981039346656037u, type), key), text);
+    uint64_t hash = hash_member(hash_member(hash_member(HASH_START, type), key), text);
     free(text);
     json_decref(rest);
     return hash;

@@ -1,6 +1,7 @@
 #include "chassis/store/state_text.h"
 
 #include "chassis/base/buffer.h"
+#include "chassis/base/hash.h"
 #include "chassis/base/terminal.h"
 #include "chassis/store/migrations.h"
 
@@ -157,7 +158,7 @@ static void hash_end(EVP_MD_CTX *digest, char hash[STATE_TEXT_HASH]) {
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned int n = 0;
     EVP_DigestFinal_ex(digest, bytes, &n);
-    for (unsigned int i = 0; i < n && 2 * i + 2 < STATE_TEXT_HASH; i++) snprintf(hash + 2 * i, 3, "%02x", bytes[i]);
+    hex_text(bytes, n < STATE_TEXT_HASH / 2 ? n : STATE_TEXT_HASH / 2, hash);
 }
 
 int64_t

@@ -2,6 +2,7 @@
 
 #include "chassis/base/buffer.h"
 #include "chassis/base/crash.h"
+#include "chassis/base/hash.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
 
@@ -47,12 +48,6 @@ struct store {
     _Atomic int64_t failure_logged;
     struct connection no_reader; /* what a thread gets that has no memory for one of its own */
 };
-
-/* FNV-1a */
-static const uint64_t HASH_START = 14695981039346656037u;
-static uint64_t hash_byte(uint64_t hash, char byte) {
-    return (hash ^ (unsigned char)byte) * 1099511628211u;
-}
 
 /* --- Connections */
 
@@ -208,7 +203,7 @@ static int64_t fingerprint(const struct migration *m, size_t n, const char *owne
         for (const char *sql = m[i].sql; *sql;) {
             sql += strspn(sql, " \n");
             size_t comment = strncmp(sql, "--", 2) ? 0 : strcspn(sql, "\n");
-            if (!comment && *sql) hash = hash_byte(hash, *sql++);
+            if (!comment && *sql) hash = hash_bytes(hash, sql++, 1);
             sql += comment;
         }
     }
@@ -510,12 +505,6 @@ struct value value_blob(const void *bytes, size_t n) {
     return (struct value){.kind = VALUE_BLOB, .bytes = bytes, .length = n};
 }
 
-static uint64_t hash_of(const char *text) {
-    uint64_t hash = HASH_START;
-    for (; *text; text++) hash = hash_byte(hash, *text);
-    return hash;
-}
-
 /* A slot for a new statement: an empty one, or the next in turn that is not busy. NULL when all are. */
 static struct statement *cache_slot(struct connection *c) {
     for (int tried = 0; tried < STATEMENTS_N; tried++) {
@@ -530,7 +519,7 @@ static struct statement *cache_slot(struct connection *c) {
 }
 
 static struct statement *statement_find(struct connection *c, const char *sql) {
-    uint64_t hash = hash_of(sql);
+    uint64_t hash = hash_text(HASH_START, sql);
     for (int i = 0; i < STATEMENTS_N; i++) {
         struct statement *s = &c->statements[i];
         if (s->prepared && !s->busy && s->hash == hash && !strcmp(sqlite3_sql(s->prepared), sql)) return s;

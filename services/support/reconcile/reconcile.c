@@ -1,5 +1,7 @@
 #include "support/reconcile/reconcile_private.h"
 
+#include "chassis/base/hash.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,11 +211,7 @@ static int id_order(const void *key, const void *place) {
 /* --- What came of it */
 
 static uint64_t hash_of(const char *type, const char *key) {
-    uint64_t hash = 14695981039346656037u;
-    for (const char *p = type; *p; p++) hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    hash = (hash ^ 0xff) * 1099511628211u;
-    for (const char *p = key; p && *p; p++) hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    return hash;
+    return hash_text(hash_member(HASH_START, type), key);
 }
 
 static void sequence_add(struct reconcile *r, int64_t sequence) {
