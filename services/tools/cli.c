@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include "chassis/base/http_request.h"
 #include "chassis/base/log.h"
 
 #include <curl/curl.h>
@@ -133,28 +134,6 @@ void cli_path(struct buffer *out, const char *before, const char *name, const ch
     buffer_text(out, after);
 }
 
-static size_t answer_take(char *bytes, size_t size, size_t n, void *answer) {
-    buffer_bytes(answer, bytes, size * n);
-    return ((struct buffer *)answer)->failed ? 0 : size * n;
-}
-
-static CURL *request_new(const struct settings *s, const char *method, const char *url, struct buffer *answer) {
-    CURL *easy = curl_easy_init();
-    if (!easy) return NULL;
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, answer_take);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)s->registry_timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    if (*s->registry_user) {
-        curl_easy_setopt(easy, CURLOPT_USERNAME, s->registry_user);
-        curl_easy_setopt(easy, CURLOPT_PASSWORD, s->registry_password);
-    }
-    return easy;
-}
-
 static verdict
 answer_read(const struct settings *s, long status, const struct buffer *answer, json_t **out, struct failure *why) {
     *out = json_loadb(answer->data ? answer->data : "", answer->length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
@@ -177,10 +156,15 @@ verdict cli_registry(
     long status = 0;
     *out = NULL;
     buffer_format(&url, "%s%s", s->registry, path);
-    CURL *easy = url.failed || (body && !text) ? NULL : request_new(s, method, url.data, &answer);
-    verdict v = easy ? OK : fail(why, RETRY, "out of memory");
+    CURL *easy = url.failed || (body && !text) ? NULL : curl_easy_init();
+    bool made = easy && http_request_set(easy, url.data, s->registry_timeout_ms, headers, &answer);
+    verdict v = made ? OK : fail(why, RETRY, "out of memory");
     if (v == OK) {
-        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+        if (*s->registry_user) {
+            curl_easy_setopt(easy, CURLOPT_USERNAME, s->registry_user);
+            curl_easy_setopt(easy, CURLOPT_PASSWORD, s->registry_password);
+        }
         if (text) curl_easy_setopt(easy, CURLOPT_POSTFIELDS, text);
         CURLcode code = curl_easy_perform(easy);
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);

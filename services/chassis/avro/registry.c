@@ -2,6 +2,7 @@
 
 #include "chassis/avro/refusal.h"
 #include "chassis/base/health.h"
+#include "chassis/base/http_request.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
@@ -134,12 +135,6 @@ static void tasks_bound(struct registry *r, const struct task *spared) {
 
 /* --- Requests */
 
-static size_t answer_write(char *bytes, size_t size, size_t n, void *task) {
-    struct buffer *answer = &((struct task *)task)->answer;
-    buffer_bytes(answer, bytes, size * n);
-    return answer->failed ? 0 : size * n; /* less than all ends the request */
-}
-
 static void task_url(const struct registry *r, const struct task *t, struct buffer *out) {
     static const char *const paths[] = {[CONFIGURE] = "/config/", [REGISTER] = "/subjects/"};
     buffer_text(out, r->url);
@@ -189,21 +184,14 @@ static bool request_make(struct registry *r, struct task *t) {
     t->easy = curl_easy_init();
     bool made = t->easy && !url.failed &&
                 headers_add(t, "Accept: application/vnd.schemaregistry.v1+json, application/json") && request_body(t) &&
-                !curl_easy_setopt(t->easy, CURLOPT_URL, url.data);
+                http_request_set(t->easy, url.data, r->o.timeout_ms, t->headers, &t->answer);
     buffer_free(&url);
     if (!made) return false;
     t->answer = BUFFER(ANSWER_MAX);
     t->error[0] = '\0';
     curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
-    curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, answer_write);
-    curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->error);
-    curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, (long)r->o.timeout_ms);
-    curl_easy_setopt(t->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(t->easy, CURLOPT_QUICK_EXIT, 1L); /* a name being looked up must not hold up the end */
-    curl_easy_setopt(t->easy, CURLOPT_PROXY, "");      /* nor the environment's proxy get between us */
-    curl_easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     if (r->user) {
         curl_easy_setopt(t->easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
         curl_easy_setopt(t->easy, CURLOPT_USERNAME, r->user);

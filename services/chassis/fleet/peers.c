@@ -2,6 +2,7 @@
 
 #include "chassis/base/authority.h"
 #include "chassis/base/buffer.h"
+#include "chassis/base/http_request.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/settings.h"
 #include "chassis/base/utf8.h"
@@ -70,12 +71,6 @@ struct peers {
 
 /* --- One request */
 
-static size_t answer_write(char *bytes, size_t size, size_t n, void *peer) {
-    struct buffer *answer = &((struct peer *)peer)->answer;
-    buffer_bytes(answer, bytes, size * n);
-    return answer->failed ? 0 : size * n;
-}
-
 static void request_end(struct peers *p, struct peer *one) {
     if (!one->easy) return;
     curl_multi_remove_handle(p->multi, one->easy);
@@ -93,18 +88,12 @@ static void request_begin(struct peers *p, struct peer *one) {
     if (n && site[n - 1] == '/') site[n - 1] = '\0';
     snprintf(url, sizeof url, "%s%s", site, p->options.keeps_list ? "/api/status" : "/api/peers");
     one->answer = BUFFER(ANSWER_MAX);
-    curl_easy_setopt(one->easy, CURLOPT_URL, url);
     curl_easy_setopt(one->easy, CURLOPT_PRIVATE, one);
-    curl_easy_setopt(one->easy, CURLOPT_HTTPHEADER, p->headers);
-    curl_easy_setopt(one->easy, CURLOPT_WRITEFUNCTION, answer_write);
-    curl_easy_setopt(one->easy, CURLOPT_WRITEDATA, one);
-    curl_easy_setopt(one->easy, CURLOPT_TIMEOUT_MS, (long)ANSWER_MS);
-    curl_easy_setopt(one->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(one->easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(one->easy, CURLOPT_FORBID_REUSE, 1L);
-    curl_easy_setopt(one->easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(one->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    if (curl_multi_add_handle(p->multi, one->easy)) request_end(p, one);
+    if (!http_request_set(one->easy, url, ANSWER_MS, p->headers, &one->answer) ||
+        curl_multi_add_handle(p->multi, one->easy))
+        request_end(p, one);
 }
 
 /* --- Positions and rates */

@@ -1,6 +1,7 @@
 #include "chassis/web/caller.h"
 
 #include "chassis/base/buffer.h"
+#include "chassis/base/http_request.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -64,11 +65,6 @@ static void handle_return(struct caller *c, CURL *easy) {
 
 /* --- One try */
 
-static size_t answer_write(char *bytes, size_t size, size_t n, void *answer) {
-    buffer_bytes(answer, bytes, size * n);
-    return ((struct buffer *)answer)->failed ? 0 : size * n; /* less than all ends the call */
-}
-
 static int is_cut(void *caller, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
     (void)a, (void)b, (void)c, (void)d;
     return atomic_load(&((struct caller *)caller)->cut);
@@ -88,24 +84,17 @@ static bool headers_make(const struct outcall *o, struct curl_slist **headers) {
            header_add(headers, "Idempotency-Key", o->key) && header_add(headers, "traceparent", o->trace_parent);
 }
 
-static void options_set(
+static bool options_set(
     CURL *easy, struct caller *c, const struct outcall *o, struct curl_slist *headers, struct buffer *answer,
     char error[CURL_ERROR_SIZE]) {
     error[0] = '\0';
-    curl_easy_setopt(easy, CURLOPT_URL, o->url);
     if (o->body) curl_easy_setopt(easy, CURLOPT_POSTFIELDS, o->body);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, answer_write);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_ms);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)o->total_ms);
     curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, is_cut);
     curl_easy_setopt(easy, CURLOPT_XFERINFODATA, c);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    return http_request_set(easy, o->url, o->total_ms, headers, answer);
 }
 
 /* Returns whether to try again: also when an earlier try is still being answered (idempotency.h), which alone has a
@@ -118,8 +107,7 @@ static bool call_once(struct caller *c, const struct outcall *o, struct heard *o
     curl_off_t connected = 0, retry_after = 0;
     long status = 0;
     CURL *easy = handle_take(c);
-    if (easy && headers_make(o, &headers)) {
-        options_set(easy, c, o, headers, &answer, error);
+    if (easy && headers_make(o, &headers) && options_set(easy, c, o, headers, &answer, error)) {
         result = curl_easy_perform(easy);
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
         curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &connected);

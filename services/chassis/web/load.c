@@ -1,6 +1,7 @@
 #include "chassis/web/load.h"
 
 #include "chassis/base/buffer.h"
+#include "chassis/base/http_request.h"
 #include "chassis/base/ids.h"
 
 #include <curl/curl.h>
@@ -36,25 +37,14 @@ static int64_t now_us(void) {
     return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
 }
 
-static size_t answer_write(char *bytes, size_t size, size_t n, void *answer) {
-    buffer_bytes(answer, bytes, size * n);
-    return ((struct buffer *)answer)->failed ? 0 : size * n;
-}
-
 static CURL *
 easy_make(const char *url, int timeout_ms, struct curl_slist *headers, struct buffer *answer, char *error) {
     CURL *easy = curl_easy_init();
-    if (!easy) return NULL;
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, answer_write);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    return easy;
+    if (easy && http_request_set(easy, url, timeout_ms, headers, answer) &&
+        !curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error))
+        return easy;
+    if (easy) curl_easy_cleanup(easy);
+    return NULL;
 }
 
 static struct curl_slist *headers_make(void) {
