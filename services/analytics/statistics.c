@@ -82,17 +82,13 @@ static json_t *filters_page(struct exchange *x, bool *filtered) {
     return filters;
 }
 
-static json_int_t number(const json_t *object, const char *name) {
-    return json_integer_value(json_object_get(object, name));
-}
-
 /* Adds "bar", how long each one's is. */
 static void bars_add(json_t *rows, const char *member) {
     json_t *row;
     size_t i;
     double most = chart_most(rows, member);
     json_array_foreach(rows, i, row) {
-        double part = most > 0 ? (double)number(row, member) / most : 0;
+        double part = most > 0 ? (double)json_get_int(row, member) / most : 0;
         json_object_set_new(row, "bar", json_integer((json_int_t)(part * BAR + 0.5)));
     }
 }
@@ -145,10 +141,10 @@ static void charts_decorate(json_t *data) {
     json_object_set_new(data, "hours_most", json_integer((json_int_t)most));
     json_object_set_new(time, "path", chart_path(samples, "returns", most_then));
     json_object_set_new(time, "most", json_integer((json_int_t)most_then));
-    json_object_set_new(time, "step", json_string(duration_text(number(time, "step_ms"), step)));
+    json_object_set_new(time, "step", json_string(duration_text(json_get_int(time, "step_ms"), step)));
     json_array_foreach(samples, i, one) page_add_moment(one, "from", "text");
     for (i = json_array_size(samples); i-- > 0;) /* the table tells only of when there were some */
-        if (!number(json_array_get(samples, i), "returns")) json_array_remove(samples, i);
+        if (!json_get_int(json_array_get(samples, i), "returns")) json_array_remove(samples, i);
 }
 
 static void form_decorate(struct exchange *x, const struct question *q) {
@@ -232,7 +228,7 @@ static void lines_add(struct buffer *out, const char *table, const char *name, c
     size_t i;
     json_array_foreach((json_t *)rows, i, row) {
         char hour[24];
-        snprintf(hour, sizeof hour, "%lld", (long long)number(row, "hour"));
+        snprintf(hour, sizeof hour, "%lld", json_get_int(row, "hour"));
         const char *text = json_object_get(row, "hour") ? hour : json_get_text(row, name);
         json_t *rest = json_copy(row);
         json_object_del(rest, "hour");

@@ -2,6 +2,7 @@
 
 #include "chassis/base/failure.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/money.h"
 #include "chassis/events/reaction.h"
 
@@ -12,10 +13,6 @@
 
 static const char *text_of(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
-}
-
-static int64_t number_of(const json_t *object, const char *name) {
-    return json_integer_value(json_object_get(object, name));
 }
 
 static void customer_registered(struct connection *c, const struct event *own) {
@@ -41,7 +38,7 @@ static void item_add(struct connection *c, const char *order_id, const json_t *i
     (void)store_run(
         c,
         "INSERT INTO order_item (order_id, line, model, price_minor, price_currency, serial_number) VALUES (?, ?, ?, ?, ?, ?)",
-        value_text(order_id), value_int(number_of(item, "line")), value_text(text_of(item, "model")),
+        value_text(order_id), value_int(json_get_int(item, "line")), value_text(text_of(item, "model")),
         amount_value(c, price), value_text(text_of(price, "currency")), value_text(text_of(item, "serial_number")));
 }
 
@@ -52,7 +49,7 @@ static void order_placed(struct connection *c, const struct event *own) {
     int64_t last = 0;
     json_array_foreach(items, i, item) {
         item_add(c, order_id, item);
-        if (number_of(item, "line") > last) last = number_of(item, "line");
+        if (json_get_int(item, "line") > last) last = json_get_int(item, "line");
     }
     (void)store_run(
         c,
@@ -65,7 +62,7 @@ static void order_placed(struct connection *c, const struct event *own) {
 
 static void item_change(struct connection *c, const char *order_id, const json_t *item) {
     const json_t *price = json_object_get(item, "price");
-    int64_t line = number_of(item, "line");
+    int64_t line = json_get_int(item, "line");
     if (json_is_true(json_object_get(item, "removed"))) {
         (void)store_run(
             c, "DELETE FROM order_item WHERE order_id = ? AND line = ?", value_text(order_id), value_int(line));

@@ -2,6 +2,7 @@
 
 #include "cli.h"
 
+#include "chassis/base/json_get.h"
 #include "chassis/base/terminal.h"
 #include "chassis/web/caller.h"
 
@@ -17,10 +18,6 @@ enum { UNKNOWN = 2, EVERY_MS = 250, ANSWER_MS = 10000 };
 static int refuse(const char *text) {
     fprintf(stderr, "%s\n", shown(text));
     return UNKNOWN;
-}
-
-static long long number(const json_t *object, const char *name) {
-    return json_integer_value(json_object_get(object, name));
 }
 
 /* --- Asking */
@@ -56,8 +53,9 @@ static void progress(const json_t *run) {
     if (!isatty(STDERR_FILENO)) return;
     fprintf(
         stderr, "\r\033[K%.1f s: four calls %lld of %lld, %lld failed; one event %lld of %lld, %lld late",
-        (double)number(run, "elapsed_ms") / 1000, number(calls, "accepted"), number(calls, "sent"),
-        number(calls, "failed"), number(event, "accepted"), number(event, "sent"), number(event, "late"));
+        (double)json_get_int(run, "elapsed_ms") / 1000, json_get_int(calls, "accepted"), json_get_int(calls, "sent"),
+        json_get_int(calls, "failed"), json_get_int(event, "accepted"), json_get_int(event, "sent"),
+        json_get_int(event, "late"));
 }
 
 static void print_wait(const char *label, const json_t *ways, const char *name) {
@@ -71,14 +69,15 @@ static void print_wait(const char *label, const json_t *ways, const char *name) 
 
 static void print_count(const char *label, const json_t *ways, const char *name) {
     printf(
-        "%-34s%12lld   %12lld\n", label, number(json_array_get(ways, 0), name), number(json_array_get(ways, 1), name));
+        "%-34s%12lld   %12lld\n", label, json_get_int(json_array_get(ways, 0), name),
+        json_get_int(json_array_get(ways, 1), name));
 }
 
 static void print_list(const json_t *run, const char *list, const char *verb, const char *name) {
     json_t *one;
     size_t i;
     json_array_foreach(json_object_get(run, list), i, one)
-        printf("%lld %s: %s\n", number(one, "n"), verb, shown(json_string_value(json_object_get(one, name))));
+        printf("%lld %s: %s\n", json_get_int(one, "n"), verb, shown(json_string_value(json_object_get(one, name))));
 }
 
 static void print_run(const json_t *run) {
@@ -86,8 +85,8 @@ static void print_run(const json_t *run) {
     const char *made_up = json_string_value(json_object_get(run, "orders_made_up"));
     if (made_up) printf("The orders are made up, and sales may decline refunds of them: %s\n\n", shown(made_up));
     printf(
-        "%lld returns a second by each way, for %lld s\n\n%-34s%15s%15s\n", number(run, "rate"), number(run, "seconds"),
-        "", "four calls", "one event");
+        "%lld returns a second by each way, for %lld s\n\n%-34s%15s%15s\n", json_get_int(run, "rate"),
+        json_get_int(run, "seconds"), "", "four calls", "one event");
     print_wait("customer waits, half less than", ways, "p50");
     print_wait("99 of 100 less than", ways, "p99");
     print_wait("at most", ways, "max");

@@ -15,28 +15,26 @@
 
 enum { FITS = 0, FINDINGS = 1, UNKNOWN = 2 };
 
-static long long number(const json_t *object, const char *name) {
-    return json_integer_value(json_object_get(object, name));
-}
-
 static void say_published(const json_t *result) {
     const json_t *one;
     size_t i;
     printf(
         "%s, up to %s: %lld records, up to offset", shown(json_get_text(result, "topic")),
-        shown(json_get_text(result, "at")), number(result, "records"));
+        shown(json_get_text(result, "at")), json_get_int(result, "records"));
     json_array_foreach(json_object_get(result, "watermark"), i, one)
-        printf(" [%lld] %lld", number(one, "partition"), number(one, "end"));
+        printf(" [%lld] %lld", json_get_int(one, "partition"), json_get_int(one, "end"));
     printf("\n\n");
 }
 
 static void say_late(const json_t *team) {
     char age[DURATION_TEXT];
-    if (number(team, "late"))
-        printf("  %lld late, the oldest for %s\n", number(team, "late"), duration_text(number(team, "oldest_ms"), age));
-    if (number(team, "unsent")) printf("  %lld decided and not published yet\n", number(team, "unsent"));
+    if (json_get_int(team, "late"))
+        printf(
+            "  %lld late, the oldest for %s\n", json_get_int(team, "late"),
+            duration_text(json_get_int(team, "oldest_ms"), age));
+    if (json_get_int(team, "unsent")) printf("  %lld decided and not published yet\n", json_get_int(team, "unsent"));
     if (!*json_get_text(team, "counted_at"))
-        printf("  it publishes no counts; its consumer group passed %lld\n", number(team, "passed"));
+        printf("  it publishes no counts; its consumer group passed %lld\n", json_get_int(team, "passed"));
 }
 
 static void say_teams(const json_t *result) {
@@ -48,9 +46,9 @@ static void say_teams(const json_t *result) {
     json_array_foreach(json_object_get(result, "teams"), i, one) {
         printf(
             "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", shown(json_get_text(one, "team")),
-            number(one, "handled"), number(one, "declined"), number(one, "quarantined"), number(one, "skipped"),
-            number(one, "duplicate"), number(one, "late"), number(one, "missing"), number(one, "doubled"),
-            number(one, "changed"));
+            json_get_int(one, "handled"), json_get_int(one, "declined"), json_get_int(one, "quarantined"),
+            json_get_int(one, "skipped"), json_get_int(one, "duplicate"), json_get_int(one, "late"),
+            json_get_int(one, "missing"), json_get_int(one, "doubled"), json_get_int(one, "changed"));
         say_late(one);
     }
     printf("\n");
@@ -58,8 +56,8 @@ static void say_teams(const json_t *result) {
 
 static void say_finding(const json_t *one) {
     printf("%s: %s", shown(json_get_text(one, "kind")), shown(json_get_text(one, "team")));
-    if (json_is_integer(json_object_get(one, "partition"))) printf(", partition %lld", number(one, "partition"));
-    if (json_is_integer(json_object_get(one, "offset"))) printf(", offset %lld", number(one, "offset"));
+    if (json_is_integer(json_object_get(one, "partition"))) printf(", partition %lld", json_get_int(one, "partition"));
+    if (json_is_integer(json_object_get(one, "offset"))) printf(", offset %lld", json_get_int(one, "offset"));
     if (*json_get_text(one, "return_id")) printf(", return %s", shown(json_get_text(one, "return_id")));
     printf(": %s\n", shown(json_get_text(one, "what")));
 }
@@ -71,7 +69,7 @@ static int say(const json_t *result) {
     say_published(result);
     say_teams(result);
     json_array_foreach(json_object_get(result, "findings"), i, one) say_finding(one);
-    if (number(result, "more")) printf("and %lld more\n", number(result, "more"));
+    if (json_get_int(result, "more")) printf("and %lld more\n", json_get_int(result, "more"));
     if (fits) printf("Nothing is missing or doubled.\n");
     return fits ? FITS : FINDINGS;
 }

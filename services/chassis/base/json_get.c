@@ -7,7 +7,7 @@ const char *json_get_text(const json_t *object, const char *name) {
     return text ? text : "";
 }
 
-int64_t json_get_int(const json_t *object, const char *name) {
+long long json_get_int(const json_t *object, const char *name) {
     return json_integer_value(json_object_get(object, name));
 }
 

@@ -83,13 +83,12 @@ static void print_rejected(const json_t *report) {
     size_t i;
     if (!json_get_int(rejected, "n")) return;
     printf(
-        "%lld records that had their effect are rejected now; %s:\n", (long long)json_get_int(rejected, "n"),
+        "%lld records that had their effect are rejected now; %s:\n", json_get_int(rejected, "n"),
         is(report, "switched") ? "they are open dead letters" : "they would become dead letters");
     json_array_foreach(json_object_get(rejected, "lines"), i, one) printf(
-        "  %s[%lld]@%lld, return %s%s: %s\n", shown(json_get_text(one, "topic")),
-        (long long)json_get_int(one, "partition"), (long long)json_get_int(one, "offset"),
-        shown(json_get_text(one, "return_id")), is(one, "answered") ? ", which was answered" : "",
-        shown(json_get_text(one, "reason")));
+        "  %s[%lld]@%lld, return %s%s: %s\n", shown(json_get_text(one, "topic")), json_get_int(one, "partition"),
+        json_get_int(one, "offset"), shown(json_get_text(one, "return_id")),
+        is(one, "answered") ? ", which was answered" : "", shown(json_get_text(one, "reason")));
 }
 
 static void print_differences(const json_t *report) {
@@ -97,19 +96,15 @@ static void print_differences(const json_t *report) {
     const json_t *events = json_object_get(report, "events");
     size_t i;
     if (json_is_object(differences)) {
-        printf(
-            "%lld rows differ (+ only new, - only old, ~ changed, old → new):\n",
-            (long long)json_get_int(differences, "rows"));
+        printf("%lld rows differ (+ only new, - only old, ~ changed, old → new):\n", json_get_int(differences, "rows"));
         json_array_foreach(json_object_get(differences, "tables"), i, one) printf(
             "  %s: %lld only old, %lld only new, %lld changed\n", shown(json_get_text(one, "table")),
-            (long long)json_get_int(one, "only_old"), (long long)json_get_int(one, "only_new"),
-            (long long)json_get_int(one, "changed"));
+            json_get_int(one, "only_old"), json_get_int(one, "only_new"), json_get_int(one, "changed"));
         json_array_foreach(json_object_get(differences, "lines"), i, one) print_line(one);
     }
     print_rejected(report);
     if (!json_get_int(events, "different")) return;
-    printf(
-        "%lld events differ (what was published → what would be now):\n", (long long)json_get_int(events, "different"));
+    printf("%lld events differ (what was published → what would be now):\n", json_get_int(events, "different"));
     json_array_foreach(json_object_get(events, "lines"), i, one) print_event(one);
 }
 
@@ -126,9 +121,9 @@ static int exit_code(const json_t *report, bool switch_anyway) {
 static void print_report(const json_t *report) {
     printf(
         "%s: %lld records replayed in %.1f s, %lld of them answered before; %lld rows of state\n",
-        json_get_text(report, "service"), (long long)json_get_int(report, "records"),
-        json_real_value(json_object_get(report, "seconds")), (long long)json_get_int(report, "answered"),
-        (long long)json_get_int(report, "rows"));
+        json_get_text(report, "service"), json_get_int(report, "records"),
+        json_real_value(json_object_get(report, "seconds")), json_get_int(report, "answered"),
+        json_get_int(report, "rows"));
     printf("  rebuilt %s\n", json_get_text(report, "hash"));
     if (!is(report, "lost"))
         printf("  before  %s%s\n", json_get_text(report, "hash_before"), is(report, "identical") ? " (identical)" : "");
@@ -142,7 +137,7 @@ static void print_report(const json_t *report) {
     if (json_get_int(report, "left"))
         printf(
             "%lld events that were decided while Kafka was away are taken over, and published once the service runs.\n",
-            (long long)json_get_int(report, "left"));
+            json_get_int(report, "left"));
     if (is(report, "shadow"))
         puts("Nothing was changed.");
     else if (!is(report, "switched"))
