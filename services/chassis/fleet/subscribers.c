@@ -159,11 +159,9 @@ static bool group_ask(struct subscribers *s, const char *group, const char *team
 
 /* The team of a group of this namespace; NULL for other groups and for this service's own. */
 static const char *team_of(const struct subscribers *s, const char *group) {
-    const char *namespace = s->options.settings->namespace;
-    size_t n = strlen(namespace);
-    if (!strcmp(group, s->own_group)) return NULL;
-    if (!n) return strchr(group, '.') ? NULL : group;
-    return !strncmp(group, namespace, n) && group[n] == '.' ? group + n + 1 : NULL;
+    const struct settings *settings = s->options.settings;
+    if (!strcmp(group, s->own_group) || (!*settings->namespace && strchr(group, '.'))) return NULL;
+    return name_unscoped(settings, group);
 }
 
 static void asked_keep(struct subscribers *s, struct asked *a) {

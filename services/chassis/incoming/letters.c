@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,16 +27,10 @@ struct letters {
 
 /* "NAME" of "demo.NAME.dead-letters"; false: it is no topic of letters of this namespace. */
 static bool team_of(const struct letters *l, const char *topic, char out[NAME_SIZE]) {
-    static const char ending[] = ".dead-letters";
-    const char *namespace = l->core->settings->namespace;
-    size_t n = strlen(namespace);
-    if (n && (strncmp(topic, namespace, n) != 0 || topic[n] != '.')) return false;
-    if (n) topic += n + 1;
-    size_t name = strcspn(topic, ".");
-    if (!name || name >= NAME_SIZE || strcmp(topic + name, ending) != 0) return false;
-    memcpy(out, topic, name);
-    out[name] = '\0';
-    return true;
+    const char *name;
+    size_t n = topic_owner(l->core->settings, topic, ".dead-letters", &name);
+    snprintf(out, NAME_SIZE, "%.*s", (int)n, n ? name : "");
+    return n > 0 && n < NAME_SIZE;
 }
 
 /* A topic that is new makes all of them be read again: who takes the letters knows them. */

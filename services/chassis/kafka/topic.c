@@ -3,6 +3,7 @@
 #include "chassis/base/ids.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
+#include "chassis/kafka/topic_spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,13 +79,9 @@ static verdict part_add(struct topic_reader *t, const char *name, int32_t id, st
 
 static bool is_meant(const struct settings *s, const char *topic, const char *name) {
     if (*name != '*') return !strcmp(topic, name);
-    const char *namespace = s->namespace;
-    size_t n = strlen(namespace), end = strlen(name + 1), length;
-    if (*namespace && (strncmp(topic, namespace, n) != 0 || topic[n] != '.')) return false;
-    if (*namespace) topic += n + 1;
-    length = strlen(topic);
-    return length > end && !strcmp(topic + length - end, name + 1) &&
-           strspn(topic, "abcdefghijklmnopqrstuvwxyz0123456789-") == length - end;
+    const char *owner;
+    size_t n = topic_owner(s, topic, name + 1, &owner);
+    return n && strspn(owner, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
 }
 
 static int by_name(const void *a, const void *b) {

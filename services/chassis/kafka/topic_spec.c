@@ -1,6 +1,7 @@
 #include "chassis/kafka/topic_spec.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define MOMENT "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$"
 #define UUID "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
@@ -86,4 +87,16 @@ topic_spec_of(const struct topic_spec *p, const char *service, const struct sett
 
 const char *topic_spec_name(const struct topic_spec *p, const struct settings *s, char *out, size_t size) {
     return topic_spec_of(p, s->service, s, out, size);
+}
+
+const char *name_unscoped(const struct settings *s, const char *name) {
+    size_t n = strlen(s->namespace);
+    if (!n) return name;
+    return !strncmp(name, s->namespace, n) && name[n] == '.' ? name + n + 1 : NULL;
+}
+
+size_t topic_owner(const struct settings *s, const char *topic, const char *ending, const char **owner) {
+    *owner = name_unscoped(s, topic);
+    size_t n = *owner ? strcspn(*owner, ".") : 0; /* in no namespace, those of others have one dot more */
+    return n && !strcmp(*owner + n, ending) ? n : 0;
 }

@@ -8,6 +8,7 @@
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
 #include "chassis/kafka/scan.h"
+#include "chassis/kafka/topic_spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,19 +67,6 @@ void topics_close(struct topics **out) {
 
 /* --- Which there are */
 
-/* A name without the namespace; NULL: it is in another one. */
-static const char *unscoped(const struct topics *t, const char *name) {
-    const char *namespace = t->settings->namespace;
-    size_t n = strlen(namespace);
-    if (!n) return name;
-    return !strncmp(name, namespace, n) && name[n] == '.' ? name + n + 1 : NULL;
-}
-
-static bool ends_with(const char *name, const char *ending) {
-    size_t n = strlen(name), m = strlen(ending);
-    return n > m && !strcmp(name + n - m, ending);
-}
-
 static verdict no_answer(
     const struct topics *t, const char *what, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
     char reason[DENIAL_TEXT];
@@ -93,9 +81,8 @@ verdict topics_find(struct topics *t, const char *ending, json_t **names, struct
     if (error) return no_answer(t, "which topics there are", error, (struct right){"Describe", "cluster", ""}, why);
     *names = json_array();
     for (int i = 0; i < found->topic_cnt; i++) {
-        const char *name = unscoped(t, found->topics[i].topic);
-        size_t service = name ? strcspn(name, ".") : 0; /* in no namespace, those of others have one dot more */
-        if (name && ends_with(name, ending) && !strcmp(name + service, ending))
+        const char *name;
+        if (topic_owner(t->settings, found->topics[i].topic, ending, &name))
             json_array_append_new(*names, json_string(name));
     }
     rd_kafka_metadata_destroy(found);
@@ -162,7 +149,7 @@ static verdict groups_of(
             t, "which consumer groups there are", rd_kafka_error_code(failed[0]),
             (struct right){"Describe", "cluster", ""}, why);
     for (size_t i = 0; i < n; i++) {
-        const char *group = rd_kafka_ConsumerGroupListing_group_id(all[i]), *name = unscoped(t, group);
+        const char *group = rd_kafka_ConsumerGroupListing_group_id(all[i]), *name = name_unscoped(t->settings, group);
         if (!name || strchr(name, '.')) continue;
         json_t *offsets = json_object();
         verdict v = group_ask(t, group, scoped, partitions, offsets, why);
