@@ -9,10 +9,11 @@
 #include "chassis/base/buffer.h"
 #include "chassis/base/failure.h"
 #include "chassis/base/ids.h"
-#include "chassis/store/store.h"
 
 #include <jansson.h>
 #include <stdio.h>
+
+struct connection;
 
 struct audit_row {
     const char *action;  /* what was done, in the team's words: "refund the order" */

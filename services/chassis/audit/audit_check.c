@@ -3,6 +3,7 @@
 #include "chassis/audit/audit.h"
 #include "chassis/base/log.h"
 #include "chassis/base/wait.h"
+#include "chassis/store/store.h"
 
 #include <pthread.h>
 #include <stdlib.h>

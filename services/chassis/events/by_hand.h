@@ -4,7 +4,8 @@
 #pragma once
 
 #include "chassis/events/record.h"
-#include "chassis/store/store.h"
+
+struct connection;
 
 /* Both after the record had its effect. */
 void by_hand_call(struct connection *c, const struct record *r);

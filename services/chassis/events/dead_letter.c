@@ -5,6 +5,7 @@
 #include "chassis/base/utf8.h"
 #include "chassis/events/event.h"
 #include "chassis/kafka/client.h"
+#include "chassis/store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>

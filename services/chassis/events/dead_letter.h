@@ -8,7 +8,10 @@
 
 #include "chassis/base/failure.h"
 #include "chassis/kafka/raw.h"
-#include "chassis/store/store.h"
+
+#include <jansson.h>
+
+struct connection;
 
 enum { DEAD_LETTER_BYTES_MAX = 8 << 20, DEAD_LETTER_REASON = 1000 };
 

@@ -1,6 +1,7 @@
 #include "chassis/events/outbox.h"
 
 #include "chassis/avro/codec.h"
+#include "chassis/store/store.h"
 
 #include <errno.h>
 #include <stdatomic.h>

@@ -6,7 +6,9 @@
 #include "chassis/base/assets.h"
 #include "chassis/base/failure.h"
 #include "chassis/base/ids.h"
-#include "chassis/store/store.h"
+
+struct connection;
+struct store;
 
 struct outbox; /* the event types that this service publishes, with their schemas; shared by threads */
 struct registry;

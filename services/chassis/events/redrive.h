@@ -6,10 +6,11 @@
 
 #include "chassis/base/failure.h"
 #include "chassis/events/core.h"
-#include "chassis/store/store.h"
 
 #include <jansson.h>
 #include <stdint.h>
+
+struct connection;
 
 enum { REDRIVE_WAIT_MS = 3000, REDRIVE_AT_ONCE = 500 };
 

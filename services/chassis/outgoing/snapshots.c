@@ -11,6 +11,7 @@
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/outgoing/delivery.h"
+#include "chassis/store/store.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>

@@ -12,11 +12,12 @@
 
 #include "chassis/base/failure.h"
 #include "chassis/base/settings.h"
-#include "chassis/store/store.h"
 
 #include <jansson.h>
 #include <librdkafka/rdkafka.h>
 
+struct store;
+struct connection;
 struct registry;
 struct health;
 struct snapshots;

@@ -3,7 +3,8 @@
 #pragma once
 
 #include "chassis/pages/runtime.h"
-#include "chassis/store/store.h"
+
+struct connection;
 
 const char *page_query(struct exchange *x, const char *name); /* NULL when it is not there, or empty */
 /* Of a form that comes again: what it says at its head, and the URL of what is there already, or NULL. */

@@ -5,7 +5,8 @@
 
 #include "chassis/base/ids.h"
 #include "chassis/events/core.h"
-#include "chassis/store/store.h"
+
+struct connection;
 
 struct published_event { /* one that was published in reaction */
     struct uuid id;

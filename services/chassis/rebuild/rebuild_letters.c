@@ -6,6 +6,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/utf8.h"
+#include "chassis/events/dead_letter.h"
 
 #include <stdio.h>
 #include <string.h>

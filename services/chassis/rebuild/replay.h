@@ -13,6 +13,8 @@
 
 #include <jansson.h>
 
+struct connection;
+
 struct replay_letter {
     const char *topic; /* the array's own */
     int32_t partition;

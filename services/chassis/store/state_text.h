@@ -5,11 +5,12 @@
 #pragma once
 
 #include "chassis/base/failure.h"
-#include "chassis/store/store.h"
 
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
+
+struct connection;
 
 enum { STATE_TEXT_HASH = 65 };
 

@@ -3,6 +3,7 @@
 #include "chassis/base/crash.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
+#include "chassis/store/store.h"
 #include "chassis/web/http_private.h"
 
 #include <civetweb.h>

@@ -12,8 +12,10 @@
  * refusals the newest 1,000 are kept. Any thread. */
 #pragma once
 
-#include "chassis/store/store.h"
 #include "chassis/web/http.h"
+
+struct connection;
+struct store;
 
 /* Commits what a POST did, together with its answer, which must be set already: x->status, x->data, headers, or a
  * problem. So who sends it again after a crash gets that answer; what is set later is not sent. Not OK: nothing was
