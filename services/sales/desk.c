@@ -139,18 +139,10 @@ static void form_take(json_t *form, const char *name, char *out, size_t size) {
 }
 
 static bool form_read(struct exchange *x, struct sent *s) {
-    json_t *form = NULL;
-    struct failure why;
     char more[8], from[12];
-    if (!exchange_type_is(x, "application/x-www-form-urlencoded")) {
-        exchange_problem(x, 415, "Send the form as application/x-www-form-urlencoded, or under /api as JSON.");
-        return false;
-    }
-    verdict v = exchange_form(x, &form, &why);
-    if (v != OK) {
-        exchange_problem(x, v == REJECT ? 400 : 503, "Nothing was done: %s.", why.text);
-        return false;
-    }
+    json_t *form = exchange_sent(
+        x, SENT_FORM, "Send the form as application/x-www-form-urlencoded, or under /api as JSON.", "Nothing was done");
+    if (!form) return false;
     form_take(form, "more", more, sizeof more);
     form_take(form, "from", from, sizeof from);
     form_take(form, "version", s->version, sizeof s->version);

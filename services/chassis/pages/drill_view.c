@@ -124,16 +124,9 @@ static verdict wish_grant(struct exchange *x, const struct wish *w, struct failu
 
 /* NULL: answered. */
 static json_t *body_of(struct exchange *x) {
-    json_t *sent = NULL;
-    struct failure why;
-    bool form = exchange_type_is(x, "application/x-www-form-urlencoded");
-    if (!form && !(x->api && exchange_type_is(x, "application/json"))) {
-        exchange_problem(x, 415, "Send the drill as application/x-www-form-urlencoded, or under /api as JSON.");
-        return NULL;
-    }
-    if ((form ? exchange_form(x, &sent, &why) : exchange_json(x, &sent, &why)) == OK) return sent;
-    exchange_problem(x, why.kind == REJECT ? 400 : 503, "Nothing was changed: %s.", why.text);
-    return NULL;
+    return exchange_sent(
+        x, x->api ? SENT_FORM | SENT_JSON : SENT_FORM,
+        "Send the drill as application/x-www-form-urlencoded, or under /api as JSON.", "Nothing was changed");
 }
 
 void drill_post(struct exchange *x) {

@@ -116,17 +116,10 @@ static verdict decide(struct exchange *x, const struct wish *w, json_t *held, st
 
 void log_accept_post(struct exchange *x) {
     struct runtime *rt = x->context;
-    json_t *sent = NULL;
     struct wish w;
     struct failure why;
-    if (!exchange_type_is(x, "application/json")) {
-        exchange_problem(x, 415, "Send the decision as application/json.");
-        return;
-    }
-    if (exchange_json(x, &sent, &why) != OK) {
-        exchange_problem(x, 400, "Nothing was changed: %s.", why.text);
-        return;
-    }
+    json_t *sent = exchange_sent(x, SENT_JSON, "Send the decision as application/json.", "Nothing was changed");
+    if (!sent) return;
     if (wish_read(x, sent, &w)) {
         json_t *held = held_find(rt, &w);
         if (!json_array_size(held))

@@ -258,22 +258,30 @@ bool body_read(struct exchange *x) {
     return true;
 }
 
-json_t *exchange_json_object(struct exchange *x) {
+json_t *exchange_sent(struct exchange *x, int read, const char *otherwise, const char *outcome) {
+    static const char form_type[] = "application/x-www-form-urlencoded", json_type[] = "application/json";
     const char *given = exchange_header(x, "Content-Type");
-    json_t *body = NULL;
+    bool form = read & SENT_FORM && exchange_type_is(x, form_type);
+    json_t *sent = NULL;
     struct failure why;
-    if (!exchange_type_is(x, "application/json")) {
-        exchange_problem(
-            x, 415, "The content type \"%.60s\" is not read here; send application/json.", given ? given : "");
+    if (!form && !(read & SENT_JSON && exchange_type_is(x, json_type))) {
+        if (otherwise)
+            exchange_problem(x, 415, "%s", otherwise);
+        else
+            exchange_problem(
+                x, 415, "The content type \"%.60s\" is not read here; send %s.", given ? given : "",
+                read & SENT_JSON ? json_type : form_type);
         return NULL;
     }
-    verdict v = exchange_json(x, &body, &why);
-    if (v != OK) {
-        exchange_problem(x, v == REJECT ? 400 : 503, "Nothing was done: %s.", why.text);
-    } else if (!json_is_object(body)) {
-        exchange_problem(x, 400, "Nothing was done: the body must be a JSON object.");
-        json_decref(body);
-        body = NULL;
-    }
-    return body;
+    verdict v = form ? exchange_form(x, &sent, &why) : exchange_json(x, &sent, &why);
+    if (v != OK) exchange_problem(x, v == REJECT ? 400 : 503, "%s: %s.", outcome, why.text);
+    return v == OK ? sent : NULL;
+}
+
+json_t *exchange_json_object(struct exchange *x) {
+    json_t *body = exchange_sent(x, SENT_JSON, NULL, "Nothing was done");
+    if (!body || json_is_object(body)) return body;
+    exchange_problem(x, 400, "Nothing was done: the body must be a JSON object.");
+    json_decref(body);
+    return NULL;
 }

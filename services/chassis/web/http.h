@@ -104,6 +104,11 @@ MUST_CHECK verdict exchange_form(struct exchange *x, json_t **out, struct failur
 /* REJECT as well for a name twice in an object, and for a depth over 32. Text in it may hold a NUL
  * (json_string_length). */
 MUST_CHECK verdict exchange_json(struct exchange *x, json_t **out, struct failure *why);
+/* What was posted, as one of these; NULL: it is none, which has been answered: with 415 and the text `otherwise` (NULL:
+ * one that names what is read), or with 400 or 503 and the reason after `outcome` ("Nothing was changed"). The
+ * caller's. */
+enum { SENT_JSON = 1, SENT_FORM = 2 };
+MUST_CHECK json_t *exchange_sent(struct exchange *x, int read, const char *otherwise, const char *outcome);
 /* The JSON object that was posted; NULL: it is none, which has been answered with 415 or 400. The caller's. */
 MUST_CHECK json_t *exchange_json_object(struct exchange *x);
 bool exchange_type_is(struct exchange *x, const char *media_type); /* parameters such as charset are ignored */

@@ -93,18 +93,8 @@ static bool is_known(const struct exchange *x, const char *name) {
 
 /* NULL: answered. */
 static json_t *body_of(struct exchange *x) {
-    const char *given = exchange_header(x, "Content-Type"), *type = "application/x-www-form-urlencoded";
-    json_t *sent = NULL;
-    struct failure why;
     if (!x->body_n) return json_object();
-    if (x->api) return exchange_json_object(x);
-    if (!exchange_type_is(x, type)) {
-        exchange_problem(x, 415, "The content type \"%.60s\" is not read here; send %s.", given ? given : "", type);
-        return NULL;
-    }
-    verdict v = exchange_form(x, &sent, &why);
-    if (v != OK) exchange_problem(x, v == REJECT ? 400 : 503, "Nothing was changed: %s.", why.text);
-    return sent;
+    return x->api ? exchange_json_object(x) : exchange_sent(x, SENT_FORM, NULL, "Nothing was changed");
 }
 
 /* The form's version is what a program says by If-Match. False: it was answered. */

@@ -250,19 +250,8 @@ static void submit(struct exchange *x, struct submission *s) {
 
 /* NULL: answered. */
 static json_t *body_of(struct exchange *x) {
-    const char *type = x->api ? "application/json" : "application/x-www-form-urlencoded";
-    const char *given = exchange_header(x, "Content-Type");
-    json_t *sent = NULL;
-    struct failure why;
-    if (!exchange_type_is(x, type)) {
-        exchange_problem(x, 415, "The content type \"%.60s\" is not read here; send %s.", given ? given : "", type);
-        return NULL;
-    }
-    verdict v = x->api ? exchange_json(x, &sent, &why) : exchange_form(x, &sent, &why);
-    if (v != OK) {
-        exchange_problem(x, v == REJECT ? 400 : 503, "The return was not stored: %s.", why.text);
-        return NULL;
-    }
+    json_t *sent = exchange_sent(x, x->api ? SENT_JSON : SENT_FORM, NULL, "The return was not stored");
+    if (!sent) return NULL;
     if (x->api && !json_is_object(sent)) {
         exchange_problem(x, 422, "The return was not stored: the body must be a JSON object with the return's fields.");
         json_decref(sent);

@@ -200,16 +200,11 @@ static void start(struct exchange *x, const json_t *sent) {
 }
 
 void simulate_post(struct exchange *x) {
-    json_t *sent = NULL;
-    struct failure why = {0};
-    bool form = exchange_type_is(x, "application/x-www-form-urlencoded");
     if (!drill_allowed(x)) return;
-    if (!form && !(x->api && exchange_type_is(x, "application/json")))
-        exchange_problem(x, 415, "Send it as application/x-www-form-urlencoded, or under /api as JSON.");
-    else if ((form ? exchange_form(x, &sent, &why) : exchange_json(x, &sent, &why)) != OK)
-        exchange_problem(x, why.kind == REJECT ? 400 : 503, "Nothing was started: %s.", why.text);
-    else
-        start(x, sent);
+    json_t *sent = exchange_sent(
+        x, x->api ? SENT_FORM | SENT_JSON : SENT_FORM,
+        "Send it as application/x-www-form-urlencoded, or under /api as JSON.", "Nothing was started");
+    if (sent) start(x, sent);
     json_decref(sent);
 }
 

@@ -278,14 +278,8 @@ static int number_of(struct exchange *x, const json_t *asked, const char *name, 
 }
 
 static json_t *asked_of(struct exchange *x) {
-    json_t *asked = NULL;
-    struct failure why;
     if (x->api) return exchange_json_object(x);
-    if (!exchange_type_is(x, "application/x-www-form-urlencoded"))
-        exchange_problem(x, 415, "Send the form as application/x-www-form-urlencoded.");
-    else if (exchange_form(x, &asked, &why) != OK)
-        exchange_problem(x, why.kind == REJECT ? 400 : 503, "No run was started: %s.", why.text);
-    return asked;
+    return exchange_sent(x, SENT_FORM, "Send the form as application/x-www-form-urlencoded.", "No run was started");
 }
 
 static void start(struct exchange *x, int rate, int seconds) {
