@@ -69,6 +69,15 @@ denial_reason(const struct settings *s, rd_kafka_resp_err_t error, struct right 
     return out;
 }
 
+verdict kafka_unanswered(
+    rd_kafka_t *rk, const struct settings *s, const char *what, rd_kafka_resp_err_t error, struct right right,
+    struct failure *why) {
+    char reason[DENIAL_TEXT];
+    rd_kafka_poll(rk, 0); /* what it says of its connections */
+    denial_reason(s, error, right, reason);
+    return fail(why, RETRY, "Kafka at %s does not say %s: %s", s->kafka, what, reason);
+}
+
 /* --- The way in */
 
 /* librdkafka's own words, without the broker's address before them and the durations behind them. */

@@ -3,6 +3,7 @@
  * process has one identity and one cluster, so the last such refusal counts for all its clients. Any thread. */
 #pragma once
 
+#include "chassis/base/failure.h"
 #include "chassis/base/settings.h"
 
 #include <librdkafka/rdkafka.h>
@@ -26,6 +27,10 @@ const char *denial_text(const struct settings *s, struct right right, char out[D
  * else librdkafka's words for it. Returns out. */
 const char *
 denial_reason(const struct settings *s, rd_kafka_resp_err_t error, struct right right, char out[DENIAL_TEXT]);
+/* RETRY: "Kafka at HOST does not say WHAT: " and the reason. */
+MUST_CHECK verdict kafka_unanswered(
+    rd_kafka_t *rk, const struct settings *s, const char *what, rd_kafka_resp_err_t error, struct right right,
+    struct failure *why);
 
 /* For rd_kafka_conf_set_ssl_cert_verify_cb(): takes over OpenSSL's verdict as it is, and keeps what is wrong with the
  * certificate, since librdkafka says the same of every one that is not believed. */

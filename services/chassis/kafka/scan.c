@@ -110,10 +110,7 @@ rd_kafka_t *scan_client(struct scan *s) {
 /* topic: "" where it is about all. */
 static verdict
 unanswered(const struct scan *s, const char *what, rd_kafka_resp_err_t error, const char *topic, struct failure *why) {
-    char reason[DENIAL_TEXT];
-    rd_kafka_poll(s->rk, 0); /* what it says of its connections */
-    denial_reason(s->settings, error, (struct right){"Describe", "topic", topic}, reason);
-    return fail(why, RETRY, "Kafka at %s does not say %s: %s", s->settings->kafka, what, reason);
+    return kafka_unanswered(s->rk, s->settings, what, error, (struct right){"Describe", "topic", topic}, why);
 }
 
 verdict scan_topics(struct scan *s, json_t **out, struct failure *why) {

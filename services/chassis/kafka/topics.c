@@ -69,10 +69,7 @@ void topics_close(struct topics **out) {
 
 static verdict no_answer(
     const struct topics *t, const char *what, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
-    char reason[DENIAL_TEXT];
-    rd_kafka_poll(t->rk, 0); /* what it says of its connections */
-    denial_reason(t->settings, error, right, reason);
-    return fail(why, RETRY, "Kafka at %s does not say %s: %s", t->settings->kafka, what, reason);
+    return kafka_unanswered(t->rk, t->settings, what, error, right, why);
 }
 
 verdict topics_find(struct topics *t, const char *ending, json_t **names, struct failure *why) {
