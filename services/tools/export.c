@@ -215,12 +215,10 @@ static json_t *headers_base64(const rd_kafka_message_t *m) {
 }
 
 static verdict record_write(struct export *e, const rd_kafka_message_t *m, struct failure *why) {
-    const unsigned char *bytes = m->payload;
     json_t *data = NULL;
+    int64_t id = frame_number(m->payload, m->len);
     struct failure reason;
-    verdict v = OK;
-    if (m->len >= FRAME_SIZE && !bytes[0])
-        v = schema_write(e, (int32_t)((uint32_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]), why);
+    verdict v = id < 0 ? OK : schema_write(e, (int32_t)id, why);
     if (v != OK) return v;
     if (scan_decode(e->scan, m, NULL, &data, &reason) == RETRY) return fail(why, RETRY, "%s", reason.text);
     e->records++;

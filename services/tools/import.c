@@ -499,9 +499,9 @@ static void prepare(rd_kafka_conf_t *conf, void *opaque) {
 /* The registry may have given the schema another number. */
 static void frame_rewrite(const struct import *i, unsigned char *bytes, size_t n) {
     char id[24];
-    if (n < FRAME_SIZE || bytes[0]) return;
-    uint32_t was = (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 | bytes[4];
-    snprintf(id, sizeof id, "%u", was);
+    int64_t was = frame_number(bytes, n);
+    if (was < 0) return;
+    snprintf(id, sizeof id, "%lld", (long long)was);
     const json_t *now = json_object_get(json_object_get(i->schemas, id), "new");
     if (!now) return;
     for (int k = 0; k < 4; k++) bytes[1 + k] = (unsigned char)(json_integer_value(now) >> (24 - 8 * k));

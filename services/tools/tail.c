@@ -36,18 +36,16 @@ static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
     struct failure why;
     const char *type = NULL;
     char moment[TIME_TEXT];
-    json_t *data = NULL, *id = json_null();
+    json_t *data = NULL;
     rd_kafka_headers_t *headers = NULL;
-    const unsigned char *bytes = m->payload;
-    int64_t at = kafka_time(m);
+    int64_t at = kafka_time(m), id = frame_number(m->payload, m->len);
     verdict v = scan_decode(t->scan, m, &type, &data, &why);
     if (rd_kafka_message_headers(m, &headers)) headers = NULL;
-    if (m->len >= FRAME_SIZE && !bytes[0])
-        id = json_integer((json_int_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]);
     json_t *record = json_pack(
         "{s:s, s:i, s:I, s:s?, s:o, s:o, s:o, s:s?}", "topic", rd_kafka_topic_name(m->rkt), "partition", m->partition,
         "offset", (json_int_t)m->offset, "timestamp", at ? time_text(at, moment) : NULL, "key",
-        bytes_json(m->key, m->key_len), "headers", kafka_headers_json(headers), "schema_id", id, "type", type);
+        bytes_json(m->key, m->key_len), "headers", kafka_headers_json(headers), "schema_id",
+        id < 0 ? json_null() : json_integer(id), "type", type);
     if (v == OK) {
         json_object_set_new(record, "data", data);
     } else {

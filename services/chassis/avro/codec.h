@@ -28,6 +28,10 @@ enum { FRAME_SIZE = 5, EVENT_BYTES_MAX = 1 << 20, SCHEMA_BYTES_MAX = 1 << 18, DE
  * long. */
 MUST_CHECK verdict
 frame_read(const void *bytes, size_t n, int32_t *schema_id, const void **body, size_t *body_n, struct failure *why);
+/* The same, of its schema id alone; false: REJECT. */
+bool frame_schema(const void *bytes, size_t n, int32_t *schema_id);
+/* The number where the schema id is, whatever else is wrong with the record; -1: it has no such frame. */
+int64_t frame_number(const void *bytes, size_t n);
 void frame_write(struct buffer *out, int32_t schema_id);
 
 struct schema;

@@ -1,6 +1,10 @@
 #include "chassis/avro/codec.h"
 
-#include <inttypes.h>
+int64_t frame_number(const void *bytes, size_t n) {
+    const unsigned char *b = bytes;
+    if (n < FRAME_SIZE || b[0]) return -1;
+    return (int64_t)b[1] << 24 | b[2] << 16 | b[3] << 8 | b[4];
+}
 
 verdict
 frame_read(const void *bytes, size_t n, int32_t *schema_id, const void **body, size_t *body_n, struct failure *why) {
@@ -18,9 +22,9 @@ frame_read(const void *bytes, size_t n, int32_t *schema_id, const void **body, s
         return fail(why, REJECT, "the record's value begins with 0x%02x, not with 0x00 and a schema id", b[0]);
     if (n < FRAME_SIZE)
         return fail(why, REJECT, "the record's value has %zu bytes, too few for 0x00 and a schema id", n);
-    uint32_t id = (uint32_t)b[1] << 24 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 8 | b[4];
+    int64_t id = frame_number(bytes, n);
     if (id > INT32_MAX)
-        return fail(why, REJECT, "the record names the schema id %" PRIu32 ", which no registry gives", id);
+        return fail(why, REJECT, "the record names the schema id %lld, which no registry gives", (long long)id);
     *schema_id = (int32_t)id;
     *body = b + FRAME_SIZE;
     *body_n = n - FRAME_SIZE;
@@ -32,4 +36,11 @@ void frame_write(struct buffer *out, int32_t schema_id) {
     const unsigned char frame[FRAME_SIZE] = {
         0, (unsigned char)(id >> 24), (unsigned char)(id >> 16), (unsigned char)(id >> 8), (unsigned char)id};
     buffer_bytes(out, frame, sizeof frame);
+}
+
+bool frame_schema(const void *bytes, size_t n, int32_t *schema_id) {
+    const void *body;
+    size_t body_n;
+    struct failure why;
+    return frame_read(bytes, n, schema_id, &body, &body_n, &why) == OK;
 }

@@ -11,16 +11,7 @@
 /* What the registry said of an id before counts no more: it may have been registered since. */
 static void schema_ask_again(struct core *core, const struct raw *raw) {
     int32_t id;
-    const void *body;
-    size_t n;
-    struct failure why;
-    if (frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK) registry_ask_again(core->registry, id);
-}
-
-static verdict
-decode_anew(struct core *core, const struct raw *raw, int64_t deadline, struct record *record, struct failure *why) {
-    schema_ask_again(core, raw);
-    return record_decode_wait(core, raw, deadline, NULL, record, why);
+    if (frame_schema(raw->value, raw->value_n, &id)) registry_ask_again(core->registry, id);
 }
 
 static json_t *result_json(int64_t id, const char *state, const char *outcome, const char *reason) {
@@ -69,11 +60,15 @@ verdict redrive_one(struct core *core, const struct redrive *asked, json_t **res
     if (v == OK && !letter.open) {
         *result = result_json(asked->id, "redriven", NULL, "it was redriven before; nothing was done again");
         if (asked->answer) asked->answer(asked->context, *result);
-    } else if (v == OK && (v = decode_anew(core, &letter.raw, asked->deadline, &record, why)) == OK) {
-        record.redriven_by = asked->actor;
-        record.now = record.answered_at = letter.answered_at;
-        v = apply(core, asked, &record, result, why);
-        record_free(&record);
+    } else if (v == OK) {
+        schema_ask_again(core, &letter.raw);
+        v = record_decode_wait(core, &letter.raw, asked->deadline, NULL, &record, why);
+        if (v == OK) {
+            record.redriven_by = asked->actor;
+            record.now = record.answered_at = letter.answered_at;
+            v = apply(core, asked, &record, result, why);
+            record_free(&record);
+        }
     }
     dead_letter_free(&letter);
     return v;

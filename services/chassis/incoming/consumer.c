@@ -309,11 +309,8 @@ static void take_what_is_there(struct consumer *c) {
 static void schemas_want(struct consumer *c, const struct partition *p) {
     for (size_t i = p->taken; i < p->waiting_n && i < p->taken + WANTED_MAX; i++) {
         const rd_kafka_message_t *m = p->waiting[i];
-        struct failure why;
-        const void *body;
         int32_t id;
-        size_t n;
-        if (frame_read(m->payload, m->len, &id, &body, &n, &why) == OK) registry_want(c->core->registry, id);
+        if (frame_schema(m->payload, m->len, &id)) registry_want(c->core->registry, id);
     }
 }
 

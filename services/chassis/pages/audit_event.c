@@ -79,12 +79,9 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
     const struct raw *raw = &record->raw;
     const struct event event = {.raw = raw};
     int32_t id;
-    const void *body;
-    size_t n;
-    struct failure why;
     char at[TIME_TEXT], *headers = event_headers(&event);
     bool shown = raw->value && raw->value_n <= FRAME_SIZE + EVENT_BYTES_MAX;
-    bool framed = frame_read(raw->value, raw->value_n, &id, &body, &n, &why) == OK;
+    bool framed = frame_schema(raw->value, raw->value_n, &id);
     int version = framed ? registry_version(rt->core.registry, id) : 0;
     json_t *data = json_pack(
         "{s:s, s:i, s:I, s:s?, s:o, s:s?, s:O?, s:o, s:o, s:o, s:o}", "topic", raw->topic, "partition", raw->partition,

@@ -275,10 +275,10 @@ static void record_add(json_t *event, const struct rows *r) {
     const unsigned char *bytes = rows_blob(r, 11, &n);
     struct buffer hex = BUFFER(2 * EVENT_BYTES_MAX + 2 * FRAME_SIZE + 1);
     buffer_hex(&hex, bytes, n);
-    json_t *schema = json_null(), *headers = json_loads(rows_text(r, 10), JSON_ALLOW_NUL, NULL);
-    if (n >= FRAME_SIZE) schema = json_integer((json_int_t)bytes[1] << 24 | bytes[2] << 16 | bytes[3] << 8 | bytes[4]);
+    int64_t schema = frame_number(bytes, n);
+    json_t *headers = json_loads(rows_text(r, 10), JSON_ALLOW_NUL, NULL);
     json_object_set_new(event, "recorded_at", rows_time_json(r, 9));
-    json_object_set_new(event, "schema_id", schema);
+    json_object_set_new(event, "schema_id", schema < 0 ? json_null() : json_integer(schema));
     json_object_set_new(event, "headers", headers ? headers : json_array());
     json_object_set_new(event, "record", n && hex.data ? json_string(hex.data) : json_null());
     buffer_free(&hex);
