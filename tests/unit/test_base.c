@@ -1,6 +1,7 @@
 /* failures, buffers and their escaping writers, identifiers and times */
 #include "chassis/base/buffer.h"
 #include "chassis/base/failure.h"
+#include "chassis/base/hash.h"
 #include "chassis/base/ids.h"
 
 #include <setjmp.h>
@@ -160,6 +161,21 @@ static void traces_are_continued(void **state) {
     }
 }
 
+/* Databases keep such values: of tables, of the last record that was handled. */
+static void hashes_stay_what_they_are(void **state) {
+    (void)state;
+    char text[17];
+    assert_true(hash_text(HASH_START, "") == 0xcbf29ce484222325);
+    assert_true(hash_text(HASH_START, NULL) == 0xcbf29ce484222325);
+    assert_true(hash_text(HASH_START, "a") == 0xaf63dc4c8601ec8c);
+    assert_true(hash_text(HASH_START, "foobar") == 0x85944171f73967e8);
+    assert_true(hash_bytes(hash_text(HASH_START, "foo"), "bar", 3) == 0x85944171f73967e8);
+    assert_true(hash_member(HASH_START, "") == 0xaf64724c8602eb6e);
+    assert_true(hash_member(hash_member(HASH_START, "a"), "b") != hash_member(hash_member(HASH_START, "ab"), ""));
+    assert_string_equal(hex_text("\x00\x7f\xff\xa0", 4, text), "007fffa0");
+    assert_string_equal(hex_text(NULL, 0, text), "");
+}
+
 static void return_ids_differ(void **state) {
     (void)state;
     char a[RETURN_ID], b[RETURN_ID];
@@ -180,6 +196,7 @@ int main(void) {
         cmocka_unit_test(uuids_are_read_back),
         cmocka_unit_test(times_are_read_back),
         cmocka_unit_test(traces_are_continued),
+        cmocka_unit_test(hashes_stay_what_they_are),
         cmocka_unit_test(return_ids_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
