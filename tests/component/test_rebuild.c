@@ -662,7 +662,7 @@ static void a_lost_database_is_held_until_it_is_rebuilt(void **state) {
     ask(w, 4, "R-4", 4);
     int64_t before = published(w);
     world_start(w, &giver);
-    world_await_health(w, "history", "failed", "holds what it published");
+    world_await_health(w, "history", "failed", "that this database never published");
     world_await_health(w, "history", "failed", "./returns rebuild probe");
     assert_false(health_ready(w->rt.core.health));
     post(w, "/api/asked", "{\"return_id\":\"R-5\",\"n\":1}", 503);
@@ -700,6 +700,21 @@ static void what_only_its_group_knows_holds_it_too(void **state) {
     world_start(w, &giver);
     world_await_health(w, "kafka", "ok", "reads");
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM cancelled"), 1);
+}
+
+/* Another program publishes what this service does, and did so before it. */
+static void what_others_published_to_its_topic_holds_nobody(void **state) {
+    struct world *w = *state;
+    assert_int_equal(
+        rd_kafka_producev(
+            w->producer, RD_KAFKA_V_TOPIC("probe.events"), RD_KAFKA_V_VALUE((void *)"of another", 10),
+            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+        0);
+    assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
+    world_start(w, &giver);
+    world_await_health(w, "history", "ok", "nothing was published before");
+    ask(w, 0, "R-0", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
 }
 
 /* It takes orders, and does the rest once Kafka has answered. */
@@ -960,6 +975,7 @@ int main(int argc, char *argv[]) {
         T(without_a_database_the_topics_bring_it_back),
         T(a_lost_database_is_held_until_it_is_rebuilt),
         T(what_only_its_group_knows_holds_it_too),
+        T(what_others_published_to_its_topic_holds_nobody),
         T(a_newcomer_without_kafka_begins_when_it_comes),
         T(what_a_lost_one_took_without_kafka_is_taken_over),
         T(an_older_copy_is_held_until_it_is_rebuilt),

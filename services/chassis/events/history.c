@@ -57,18 +57,21 @@ static verdict not_said(struct history *h, rd_kafka_resp_err_t error, struct rig
     return fail(why, RETRY, "%s", denial_reason(h->core->settings, error, right, reason));
 }
 
-/* REJECT: the topic was written to; the text says so. */
-static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *topic, struct failure *why) {
+/* REJECT: the topic was written to; the text says so, and gone whether nothing of that is there any more. */
+static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *topic, bool *gone, struct failure *why) {
     const struct right right = {"Describe", "topic", topic->topic};
+    verdict v = OK;
+    *gone = true;
     if (topic->err) return not_said(h, topic->err, right, why);
     for (int i = 0; i < topic->partition_cnt; i++) {
         int64_t low = 0, end = 0;
         rd_kafka_resp_err_t error =
             rd_kafka_query_watermark_offsets(h->rk, topic->topic, topic->partitions[i].id, &low, &end, ASK_MS);
         if (error) return not_said(h, error, right, why);
-        if (end > 0) return fail(why, REJECT, "the topic \"%s\" holds what it published", topic->topic);
+        if (end > low) *gone = false;
+        if (end > 0) v = fail(why, REJECT, "the topic \"%s\" was written to", topic->topic);
     }
-    return OK;
+    return v;
 }
 
 static bool is_read(const struct history *h, const char *topic) {
@@ -93,20 +96,7 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
     return v;
 }
 
-/* REJECT: something is known. */
-static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
-    static const struct topic_spec *const own[] = {&topic_spec_events, &topic_spec_letters, &topic_spec_heads};
-    char name[NAME_SIZE];
-    verdict v = OK;
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        topic_spec_name(own[i], h->core->settings, name, sizeof name);
-        for (int k = 0; v == OK && k < all->topic_cnt; k++)
-            if (!strcmp(all->topics[k].topic, name)) v = topic_empty(h, &all->topics[k], why);
-    }
-    return v == OK ? group_unknown(h, all, why) : v;
-}
-
-/* --- A database that had begun: what it does not know */
+/* --- What is in its topic, and not in its database */
 
 /* Behind the last record of each partition that the outbox has. What was sent lately tells of all that are written to;
  * of any other its last records are looked at. */
@@ -150,16 +140,35 @@ static verdict part_known(struct history *h, struct topic_reader *own, struct to
     return v == REJECT ? fail(why, RETRY, "%s", why->text) : v;
 }
 
+/* Of a new database from the beginning: others may have written to its topic, and it finds its own first soon. */
 static verdict all_known(struct history *h, struct failure *why) {
     struct topic_reader own;
     char name[NAME_SIZE];
     topic_spec_name(&topic_spec_events, h->core->settings, name, sizeof name);
     verdict v = topic_open(&own, h->core->settings, why);
     if (v == OK) v = topic_add(&own, h->core->settings, name, why);
-    if (v == OK) places_set(h, &own);
+    if (v == OK && h->begun) places_set(h, &own);
     for (size_t i = 0; v == OK && i < own.n; i++) v = part_known(h, &own, &own.parts[i], why);
     topic_close(&own);
     return v;
+}
+
+/* REJECT: something is known. Others may publish to its topic of events, as another program does that takes returns
+ * too. */
+static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
+    static const struct topic_spec *const own[] = {&topic_spec_events, &topic_spec_letters, &topic_spec_heads};
+    char name[NAME_SIZE];
+    verdict v = OK;
+    bool gone;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        topic_spec_name(own[i], h->core->settings, name, sizeof name);
+        for (int k = 0; v == OK && k < all->topic_cnt; k++) {
+            if (strcmp(all->topics[k].topic, name) != 0) continue;
+            v = topic_empty(h, &all->topics[k], &gone, why);
+            if (v == REJECT && !gone && own[i] == &topic_spec_events) v = all_known(h, why);
+        }
+    }
+    return v == OK ? group_unknown(h, all, why) : v;
 }
 
 /* --- The thread */
@@ -194,7 +203,8 @@ static void tell(struct history *h, verdict v, const struct failure *why) {
     if (v == OK)
         health_set(
             h->core->health, "history", HEALTH_OK, "%s",
-            h->begun ? "knows all that it published" : "began with an empty database and empty topics");
+            h->begun ? "knows all that it published"
+                     : "began with an empty database, and nothing was published before");
     else if (v == RETRY)
         health_set(
             h->core->health, "history", HEALTH_WAITING, "Kafka is asked whether anything was published %s: %.400s",

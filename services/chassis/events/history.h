@@ -1,8 +1,9 @@
-/* history: whether a database may begin, or go on. Where Kafka holds what this service published, or how far its group
- * has read, and the database is new, it was lost, or data-dir is another one. Where the service's topic goes on behind
- * what the database knows of it, with events that the database never had, the database is an older copy. With either
- * all would be handled and answered a second time. So a service handles and publishes nothing before Kafka has said
- * that all is well. Else it takes no orders either, and is held until its database is made whole (rebuild.h). */
+/* history: whether a database may begin, or go on. Where Kafka holds what this service published (a record with a
+ * number of its outbox, ce_sequence), or how far its group has read, and the database is new, it was lost, or data-dir
+ * is another one. Where the service's topic goes on behind what the database knows of it, with events that the database
+ * never had, the database is an older copy. With either all would be handled and answered a second time. So a service
+ * handles and publishes nothing before Kafka has said that all is well. Else it takes no orders either, and is held
+ * until its database is made whole (rebuild.h). */
 #pragma once
 
 #include "chassis/base/failure.h"
