@@ -309,7 +309,8 @@ task_failed(struct registry *r, struct task *t, const char *format, ...) {
         return;
     }
     if (t->step == VERSION) { /* whoever wants to know it asks again */
-        task_settle(r, t, NULL, &(struct failure){REJECT, ""});
+        why.kind = REJECT;
+        task_settle(r, t, NULL, &why);
         return;
     }
     health_set(r->o.health, "registry", HEALTH_WAITING, "%s", why.text);
