@@ -208,7 +208,7 @@ address() {
 
 # json_texts NAME: the strings of that array in the JSON on standard input, a line each.
 json_texts() {
-    sed -nE "s/.*\"$1\": *\\[((\"([^\"\\]|\\\\.)*\"[, ]*)*)\\].*/\1/p" | grep -oE '"([^"\]|\\.)*"' | sed -E 's/^"(.*)"$/\1/; s/\\(["\\])/\1/g'
+    LC_ALL=C sed -nE "s/.*\"$1\": *\\[((\"([^\"\\]|\\\\.)*\"[, ]*)*)\\].*/\1/p" | LC_ALL=C grep -aoE '"([^"\]|\\.)*"' | LC_ALL=C sed -E 's/^"(.*)"$/\1/; s/\\(["\\])/\1/g'
 }
 
 in_one_line() { awk 'NR > 1 {printf "; "} {printf "%s", $0}'; }

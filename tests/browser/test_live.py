@@ -35,11 +35,11 @@ def test_a_return_that_is_submitted_elsewhere_shows_without_a_reload(stack, open
     await_state(page, "live")
     page.evaluate("window.mark = 1")
     return_id = stack.submit()
-    page.get_by_text(return_id).first.wait_for(timeout=3000)
+    page.get_by_text(return_id).first.wait_for(timeout=30000)
     page.goto(stack.url("sales") + "/audit")
     await_state(page, "live")
     return_id = stack.submit()
-    await_row(page, return_id, 3)
+    await_row(page, return_id, 30)
 
 
 @pytest.mark.full

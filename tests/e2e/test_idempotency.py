@@ -21,7 +21,7 @@ def posts(service):
     """Every path that the service's resources, and those that all services have, name with a post function."""
     paths = set()
     for folder in (service, "chassis"):
-        for file in (ROOT / "services" / folder).glob("*.c"):
+        for file in (ROOT / "services" / folder).rglob("*.c"):
             text = file.read_text()
             for entry in re.split(r"\{(?=\.(?:path|api_path) = )", text)[1:]:
                 entry = entry.split("{0}")[0].split(";")[0]
