@@ -176,8 +176,8 @@ static void answer_write(const struct exchange *x, const struct keyed *k, struct
     (void)store_run(
         c,
         "DELETE FROM idempotency WHERE idempotency_key = ? OR idempotency_key IN "
-        "(SELECT idempotency_key FROM idempotency WHERE at <= ? ORDER BY at LIMIT ?)",
-        value_text(k->key), value_int(now - KEPT_MS), value_int(FORGOTTEN_AT_ONCE));
+        "(SELECT idempotency_key FROM idempotency WHERE at <= ? AND idempotency_key <> ? ORDER BY at LIMIT ?)",
+        value_text(k->key), value_int(now - KEPT_MS), value_text(k->key), value_int(FORGOTTEN_AT_ONCE));
     if (x->status >= 400)
         (void)store_run(
             c,
