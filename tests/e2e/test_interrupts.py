@@ -14,6 +14,12 @@ import pytest
 from stack import ROOT, wait
 
 
+def listen():
+    """Whoever runs these tests in the background, or by nohup, ignores what they are about."""
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+
+
 class Verb:
     """One that runs in a terminal of its own, or without. What it starts is known by a mark in its environment."""
 
@@ -28,7 +34,7 @@ class Verb:
         begin += "os.execvp(sys.argv[1], sys.argv[1:])"
         self.process = subprocess.Popen(
             [sys.executable, "-c", begin, ROOT / "returns", *words], env=env, cwd=ROOT, stdin=end, stdout=end, stderr=end,
-            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+            start_new_session=True, preexec_fn=listen)
         if closes:
             os.close(end)
 
