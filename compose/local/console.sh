@@ -9,7 +9,7 @@ plain() {
 # Most of what is said is plain ASCII, and needs no process to look at it.
 say() {
     local LC_ALL=C
-    if [[ $* == *[!$'\t\n\x20-\x7e']* ]]; then printf '%s\n' "$*" | iconv -c -f UTF-8 -t UTF-8 | plain; else printf '%s\n' "$*"; fi
+    if [[ $* == *[!$'\t\n\x20-\x7e']* ]]; then printf '%s\n' "$*" | { iconv -c -f UTF-8 -t UTF-8 || true; } | plain; else printf '%s\n' "$*"; fi
 }
 warn() { say "$@" >&2; }
 die() {
