@@ -373,7 +373,8 @@ static verdict
 topic_make(struct import *i, const char *topic, int partitions, const struct property *config, struct failure *why) {
     int64_t until = steady_ms() + TOPIC_MS;
     verdict v;
-    while ((v = kafka_ensure_topic(i->producer, &i->cli.settings, topic, partitions, config, TOPIC_MS, why)) == RETRY &&
+    while ((v = kafka_ensure_topic(i->producer, &i->cli.settings, topic, partitions, config, TOPIC_MS, NULL, why)) ==
+               RETRY &&
            steady_ms() < until)
         rd_kafka_poll(i->producer, 50);
     return v;

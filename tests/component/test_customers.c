@@ -65,24 +65,13 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* A schema as it is in the tree. */
-static const char *schema_text(const char *name) {
-    static char text[20000];
-    char path[500];
-    const char *tree = getenv("TESTS_SOURCE");
-    snprintf(path, sizeof path, "%s/schemas/sales/%s.avsc", tree ? tree : ".", name);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    text[fread(text, 1, sizeof text - 1, file)] = '\0';
-    fclose(file);
-    return text;
-}
-
 static void publish(struct world *w, const char *topic, int partition, const char *name, const char *json) {
     struct failure why;
     struct schema *schema;
     struct buffer record = BUFFER(10000);
-    const char *text = schema_text(name);
+    char file[100];
+    snprintf(file, sizeof file, "sales/%s", name);
+    const char *text = world_schema_text(file);
     json_t *value = json_loads(json, 0, NULL);
     if (!value) fail_msg("no JSON: %s", json);
     assert_int_equal(schema_parse(text, strlen(text), &schema, &why), OK);

@@ -130,7 +130,7 @@ static verdict heads_ready(struct audit_heads *h, rd_kafka_t *producer, int32_t 
     verdict v = registry_id(h->o.registry, h->subject, file->bytes, schema_id, why);
     const struct topic_spec *p = &topic_spec_heads;
     if (v == OK && !h->topic_ready)
-        v = kafka_ensure_topic(producer, h->o.settings, h->topic, p->partitions, p->config, TOPIC_MS, why);
+        v = kafka_ensure_topic(producer, h->o.settings, h->topic, p->partitions, p->config, TOPIC_MS, NULL, why);
     h->topic_ready |= v == OK;
     return v;
 }

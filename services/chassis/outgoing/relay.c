@@ -237,16 +237,16 @@ static void producer_close(struct relay *r) {
 
 /* --- Before the first send: the topic and every schema */
 
-static verdict topic_ensure(struct relay *r, const char *topic, const struct topic_spec *p, struct failure *why) {
-    return kafka_ensure_topic(r->producer, r->o.settings, topic, p->partitions, p->config, ASK_MS, why);
+static verdict
+topic_ensure(struct relay *r, const char *topic, const struct topic_spec *p, int32_t *has, struct failure *why) {
+    return kafka_ensure_topic(r->producer, r->o.settings, topic, p->partitions, p->config, ASK_MS, has, why);
 }
 
 static void ask_for_topic(struct relay *r) {
     struct failure why;
     int32_t partitions;
-    r->topic_ready = topic_ensure(r, r->topic, &topic_spec_events, &why) == OK &&
-                     topic_ensure(r, r->dead_letters, &topic_spec_letters, &why) == OK &&
-                     kafka_topic_known(r->producer, r->o.settings, r->topic, ASK_MS, &partitions, &why) == OK;
+    r->topic_ready = topic_ensure(r, r->topic, &topic_spec_events, &partitions, &why) == OK &&
+                     topic_ensure(r, r->dead_letters, &topic_spec_letters, NULL, &why) == OK;
     if (r->topic_ready && !first_record_begin(&r->first, r->producer, partitions))
         log_line(LOG_WARNING, "without memory, events are sent one by one", NULL);
     if (r->topic_ready && !r->pause_ms)

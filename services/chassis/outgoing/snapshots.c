@@ -140,7 +140,7 @@ static verdict ready(struct snapshots *s, rd_kafka_t *producer, struct failure *
     verdict v = registry_id(s->o.registry, s->subject, s->file->bytes, &s->schema_id, why);
     const struct topic_spec *p = &topic_spec_snapshots;
     if (v == OK && !s->topic_ready)
-        v = kafka_ensure_topic(producer, s->o.settings, s->topic, p->partitions, p->config, TOPIC_MS, why);
+        v = kafka_ensure_topic(producer, s->o.settings, s->topic, p->partitions, p->config, TOPIC_MS, NULL, why);
     s->topic_ready |= v == OK;
     return v;
 }
