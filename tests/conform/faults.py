@@ -136,6 +136,7 @@ class Faults:
         self.load_until(check, lambda: all(self.watch.progress(s.name) > at[s.name] for s in self.subscribers), 12)
         for s in self.subscribers:
             s.wait_stopped(0)
+        for s in self.subscribers:
             s.start(0)
         self.load_until(check, lambda: False, 1)
         for s in self.subscribers:

@@ -78,7 +78,8 @@ class Subscriber:
         with self.lock:
             for one in self.instances:
                 if one.wanted and one.process and one.process.poll() is not None:
-                    one.exits.append(one.process.returncode)
+                    if not self.twice():  # a subscriber may refuse to run twice over one folder, as ours do
+                        one.exits.append(one.process.returncode)
                     one.process = None
                 if one.wanted and not one.process and time.monotonic() - one.spawned > BACKOFF_SECONDS:
                     one.spawned = time.monotonic()
@@ -86,6 +87,9 @@ class Subscriber:
                         one.process = subprocess.Popen(
                             [*WITH_US, *self.command], env=one.env, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                             start_new_session=True)
+
+    def twice(self):
+        return all(one.process for one in self.instances)
 
     def last_words(self, n=600):
         return self.log.read_bytes()[-n:].decode(errors="replace") if self.log.exists() else ""
