@@ -40,7 +40,7 @@ struct answer *client_read(int fd, bool head_only) {
             size_t wanted = (size_t)(end + 4 - a.text) + (head_only ? 0 : strtoul(length + 16, NULL, 10));
             if (n >= wanted) break;
         }
-        if (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 5000) <= 0) break;
+        if (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 30000) <= 0) break;
         ssize_t k = recv(fd, a.text + n, sizeof a.text - 1 - n, 0);
         if (k <= 0) break;
         n += (size_t)k;

@@ -259,6 +259,7 @@ static int tool(struct world *w, char *const arguments[], int *lines) {
         for (ssize_t i = 0; i < got; i++) *lines += said[i] == '\n';
     close(out[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
 }
 

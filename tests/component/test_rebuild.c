@@ -52,8 +52,8 @@ struct asked {
     int64_t n;
 };
 static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
-static int64_t answer_more;  /* another logic: what is added to each answer */
-static int64_t refused_from; /* another rule: larger ones are rejected; 0: none */
+static _Atomic int64_t answer_more;  /* another logic: what is added to each answer */
+static _Atomic int64_t refused_from; /* another rule: larger ones are rejected; 0: none */
 
 static void noted(struct connection *c, const char *what) {
     int64_t n = store_int(c, 0, "SELECT COUNT(*) FROM order_of WHERE what NOT LIKE 'silent%'");
