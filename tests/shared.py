@@ -8,9 +8,18 @@ import pytest
 from stack import ROOT, WORKER, Stack, take_interrupts
 
 
-def pytest_configure():
-    """Without it a SIGTERM or a closed terminal ends pytest at once, and what it started runs on."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Without the first line a SIGTERM or a closed terminal ends pytest at once, and what it started runs on. The second:
+    a stack's folder has at most 70 characters, and pytest's own grows with each run, to pytest-of-root/pytest-10."""
     take_interrupts()
+    if not config.option.basetemp:
+        config.option.basetemp = tempfile.mkdtemp(prefix="tests-")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if exitstatus == 0 and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
 
 
 @contextlib.contextmanager
