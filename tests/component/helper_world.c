@@ -261,26 +261,30 @@ const char *world_schema_text(const char *file) {
     return text;
 }
 
-void world_publish_as(struct world *w, const char *topic, const char *file, json_t *event) {
-    static int made;
+void world_publish_to(struct world *w, const char *topic, int partition, const char *file, json_t *event) {
     struct failure why;
     struct schema *schema;
     struct buffer record = BUFFER(20000);
     const char *text = world_schema_text(file);
-    json_object_set_new(event, "event_id", json_sprintf("019a0000-0000-7000-8000-%012d", ++made));
-    json_object_set_new(event, "version", json_integer(1));
-    json_object_set_new(event, "occurred_at", json_integer(1790000000000 + made));
     assert_int_equal(schema_parse(text, strlen(text), &schema, &why), OK);
     frame_write(&record, world_schema(w, text));
     if (codec_encode(schema, event, &record, &why) != OK) fail_msg("%s", why.text);
     assert_int_equal(
         rd_kafka_producev(
-            w->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_KEY("key", 3),
+            w->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_KEY("key", 3),
             RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
         0);
     buffer_free(&record);
     json_decref(event);
     schema_free(&schema);
+}
+
+void world_publish_as(struct world *w, const char *topic, const char *file, json_t *event) {
+    static int made;
+    json_object_set_new(event, "event_id", json_sprintf("019a0000-0000-7000-8000-%012d", ++made));
+    json_object_set_new(event, "version", json_integer(1));
+    json_object_set_new(event, "occurred_at", json_integer(1790000000000 + made));
+    world_publish_to(w, topic, 0, file, event);
 }
 
 void world_request(struct world *w, const char *return_id, const char *order_id, const char *serial_number) {

@@ -55,8 +55,9 @@ void world_publish(
 void world_publish_event(struct world *w, int partition, int schema_id, const char *json);
 /* The text of schemas/FILE.avsc; until the next call. */
 const char *world_schema_text(const char *file);
-/* An event by that schema, with an id, a version and a moment of its own; event: its other fields; takes the reference.
- */
+/* An event by that schema; takes the reference. */
+void world_publish_to(struct world *w, const char *topic, int partition, const char *file, json_t *event);
+/* To partition 0, with an id, a version and a moment of its own; event: its other fields; takes the reference. */
 void world_publish_as(struct world *w, const char *topic, const char *file, json_t *event);
 /* A RefundRequest in support.events. */
 void world_request(struct world *w, const char *return_id, const char *order_id, const char *serial_number);

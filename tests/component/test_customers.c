@@ -2,7 +2,6 @@
 #include "helper_client.h"
 #include "helper_world.h"
 
-#include "chassis/avro/codec.h"
 #include "chassis/base/assets.h"
 
 #include <setjmp.h>
@@ -66,25 +65,11 @@ static int teardown(void **state) {
 }
 
 static void publish(struct world *w, const char *topic, int partition, const char *name, const char *json) {
-    struct failure why;
-    struct schema *schema;
-    struct buffer record = BUFFER(10000);
     char file[100];
-    snprintf(file, sizeof file, "sales/%s", name);
-    const char *text = world_schema_text(file);
     json_t *value = json_loads(json, 0, NULL);
     if (!value) fail_msg("no JSON: %s", json);
-    assert_int_equal(schema_parse(text, strlen(text), &schema, &why), OK);
-    frame_write(&record, world_schema(w, text));
-    if (codec_encode(schema, value, &record, &why) != OK) fail_msg("%s", why.text);
-    assert_int_equal(
-        rd_kafka_producev(
-            w->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_KEY("key", 3),
-            RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
-        0);
-    buffer_free(&record);
-    json_decref(value);
-    schema_free(&schema);
+    snprintf(file, sizeof file, "sales/%s", name);
+    world_publish_to(w, topic, partition, file, value);
 }
 
 /* An event of the given rest, with an id of its own. */
