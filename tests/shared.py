@@ -10,16 +10,18 @@ from stack import ROOT, WORKER, Stack, take_interrupts
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
-    """Without the first line a SIGTERM or a closed terminal ends pytest at once, and what it started runs on. The second:
-    a stack's folder has at most 70 characters, and pytest's own grows with each run, to pytest-of-root/pytest-10."""
+    # Otherwise a SIGTERM or a closed terminal ends pytest at once, and what it started runs on.
     take_interrupts()
+    # A stack's folder has at most 70 characters, and the name of pytest's own gets longer with the tenth run.
     if not config.option.basetemp:
-        config.option.basetemp = tempfile.mkdtemp(prefix="tests-")
+        config.option.basetemp = config.own_basetemp = tempfile.mkdtemp(prefix="tests-")
 
 
 def pytest_sessionfinish(session, exitstatus):
-    if exitstatus == 0 and not hasattr(session.config, "workerinput"):
-        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
+    """What failed can be looked at. A folder that somebody named is theirs."""
+    own = getattr(session.config, "own_basetemp", None)
+    if own and exitstatus == 0:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 @contextlib.contextmanager
