@@ -78,7 +78,7 @@ class Subscriber:
         with self.lock:
             for one in self.instances:
                 if one.wanted and one.process and one.process.poll() is not None:
-                    if not self.twice():  # a subscriber may refuse to run twice over one folder, as ours do
+                    if not all(i.process for i in self.instances):  # of two, one may refuse to run: ours have one folder
                         one.exits.append(one.process.returncode)
                     one.process = None
                 if one.wanted and not one.process and time.monotonic() - one.spawned > BACKOFF_SECONDS:
@@ -87,9 +87,6 @@ class Subscriber:
                         one.process = subprocess.Popen(
                             [*WITH_US, *self.command], env=one.env, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                             start_new_session=True)
-
-    def twice(self):
-        return all(one.process for one in self.instances)
 
     def last_words(self, n=600):
         return self.log.read_bytes()[-n:].decode(errors="replace") if self.log.exists() else ""
