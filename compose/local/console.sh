@@ -6,7 +6,7 @@ plain() {
     LC_ALL=C sed -uE \
         -e $'s/[\001-\010\013-\037\177]|\302[\200-\237]|\330\234|\342\200[\216\217\250-\256]|\342\201[\246-\251]|\357\273\277/?/g'
 }
-# Most of what is said is plain ASCII, and needs no process to look at it.
+# Most of what is said is plain ASCII, and needs no process to look at it. iconv's status tells only that it left a byte out.
 say() {
     local LC_ALL=C
     if [[ $* == *[!$'\t\n\x20-\x7e']* ]]; then printf '%s\n' "$*" | { iconv -c -f UTF-8 -t UTF-8 || true; } | plain; else printf '%s\n' "$*"; fi
