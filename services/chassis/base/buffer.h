@@ -16,8 +16,9 @@ struct buffer {
 
 #define BUFFER(bytes) ((struct buffer){.ceiling = (bytes)})
 
-void buffer_free(struct buffer *b);  /* accepts an empty one; ready for use again afterwards */
-void buffer_clear(struct buffer *b); /* length 0, memory kept */
+void buffer_free(struct buffer *b); /* accepts an empty one; ready for use again afterwards */
+#define buffer_auto __attribute__((cleanup(buffer_free))) struct buffer /* freed at the end of its block */
+void buffer_clear(struct buffer *b);                                    /* length 0, memory kept */
 void buffer_bytes(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
 void buffer_format(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
