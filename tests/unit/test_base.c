@@ -3,6 +3,7 @@
 #include "chassis/base/failure.h"
 #include "chassis/base/hash.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -186,6 +187,25 @@ static void return_ids_differ(void **state) {
     assert_int_equal(strspn(a + 2, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"), RETURN_ID - 3);
 }
 
+static void json_each_ends_and_goes_on_as_a_loop_does(void **state) {
+    (void)state;
+    json_auto_t *array = json_pack("[i, i, i]", 1, 2, 4), *empty = json_array();
+    json_int_t sum = 0;
+    json_each(i, one, array) {
+        if (i == 1) continue;
+        sum += json_integer_value(one);
+    }
+    assert_int_equal(sum, 5);
+    json_each(i, one, array) {
+        if (i == 1) break;
+        sum += 10 * json_integer_value(one);
+    }
+    assert_int_equal(sum, 15);
+    json_each(i, one, empty) sum = -1;
+    json_each(i, one, NULL) sum = -1;
+    assert_int_equal(sum, 15);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failure_quotes_itself),
@@ -198,6 +218,7 @@ int main(void) {
         cmocka_unit_test(traces_are_continued),
         cmocka_unit_test(hashes_stay_what_they_are),
         cmocka_unit_test(return_ids_differ),
+        cmocka_unit_test(json_each_ends_and_goes_on_as_a_loop_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
