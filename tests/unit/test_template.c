@@ -35,6 +35,15 @@ static const struct asset files[] = {
     FILE_OF("raw.html", "{{&a}}"),
     FILE_OF("name.html", "{{a b}}"),
     FILE_OF("plain.c", "[{{v}}]"),
+    FILE_OF("times.html", "{{v|moment}}/{{ v|clock }}/{{v|clock_ms}}/{{v|duration}}"),
+    FILE_OF(
+        "words.html",
+        "{{v|query}}/{{v|name}}/{{v|words}}/{{v|tone}}/{{v|tone|shape}}/{{a.v|words}}/{{#l}}{{.|words}}{{/l}}"),
+    FILE_OF(
+        "is.html",
+        "{{#v=open}}open{{/v=open}}{{^v=open}}other{{/v=open}}{{#v|tone=bad}}!{{/v|tone=bad}}{{#v|tone}}:{{/v|tone}}"),
+    FILE_OF("filter.html", "\n{{a|nothing}}"),
+    FILE_OF("filters.html", "{{#a|tone|}}{{/a|tone|}}"),
 };
 
 static const char *const errors[][3] = {
@@ -47,6 +56,8 @@ static const char *const errors[][3] = {
     {"triple.html", "no such tag", "line 1"},
     {"raw.html", "no such tag", "line 1"},
     {"name.html", "not a name", "line 1"},
+    {"filter.html", "no such filter: \"a|nothing\"", "line 2"},
+    {"filters.html", "no such filter", "line 1"},
     {"absent.html", "no page \"absent.html\"", ""},
 };
 
@@ -94,6 +105,25 @@ static void test_sections(void **state) {
     assert_renders("again.html", "{\"v\":\"text\"}", "text");
     assert_renders("list.html", "{\"rows\":[]}", "none");
     assert_renders("nested.html", "{\"rows\":[[1,\"<\",null],[]]}", "<1,&lt;,,><>");
+}
+
+static void test_filters_make_words(void **state) {
+    (void)state;
+    assert_renders(
+        "times.html", "{\"v\":\"2026-11-21T09:28:51.123Z\"}", "2026-11-21 09:28:51.123/09:28:51/09:28:51.123/");
+    assert_renders("times.html", "{\"v\":3200}", "///3.2 s");
+    assert_renders("times.html", "{\"v\":\"<soon>\"}", "&lt;soon&gt;///");
+    assert_renders("times.html", "{}", "///");
+    assert_renders("words.html", "{\"v\":\"a b<\"}", "a%20b%3C/a b&lt;/a b&lt;////");
+    assert_renders(
+        "words.html", "{\"v\":\"x.DAMAGED_IN_TRANSIT\",\"a\":{\"v\":\"DEFECTIVE\"},\"l\":[\"A_B\",1]}",
+        "x.DAMAGED_IN_TRANSIT/DAMAGED_IN_TRANSIT/x.damaged in transit///Defective/A b");
+    assert_renders("words.html", "{\"v\":\"handled\"}", "handled/handled/handled/ok/●//");
+    assert_renders("words.html", "{\"v\":7}", "//////");
+    assert_renders("is.html", "{\"v\":\"open\"}", "open");
+    assert_renders("is.html", "{\"v\":\"failed\"}", "other!:");
+    assert_renders("is.html", "{\"v\":\"opened\"}", "other");
+    assert_renders("is.html", "{}", "other");
 }
 
 static void test_comments_and_partials(void **state) {
@@ -162,6 +192,7 @@ int main(void) {
         cmocka_unit_test(test_kinds_of_values),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_sections),
+        cmocka_unit_test(test_filters_make_words),
         cmocka_unit_test(test_comments_and_partials),
         cmocka_unit_test(test_errors_name_file_and_line),
         cmocka_unit_test(test_a_file_that_is_no_page_gets_values_as_they_are),

@@ -1,6 +1,7 @@
 #include "chassis/web/template.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/web/template_filter.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,8 @@ struct scope {
 };
 
 struct renderer {
-    const char *name, *start, *end; /* the file, for the line of an error */
-    const char *p;
+    const struct asset *file;
+    const char *p;      /* in it */
     struct buffer *out; /* NULL: skipping */
     struct failure *why;
     int depth;
@@ -33,8 +34,8 @@ static verdict render_block(struct renderer *r, const struct scope *scope, const
 
 static verdict template_fail(const struct renderer *r, const char *what, const char *quoted) {
     int line = 1;
-    for (const char *p = r->start; p < r->p && p < r->end; p++) line += *p == '\n';
-    return fail(r->why, FATAL, "%s, line %d: %s \"%.60s\"", r->name, line, what, quoted);
+    for (const char *p = r->file->bytes; p < r->p; p++) line += *p == '\n';
+    return fail(r->why, FATAL, "%s, line %d: %s \"%.60s\"", r->file->name, line, what, quoted);
 }
 
 /* --- Names */
@@ -45,71 +46,82 @@ static const json_t *member(const json_t *object, const char *name, size_t n) {
 
 /* The first part is looked for from the innermost scope outwards, the rest only inside of what it named. */
 static const json_t *lookup(const struct scope *scope, const char *name) {
-    if (!strcmp(name, ".")) return scope->value;
-    size_t n = strcspn(name, ".");
+    if (*name == '.') return scope->value;
+    size_t n = strcspn(name, ".|=");
     const json_t *value = NULL;
     for (; scope && !value; scope = scope->outer) value = member(scope->value, name, n);
-    while (value && name[n]) {
+    while (value && name[n] == '.') {
         name += n + 1;
-        n = strcspn(name, ".");
+        n = strcspn(name, ".|=");
         value = member(value, name, n);
     }
     return value;
 }
 
+static bool is_text(const json_t *value, const char *text, size_t n) {
+    return json_is_string(value) && json_string_length(value) == n && !memcmp(json_string_value(value), text, n);
+}
+
+/* What a tag shows: a.b, a.b|filter|filter, or whether that is a word: a.b=word. The caller's. NULL: nothing. */
+static json_t *tag_value(const struct scope *scope, const char *tag) {
+    json_t *value = json_incref((json_t *)lookup(scope, tag));
+    while (*(tag += strcspn(tag, "|="))) {
+        json_auto_t *from = value;
+        bool compares = *tag++ == '=';
+        size_t n = strcspn(tag, "|=");
+        value = compares ? json_boolean(is_text(from, tag, n)) : template_filter_find(tag, n)(from);
+    }
+    return value;
+}
+
 static bool is_shown(const json_t *value) {
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_NULL:
-    case JSON_FALSE: return false;
-    case JSON_STRING: return json_string_length(value) > 0;
-    case JSON_INTEGER: return json_integer_value(value) != 0;
-    case JSON_REAL: return json_real_value(value) != 0;
-    case JSON_ARRAY: return json_array_size(value) > 0;
-    default: return true;
-    }
+    return json_is_true(value) || json_is_object(value) || json_string_length(value) || json_array_size(value) ||
+           json_number_value(value) != 0;
 }
 
-static void write_text(const struct renderer *r, const json_t *text) {
-    if (r->plain)
-        buffer_bytes(r->out, json_string_value(text), json_string_length(text));
-    else
-        buffer_html(r->out, json_string_value(text), json_string_length(text));
-}
-
-static void write_value(const struct renderer *r, const json_t *value) {
-    struct buffer *out = r->out;
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_STRING: write_text(r, value); break;
-    case JSON_INTEGER: buffer_format(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;
-    case JSON_REAL: buffer_format(out, "%.10g", json_real_value(value)); break;
-    case JSON_TRUE: buffer_text(out, "true"); break;
-    case JSON_FALSE: buffer_text(out, "false"); break;
-    default: break;
-    }
+static void write_value(const struct renderer *r, const struct scope *scope, const char *tag) {
+    json_auto_t *value = tag_value(scope, tag);
+    if (json_is_string(value) && r->plain)
+        buffer_bytes(r->out, json_string_value(value), json_string_length(value));
+    else if (json_is_string(value))
+        buffer_html(r->out, json_string_value(value), json_string_length(value));
+    else if (json_is_integer(value))
+        buffer_format(r->out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (json_is_real(value))
+        buffer_format(r->out, "%.10g", json_real_value(value));
+    else if (json_is_boolean(value))
+        buffer_text(r->out, json_is_true(value) ? "true" : "false");
 }
 
 /* --- Tags */
 
-static bool is_name(const char *name) {
-    if (!strcmp(name, ".")) return true;
-    return *name && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")] &&
-           *name != '.' && !strstr(name, "..") && name[strlen(name) - 1] != '.';
+static bool is_name(const char *tag) {
+    size_t n = strcspn(tag, "|=");
+    if (n == 1 && *tag == '.') return true;
+    return n && strspn(tag, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") >= n && *tag != '.' &&
+           !memmem(tag, n, "..", 2) && tag[n - 1] != '.';
+}
+
+static bool has_known_filters(const char *tag) {
+    while (*(tag += strcspn(tag, "|="))) {
+        bool compares = *tag++ == '=';
+        if (!compares && !template_filter_find(tag, strcspn(tag, "|="))) return false;
+    }
+    return true;
 }
 
 /* Writes the text up to the next tag and reads that tag. kind 'e': the end of the file. */
 static verdict next_tag(struct renderer *r, struct tag *tag) {
-    const char *open = memmem(r->p, (size_t)(r->end - r->p), "{{", 2);
-    const char *stop = open ? open : r->end;
+    const char *end = r->file->bytes + r->file->n, *open = memmem(r->p, (size_t)(end - r->p), "{{", 2);
+    const char *stop = open ? open : end;
     if (r->out) buffer_bytes(r->out, r->p, (size_t)(stop - r->p));
     r->p = stop;
     *tag = (struct tag){.kind = 'e'};
     if (!open) return OK;
-    const char *close = memmem(open, (size_t)(r->end - open), "}}", 2);
+    const char *p = open + 2, *close = memmem(p, (size_t)(end - p), "}}", 2);
     if (!close) return template_fail(r, "a tag is not closed:", open);
-    const char *p = open + 2;
-    tag->kind = strchr("#^/>!&={", *p) ? *p++ : 0;
-    if (tag->kind == '{' || tag->kind == '&' || tag->kind == '=')
-        return template_fail(r, "there is no such tag here:", open);
+    if (strchr("&={", *p)) return template_fail(r, "there is no such tag here:", open);
+    tag->kind = strchr("#^/>!", *p) ? *p++ : 0;
     if (tag->kind != '!') {
         while (p < close && *p == ' ') p++;
         size_t n = (size_t)(close - p);
@@ -117,23 +129,17 @@ static verdict next_tag(struct renderer *r, struct tag *tag) {
         if (n >= NAME_TEXT) return template_fail(r, "a name is too long:", p);
         memcpy(tag->name, p, n);
         if (!is_name(tag->name)) return template_fail(r, "this is not a name:", tag->name);
+        if (!has_known_filters(tag->name)) return template_fail(r, "there is no such filter:", tag->name);
     }
     r->p = close + 2;
     return OK;
 }
 
-static verdict render_partial(struct renderer *r, const struct scope *scope, const char *name) {
-    const struct asset *file = asset_find(name);
-    if (!file) return template_fail(r, "there is no file", name);
-    struct renderer inner = {
-        .name = name,
-        .start = file->bytes,
-        .p = file->bytes,
-        .end = file->bytes + file->n,
-        .out = r->out,
-        .why = r->why,
-        .depth = r->depth,
-        .plain = r->plain};
+static verdict render_partial(const struct renderer *r, const struct scope *scope, const char *name) {
+    struct renderer inner = *r;
+    inner.file = asset_find(name);
+    if (!inner.file) return template_fail(r, "there is no file", name);
+    inner.p = inner.file->bytes;
     return render_block(&inner, scope, NULL);
 }
 
@@ -149,16 +155,14 @@ render_once(struct renderer *r, const char *from, const struct scope *scope, con
 }
 
 static verdict render_section(struct renderer *r, const struct scope *scope, const struct tag *tag) {
-    const json_t *value = lookup(scope, tag->name);
+    json_auto_t *value = tag_value(scope, tag->name);
+    bool shown = is_shown(value) == (tag->kind == '#'), enters = shown && tag->kind == '#' && r->out;
+    size_t n = enters && json_is_array(value) ? json_array_size(value) : 1;
     const char *from = r->p;
-    if (tag->kind == '^') return render_once(r, from, scope, tag->name, !is_shown(value));
-    if (!is_shown(value) || !r->out) return render_once(r, from, scope, tag->name, false);
-    struct scope inner = {value, scope};
-    if (!json_is_array(value)) return render_once(r, from, &inner, tag->name, true);
     verdict v = OK;
-    for (size_t i = 0; v == OK && i < json_array_size(value); i++) {
-        inner.value = json_array_get(value, i);
-        v = render_once(r, from, &inner, tag->name, true);
+    for (size_t i = 0; v == OK && i < n; i++) {
+        struct scope inner = {json_is_array(value) ? json_array_get(value, i) : value, scope};
+        v = render_once(r, from, enters ? &inner : scope, tag->name, shown);
     }
     return v;
 }
@@ -168,7 +172,7 @@ static verdict render_block(struct renderer *r, const struct scope *scope, const
     struct tag tag;
     verdict v = OK;
     if (++r->depth > NESTING_MAX)
-        return template_fail(r, "sections and partials are nested too deep at", section ? section : r->name);
+        return template_fail(r, "sections and partials are nested too deep at", section ? section : r->file->name);
     while (v == OK && (v = next_tag(r, &tag)) == OK) {
         if (tag.kind == 'e') {
             if (section) v = template_fail(r, "a section is not closed:", section);
@@ -183,23 +187,16 @@ static verdict render_block(struct renderer *r, const struct scope *scope, const
         else if (tag.kind == '>')
             v = render_partial(r, scope, tag.name);
         else if (!tag.kind && r->out)
-            write_value(r, lookup(scope, tag.name));
+            write_value(r, scope, tag.name);
     }
     r->depth--;
     return v;
 }
 
 static verdict file_render(const char *name, const json_t *data, bool plain, struct buffer *out, struct failure *why) {
-    const struct asset *file = asset_find(name);
-    if (!file) return fail(why, FATAL, "there is no page \"%s\" in this program", name);
-    struct renderer r = {
-        .name = name,
-        .start = file->bytes,
-        .p = file->bytes,
-        .end = file->bytes + file->n,
-        .out = out,
-        .why = why,
-        .plain = plain};
+    struct renderer r = {.file = asset_find(name), .out = out, .why = why, .plain = plain};
+    if (!r.file) return fail(why, FATAL, "there is no page \"%s\" in this program", name);
+    r.p = r.file->bytes;
     return render_block(&r, &(struct scope){data, NULL}, NULL);
 }
 
