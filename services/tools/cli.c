@@ -65,9 +65,9 @@ const char *cli_unscoped(const struct settings *settings, const char *topic) {
     return n && !strncmp(topic, settings->namespace, n) && topic[n] == '.' ? topic + n + 1 : topic;
 }
 
-static bool is_added(struct scan *s, const char *topic) {
+static bool is_added(struct reader *s, const char *topic) {
     size_t n;
-    const struct scan_place *places = scan_places(s, &n);
+    const struct place *places = reader_places(s, &n);
     for (size_t i = 0; i < n; i++)
         if (!strcmp(places[i].topic, topic)) return true;
     return false;
@@ -108,18 +108,18 @@ unknown_topic(const struct settings *settings, const char *word, const json_t *t
     return v;
 }
 
-verdict cli_topics(struct scan *s, const struct settings *settings, const char *word, struct failure *why) {
+verdict cli_topics(struct reader *s, const struct settings *settings, const char *word, struct failure *why) {
     char scoped[CLI_NAME];
     json_t *topics = NULL, *topic;
     size_t i;
     int found = 0;
     settings_scoped(settings, word, scoped, sizeof scoped);
-    verdict v = scan_topics(s, &topics, why);
+    verdict v = reader_topics(s, &topics, why);
     json_array_foreach(topics, i, topic) {
         const char *name = json_string_value(topic);
         if (v != OK || (!is_meant(scoped, name) && strcmp(word, name) != 0)) continue; /* a whole name may leave it */
         found++;
-        if (!is_added(s, name)) v = scan_add(s, name, why);
+        if (!is_added(s, name)) v = reader_add(s, name, why);
     }
     if (v == OK && !found) v = unknown_topic(settings, word, topics, why);
     json_decref(topics);

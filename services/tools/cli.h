@@ -4,7 +4,7 @@
 
 #include "chassis/base/buffer.h"
 #include "chassis/base/settings.h"
-#include "chassis/kafka/scan.h"
+#include "chassis/kafka/reader.h"
 
 #include <stdio.h>
 
@@ -32,7 +32,7 @@ MUST_CHECK verdict cli_number(const char *text, const char *option, int64_t *out
 
 /* Adds the topics that a word means: a name or a shell pattern, as it is or within the namespace. REJECT: none is
  * there, and which there are. */
-MUST_CHECK verdict cli_topics(struct scan *s, const struct settings *settings, const char *word, struct failure *why);
+MUST_CHECK verdict cli_topics(struct reader *s, const struct settings *settings, const char *word, struct failure *why);
 
 /* The topic's name without the namespace; points into topic. */
 const char *cli_unscoped(const struct settings *settings, const char *topic);

@@ -26,7 +26,7 @@ struct export {
     struct cli cli;
     const char *path;
     FILE *out;
-    struct scan *scan;
+    struct reader *reader;
     json_t *known; /* schema ids that were written */
     int64_t records;
 };
@@ -59,7 +59,7 @@ static rd_kafka_resp_err_t config_of(rd_kafka_event_t *event, json_t **config) {
 }
 
 static verdict config_ask(struct export *e, const char *topic, json_t **out, struct failure *why) {
-    rd_kafka_t *rk = scan_client(e->scan);
+    rd_kafka_t *rk = reader_client(e->reader);
     rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_DescribeConfigs(rk, &resource, 1, NULL, queue);
@@ -82,7 +82,7 @@ static verdict head_write(struct export *e, struct failure *why) {
     char moment[TIME_TEXT];
     json_t *topics = json_array(), *partitions = NULL;
     size_t n;
-    const struct scan_place *places = scan_places(e->scan, &n);
+    const struct place *places = reader_places(e->reader, &n);
     verdict v = OK;
     for (size_t i = 0; v == OK && i < n; i++) {
         if (!places[i].partition) {
@@ -220,7 +220,7 @@ static verdict record_write(struct export *e, const rd_kafka_message_t *m, struc
     struct failure reason;
     verdict v = id < 0 ? OK : schema_write(e, (int32_t)id, why);
     if (v != OK) return v;
-    if (scan_decode(e->scan, m, NULL, &data, &reason) == RETRY) return fail(why, RETRY, "%s", reason.text);
+    if (reader_decode(e->reader, m, NULL, &data, &reason) == RETRY) return fail(why, RETRY, "%s", reason.text);
     e->records++;
     return line_write(
         e,
@@ -236,7 +236,7 @@ static verdict record_write(struct export *e, const rd_kafka_message_t *m, struc
 static verdict records_write(struct export *e, struct failure *why) {
     rd_kafka_message_t *m = NULL;
     verdict v;
-    while ((v = scan_next(e->scan, 0, &m, why)) == OK && m) {
+    while ((v = reader_next(e->reader, &m, why)) == OK && m) {
         v = record_write(e, m, why);
         rd_kafka_message_destroy(m);
         if (v != OK) break;
@@ -247,9 +247,10 @@ static verdict records_write(struct export *e, struct failure *why) {
 /* --- */
 
 static verdict export_all(struct export *e, struct failure *why) {
-    verdict v = e->cli.words_n ? scan_open(&e->scan, &e->cli.settings, NULL, why)
+    verdict v = e->cli.words_n ? reader_open(&e->reader, &e->cli.settings, why)
                                : fail(why, REJECT, "export: name the topics, or '*.*' for all of every service");
-    for (int i = 0; v == OK && i < e->cli.words_n; i++) v = cli_topics(e->scan, &e->cli.settings, e->cli.words[i], why);
+    for (int i = 0; v == OK && i < e->cli.words_n; i++)
+        v = cli_topics(e->reader, &e->cli.settings, e->cli.words[i], why);
     if (v == OK) v = head_write(e, why);
     return v == OK ? records_write(e, why) : v;
 }
@@ -276,7 +277,7 @@ int export_run(int n, char *arguments[]) {
     if (v == OK && fflush(stdout)) v = fail(&why, RETRY, "could not write: %s", strerror(errno));
     if (v == OK) fprintf(stderr, "%lld records exported\n", (long long)e.records);
     json_decref(e.known);
-    scan_close(&e.scan);
+    reader_close(&e.reader);
     cli_close(&e.cli);
     if (v == OK) return CLI_YES;
     fprintf(stderr, "%s\n", shown(why.text));

@@ -26,7 +26,7 @@ struct import {
     json_t *limits;         /* {"sales.events": how large a batch may be}: of topics with larger records */
     json_t *largest;        /* {"sales.events": bytes of its largest record} */
     int64_t line, records, delivered, batch_bytes;
-    struct scan *scan;
+    struct reader *reader;
     rd_kafka_t *producer;
     struct failure failed; /* of a delivery */
 };
@@ -237,14 +237,14 @@ static verdict
 topic_check(struct import *i, const json_t *topics, const char *topic, size_t partitions, struct failure *why) {
     json_t *one;
     size_t k, n, places_n = 0, was;
-    (void)scan_places(i->scan, &was);
+    (void)reader_places(i->reader, &was);
     json_array_foreach((json_t *)topics, k, one) {
         if (strcmp(json_string_value(one), topic) != 0) continue;
-        verdict v = scan_add(i->scan, topic, why);
+        verdict v = reader_add(i->reader, topic, why);
         if (v != OK) return v;
-        const struct scan_place *places = scan_places(i->scan, &n);
+        const struct place *places = reader_places(i->reader, &n);
         places_n = n - was;
-        for (const struct scan_place *p = places + was; p < places + n; p++)
+        for (const struct place *p = places + was; p < places + n; p++)
             if (p->end > 0)
                 return fail(
                     why, REJECT,
@@ -259,7 +259,7 @@ static verdict topics_check(struct import *i, struct failure *why) {
     json_t *topics = NULL, *one;
     size_t k;
     char scoped[CLI_NAME];
-    verdict v = scan_topics(i->scan, &topics, why);
+    verdict v = reader_topics(i->reader, &topics, why);
     json_array_foreach(json_object_get(i->head, "topics"), k, one) {
         const char *name = json_string_value(json_object_get(one, "topic"));
         if (v == OK && name)
@@ -275,7 +275,7 @@ static verdict topics_check(struct import *i, struct failure *why) {
 
 /* The value of that name; 0: Kafka does not say. */
 static int64_t limit_ask(struct import *i, rd_kafka_ResourceType_t type, const char *resource, const char *name) {
-    rd_kafka_t *rk = scan_client(i->scan);
+    rd_kafka_t *rk = reader_client(i->reader);
     rd_kafka_ConfigResource_t *question = rd_kafka_ConfigResource_new(type, resource);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_DescribeConfigs(rk, &question, 1, NULL, queue);
@@ -308,7 +308,7 @@ static int64_t limit_of(struct import *i, const json_t *topics, const json_t *to
     json_array_foreach((json_t *)topics, k, one) if (!strcmp(json_string_value(one), scoped)) return limit_ask(
         i, RD_KAFKA_RESOURCE_TOPIC, scoped, "max.message.bytes");
     if (given) return atoll(given);
-    if (rd_kafka_metadata(scan_client(i->scan), 0, NULL, &cluster, TOPIC_MS)) return 0;
+    if (rd_kafka_metadata(reader_client(i->reader), 0, NULL, &cluster, TOPIC_MS)) return 0;
     snprintf(broker, sizeof broker, "%d", cluster->broker_cnt ? cluster->brokers[0].id : 0);
     rd_kafka_metadata_destroy(cluster);
     return limit_ask(i, RD_KAFKA_RESOURCE_BROKER, broker, "message.max.bytes");
@@ -355,7 +355,7 @@ static verdict record_fits(struct import *i, const json_t *line, struct failure 
 static verdict sizes_check(struct import *i, struct failure *why) {
     json_t *topics = NULL, *one;
     size_t k;
-    verdict v = scan_topics(i->scan, &topics, why);
+    verdict v = reader_topics(i->reader, &topics, why);
     i->batch_bytes = BATCH_BYTES;
     json_array_foreach(json_object_get(i->head, "topics"), k, one) {
         const char *name = json_string_value(json_object_get(one, "topic"));
@@ -587,7 +587,7 @@ static verdict import(struct import *i, bool *begun, struct failure *why) {
     i->path = i->cli.words[0];
     verdict v = input_open(i, why);
     if (v == OK) v = check(i, why);
-    if (v == OK) v = scan_open(&i->scan, &i->cli.settings, NULL, why);
+    if (v == OK) v = reader_open(&i->reader, &i->cli.settings, why);
     if (v == OK) v = topics_check(i, why);
     if (v == OK) v = sizes_check(i, why);
     log_number(batch_bytes, i->batch_bytes);
@@ -614,7 +614,7 @@ int import_run(int n, char *arguments[]) {
     json_decref(i.limits);
     json_decref(i.largest);
     json_decref(i.schemas);
-    scan_close(&i.scan);
+    reader_close(&i.reader);
     cli_close(&i.cli);
     if (v == OK) return CLI_YES;
     fprintf(

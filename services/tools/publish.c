@@ -17,7 +17,7 @@ struct publish {
     struct cli cli;
     const char *key, *schema_file;
     const char *path; /* of the input; "-": standard input */
-    struct scan *scan;
+    struct reader *reader;
     const char *topic; /* the scan's */
     char subject[2 * CLI_NAME];
     int32_t schema_id;
@@ -51,8 +51,8 @@ static verdict input_read(const char *path, struct buffer *out, struct failure *
 static verdict topic_find(struct publish *p, const char *word, struct failure *why) {
     size_t n;
     verdict v = strpbrk(word, "*?[") ? fail(why, REJECT, "\"%s\": name one topic", word)
-                                     : cli_topics(p->scan, &p->cli.settings, word, why);
-    if (v == OK) p->topic = scan_places(p->scan, &n)->topic;
+                                     : cli_topics(p->reader, &p->cli.settings, word, why);
+    if (v == OK) p->topic = reader_places(p->reader, &n)->topic;
     return v;
 }
 
@@ -300,7 +300,7 @@ static verdict publish(struct publish *p, struct failure *why) {
         return fail(why, REJECT, "publish wants a topic, a type, and a file or - for standard input");
     p->path = p->cli.words[2];
     if (p->key && strlen(p->key) >= KEY_MAX) return fail(why, REJECT, "--key has more than %d bytes", KEY_MAX - 1);
-    verdict v = scan_open(&p->scan, &p->cli.settings, NULL, why);
+    verdict v = reader_open(&p->reader, &p->cli.settings, why);
     if (v == OK) v = topic_find(p, p->cli.words[0], why);
     if (v == OK) v = p->schema_file ? schema_register(p, p->cli.words[1], why) : schema_latest(p, p->cli.words[1], why);
     if (v == OK) v = events_read(p, why);
@@ -317,7 +317,7 @@ int publish_run(int n, char *arguments[]) {
     free(p.messages);
     schema_free(&p.schema);
     json_decref(p.schema_json);
-    scan_close(&p.scan);
+    reader_close(&p.reader);
     cli_close(&p.cli);
     if (v == OK) return CLI_YES;
     fprintf(stderr, "%s%s\n", shown(why.text), v == REJECT ? "\nNothing was sent." : "");

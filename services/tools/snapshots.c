@@ -7,7 +7,7 @@
 #include "chassis/base/input.h"
 #include "chassis/base/log.h"
 #include "chassis/base/terminal.h"
-#include "chassis/kafka/scan.h"
+#include "chassis/kafka/reader.h"
 #include "chassis/outgoing/snapshots.h"
 
 #include <stddef.h>
@@ -53,18 +53,18 @@ static void snapshot_take(struct check *k, const char *key, json_t *snapshot) {
 }
 
 static verdict snapshots_read(struct check *k, struct failure *why) {
-    struct scan *s = NULL;
+    struct reader *s = NULL;
     rd_kafka_message_t *m = NULL;
-    verdict v = scan_open(&s, &k->settings, NULL, why);
-    if (v == OK) v = scan_add(s, k->topic, why);
-    while (v == OK && (v = scan_next(s, 0, &m, why)) == OK && m) {
+    verdict v = reader_open(&s, &k->settings, why);
+    if (v == OK) v = reader_add(s, k->topic, why);
+    while (v == OK && (v = reader_next(s, &m, why)) == OK && m) {
         char key[ID_BYTES_MAX + 1];
         json_t *snapshot = NULL;
         struct failure reason;
         snprintf(key, sizeof key, "%.*s", (int)m->key_len, m->key ? (const char *)m->key : "");
         json_object_del(k->by_return, key);
         json_object_del(k->wrong, key);
-        verdict decoded = m->payload ? scan_decode(s, m, NULL, &snapshot, &reason) : OK;
+        verdict decoded = m->payload ? reader_decode(s, m, NULL, &snapshot, &reason) : OK;
         if (decoded == RETRY)
             v = fail(why, RETRY, "%s", reason.text);
         else if (decoded != OK)
@@ -74,7 +74,7 @@ static verdict snapshots_read(struct check *k, struct failure *why) {
         json_decref(snapshot);
         rd_kafka_message_destroy(m);
     }
-    scan_close(&s);
+    reader_close(&s);
     k->snapshots = (long long)json_object_size(k->by_return);
     return v;
 }
@@ -184,11 +184,11 @@ static void event_take(struct check *k, const rd_kafka_message_t *m, const char 
             fold_of(json_object_get(known, "folds"), return_id, m->partition), team_of(k, topic, team), type, event);
 }
 
-static verdict record_take(struct check *k, struct scan *s, const rd_kafka_message_t *m, struct failure *why) {
+static verdict record_take(struct check *k, struct reader *s, const rd_kafka_message_t *m, struct failure *why) {
     const char *type;
     struct written event;
     struct failure reason;
-    verdict v = scan_read(s, m, &type, &event, &reason);
+    verdict v = reader_written(s, m, &type, &event, &reason);
     if (v == RETRY) return fail(why, RETRY, "%s", reason.text);
     if (v == OK && is_event(type, &event))
         event_take(k, m, type, event.data);
@@ -198,30 +198,30 @@ static verdict record_take(struct check *k, struct scan *s, const rd_kafka_messa
     return OK;
 }
 
-static verdict topics_add(struct check *k, struct scan *s, struct failure *why) {
+static verdict topics_add(struct check *k, struct reader *s, struct failure *why) {
     json_t *topics = NULL, *one;
     size_t i, scope = strlen(k->settings.namespace);
-    verdict v = scan_topics(s, &topics, why);
+    verdict v = reader_topics(s, &topics, why);
     json_array_foreach(topics, i, one) {
         const char *name = json_string_value(one), *own = name + (scope ? scope + 1 : 0);
         bool ours = !scope || (!strncmp(name, k->settings.namespace, scope) && name[scope] == '.');
         const char *dot = ours ? strchr(own, '.') : NULL;
-        if (v == OK && dot && !strcmp(dot, ".events")) v = scan_add(s, name, why);
+        if (v == OK && dot && !strcmp(dot, ".events")) v = reader_add(s, name, why);
     }
     json_decref(topics);
     return v;
 }
 
 static verdict events_read(struct check *k, struct failure *why) {
-    struct scan *s = NULL;
+    struct reader *s = NULL;
     rd_kafka_message_t *m = NULL;
-    verdict v = scan_open(&s, &k->settings, NULL, why);
+    verdict v = reader_open(&s, &k->settings, why);
     if (v == OK) v = topics_add(k, s, why);
-    while (v == OK && (v = scan_next(s, 0, &m, why)) == OK && m) {
+    while (v == OK && (v = reader_next(s, &m, why)) == OK && m) {
         v = record_take(k, s, m, why);
         rd_kafka_message_destroy(m);
     }
-    scan_close(&s);
+    reader_close(&s);
     return v;
 }
 

@@ -12,20 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { AT_HAND = 5000, SHOWN = 48, WAIT_MS = 200 };
+enum { SHOWN = 48, QUIET_MS = 10000, POLL_MS = 20 };
 
 struct tail {
     struct cli cli;
-    struct scan *scan;
+    struct reader *reader;
     const char *from, *only, *most;
     bool json, ends, colours;
     int64_t left; /* records to show; INT64_MAX: all */
-    struct line { /* at hand: they are put in the order of their times */
-        rd_kafka_message_t *m;
-        int64_t at; /* never before one that came before it in its partition */
-        int64_t came;
-    } lines[AT_HAND];
-    int lines_n;
+    bool follows; /* all that was there at first is shown */
 };
 
 /* --- What a record is, as JSON */
@@ -39,7 +34,7 @@ static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
     json_t *data = NULL;
     rd_kafka_headers_t *headers = NULL;
     int64_t at = kafka_time(m), id = frame_number(m->payload, m->len);
-    verdict v = scan_decode(t->scan, m, &type, &data, &why);
+    verdict v = reader_decode(t->reader, m, &type, &data, &why);
     if (rd_kafka_message_headers(m, &headers)) headers = NULL;
     json_t *record = json_pack(
         "{s:s, s:i, s:I, s:s?, s:o, s:o, s:o, s:s?}", "topic", rd_kafka_topic_name(m->rkt), "partition", m->partition,
@@ -121,67 +116,89 @@ static void print_line(const struct tail *t, const json_t *record) {
 
 /* --- The order of what is shown */
 
-/* Before it is kept, so that what is not asked for takes no place among what is at hand. */
 static bool is_wanted(struct tail *t, const rd_kafka_message_t *m) {
     struct failure ignored;
     json_t *data = NULL;
     if (!t->only || (m->key && m->key_len == strlen(t->only) && !memcmp(m->key, t->only, m->key_len))) return true;
-    if (scan_decode(t->scan, m, NULL, &data, &ignored) != OK) return false;
+    if (reader_decode(t->reader, m, NULL, &data, &ignored) != OK) return false;
     const char *id = json_string_value(json_object_get(data, "return_id"));
     bool wanted = id && !strcmp(id, t->only);
     json_decref(data);
     return wanted;
 }
 
-static int by_time(const void *left, const void *right) {
-    const struct line *a = left, *b = right;
-    if (a->at != b->at) return a->at < b->at ? -1 : 1;
-    return a->came < b->came ? -1 : 1;
-}
-
-static void lines_show(struct tail *t) {
-    qsort(t->lines, (size_t)t->lines_n, sizeof *t->lines, by_time);
-    for (int i = 0; i < t->lines_n; i++) {
-        json_t *record = t->left ? record_json(t, t->lines[i].m) : NULL;
-        if (record) {
-            t->left--;
-            if (t->json) show_json(record, stdout, JSON_COMPACT);
-            if (t->json)
-                putchar('\n');
-            else
-                print_line(t, record);
-        }
-        json_decref(record);
-        rd_kafka_message_destroy(t->lines[i].m);
+/* The next record of the place that is to be shown; NULL: none, or none yet. */
+static verdict head_get(struct tail *t, struct place *p, rd_kafka_message_t **head, struct failure *why) {
+    verdict v = OK;
+    while (v == OK && !*head) {
+        v = reader_get(t->reader, p, t->follows ? 0 : QUIET_MS, head, why);
+        if (!*head || is_wanted(t, *head)) break;
+        rd_kafka_message_destroy(*head);
+        *head = NULL;
     }
-    t->lines_n = 0;
-    fflush(stdout);
+    return v;
 }
 
-/* A clock that was set back must not put a record before its predecessor. */
-static void line_add(struct tail *t, rd_kafka_message_t *m) {
-    int64_t at = rd_kafka_message_timestamp(m, NULL);
-    for (int i = t->lines_n - 1; i >= 0; i--)
-        if (t->lines[i].m->partition == m->partition && t->lines[i].m->rkt == m->rkt) {
-            if (t->lines[i].at > at) at = t->lines[i].at;
-            break;
+/* Of what comes next in each place, the oldest; NULL: nothing is there now. */
+static verdict
+oldest_get(struct tail *t, rd_kafka_message_t **heads, rd_kafka_message_t ***oldest, struct failure *why) {
+    size_t n;
+    struct place *places = reader_places(t->reader, &n);
+    verdict v = OK;
+    *oldest = NULL;
+    for (size_t i = 0; v == OK && i < n; i++) {
+        v = head_get(t, &places[i], &heads[i], why);
+        if (heads[i] &&
+            (!*oldest || rd_kafka_message_timestamp(heads[i], NULL) < rd_kafka_message_timestamp(**oldest, NULL)))
+            *oldest = &heads[i];
+    }
+    return v;
+}
+
+static void record_show(struct tail *t, const rd_kafka_message_t *m) {
+    json_t *record = record_json(t, m);
+    if (!record) return;
+    t->left--;
+    if (t->json) {
+        show_json(record, stdout, JSON_COMPACT);
+        putchar('\n');
+    } else {
+        print_line(t, record);
+    }
+    json_decref(record);
+}
+
+/* What is there is shown in the order of its times, and then what comes, as it comes. */
+static verdict show_all(struct tail *t, rd_kafka_message_t **heads, struct failure *why) {
+    rd_kafka_message_t **oldest;
+    size_t n;
+    verdict v = OK;
+    while (t->left && (v = oldest_get(t, heads, &oldest, why)) == OK && !ferror(stdout)) {
+        if (oldest) {
+            record_show(t, *oldest);
+            rd_kafka_message_destroy(*oldest);
+            *oldest = NULL;
+            continue;
         }
-    t->lines[t->lines_n] = (struct line){m, at, t->lines_n};
-    t->lines_n++;
+        fflush(stdout);
+        if (t->ends) break;
+        struct place *places = reader_places(t->reader, &n);
+        for (size_t i = 0; !t->follows && i < n; i++) places[i].end = INT64_MAX;
+        if (t->follows) usleep(POLL_MS * 1000);
+        t->follows = true;
+    }
+    return v;
 }
 
 static verdict follow(struct tail *t, struct failure *why) {
-    rd_kafka_message_t *m;
-    verdict v = OK;
-    while (t->left && (v = scan_next(t->scan, t->lines_n ? 0 : WAIT_MS, &m, why)) == OK) {
-        if (m && is_wanted(t, m))
-            line_add(t, m);
-        else if (m)
-            rd_kafka_message_destroy(m);
-        if (!m || t->lines_n == AT_HAND) lines_show(t);
-        if (ferror(stdout) || (!m && t->ends)) break;
-    }
-    lines_show(t);
+    size_t n;
+    (void)reader_places(t->reader, &n);
+    rd_kafka_message_t **heads = calloc(n + 1, sizeof(rd_kafka_message_t *));
+    verdict v = heads ? show_all(t, heads, why) : fail(why, RETRY, "out of memory");
+    for (size_t i = 0; heads && i < n; i++)
+        if (heads[i]) rd_kafka_message_destroy(heads[i]);
+    free(heads);
+    fflush(stdout);
     return v;
 }
 
@@ -205,12 +222,11 @@ static verdict places_set(struct tail *t, struct failure *why) {
     int64_t moment;
     size_t n;
     verdict v = OK;
-    struct scan_place *places = scan_places(t->scan, &n);
+    struct place *places = reader_places(t->reader, &n);
     if (!strcmp(t->from, "end"))
         for (size_t i = 0; i < n; i++) places[i].next = places[i].end;
     else if (strcmp(t->from, "beginning") != 0 && (v = moment_read(t->from, &moment, why)) == OK)
-        v = scan_since(t->scan, moment, why);
-    for (size_t i = 0; !t->ends && i < n; i++) places[i].end = INT64_MAX;
+        v = reader_since(t->reader, moment, why);
     return v;
 }
 
@@ -223,9 +239,10 @@ static verdict tail(struct tail *t, struct failure *why) {
     if (t->most) v = cli_number(t->most, "--max", &t->left, why);
     if (v == OK && strcmp(t->from, "end") != 0 && strcmp(t->from, "beginning") != 0)
         v = moment_read(t->from, &moment, why);
-    if (v == OK) v = scan_open(&t->scan, &t->cli.settings, NULL, why);
-    if (v == OK && !t->cli.words_n) v = cli_topics(t->scan, &t->cli.settings, "*.events", why);
-    for (int i = 0; v == OK && i < t->cli.words_n; i++) v = cli_topics(t->scan, &t->cli.settings, t->cli.words[i], why);
+    if (v == OK) v = reader_open(&t->reader, &t->cli.settings, why);
+    if (v == OK && !t->cli.words_n) v = cli_topics(t->reader, &t->cli.settings, "*.events", why);
+    for (int i = 0; v == OK && i < t->cli.words_n; i++)
+        v = cli_topics(t->reader, &t->cli.settings, t->cli.words[i], why);
     if (v == OK) v = places_set(t, why);
     return v == OK ? follow(t, why) : v;
 }
@@ -242,7 +259,7 @@ int tail_run(int n, char *arguments[]) {
     t->colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
     verdict v = cli_open(&t->cli, n, arguments, options, &why);
     if (v == OK) v = tail(t, &why);
-    scan_close(&t->scan);
+    reader_close(&t->reader);
     cli_close(&t->cli);
     free(t);
     if (v == OK) return CLI_YES;

@@ -2,7 +2,7 @@
 #include "helper_probe.h"
 
 #include "chassis/kafka/denial.h"
-#include "chassis/kafka/topic.h"
+#include "chassis/kafka/reader.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,17 +78,19 @@ static void a_denied_write_is_named_until_it_is_given(void **state) {
 /* As a rebuild reads: it would else be told the same for ever. */
 static void a_reader_of_topics_names_what_is_denied(void **state) {
     struct world *w = *state;
-    struct topic_reader t;
+    struct reader *r;
+    rd_kafka_message_t *m;
+    size_t n;
     struct failure why;
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM kept", 1);
-    assert_int_equal(topic_open(&t, &w->settings, &why), OK);
-    assert_int_equal(topic_add(&t, &w->settings, "support.events", &why), OK);
+    assert_int_equal(reader_open(&r, &w->settings, &why), OK);
+    assert_int_equal(reader_add(r, "support.events", &why), OK);
     deny(w, FETCH, 40, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-    assert_int_equal(topic_head(&t, &t.parts[0], &why), RETRY);
+    assert_int_equal(reader_get(r, reader_places(r, &n), 30000, &m, &why), RETRY);
     assert_non_null(strstr(why.text, "operation Read on the topic \"support.events\""));
-    topic_close(&t);
+    reader_close(&r);
 }
 
 /* --- Words */

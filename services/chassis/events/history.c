@@ -6,7 +6,7 @@
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
-#include "chassis/kafka/topic.h"
+#include "chassis/kafka/reader.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
@@ -100,9 +100,11 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
 
 /* Behind the last record of each partition that the outbox has. What was sent lately tells of all that are written to;
  * of any other its last records are looked at. */
-static void places_set(struct history *h, struct topic_reader *own) {
-    for (size_t i = 0; i < own->n; i++)
-        if (own->parts[i].until - own->parts[i].from > LAST) own->parts[i].next = own->parts[i].until - LAST;
+static void places_set(struct history *h, struct reader *own) {
+    size_t n;
+    struct place *places = reader_places(own, &n);
+    for (size_t i = 0; i < n; i++)
+        if (places[i].end - places[i].begin > LAST) places[i].next = places[i].end - LAST;
     for (
         struct rows r = store_rows(
             store_reader(h->core->store),
@@ -110,9 +112,9 @@ static void places_set(struct history *h, struct topic_reader *own) {
             "NULL AND dead_letter IS NULL ORDER BY id DESC LIMIT ?) GROUP BY partition",
             value_int(LAST));
         rows_next(&r);)
-        for (size_t i = 0; i < own->n; i++)
-            if (own->parts[i].id == rows_int(&r, 0) && own->parts[i].next <= rows_int(&r, 1))
-                own->parts[i].next = rows_int(&r, 1) + 1;
+        for (size_t i = 0; i < n; i++)
+            if (places[i].partition == rows_int(&r, 0) && places[i].next <= rows_int(&r, 1))
+                places[i].next = rows_int(&r, 1) + 1;
 }
 
 /* A record that has no number of an outbox is none of ours, whatever is in it. */
@@ -127,29 +129,24 @@ static bool is_known(struct history *h, const rd_kafka_message_t *m) {
         value_int(strtoll(sequence, NULL, 10)), value_blob(event.bytes, sizeof event.bytes));
 }
 
-/* REJECT: it holds an event that this database never published. */
-static verdict part_known(struct history *h, struct topic_reader *own, struct topic_part *p, struct failure *why) {
-    verdict v;
-    while ((v = topic_head(own, p, why)) == OK && !p->ended && !h->stopping) {
-        if (!is_known(h, p->head))
-            return fail(
-                why, REJECT, "%s[%d] holds an event at offset %lld that this database never published", p->name, p->id,
-                (long long)p->head->offset);
-        topic_take(p);
-    }
-    return v == REJECT ? fail(why, RETRY, "%s", why->text) : v;
-}
-
-/* Of a new database from the beginning: others may have written to its topic, and it finds its own first soon. */
+/* REJECT: its topic holds an event that this database never published. Of a new database all of it is read: others may
+ * have written to its topic, and it finds its own first soon. */
 static verdict all_known(struct history *h, struct failure *why) {
-    struct topic_reader own;
+    struct reader *own = NULL;
     char name[NAME_SIZE];
+    rd_kafka_message_t *m;
     topic_spec_name(&topic_spec_events, h->core->settings, name, sizeof name);
-    verdict v = topic_open(&own, h->core->settings, why);
-    if (v == OK) v = topic_add(&own, h->core->settings, name, why);
-    if (v == OK && h->begun) places_set(h, &own);
-    for (size_t i = 0; v == OK && i < own.n; i++) v = part_known(h, &own, &own.parts[i], why);
-    topic_close(&own);
+    verdict v = reader_open(&own, h->core->settings, why);
+    if (v == OK && (v = reader_add(own, name, why)) == REJECT) v = OK; /* nothing was published yet */
+    if (v == OK && h->begun) places_set(h, own);
+    while (v == OK && !h->stopping && (v = reader_next(own, &m, why)) == OK && m) {
+        if (!is_known(h, m))
+            v = fail(
+                why, REJECT, "%s[%d] holds an event at offset %lld that this database never published", name,
+                m->partition, (long long)m->offset);
+        rd_kafka_message_destroy(m);
+    }
+    reader_close(&own);
     return v;
 }
 

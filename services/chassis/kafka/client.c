@@ -130,8 +130,7 @@ static verdict not_done(
         why, RETRY, "could not %s the topic \"%s\": %s", what, right.name, denial_reason(s, error, right, reason));
 }
 
-/* Whether the cluster has the topic, and with how many partitions: OK, REJECT (it has not), RETRY (it does not say). */
-static verdict topic_known(
+verdict kafka_topic(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int timeout_ms, int32_t *has, struct failure *why) {
     const struct right right = {"Describe", "topic", topic};
     const struct rd_kafka_metadata *found;
@@ -146,7 +145,7 @@ static verdict topic_known(
     rd_kafka_metadata_destroy(found);
     if (denial_is(error)) return not_done(rk, s, "ask for", error, right, why);
     if (partitions) return OK;
-    return fail(why, REJECT, "the topic \"%s\" is not there: %s", topic, rd_kafka_err2str(error));
+    return fail(why, REJECT, "there is no topic \"%s\" in Kafka at %s", topic, s->kafka);
 }
 
 static verdict create_answer(
@@ -190,12 +189,12 @@ static verdict create_topic(
 verdict kafka_ensure_topic(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int partitions, const struct property *config,
     int timeout_ms, int32_t *has, struct failure *why) {
-    verdict v = topic_known(rk, s, topic, timeout_ms, has, why);
+    verdict v = kafka_topic(rk, s, topic, timeout_ms, has, why);
     if (v == OK) denial_over();
     if (v != REJECT) return v;
     v = create_topic(rk, s, topic, partitions, config, timeout_ms, why);
     /* Created is not yet known everywhere: producing before that would only fail. */
-    return v == OK ? topic_known(rk, s, topic, timeout_ms, has, why) == OK ? OK : RETRY : v;
+    return v == OK ? kafka_topic(rk, s, topic, timeout_ms, has, why) == OK ? OK : RETRY : v;
 }
 
 json_t *kafka_headers_json(rd_kafka_headers_t *headers) {

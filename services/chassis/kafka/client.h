@@ -35,6 +35,11 @@ MUST_CHECK verdict kafka_check(const struct settings *s, struct failure *why);
  * producer pleases, also −1 and the year 50000). */
 int64_t kafka_time(const rd_kafka_message_t *m);
 
+/* Whether the cluster has the topic, and with how many partitions (has may be NULL). May take up to timeout_ms. REJECT:
+ * it has not. RETRY: the cluster cannot be reached or will not say. */
+MUST_CHECK verdict kafka_topic(
+    rd_kafka_t *rk, const struct settings *s, const char *topic, int timeout_ms, int32_t *has, struct failure *why);
+
 /* Creates the topic where it does not exist yet. has: how many partitions it has then; may be NULL. May take up to
  * timeout_ms: never on a thread that others wait for. RETRY: the cluster cannot be reached or will not say. */
 MUST_CHECK verdict kafka_ensure_topic(

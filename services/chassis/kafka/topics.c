@@ -1,56 +1,33 @@
 #include "chassis/kafka/topics.h"
 
-#include "chassis/avro/registry.h"
-#include "chassis/base/health.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
-#include "chassis/kafka/scan.h"
+#include "chassis/kafka/reader.h"
 #include "chassis/kafka/topic_spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, ANSWER_MS = 10000, KEY_SIZE = 256, UNKNOWN_ID_MS = 2000 };
+enum { NAME_SIZE = 400, ANSWER_MS = 10000, KEY_SIZE = 256 };
 
 struct topics {
     const struct settings *settings;
     const atomic_bool *stop;
-    rd_kafka_t *rk; /* asks; what reads is the scan's */
+    struct reader *reader; /* of the topic that was looked at last */
+    rd_kafka_t *rk;        /* asks for groups; NULL: none were asked for yet */
     rd_kafka_queue_t *answers;
-    struct scan *scan;         /* of the topic that was looked at last; NULL: none */
-    struct registry *registry; /* one for all scans */
-    struct health *health;
 };
 
-static bool stopped(const struct topics *t) {
-    return t->stop && *t->stop;
-}
-
 verdict topics_open(struct topics **out, const struct settings *s, const atomic_bool *stop, struct failure *why) {
-    /* For the same reason as in subscribers.c. It joins none, so it is no matter whether it may. */
-    char group[NAME_SIZE], name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.look", s->service);
-    const struct property properties[] = {{"group.id", settings_scoped(s, name, group, sizeof group)}, {0}};
     struct topics *t = *out = calloc(1, sizeof *t);
-    if (!t || !(t->health = health_new())) return fail(why, RETRY, "out of memory");
+    if (!t) return fail(why, RETRY, "out of memory");
     t->settings = s;
     t->stop = stop;
-    struct registry_options o = {
-        .url = s->registry,
-        .user = *s->registry_user ? s->registry_user : NULL,
-        .password = *s->registry_password ? s->registry_password : NULL,
-        .timeout_ms = (int)s->registry_timeout_ms,
-        .unknown_id_ms = UNKNOWN_ID_MS,
-        .health = t->health};
-    verdict v = registry_start(&t->registry, &o, why);
-    if (v == OK) v = kafka_open(&t->rk, RD_KAFKA_CONSUMER, s, NULL, NULL, properties, why);
-    if (v != OK) return v;
-    t->answers = rd_kafka_queue_new(t->rk);
-    return OK;
+    return reader_open(&t->reader, s, why);
 }
 
 void topics_close(struct topics **out) {
@@ -58,32 +35,40 @@ void topics_close(struct topics **out) {
     if (!t) return;
     if (t->answers) rd_kafka_queue_destroy(t->answers);
     if (t->rk) rd_kafka_destroy_flags(t->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    scan_close(&t->scan);
-    registry_stop(&t->registry);
-    health_free(&t->health);
+    reader_close(&t->reader);
     free(t);
     *out = NULL;
 }
 
 /* --- Which there are */
 
+verdict topics_find(struct topics *t, const char *ending, json_t **names, struct failure *why) {
+    json_t *all = NULL, *one;
+    const char *name;
+    size_t i;
+    verdict v = reader_topics(t->reader, &all, why);
+    if (v == OK) *names = json_array();
+    json_array_foreach(all, i, one) if (topic_owner(t->settings, json_string_value(one), ending, &name))
+        json_array_append_new(*names, json_string(name));
+    json_decref(all);
+    return v;
+}
+
+/* --- Groups */
+
+static verdict client_open(struct topics *t, struct failure *why) {
+    /* For the same reason as in subscribers.c. It joins none, so it is no matter whether it may. */
+    char group[NAME_SIZE], name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.look", t->settings->service);
+    const struct property properties[] = {{"group.id", settings_scoped(t->settings, name, group, sizeof group)}, {0}};
+    verdict v = t->rk ? OK : kafka_open(&t->rk, RD_KAFKA_CONSUMER, t->settings, NULL, NULL, properties, why);
+    if (v == OK && !t->answers) t->answers = rd_kafka_queue_new(t->rk);
+    return v;
+}
+
 static verdict no_answer(
     const struct topics *t, const char *what, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
     return kafka_unanswered(t->rk, t->settings, what, error, right, why);
-}
-
-verdict topics_find(struct topics *t, const char *ending, json_t **names, struct failure *why) {
-    const struct rd_kafka_metadata *found;
-    rd_kafka_resp_err_t error = rd_kafka_metadata(t->rk, 1, NULL, &found, ANSWER_MS);
-    if (error) return no_answer(t, "which topics there are", error, (struct right){"Describe", "cluster", ""}, why);
-    *names = json_array();
-    for (int i = 0; i < found->topic_cnt; i++) {
-        const char *name;
-        if (topic_owner(t->settings, found->topics[i].topic, ending, &name))
-            json_array_append_new(*names, json_string(name));
-    }
-    rd_kafka_metadata_destroy(found);
-    return OK;
 }
 
 /* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
@@ -161,6 +146,7 @@ verdict topics_groups(struct topics *t, const char *topic, json_t **groups, stru
     struct topic_ends ends;
     verdict v = topics_look(t, topic, &ends, why);
     *groups = json_object();
+    if (v == OK && ends.n) v = client_open(t, why);
     if (v != OK || !ends.n) return v;
     rd_kafka_AdminOptions_t *options = options_new(t, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
     rd_kafka_ListConsumerGroups(t->rk, options, t->answers);
@@ -178,12 +164,11 @@ verdict topics_look(struct topics *t, const char *topic, struct topic_ends *out,
     char scoped[NAME_SIZE];
     size_t n;
     *out = (struct topic_ends){0};
-    scan_close(&t->scan);
-    if (stopped(t)) return fail(why, RETRY, "it was stopped");
-    verdict v = scan_open(&t->scan, t->settings, t->registry, why);
-    if (v == OK) v = scan_add(t->scan, settings_scoped(t->settings, topic, scoped, sizeof scoped), why);
+    reader_clear(t->reader);
+    if (t->stop && *t->stop) return fail(why, RETRY, "it was stopped");
+    verdict v = reader_add(t->reader, settings_scoped(t->settings, topic, scoped, sizeof scoped), why);
     if (v == REJECT) return OK;
-    const struct scan_place *places = v == OK ? scan_places(t->scan, &n) : NULL;
+    const struct place *places = reader_places(t->reader, &n);
     if (v == OK && n > TOPIC_PARTITIONS)
         v = fail(why, RETRY, "%s has more than %d partitions", scoped, TOPIC_PARTITIONS);
     for (size_t i = 0; v == OK && i < n; i++) {
@@ -204,7 +189,7 @@ static verdict record_give(
     char key[KEY_SIZE];
     json_t *data = NULL;
     const char *type = NULL;
-    verdict v = scan_decode(t->scan, m, &type, &data, why);
+    verdict v = reader_decode(t->reader, m, &type, &data, why);
     struct topic_record r = {
         .partition = m->partition,
         .offset = m->offset,
@@ -226,12 +211,11 @@ verdict topics_read(
     struct topics *t, void (*each)(void *context, const struct topic_record *r), void *context, struct failure *why) {
     rd_kafka_message_t *m = NULL;
     verdict v;
-    while ((v = scan_next(t->scan, 0, &m, why)) == OK && m) {
+    while ((v = reader_next(t->reader, &m, why)) == OK && m) {
         v = record_give(t, m, each, context, why);
         rd_kafka_message_destroy(m);
-        if (v == OK && stopped(t)) v = fail(why, RETRY, "it was stopped");
-        if (v != OK) break;
+        if (v == OK && t->stop && *t->stop) v = fail(why, RETRY, "it was stopped");
+        if (v != OK) return v;
     }
-    scan_close(&t->scan);
     return v;
 }

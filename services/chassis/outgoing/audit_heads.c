@@ -10,7 +10,7 @@
 #include "chassis/base/log.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
-#include "chassis/kafka/scan.h"
+#include "chassis/kafka/reader.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/outgoing/delivery.h"
 #include "chassis/store/store.h"
@@ -238,10 +238,10 @@ void audit_heads_forget(struct audit_heads *h) {
 
 /* --- Reading them back */
 
-static verdict record_read(struct scan *scan, const rd_kafka_message_t *m, json_t **out, struct failure *why) {
+static verdict record_read(struct reader *reader, const rd_kafka_message_t *m, json_t **out, struct failure *why) {
     struct failure reason;
     char moment[TIME_TEXT];
-    verdict v = scan_decode(scan, m, NULL, out, &reason);
+    verdict v = reader_decode(reader, m, NULL, out, &reason);
     if (v != OK)
         return fail(
             why, v, "could not read %s[0]@%lld: %s", rd_kafka_topic_name(m->rkt), (long long)m->offset, reason.text);
@@ -254,18 +254,18 @@ static verdict record_read(struct scan *scan, const rd_kafka_message_t *m, json_
 verdict audit_heads_read(
     const struct settings *s, void (*each)(void *context, const json_t *heads), void *context, struct failure *why) {
     char topic[NAME_SIZE];
-    struct scan *scan;
+    struct reader *reader;
     rd_kafka_message_t *m = NULL;
-    verdict v = scan_open(&scan, s, NULL, why);
-    if (v == OK) v = scan_add(scan, topic_name(s, topic), why);
+    verdict v = reader_open(&reader, s, why);
+    if (v == OK) v = reader_add(reader, topic_name(s, topic), why);
     if (v == REJECT) v = why->kind = RETRY; /* nothing was published yet */
-    while (v == OK && (v = scan_next(scan, 0, &m, why)) == OK && m) {
+    while (v == OK && (v = reader_next(reader, &m, why)) == OK && m) {
         json_t *heads = NULL;
-        v = record_read(scan, m, &heads, why);
+        v = record_read(reader, m, &heads, why);
         if (v == OK) each(context, heads);
         json_decref(heads);
         rd_kafka_message_destroy(m);
     }
-    scan_close(&scan);
+    reader_close(&reader);
     return v;
 }

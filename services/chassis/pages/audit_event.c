@@ -4,8 +4,7 @@
 #include "chassis/avro/registry.h"
 #include "chassis/base/utf8.h"
 #include "chassis/events/record.h"
-#include "chassis/kafka/client.h"
-#include "chassis/kafka/denial.h"
+#include "chassis/kafka/reader.h"
 #include "chassis/pages/page.h"
 
 #include <stdatomic.h>
@@ -13,60 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_MS = 3000, POLL_MS = 100, AT_ONCE = 2, NAME_SIZE = 400 };
+enum { WAIT_MS = 3000, AT_ONCE = 2 };
 
-struct place {
-    const char *topic;
-    int32_t partition;
-    int64_t offset;
-};
-
-/* --- From Kafka */
-
-/* A reader of no group: nothing that it does is seen by the consumer's. */
-static verdict reader_open(struct runtime *rt, const struct place *at, rd_kafka_t **rk, struct failure *why) {
-    char group[NAME_SIZE], name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.look", rt->core.settings->service);
-    const struct property properties[] = {
-        {"group.id", settings_scoped(rt->core.settings, name, group, sizeof group)},
-        {"enable.auto.commit", "false"},
-        {"auto.offset.reset", "error"},
-        {"queued.min.messages", "1"},
-        {0}};
-    verdict v = kafka_open(rk, RD_KAFKA_CONSUMER, rt->core.settings, NULL, NULL, properties, why);
-    if (v != OK) return v;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->offset;
-    rd_kafka_assign(*rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    return OK;
-}
-
-/* NULL: not within the time, or it is there no more; why says which. */
-static rd_kafka_message_t *
-record_await(rd_kafka_t *rk, const struct runtime *rt, const struct place *at, struct failure *why) {
-    for (int64_t end = steady_ms() + WAIT_MS; steady_ms() < end;) {
-        rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, POLL_MS);
-        if (!m) continue;
-        if (!m->err && m->offset == at->offset) return m;
-        bool gone = !m->err || m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, denied = denial_is(m->err);
-        rd_kafka_message_destroy(m);
-        if (denied) {
-            char text[DENIAL_TEXT];
-            (void)!fail(
-                why, RETRY, "%s", denial_text(rt->core.settings, (struct right){"Read", "topic", at->topic}, text));
-            return NULL;
-        }
-        if (!gone) continue;
-        (void)!fail(
-            why, REJECT, "The record %s[%d]@%lld is not in Kafka any more.", at->topic, at->partition,
-            (long long)at->offset);
-        return NULL;
-    }
-    (void)!fail(
-        why, RETRY, "Kafka at %s did not give the record within %d s; try again when it is there.",
-        rt->core.settings->kafka, WAIT_MS / 1000);
-    return NULL;
+/* REJECT: it is there no more. *m is the caller's; NULL: none. */
+static verdict record_get(struct reader *r, const struct place *at, rd_kafka_message_t **m, struct failure *why) {
+    size_t n;
+    verdict v = reader_add_part(r, at->topic, at->partition, at->next, at->end, why);
+    if (v == OK) v = reader_get(r, reader_places(r, &n), WAIT_MS, m, why);
+    if (v == RETRY || *m) return v;
+    return fail(
+        why, REJECT, "The record %s[%d]@%lld is not in Kafka any more.", at->topic, at->partition, (long long)at->next);
 }
 
 /* --- As data */
@@ -120,21 +75,20 @@ static void event_show(struct exchange *x, const struct place *at, const char *i
     struct runtime *rt = x->context;
     struct failure why;
     struct record record;
-    rd_kafka_t *rk = NULL;
-    verdict v = reader_open(rt, at, &rk, &why);
-    rd_kafka_message_t *m = v == OK ? record_await(rk, rt, at, &why) : NULL;
-    if (m) {
+    struct reader *r = NULL;
+    rd_kafka_message_t *m = NULL;
+    verdict v = reader_open(&r, rt->core.settings, &why);
+    if (v == OK) v = record_get(r, at, &m, &why);
+    if (v == OK) {
         struct raw raw = raw_of(m);
         v = record_decode_wait(&rt->core, &raw, steady_ms() + WAIT_MS, NULL, &record, &why);
-        if (v == OK) {
-            x->data = record_json(rt, &record);
-            record_free(&record);
-        }
-        rd_kafka_message_destroy(m);
-    } else if (v == OK) {
-        v = why.kind;
     }
-    if (rk) rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (v == OK) {
+        x->data = record_json(rt, &record);
+        record_free(&record);
+    }
+    if (m) rd_kafka_message_destroy(m);
+    reader_close(&r);
     if (v == OK && !x->api) decorate(x->data, id);
     if (v == RETRY) exchange_set_header(x, "Retry-After", "2");
     if (v != OK) exchange_problem(x, v == REJECT ? 404 : 503, "%s", why.text);
@@ -147,14 +101,15 @@ void audit_event_get(struct exchange *x) {
     const char *id = exchange_parameter(x, "id");
     bool is_number = strlen(id) <= 18 && !id[strspn(id, "0123456789")];
     json_t *one = is_number ? audit_one(reader, strtoll(id, NULL, 10)) : NULL, *row = json_object_get(one, "row");
+    const char *topic = json_string_value(json_object_get(row, "topic"));
+    int64_t offset = json_integer_value(json_object_get(row, "offset"));
     struct place at = {
-        json_string_value(json_object_get(row, "topic")),
-        (int32_t)json_integer_value(json_object_get(row, "partition")),
-        json_integer_value(json_object_get(row, "offset"))};
+        .partition = (int32_t)json_integer_value(json_object_get(row, "partition")), .next = offset, .end = offset + 1};
+    snprintf(at.topic, sizeof at.topic, "%s", topic ? topic : "");
     if (!page_reader_ok(x, reader)) {
     } else if (!one) {
         exchange_problem(x, 404, "There is no row \"%.60s\" in this audit log; /audit shows those that there are.", id);
-    } else if (!at.topic) {
+    } else if (!topic) {
         exchange_problem(x, 404, "Row %s is about no event: it was done by hand.", id);
     } else if (atomic_fetch_add(&now, 1) >= AT_ONCE) {
         atomic_fetch_sub(&now, 1);

@@ -134,9 +134,7 @@ static void progress(struct rebuild *b, const char *doing, int64_t done, int64_t
 
 static int64_t records_all(const struct rebuild *b) {
     int64_t all = 0;
-    for (size_t i = 0; i < b->inputs.n; i++)
-        if (b->inputs.parts[i].until > b->inputs.parts[i].from)
-            all += b->inputs.parts[i].until - b->inputs.parts[i].from;
+    for (size_t i = 0; i < b->replay.places_n; i++) all += b->replay.places[i].end - b->replay.places[i].begin;
     return all;
 }
 
@@ -221,7 +219,7 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
     verdict v = rebuild_sources_open(b, why);
     if (v != OK) return v;
     struct replay *r = &b->replay;
-    r->core = &b->core, r->c = b->c, r->known = &b->known, r->inputs = &b->inputs;
+    r->core = &b->core, r->c = b->c, r->known = &b->known, r->inputs = b->inputs;
     r->patience = &b->patience;
     r->lost = b->lost, r->most = b->options->most;
     r->step = replay_step, r->rejected = rebuild_rejected, r->context = b;
@@ -376,8 +374,8 @@ verdict rebuild_run(
     *report = v == OK ? report_json(&b) : NULL;
     replay_close(&b.replay);
     published_close(&b.known);
-    topic_close(&b.own);
-    topic_close(&b.inputs);
+    reader_close(&b.own);
+    reader_close(&b.inputs);
     if (b.core.service) core_close(&b.core);
     files_release(&b);
     json_decref(b.chassis);

@@ -9,7 +9,7 @@
 #include "chassis/rebuild/rebuild.h"
 
 #include "chassis/avro/registry.h"
-#include "chassis/kafka/topic.h"
+#include "chassis/kafka/reader.h"
 #include "chassis/rebuild/published_index.h"
 #include "chassis/rebuild/replay.h"
 #include "chassis/store/state_text.h"
@@ -29,7 +29,7 @@ struct rebuild {
     int64_t left; /* what was decided with a held one, was in no topic, and is taken over */
     int64_t pending, told_at, began, waited_at, rows;
     struct published_index known;
-    struct topic_reader own, inputs;
+    struct reader *own, *inputs;
     struct replay replay;
     struct patience patience; /* with doubted schema ids, for all records together */
     json_t *chassis, *tables, *differences;

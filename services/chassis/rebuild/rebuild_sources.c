@@ -12,22 +12,44 @@
 
 enum { SCHEMA_MS = 30000, HEADER_SIZE = 600, NAME_SIZE = 400 };
 
-static verdict inputs_open(struct rebuild *b, struct topic_reader *t, struct failure *why) {
+/* A topic that is not there has no partitions. */
+static verdict topic_open(struct rebuild *b, struct reader **out, const char *topic, struct failure *why) {
+    verdict v = *out ? OK : reader_open(out, b->settings, why);
+    if (v == OK) v = reader_add(*out, topic, why);
+    return v == REJECT ? OK : v;
+}
+
+static verdict own_open(struct rebuild *b, struct reader **out, const struct topic_spec *spec, struct failure *why) {
     char topic[NAME_SIZE];
-    const char *of = b->service->subscribes, *every = !strcmp(of, "*") ? "*.events" : NULL;
-    verdict v = topic_open(t, b->settings, why);
-    topic_spec_of(&topic_spec_events, of, b->settings, topic, sizeof topic);
-    return v == OK ? topic_add(t, b->settings, every ? every : topic, why) : v;
+    return topic_open(b, out, topic_spec_name(spec, b->settings, topic, sizeof topic), why);
+}
+
+/* The topics of all teams. */
+static verdict inputs_all(struct rebuild *b, struct reader **out, struct failure *why) {
+    json_t *topics = NULL, *one;
+    const char *owner;
+    size_t i, n;
+    verdict v = reader_open(out, b->settings, why);
+    if (v == OK) v = reader_topics(*out, &topics, why);
+    json_array_foreach(topics, i, one) {
+        n = topic_owner(b->settings, json_string_value(one), ".events", &owner);
+        if (v == OK && n && strspn(owner, "abcdefghijklmnopqrstuvwxyz0123456789-") == n)
+            v = topic_open(b, out, json_string_value(one), why);
+    }
+    json_decref(topics);
+    return v;
+}
+
+static verdict inputs_open(struct rebuild *b, struct reader **out, struct failure *why) {
+    char topic[NAME_SIZE];
+    const char *of = b->service->subscribes;
+    if (!strcmp(of, "*")) return inputs_all(b, out, why);
+    return topic_open(b, out, topic_spec_of(&topic_spec_events, of, b->settings, topic, sizeof topic), why);
 }
 
 verdict rebuild_sources_open(struct rebuild *b, struct failure *why) {
-    char topic[NAME_SIZE];
     verdict v = inputs_open(b, &b->inputs, why);
-    if (v == OK) v = topic_open(&b->own, b->settings, why);
-    return v == OK
-               ? topic_add(
-                     &b->own, b->settings, topic_spec_name(&topic_spec_events, b->settings, topic, sizeof topic), why)
-               : v;
+    return v == OK ? own_open(b, &b->own, &topic_spec_events, why) : v;
 }
 
 /* --- Headers */
@@ -99,18 +121,17 @@ static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct f
 
 /* Gives every record from where the reader is to its ends to each(). */
 static verdict read_all(
-    struct rebuild *b, struct topic_reader *t, const char *doing,
+    struct rebuild *b, struct reader *r, const char *doing,
     verdict (*each)(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why), struct failure *why) {
     int64_t done = 0, all = 0;
+    size_t n;
+    rd_kafka_message_t *m;
     verdict v = OK;
-    for (size_t i = 0; i < t->n; i++) all += t->parts[i].until - t->parts[i].next;
-    for (size_t i = 0; v == OK && i < t->n; i++) {
-        struct topic_part *p = &t->parts[i];
-        while (v == OK && (v = topic_head(t, p, why)) == OK && !p->ended) {
-            v = each(b, p->head, why);
-            topic_take(p);
-            if (v == OK) v = rebuild_step(b, doing, ++done, all, why);
-        }
+    for (const struct place *p = reader_places(r, &n), *end = p + n; p < end; p++) all += p->end - p->next;
+    while (v == OK && (v = reader_next(r, &m, why)) == OK && m) {
+        v = each(b, m, why);
+        rd_kafka_message_destroy(m);
+        if (v == OK) v = rebuild_step(b, doing, ++done, all, why);
     }
     return v == OK && store_state(b->c) != OK ? fail(why, RETRY, "%s", store_error(b->c)) : v;
 }
@@ -203,15 +224,19 @@ static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struc
 }
 
 static verdict letters_restore(struct rebuild *b, struct failure *why) {
-    struct topic_reader letters;
-    char topic[NAME_SIZE];
-    verdict v = topic_open(&letters, b->settings, why);
-    if (v == OK)
-        v = topic_add(
-            &letters, b->settings, topic_spec_name(&topic_spec_letters, b->settings, topic, sizeof topic), why);
-    if (v == OK) v = read_all(b, &letters, "dead letters read", letter_note, why);
-    topic_close(&letters);
+    struct reader *letters = NULL;
+    verdict v = own_open(b, &letters, &topic_spec_letters, why);
+    if (v == OK) v = read_all(b, letters, "dead letters read", letter_note, why);
+    reader_close(&letters);
     return v;
+}
+
+/* Where that place is among those that are read; NULL: it is none of them. */
+static struct replay_part *part_of(struct rebuild *b, const char *topic, int64_t partition) {
+    for (size_t i = 0; i < b->replay.places_n; i++)
+        if (b->replay.places[i].partition == partition && !strcmp(b->replay.places[i].topic, topic))
+            return &b->replay.parts[i];
+    return NULL;
 }
 
 /* All before the last record that was answered had its effect, if any. */
@@ -228,20 +253,17 @@ static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct 
         answered = r.has_id && published_of(&b->known, &r.event.id);
         record_free(&r);
     }
-    for (size_t i = 0; answered && i < b->inputs.n; i++) {
-        const struct topic_part *p = &b->inputs.parts[i];
-        if (p->id == m->partition && !strcmp(p->name, rd_kafka_topic_name(m->rkt)))
-            b->replay.parts[i].sure = m->offset + 1;
-    }
+    struct replay_part *part = answered ? part_of(b, rd_kafka_topic_name(m->rkt), m->partition) : NULL;
+    if (part) part->sure = m->offset + 1;
     return OK;
 }
 
 static verdict sure_find(struct rebuild *b, struct failure *why) {
-    struct topic_reader again;
+    struct reader *again = NULL;
     if (!b->known.reactions_n) return OK;
     verdict v = inputs_open(b, &again, why);
-    if (v == OK) v = read_all(b, &again, "looked through", sure_note, why);
-    topic_close(&again);
+    if (v == OK) v = read_all(b, again, "looked through", sure_note, why);
+    reader_close(&again);
     return v;
 }
 
@@ -249,37 +271,34 @@ static verdict sure_find(struct rebuild *b, struct failure *why) {
 
 /* Each partition that was read must be there still, as far as it was read. */
 static verdict limits_read(struct rebuild *b, struct failure *why) {
-    verdict v = topic_extend(&b->inputs, why);
-    for (size_t i = 0; v == OK && i < b->inputs.n; i++) {
-        struct topic_part *p = &b->inputs.parts[i];
-        int64_t end = p->until,
+    verdict v = reader_extend(b->inputs, why);
+    for (size_t i = 0; v == OK && i < b->replay.places_n; i++) {
+        struct place *p = &b->replay.places[i];
+        int64_t end = p->end,
                 next = store_int(
                     b->c, 0, "SELECT next_offset FROM base.consumer_offset WHERE topic = ? AND partition = ?",
-                    value_text(p->name), value_int(p->id));
-        p->until = next > p->from ? next : p->from;
+                    value_text(p->topic), value_int(p->partition));
+        p->end = next > p->begin ? next : p->begin;
         if (next > end)
             v = fail(
                 why, REJECT, "%s[%d] ends at %lld, before offset %lld, to which it was read: it is another log",
-                p->name, p->id, (long long)end, (long long)next);
+                p->topic, p->partition, (long long)end, (long long)next);
     }
     for (struct rows r = store_rows(b->c, "SELECT topic, partition FROM base.consumer_offset WHERE next_offset > 0");
          v == OK && rows_next(&r);) {
-        bool there = false;
-        for (size_t i = 0; i < b->inputs.n; i++)
-            there |= b->inputs.parts[i].id == rows_int(&r, 1) && !strcmp(b->inputs.parts[i].name, rows_text(&r, 0));
-        if (!there)
-            v = fail(
-                why, REJECT, "%s[%lld] was read, and is not in Kafka now; if it is new, try again", rows_text(&r, 0),
-                (long long)rows_int(&r, 1));
-        if (v != OK) rows_close(&r);
+        if (part_of(b, rows_text(&r, 0), rows_int(&r, 1))) continue;
+        v = fail(
+            why, REJECT, "%s[%lld] was read, and is not in Kafka now; if it is new, try again", rows_text(&r, 0),
+            (long long)rows_int(&r, 1));
+        rows_close(&r);
     }
     b->replay.last_decision = store_int(b->c, 0, "SELECT COALESCE(MAX(id), 0) FROM base.outbox");
     return v;
 }
 
 verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
-    verdict v = topic_extend(&b->own, why);
-    if (v == OK) v = read_all(b, &b->own, "own events read", own_note, why);
+    verdict v = reader_extend(b->own, why);
+    if (v == OK) v = read_all(b, b->own, "own events read", own_note, why);
     if (v != OK) return v;
     if (b->lost) {
         b->replay.last_decision = INT64_MAX;
@@ -293,19 +312,19 @@ verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
 
 /* --- Where to go on */
 
-struct place {
+struct stored {
     int64_t mark, log, first;
     char cluster[64];
     bool known, marked;
 };
 
-static void place_read(struct rebuild *b, const struct topic_part *p, struct place *out) {
-    *out = (struct place){0};
+static void stored_read(struct rebuild *b, const struct place *p, struct stored *out) {
+    *out = (struct stored){0};
     if (b->lost) return;
     for (struct rows r = store_rows(
              b->c,
              "SELECT mark, cluster, log, first_offset FROM base.consumer_offset WHERE topic = ? AND partition = ?",
-             value_text(p->name), value_int(p->id));
+             value_text(p->topic), value_int(p->partition));
          rows_next(&r);) {
         out->known = true;
         out->marked = !rows_null(&r, 0);
@@ -316,31 +335,38 @@ static void place_read(struct rebuild *b, const struct topic_part *p, struct pla
     }
 }
 
+static void cluster_id(struct rebuild *b, char out[64]) {
+    rd_kafka_t *rk = reader_client(b->inputs);
+    char *id = rd_kafka_clusterid(rk, 10000);
+    snprintf(out, 64, "%s", id ? id : "");
+    if (id) rd_kafka_mem_free(rk, id);
+}
+
 verdict rebuild_offsets_store(struct rebuild *b, struct failure *why) {
     char cluster[64] = "";
-    if (b->lost) topic_cluster(&b->inputs, cluster);
-    for (size_t i = 0; i < b->inputs.n; i++) {
-        const struct topic_part *p = &b->inputs.parts[i];
+    if (b->lost) cluster_id(b, cluster);
+    for (size_t i = 0; i < b->replay.places_n; i++) {
+        const struct place *p = &b->replay.places[i];
         const struct replay_part *own = &b->replay.parts[i];
-        struct place was;
-        place_read(b, p, &was);
+        struct stored was;
+        stored_read(b, p, &was);
         if (!was.known && !b->lost) continue;
-        if (was.marked && own->marked && was.mark != own->mark)
+        if (was.marked && own->next && was.mark != own->mark)
             return fail(
                 why, REJECT, "the record before offset %lld of %s[%d] is another one than was read there",
-                (long long)p->until, p->name, p->id);
-        if (own->marked) was.mark = own->mark;
+                (long long)p->end, p->topic, p->partition);
+        if (own->next) was.mark = own->mark;
         if (b->lost) snprintf(was.cluster, sizeof was.cluster, "%s", cluster);
         /* What follows the last record up to `until` is none, and a mark is of the record just before. */
-        int64_t next = own->stalled || own->marked ? p->next : p->until;
+        int64_t next = own->next ? own->next : own->stalled ? p->begin : p->end;
         if (!next) continue;
         (void)store_run(
             b->c,
             "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log, first_offset) VALUES (?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, mark = excluded.mark, "
             "cluster = excluded.cluster",
-            value_text(p->name), value_int(p->id), value_int(next),
-            own->marked || was.marked ? value_int(was.mark) : value_text(NULL),
+            value_text(p->topic), value_int(p->partition), value_int(next),
+            own->next || was.marked ? value_int(was.mark) : value_text(NULL),
             value_text(*was.cluster ? was.cluster : NULL), value_int(was.log), value_int(was.first));
     }
     return OK;

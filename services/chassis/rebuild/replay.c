@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCHEMA_MS = 30000 };
+enum { SCHEMA_MS = 30000, PATIENCE_MS = 30000 };
 
 /* Whose turn it is: the smallest. After a sequence come the acts that were done behind it, in their order. */
 struct turn {
@@ -261,11 +261,11 @@ static verdict act_again(struct replay *r, struct replay_act *act, struct failur
 }
 
 /* The redrive that the record has to wait for, which came between those before it and it; NULL: none. */
-static const struct replay_act *act_before(const struct replay *r, const struct topic_part *p) {
+static const struct replay_act *act_before(const struct replay *r, const struct raw *next) {
     for (size_t i = r->next_act; i < r->acts_n; i++) {
         const struct replay_act *a = &r->acts[i];
-        if (a->letter && a->next_offset <= p->head->offset && a->letter->partition == p->id &&
-            !strcmp(a->letter->topic, p->name))
+        if (a->letter && a->next_offset <= next->offset && a->letter->partition == next->partition &&
+            !strcmp(a->letter->topic, next->topic))
             return a;
     }
     return NULL;
@@ -287,15 +287,14 @@ static struct turn behind(const struct replay_act *act, struct turn turn) {
 
 /* --- Whose turn it is */
 
+/* OK without a head: there is none. */
 static verdict head_ready(struct replay *r, size_t i, struct failure *why) {
-    struct topic_part *p = &r->inputs->parts[i];
     struct replay_part *own = &r->parts[i];
-    verdict v = topic_head(r->inputs, p, why);
-    if (v != OK || p->ended || own->ready) return v;
-    struct raw raw = raw_of(p->head);
-    v = decode(r, &raw, &own->record, why);
-    own->ready = v == OK;
-    return v;
+    if (own->head) return OK;
+    verdict v = reader_get(r->inputs, &r->places[i], PATIENCE_MS, &own->head, why);
+    if (v != OK || !own->head) return v;
+    struct raw raw = raw_of(own->head);
+    return decode(r, &raw, &own->record, why);
 }
 
 static struct turn head_turn(const struct replay *r, size_t i) {
@@ -309,16 +308,20 @@ static struct turn head_turn(const struct replay *r, size_t i) {
             turn = (struct turn){decision, 0};
         turn = behind(act_of(r, &record->event.id), turn);
     }
-    return behind(act_before(r, &r->inputs->parts[i]), turn);
+    return behind(act_before(r, &record->raw), turn);
+}
+
+static void head_free(struct replay_part *own) {
+    if (own->head) rd_kafka_message_destroy(own->head);
+    own->head = NULL;
+    record_free(&own->record);
 }
 
 static void part_done(struct replay *r, size_t i) {
     struct replay_part *own = &r->parts[i];
-    own->mark = log_mark(r->inputs->parts[i].head);
-    own->marked = true;
-    own->ready = false;
-    record_free(&own->record);
-    topic_take(&r->inputs->parts[i]);
+    own->mark = log_mark(own->head);
+    own->next = own->head->offset + 1;
+    head_free(own);
     r->records++;
     r->steps++;
 }
@@ -361,9 +364,8 @@ static verdict parts_run(struct replay *r, size_t *first, struct turn *turn, str
     verdict v = OK;
     *first = SIZE_MAX;
     *turn = NEVER;
-    for (size_t i = 0; v == OK && i < r->inputs->n; i++) {
-        struct topic_part *p = &r->inputs->parts[i];
-        while (v == OK && !stalls(r, i) && (v = head_ready(r, i, why)) == OK && !p->ended) {
+    for (size_t i = 0; v == OK && i < r->places_n; i++) {
+        while (v == OK && !stalls(r, i) && (v = head_ready(r, i, why)) == OK && r->parts[i].head) {
             struct turn mine = head_turn(r, i);
             if (mine.sequence != INT64_MIN) {
                 if (before(mine, *turn)) *first = i, *turn = mine;
@@ -402,7 +404,7 @@ static struct turn turn_of(int64_t sequence, int64_t act) {
 
 /* Nothing else is left: it would be answered now, and was not. Without a database that is the consumer's to do. */
 static verdict stalled_again(struct replay *r, bool *more, struct failure *why) {
-    for (size_t i = 0; !r->lost && i < r->inputs->n; i++) {
+    for (size_t i = 0; !r->lost && i < r->places_n; i++) {
         if (!r->parts[i].stalled) continue;
         *more = true;
         return part_again(r, i, true, why);
@@ -445,14 +447,14 @@ verdict replay_run(struct replay *r, struct failure *why) {
 
 verdict replay_open(struct replay *r, struct failure *why) {
     r->replayed.emit = replay_emit;
-    r->parts = calloc(r->inputs->n + 1, sizeof *r->parts);
+    r->places = reader_places(r->inputs, &r->places_n);
+    r->parts = calloc(r->places_n + 1, sizeof *r->parts);
     r->differences = json_array();
     return r->parts && r->differences ? OK : fail(why, RETRY, "out of memory");
 }
 
 void replay_close(struct replay *r) {
-    for (size_t i = 0; r->parts && i < r->inputs->n; i++)
-        if (r->parts[i].ready) record_free(&r->parts[i].record);
+    for (size_t i = 0; r->parts && i < r->places_n; i++) head_free(&r->parts[i]);
     free(r->parts);
     letters_forget(r);
     free(r->acts);

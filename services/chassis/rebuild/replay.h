@@ -8,7 +8,7 @@
 #pragma once
 
 #include "chassis/events/record.h"
-#include "chassis/kafka/topic.h"
+#include "chassis/kafka/reader.h"
 #include "chassis/rebuild/published_index.h"
 
 #include <jansson.h>
@@ -33,14 +33,16 @@ struct replay {
     struct core *core;
     struct connection *c; /* the writer of the new database, in a transaction */
     struct published_index *known;
-    struct topic_reader *inputs;
+    struct reader *inputs;
+    struct place *places; /* its partitions */
+    size_t places_n;
     struct replay_part {
-        struct record record; /* of the head; decoded when `ready` */
-        bool ready, stalled;
+        rd_kafka_message_t *head; /* what comes next; NULL: not fetched yet, or none */
+        struct record record;     /* of the head */
+        bool stalled;
         int64_t stalled_at; /* of `steps`: nothing has happened since */
         int64_t sure; /* without a database: all before it had its effect, since something behind it was answered */
-        int64_t mark; /* of the last record that was taken */
-        bool marked;
+        int64_t next, mark; /* behind the last record that was taken, and its fingerprint; 0: none was */
     } * parts;
     struct replay_letter *letters;
     struct replay_act *acts; /* in their order; done are those before next_act */
