@@ -13,12 +13,11 @@ static bool is_ipv6(const char *text, size_t n) {
     char address[INET6_ADDRSTRLEN];
     struct in6_addr unused;
     if (n < 2 || n >= sizeof address) return false;
-    memcpy(address, text, n);
-    address[n] = '\0';
+    snprintf(address, sizeof address, "%.*s", (int)n, text);
     return inet_pton(AF_INET6, address, &unused) == 1;
 }
 
-/* How many bytes of the text are the host; 0: it begins with none. */
+/* How many bytes of the text are the host. 0: it begins with none. */
 static size_t host_length(const char *text, size_t n) {
     const char *end = n && *text == '[' ? memchr(text, ']', n) : NULL;
     if (end) return is_ipv6(text + 1, (size_t)(end - text) - 1) ? (size_t)(end - text) + 1 : 0;
@@ -30,13 +29,12 @@ static size_t host_length(const char *text, size_t n) {
 /* What follows the host: nothing, or ":8000". −1: it is something else. */
 static int port_read(const char *text, size_t n) {
     int port = 0;
-    if (!n) return 0;
-    if (*text != ':' || n < 2 || n > 6) return -1;
+    if (n && (*text != ':' || n < 2 || n > 6)) return -1;
     for (size_t i = 1; i < n; i++) {
-        if (text[i] < '0' || text[i] > '9') return -1;
+        if (!isdigit((unsigned char)text[i])) return -1;
         port = port * 10 + (text[i] - '0');
     }
-    return port >= 1 && port <= 65535 ? port : -1;
+    return !n || (port >= 1 && port <= 65535) ? port : -1;
 }
 
 bool authority_read(const char *text, size_t n, struct authority *out) {

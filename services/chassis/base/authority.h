@@ -1,4 +1,4 @@
-/* authority: a host and its port as HTTP writes them, "localhost:8000", "192.0.2.1", "[2001:db8::1]:443"; and a site,
+/* authority: a host and its port as HTTP writes them, "localhost:8000", "192.0.2.1", "[2001:db8::1]:443". And a site,
  * "https://returns.example", which is all that an address of a service may be: no user, no path, no query. Pure. */
 #pragma once
 
@@ -7,7 +7,7 @@
 
 enum { AUTHORITY_HOST = 256 };
 struct authority {
-    char host[AUTHORITY_HOST]; /* lower case, without the dot at its end; IPv6 in brackets */
+    char host[AUTHORITY_HOST]; /* lower case, without the dot at its end. IPv6 in brackets */
     int port;                  /* 0: none was named */
 };
 

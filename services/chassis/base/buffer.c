@@ -3,6 +3,7 @@
 #include "chassis/base/hash.h"
 #include "chassis/base/utf8.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,20 +19,18 @@ void buffer_clear(struct buffer *b) {
     if (b->data) b->data[0] = '\0';
 }
 
-/* Room for n more bytes and a NUL; on failure frees the buffer and marks it. */
+/* Room for n more bytes and a NUL. On failure frees the buffer and marks it. */
 static bool buffer_reserve(struct buffer *b, size_t n) {
-    if (b->failed) return false;
-    if (n > b->ceiling || b->length > b->ceiling - n) goto failed;
-    size_t needed = b->length + n + 1;
-    if (needed <= b->size) return true;
-    size_t size = b->size ? b->size : 256;
-    while (size < needed) size *= 2;
-    char *data = realloc(b->data, size);
-    if (!data) goto failed;
-    b->data = data;
-    b->size = size;
-    return true;
-failed:
+    bool fits = n <= b->ceiling && b->length <= b->ceiling - n;
+    size_t needed = b->length + n + 1, size = b->size ? b->size : 256;
+    if (b->failed || (fits && needed <= b->size)) return !b->failed;
+    while (fits && size < needed) size *= 2;
+    char *data = fits ? realloc(b->data, size) : NULL;
+    if (data) {
+        b->data = data;
+        b->size = size;
+        return true;
+    }
     buffer_free(b);
     b->failed = true;
     return false;
@@ -62,17 +61,15 @@ void buffer_format(struct buffer *b, const char *format, ...) {
 }
 
 void buffer_html(struct buffer *b, const char *text, size_t n) {
-    for (size_t i = 0; i < n; i++) switch (text[i]) {
-        case '&': buffer_text(b, "&amp;"); break;
-        case '<': buffer_text(b, "&lt;"); break;
-        case '>': buffer_text(b, "&gt;"); break;
-        case '"': buffer_text(b, "&quot;"); break;
-        case '\'': buffer_text(b, "&#39;"); break;
-        default: buffer_bytes(b, text + i, 1);
-        }
+    static const char *const entities[UCHAR_MAX + 1] = {
+        ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['"'] = "&quot;", ['\''] = "&#39;"};
+    for (size_t i = 0; i < n; i++) {
+        const char *entity = entities[(unsigned char)text[i]];
+        buffer_bytes(b, entity ? entity : text + i, entity ? strlen(entity) : 1);
+    }
 }
 
-/* The next character, escaped where it is not plain; how many bytes it took. */
+/* The next character, escaped where it is not plain. How many bytes it took. */
 static size_t add_shown(struct buffer *b, const char *text, size_t n) {
     bool plain;
     size_t length = utf8_next(text, n, &plain);
@@ -91,41 +88,28 @@ void buffer_shown(struct buffer *b, const char *text, size_t n) {
 
 void buffer_logfmt(struct buffer *b, const char *text) {
     size_t n = strlen(text);
-    bool bare = n;
-    for (size_t i = 0; i < n && bare;) {
-        bool plain;
-        bare = text[i] != ' ' && text[i] != '"' && text[i] != '=' && text[i] != '\\';
-        i += utf8_next(text + i, n - i, &plain);
-        bare = bare && plain;
-    }
-    if (bare) {
-        buffer_text(b, text);
-        return;
-    }
-    buffer_bytes(b, "\"", 1);
+    bool bare = n && strcspn(text, " \"=\\") == n;
+    for (size_t i = 0; i < n && bare;) i += utf8_next(text + i, n - i, &bare);
+    if (!bare) buffer_bytes(b, "\"", 1);
     for (size_t i = 0; i < n;) {
         if (text[i] == '"' || text[i] == '\\') buffer_bytes(b, "\\", 1);
         i += add_shown(b, text + i, n - i);
     }
-    buffer_bytes(b, "\"", 1);
+    if (!bare) buffer_bytes(b, "\"", 1);
 }
 
 void buffer_percent(struct buffer *b, const char *text) {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool unreserved =
-            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c);
-        if (unreserved)
+    static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    for (; *text; text++)
+        if (strchr(unreserved, *text))
             buffer_bytes(b, text, 1);
         else
-            buffer_format(b, "%%%02X", c);
-    }
+            buffer_format(b, "%%%02X", (unsigned char)*text);
 }
 
 void buffer_csv(struct buffer *b, const char *text, size_t n) {
-    bool formula = n && strchr("=+-@\t\r\n", text[0]) && text[0];
-    bool quoted = formula;
-    for (size_t i = 0; i < n && !quoted; i++) quoted = (text[i] && strchr(",\"\r\n", text[i])) || !text[i];
+    bool formula = n && memchr("=+-@\t\r\n", text[0], 7), quoted = formula;
+    for (size_t i = 0; i < n && !quoted; i++) quoted = memchr(",\"\r\n", text[i], 5);
     if (quoted) buffer_bytes(b, "\"", 1);
     if (formula) buffer_bytes(b, "'", 1);
     for (size_t i = 0; i < n; i++) buffer_bytes(b, text[i] == '"' ? "\"\"" : text + i, text[i] == '"' ? 2 : 1);

@@ -16,9 +16,11 @@ struct buffer {
 
 #define BUFFER(bytes) ((struct buffer){.ceiling = (bytes)})
 
-void buffer_free(struct buffer *b); /* accepts an empty one; ready for use again afterwards */
-#define buffer_auto __attribute__((cleanup(buffer_free))) struct buffer /* freed at the end of its block */
-void buffer_clear(struct buffer *b);                                    /* length 0, memory kept */
+void buffer_free(struct buffer *b); /* accepts an empty one. Ready for use again afterwards */
+/* Freed at the end of its block. */
+#define buffer_auto __attribute__((cleanup(buffer_free))) struct buffer
+
+void buffer_clear(struct buffer *b); /* length 0, memory kept */
 void buffer_bytes(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
 void buffer_format(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -27,7 +29,7 @@ void buffer_html(struct buffer *b, const char *text, size_t n); /* & < > " ' as 
 void buffer_shown(struct buffer *b, const char *text, size_t n);
 void buffer_logfmt(struct buffer *b, const char *text);  /* a logfmt value, quoted where it must be */
 void buffer_percent(struct buffer *b, const char *text); /* RFC 3986: all but unreserved characters encoded */
-/* A CSV cell of text, quoted where it must be; what a spreadsheet would run as a formula gets an apostrophe before it.
+/* A CSV cell of text, quoted where it must be. What a spreadsheet would run as a formula gets an apostrophe before it.
  */
 void buffer_csv(struct buffer *b, const char *text, size_t n);
 void buffer_hex(struct buffer *b, const void *bytes, size_t n); /* lower case */

@@ -3,6 +3,6 @@
 
 #include <jansson.h>
 
-void build_info_of_service(const char *version); /* what it was built from; once, before any thread. Not copied */
+void build_info_of_service(const char *version); /* what it was built from. Once, before any thread. Not copied */
 
-json_t *build_info_json(void); /* {"returns": that, "librdkafka":…, …}; the caller's. Any thread. */
+json_t *build_info_json(void); /* {"returns": that, "librdkafka":…, …}. The caller's. Any thread. */

@@ -15,7 +15,7 @@ typedef enum {
 
 struct failure {
     verdict kind;
-    char text[512]; /* "could not X: reason", with the offending value quoted; always NUL-terminated */
+    char text[512]; /* "could not X: reason", with the offending value quoted. Always NUL-terminated */
 };
 
 /* Fills *why (which may be NULL) and returns kind, so that a caller can write `return fail(why, REJECT, "…")`. */

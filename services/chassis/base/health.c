@@ -1,12 +1,11 @@
 #include "chassis/base/health.h"
 
+#include "chassis/base/format.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
 
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,34 +50,32 @@ static struct component *component_find(struct health *h, const char *name) {
     return c;
 }
 
+/* True: the log is to say it. */
+static bool component_set(struct component *c, enum health_state state, const char *text) {
+    bool changed = c->state != state;
+    /* What it waits for may change too: a right that is missing, where Kafka was away. */
+    bool untold = state != HEALTH_OK && (c->untold || strcmp(c->text, text) != 0);
+    bool tell = changed || (untold && steady_ms() >= c->told + TELL_MS);
+    if (changed) c->since = clock_ms();
+    if (tell) c->told = steady_ms();
+    c->state = state;
+    c->untold = untold && !tell;
+    strcpy(c->text, text);
+    return tell;
+}
+
 void health_set(struct health *h, const char *component, enum health_state state, const char *format, ...) {
+    static const enum log_level levels[] = {LOG_INFO, LOG_WARNING, LOG_ERROR};
     char text[COMPONENT_TEXT];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
+    format_arguments(text, format);
     pthread_mutex_lock(&h->lock);
     struct component *c = component_find(h, component);
-    bool changed = c && c->state != state;
-    if (changed) {
-        c->state = state;
-        c->since = clock_ms();
-    }
-    /* What it waits for may change too: a right that is missing, where Kafka was away. */
-    bool untold = c && state != HEALTH_OK && (c->untold || strcmp(c->text, text) != 0);
-    bool other = untold && steady_ms() >= c->told + TELL_MS;
-    if (changed || other) c->told = steady_ms();
-    if (c) {
-        c->untold = untold && !changed && !other;
-        strcpy(c->text, text);
-    }
+    bool tell = c && component_set(c, state, text);
     pthread_mutex_unlock(&h->lock);
-    if (changed || other)
+    if (tell)
         log_line(
-            state == HEALTH_OK        ? LOG_INFO
-            : state == HEALTH_WAITING ? LOG_WARNING
-                                      : LOG_ERROR,
-            "component changed", "component", component, "state", state_names[state], "text", text, NULL);
+            levels[state], "component changed", "component", component, "state", state_names[state], "text", text,
+            NULL);
 }
 
 static json_t *component_json(const struct component *c) {
@@ -91,14 +88,12 @@ static json_t *component_json(const struct component *c) {
 json_t *health_json(struct health *h) {
     json_t *components = json_array(), *waiting_for = json_array();
     enum health_state worst = HEALTH_OK;
-    pthread_mutex_lock(&h->lock);
-    for (size_t i = 0; i < h->n; i++) {
-        const struct component *c = &h->components[i];
+    lock_auto(&h->lock);
+    for (const struct component *c = h->components; c < h->components + h->n; c++) {
         json_array_append_new(components, component_json(c));
         if (c->state == HEALTH_WAITING) json_array_append_new(waiting_for, utf8_json(c->text));
         if (c->state > worst) worst = c->state;
     }
-    pthread_mutex_unlock(&h->lock);
     return json_pack(
         "{s:s, s:o, s:o}", "state", worst == HEALTH_OK ? "up" : state_names[worst], "components", components,
         "waiting_for", waiting_for);
@@ -111,10 +106,8 @@ static bool is_outside(const char *component) {
 }
 
 bool health_ready(struct health *h) {
-    bool ready = true;
-    pthread_mutex_lock(&h->lock);
-    for (size_t i = 0; i < h->n; i++)
-        if (h->components[i].state == HEALTH_FAILED && !is_outside(h->components[i].name)) ready = false;
-    pthread_mutex_unlock(&h->lock);
-    return ready;
+    lock_auto(&h->lock);
+    for (const struct component *c = h->components; c < h->components + h->n; c++)
+        if (c->state == HEALTH_FAILED && !is_outside(c->name)) return false;
+    return true;
 }

@@ -1,5 +1,5 @@
 /* health: what each component of this process waits for, in words that say what to do. Read by the status page, /readyz
- * and the metrics; written by the components themselves. Any thread. */
+ * and the metrics. Written by the components themselves. Any thread. */
 #pragma once
 
 #include <jansson.h>
@@ -21,7 +21,7 @@ void health_free(struct health **h);
 void health_set(struct health *h, const char *component, enum health_state state, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* {"state":"up"|"waiting"|"failed","components":[{"name","state","text","since"}],"waiting_for":["…"]}; the caller's.
+/* {"state":"up"|"waiting"|"failed","components":[{"name","state","text","since"}],"waiting_for":["…"]}. The caller's.
  */
 json_t *health_json(struct health *h);
 bool health_ready(struct health *h); /* no component has failed but those of the outside: Kafka, registry, schemas, what

@@ -1,9 +1,10 @@
 #include "chassis/base/ids.h"
 
 #include "chassis/base/hash.h"
+#include "chassis/base/lock.h"
+#include "chassis/base/moment.h"
 
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,27 +29,19 @@ int64_t steady_ms(void) {
     return read_ms(CLOCK_MONOTONIC);
 }
 
-/* RFC 9562 §6.2, method 1 and 2: milliseconds, then a counter that carries into them when the clock stands or steps
- * back. */
+/* RFC 9562 §6.2, method 1 and 2: milliseconds, then a counter of 12 bits that starts in its lower half, to have room to
+ * count, and carries into them when the clock stands or steps back. */
 struct uuid uuid_make(void) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static uint64_t last_ms, counter;
+    static uint64_t last;
     struct uuid id;
     random_bytes(id.bytes, sizeof id.bytes);
-    uint64_t now = (uint64_t)clock_ms();
-    pthread_mutex_lock(&lock);
-    if (now > last_ms) {
-        last_ms = now;
-        counter = (uint64_t)(id.bytes[6] & 7) << 8 | id.bytes[7]; /* starts in the lower half: room to count */
-    } else if (++counter > 0xfff) {
-        last_ms++;
-        counter = 0;
-    }
-    uint64_t ms = last_ms, count = counter;
-    pthread_mutex_unlock(&lock);
-    for (int i = 0; i < 6; i++) id.bytes[i] = (unsigned char)(ms >> (40 - 8 * i));
-    id.bytes[6] = (unsigned char)(0x70 | count >> 8);
-    id.bytes[7] = (unsigned char)count;
+    uint64_t now = (uint64_t)clock_ms() << 12 | (uint64_t)(id.bytes[6] & 7) << 8 | id.bytes[7];
+    lock_auto(&lock);
+    now = last = now >> 12 > last >> 12 ? now : last + 1;
+    for (int i = 0; i < 6; i++) id.bytes[i] = (unsigned char)(now >> (52 - 8 * i));
+    id.bytes[6] = (unsigned char)(0x70 | (now >> 8 & 0x0f));
+    id.bytes[7] = (unsigned char)now;
     id.bytes[8] = (unsigned char)((id.bytes[8] & 0x3f) | 0x80);
     return id;
 }
@@ -72,18 +65,18 @@ const char *uuid_text(struct uuid id, char out[UUID_TEXT]) {
     return out;
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
+/* 0 to 15. 16: it is none. */
+static unsigned hex_digit(char c) {
+    static const char digits[] = "0123456789abcdef";
+    const char *digit = memchr(digits, c | ('A' <= c && c <= 'F' ? 0x20 : 0), 16);
+    return digit ? (unsigned)(digit - digits) : 16;
 }
 
 bool uuid_parse(const char *text, struct uuid *id) {
     for (int i = 0; i < 16; i++) {
         if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-') return false;
-        int high = hex_digit(text[0]), low = high < 0 ? -1 : hex_digit(text[1]);
-        if (low < 0) return false;
+        unsigned high = hex_digit(text[0]), low = high > 15 ? 16 : hex_digit(text[1]);
+        if (low > 15) return false;
         id->bytes[i] = (unsigned char)(high << 4 | low);
         text += 2;
     }
@@ -108,12 +101,9 @@ bool time_valid(int64_t ms) {
 const char *time_text(int64_t ms, char out[TIME_TEXT]) {
     time_t seconds = (time_t)(ms / 1000);
     struct tm t;
-    char date[sizeof "2026-11-21T09:28:51"];
-    bool known = time_valid(ms) && gmtime_r(&seconds, &t) && strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &t);
-    if (known)
-        snprintf(out, TIME_TEXT, "%s.%03uZ", date, (unsigned)(ms % 1000));
-    else
-        snprintf(out, TIME_TEXT, "xxxx-xx-xxTxx:xx:xx.xxxZ");
+    strcpy(out, "xxxx-xx-xxTxx:xx:xx.xxxZ");
+    if (time_valid(ms) && gmtime_r(&seconds, &t) && strftime(out, TIME_TEXT, "%Y-%m-%dT%H:%M:%S", &t))
+        snprintf(out + strlen(out), sizeof ".123Z", ".%03uZ", (unsigned)(ms % 1000));
     return out;
 }
 
@@ -123,17 +113,8 @@ json_t *time_json(int64_t ms) {
 }
 
 bool time_parse(const char *text, int64_t *ms) {
-    struct tm t = {0};
-    const char *p = strptime(text, "%Y-%m-%dT%H:%M:%S", &t);
-    if (!p) return false;
-    int rest = 0;
-    if (*p == '.') {
-        int scale = 100;
-        for (p++; *p >= '0' && *p <= '9'; p++, scale /= 10) rest += scale * (*p - '0');
-    }
-    if (strcmp(p, "Z") != 0) return false;
-    *ms = (int64_t)timegm(&t) * 1000 + rest;
-    return time_valid(*ms);
+    size_t n = strlen(text);
+    return n >= sizeof "2026-11-21T09:28:51" && text[10] == 'T' && text[n - 1] == 'Z' && moment_read(text, ms);
 }
 
 const char *duration_text(int64_t ms, char out[DURATION_TEXT]) {
@@ -179,17 +160,13 @@ bool trace_valid(const char *parent) {
 }
 
 void trace_child(const char *parent, char child[TRACE_PARENT]) {
-    char trace[TRACE_PARENT];
-    trace_make(trace);
-    if (trace_valid(parent)) memcpy(trace + 3, parent + 3, 32);
-    memcpy(child, trace, TRACE_PARENT);
+    char trace[TRACE_ID];
+    trace_id(parent, trace);
+    trace_make(child);
+    memcpy(child + 3, trace, strlen(trace));
 }
 
 const char *trace_id(const char *parent, char out[TRACE_ID]) {
-    out[0] = '\0';
-    if (trace_valid(parent)) {
-        memcpy(out, parent + 3, 32);
-        out[32] = '\0';
-    }
+    snprintf(out, TRACE_ID, "%.32s", trace_valid(parent) ? parent + 3 : "");
     return out;
 }

@@ -27,12 +27,10 @@ static bool is_listed(const char *codes, const char *code) {
 
 /* The next one of valid UTF-8. */
 static uint32_t character_next(const char **text) {
-    const unsigned char *p = (const unsigned char *)*text;
-    int n = *p < 0x80 ? 1 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
-    uint32_t c = n == 1 ? *p : *p & (0x7fu >> n);
-    for (int i = 1; i < n; i++) c = c << 6 | (p[i] & 0x3f);
+    unsigned char first = (unsigned char)**text;
+    size_t n = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
     *text += n;
-    return c;
+    return utf8_code(*text - n, n);
 }
 
 /* The marks that set the direction of text are not among them. */
@@ -96,15 +94,11 @@ verdict input_id(const char *id, size_t n, struct failure *why) {
 }
 
 const char *input_type(const json_t *value) {
-    switch (json_typeof(value)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "an array";
-    case JSON_STRING: return "text";
-    case JSON_INTEGER:
-    case JSON_REAL: return "a number";
-    case JSON_NULL: return "null";
-    default: return "true or false";
-    }
+    static const char *const types[] = {
+        [JSON_OBJECT] = "an object",   [JSON_ARRAY] = "an array",     [JSON_STRING] = "text",
+        [JSON_INTEGER] = "a number",   [JSON_REAL] = "a number",      [JSON_NULL] = "null",
+        [JSON_TRUE] = "true or false", [JSON_FALSE] = "true or false"};
+    return types[json_typeof(value)];
 }
 
 verdict input_text(const json_t *value, const char *example, int most, bool lines, struct failure *why) {

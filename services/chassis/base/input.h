@@ -9,7 +9,7 @@
 
 const char *input_type(const json_t *value); /* "a number", "an object", … */
 
-/* Text of 1 to `most` characters, something visible among them, no control characters; without `lines` on one line,
+/* Text of 1 to `most` characters, something visible among them, no control characters. Without `lines` on one line,
  * with no blank at either end. */
 MUST_CHECK verdict input_text(const json_t *value, const char *example, int most, bool lines, struct failure *why);
 

@@ -1,14 +1,14 @@
-/* json_get: members of a JSON object as C values. Any thread; nothing is allotted. */
+/* json_get: members of a JSON object as C values. Any thread. Nothing is allotted. */
 #pragma once
 
 #include <jansson.h>
 #include <stdint.h>
 
-const char *json_get_text(const json_t *object, const char *name); /* "" when it has no such text; lives with it */
+const char *json_get_text(const json_t *object, const char *name); /* "" when it has no such text. Lives with it */
 long long json_get_int(const json_t *object, const char *name);    /* 0 when it has no such integer */
-int64_t json_get_time(const json_t *object, const char *name);     /* ms of an RFC 3339 text; 0: it has none */
+int64_t json_get_time(const json_t *object, const char *name);     /* ms of an RFC 3339 text. 0: it has none */
 
-/* json_each(i, one, array) { … }: each item of an array, and where it is; none of what is no array. */
+/* json_each(i, one, array) { … }: each item of an array, and where it is. None of what is no array. */
 #define json_each(i, one, array)                                                                                       \
     for (size_t i = 0, i##_next = 0; i == i##_next; i++) /* after a break it is not */                                 \
         for (json_t *one = json_array_get(array, i##_next); one; one = NULL, i##_next++)

@@ -19,7 +19,7 @@ void log_start(const char *service, enum log_level most) {
 void log_line(enum log_level level, const char *message, ...) {
     if (level > log_most) return;
     char now[TIME_TEXT];
-    struct buffer line = BUFFER(16384);
+    buffer_auto line = BUFFER(16384);
     buffer_format(
         &line, "time=%s level=%s service=%s msg=", time_text(clock_ms(), now), level_names[level], log_service);
     buffer_logfmt(&line, message);
@@ -35,7 +35,6 @@ void log_line(enum log_level level, const char *message, ...) {
     buffer_text(&line, "\n");
     /* A log that cannot be written must not stop the work. */
     if (!line.failed && write(STDERR_FILENO, line.data, line.length) < 0) (void)0;
-    buffer_free(&line);
 }
 
 const char *log_number(char out[24], long long n) {

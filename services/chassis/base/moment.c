@@ -8,13 +8,10 @@
 
 enum { MINUTE_MS = 60000, DAY_MS = 86400000 };
 
-/* Exactly n digits; moves on behind them. */
-static bool number_read(const char **p, int n, int least, int most, int *out) {
-    *out = 0;
-    for (int i = 0; i < n; i++, (*p)++) {
-        if (**p < '0' || **p > '9') return false;
-        *out = *out * 10 + (**p - '0');
-    }
+/* Exactly n digits. Moves on behind them. */
+static bool number_read(const char **p, size_t n, int least, int most, int *out) {
+    if (strspn(*p, "0123456789") < n) return false;
+    for (*out = 0; n--; ++*p) *out = *out * 10 + (**p - '0');
     return *out >= least && *out <= most;
 }
 
@@ -45,10 +42,8 @@ static bool fraction_read(const char **p, int *ms) {
 static bool clock_read(const char **p, int64_t *ms) {
     int hour, minute, second = 0, rest = 0;
     if (!number_read(p, 2, 0, 23, &hour) || !sign_read(p, ":") || !number_read(p, 2, 0, 59, &minute)) return false;
-    if (sign_read(p, ":")) {
-        if (!number_read(p, 2, 0, 59, &second)) return false;
-        if (sign_read(p, ".") && !fraction_read(p, &rest)) return false;
-    }
+    if (sign_read(p, ":") && (!number_read(p, 2, 0, 59, &second) || (sign_read(p, ".") && !fraction_read(p, &rest))))
+        return false;
     *ms += (hour * 60 + minute) * (int64_t)MINUTE_MS + second * 1000 + rest;
     return true;
 }

@@ -1,12 +1,12 @@
 #include "chassis/base/rates.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 
-#include <pthread.h>
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* Up to 15 ms each has its class; from there on every doubling has eight, up to 2^27 ms, which is a day and a half. */
+/* Up to 15 ms each has its class. From there on every doubling has eight, up to 2^27 ms, which is a day and a half. */
 enum {
     EXACT = 16,
     PER_DOUBLING = 8,
@@ -54,16 +54,11 @@ static int64_t class_most(int class) {
 }
 
 void rates_add(struct rates *p, int64_t now, const int64_t *delays, size_t n) {
-    int64_t second = now / 1000;
-    struct second *s = &p->ring[second % PULSE_SECONDS];
-    pthread_mutex_lock(&p->lock);
-    if (s->second != second) {
-        memset(s, 0, sizeof *s);
-        s->second = second;
-    }
+    struct second *s = &p->ring[now / 1000 % PULSE_SECONDS];
+    lock_auto(&p->lock);
+    if (s->second != now / 1000) *s = (struct second){.second = now / 1000};
     s->handled += (uint32_t)n;
     for (size_t i = 0; i < n; i++) s->classes[class_of(delays[i])]++;
-    pthread_mutex_unlock(&p->lock);
 }
 
 /* --- Reading */
@@ -73,19 +68,21 @@ struct sum {
 };
 
 /* Of seconds from ≤ s < until, as far as the ring still holds them. */
-static void sum_add(struct sum *sum, const struct rates *p, int64_t from, int64_t until) {
+static struct sum sum_of(const struct rates *p, int64_t from, int64_t until) {
+    struct sum sum = {0};
     for (int64_t second = from; second < until; second++) {
         const struct second *s = &p->ring[second % PULSE_SECONDS];
         if (s->second != second || !s->handled) continue;
-        sum->handled += s->handled;
-        for (int i = 0; i < CLASSES; i++) sum->classes[i] += s->classes[i];
+        sum.handled += s->handled;
+        for (int i = 0; i < CLASSES; i++) sum.classes[i] += s->classes[i];
     }
+    return sum;
 }
 
+/* null: nothing was handled. */
 static json_t *percentile_json(const struct sum *sum, int percent) {
     uint64_t rank = (sum->handled * (uint64_t)percent + 99) / 100, seen = 0;
-    if (!sum->handled) return json_null();
-    for (int i = 0; i < CLASSES; i++)
+    for (int i = 0; i < CLASSES && rank; i++)
         if ((seen += sum->classes[i]) >= rank) return json_integer(class_most(i));
     return json_null();
 }
@@ -94,22 +91,16 @@ static double rate(uint64_t n, int64_t ms) {
     return (double)(int64_t)((double)n * 10000 / (double)ms + 0.5) / 10;
 }
 
-/* One sample of each kind; the last one counts the time that has passed of it. Returns the rate. */
+/* One sample of each kind. The last one counts the time that has passed of it. Returns the rate. */
 static double samples_add(json_t *rates, json_t *delays, const struct rates *p, int64_t from, int64_t now) {
-    struct sum sum = {0};
-    char at[TIME_TEXT];
-    int64_t passed = now - from * 1000;
-    sum_add(&sum, p, from, from + PULSE_EACH);
-    double per_second = rate(
-        sum.handled, passed < 1000                ? 1000
-                     : passed < PULSE_EACH * 1000 ? passed
-                                                  : PULSE_EACH * 1000);
-    time_text(from * 1000, at);
-    json_array_append_new(rates, json_pack("{s:s, s:f}", "at", at, "per_second", per_second));
+    struct sum sum = sum_of(p, from, from + PULSE_EACH);
+    int64_t passed = now - from * 1000, most = PULSE_EACH * 1000;
+    double per_second = rate(sum.handled, passed < 1000 ? 1000 : passed < most ? passed : most);
+    json_array_append_new(rates, json_pack("{s:o, s:f}", "at", time_json(from * 1000), "per_second", per_second));
     json_array_append_new(
-        delays,
-        json_pack(
-            "{s:s, s:o, s:o}", "at", at, "p50_ms", percentile_json(&sum, 50), "p99_ms", percentile_json(&sum, 99)));
+        delays, json_pack(
+                    "{s:o, s:o, s:o}", "at", time_json(from * 1000), "p50_ms", percentile_json(&sum, 50), "p99_ms",
+                    percentile_json(&sum, 99)));
     return per_second;
 }
 
@@ -117,14 +108,10 @@ static double samples_add(json_t *rates, json_t *delays, const struct rates *p, 
 static json_t *all_json(const struct rates *p, int64_t now) {
     json_t *rates = json_array(), *delays = json_array();
     int64_t second = now / 1000, last = second - second % PULSE_EACH;
-    struct sum minute = {0}, recent = {0};
+    struct sum minute = sum_of(p, second - MINUTE + 1, second + 1), recent = sum_of(p, second - RECENT, second);
     double most = 0;
-    sum_add(&minute, p, second - MINUTE + 1, second + 1);
-    sum_add(&recent, p, second - RECENT, second);
-    for (int64_t from = last - PULSE_SECONDS + PULSE_EACH; from <= last; from += PULSE_EACH) {
-        double one = samples_add(rates, delays, p, from, now);
-        if (one > most) most = one;
-    }
+    for (int64_t from = last - PULSE_SECONDS + PULSE_EACH; from <= last; from += PULSE_EACH)
+        most = fmax(most, samples_add(rates, delays, p, from, now));
     return json_pack(
         "{s:{s:f, s:I, s:f, s:o}, s:{s:o, s:o, s:o}}", "throughput", "per_second", rate(recent.handled, RECENT * 1000),
         "last_minute", (json_int_t)minute.handled, "most_per_second", most, "samples", rates, "delay", "p50_ms",
@@ -133,13 +120,7 @@ static json_t *all_json(const struct rates *p, int64_t now) {
 
 json_t *rates_json(struct rates *p, int64_t now) {
     static const struct rates none;
-    struct rates *copy = p ? malloc(sizeof *copy) : NULL;
-    if (copy) {
-        pthread_mutex_lock(&p->lock);
-        memcpy(copy->ring, p->ring, sizeof copy->ring);
-        pthread_mutex_unlock(&p->lock);
-    }
-    json_t *answer = all_json(copy ? copy : &none, now);
-    free(copy);
-    return answer;
+    if (!p) return all_json(&none, now);
+    lock_auto(&p->lock);
+    return all_json(p, now);
 }

@@ -11,7 +11,7 @@
 static const struct setting {
     const char *name;
     enum { SETTING_TEXT, SETTING_NUMBER, SETTING_SECRET, SETTING_WORD, SETTING_SWITCH } type;
-    /* WORD: one of the words in `unit`. SWITCH: 0 or 1; the flag alone is 1. */
+    /* WORD: one of the words in `unit`. SWITCH: 0 or 1. The flag alone is 1. */
     size_t offset;
     const char *fallback; /* NULL: the service's own port */
     int64_t min, max;
@@ -71,9 +71,8 @@ static bool is_number(const struct setting *row) {
     return row->type == SETTING_NUMBER || row->type == SETTING_SWITCH;
 }
 
-enum { TABLE_N = sizeof table / sizeof *table, SETTING_NAME = 64 };
-enum origin { ORIGIN_DEFAULT, ORIGIN_VARIABLE, ORIGIN_FLAG };
-_Static_assert(sizeof table / sizeof *table <= SETTINGS_MAX, "each has its place in settings.origins");
+enum { TABLE_N = sizeof table / sizeof *table };
+_Static_assert(sizeof table / sizeof *table <= SETTINGS_MAX, "each has its place in settings.from");
 
 static const char **text_of(struct settings *s, const struct setting *row) {
     return (const char **)((char *)s + row->offset);
@@ -91,18 +90,26 @@ static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
     snprintf(out, SETTING_NAME, "--%s%s", row->name, row->type == SETTING_SECRET ? "-file" : "");
 }
 
+/* --- Lists: "a,b,c" */
+
+/* The next item of a list. Moves on behind it. False: there is none. */
+static bool item_next(const char **list, const char **item, size_t *n) {
+    if (!*list || !**list) return false;
+    *item = *list;
+    *n = strcspn(*list, ",");
+    *list += *n + ((*list)[*n] == ',');
+    return true;
+}
+
 /* The value of that name in "name=value,…". */
 static const char *pair_value(const char *pairs, const char *name, const char *otherwise, char *out, size_t size) {
-    size_t name_n = strlen(name);
-    for (const char *p = pairs ? pairs : ""; *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        if (n > name_n && !strncmp(p, name, name_n) && p[name_n] == '=') {
-            snprintf(out, size, "%.*s", (int)(n - name_n - 1), p + name_n + 1);
-            return out;
-        }
-        p += n;
-    }
+    size_t name_n = strlen(name), n;
     snprintf(out, size, "%s", otherwise);
+    for (const char *item; item_next(&pairs, &item, &n);) {
+        if (n <= name_n || strncmp(item, name, name_n) != 0 || item[name_n] != '=') continue;
+        snprintf(out, size, "%.*s", (int)(n - name_n - 1), item + name_n + 1);
+        break;
+    }
     return out;
 }
 
@@ -115,24 +122,19 @@ const char *settings_policy(const struct settings *s, const char *name, const ch
     return pair_value(s->policy, name, otherwise, out, size);
 }
 
-/* The host of what is between p and the next comma, as a site behind "name=" or as it is. */
-static bool listed_host(const char *p, size_t n, bool site, struct authority *out) {
+/* The host of an item: a host, or where `site` an address, which may stand behind "name=". */
+static bool item_host(const char *item, size_t n, bool site, struct authority *out) {
     char text[600];
-    const char *equals = site ? memchr(p, '=', n) : NULL;
-    if (equals) n -= (size_t)(equals + 1 - p), p = equals + 1;
-    if (n >= sizeof text) return false;
-    memcpy(text, p, n);
-    text[n] = '\0';
-    return site ? site_read(text, out) : authority_read(text, n, out);
+    const char *equals = site ? memchr(item, '=', n) : NULL, *from = equals ? equals + 1 : item;
+    if (snprintf(text, sizeof text, "%.*s", (int)(item + n - from), from) >= (int)sizeof text) return false;
+    return site ? site_read(text, out) : authority_read(text, strlen(text), out);
 }
 
 static bool host_in(const char *list, bool sites, const char *host) {
     struct authority one;
-    for (const char *p = list; p && *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        if (listed_host(p, n, sites, &one) && !strcmp(one.host, host)) return true;
-        p += n;
-    }
+    size_t n;
+    for (const char *item; item_next(&list, &item, &n);)
+        if (item_host(item, n, sites, &one) && !strcmp(one.host, host)) return true;
     return false;
 }
 
@@ -207,26 +209,26 @@ static verdict add_property(struct settings *s, const char *from, const char *pa
     struct property *grown = realloc(s->properties, (s->properties_n + 1) * sizeof *grown);
     if (!grown) return fail(why, FATAL, "out of memory");
     s->properties = grown;
-    grown[s->properties_n++] = (struct property){strndup(pair, (size_t)(equals - pair)), strdup(equals + 1)};
-    const struct property *new = &grown[s->properties_n - 1];
-    return new->name &&new->value ? OK : fail(why, FATAL, "could not keep the settings: out of memory");
+    grown += s->properties_n++;
+    *grown = (struct property){strndup(pair, (size_t)(equals - pair)), strdup(equals + 1)};
+    return grown->name && grown->value ? OK : fail(why, FATAL, "could not keep the settings: out of memory");
 }
 
 static verdict read_properties(struct settings *s, struct failure *why) {
-    if (!*s->kafka_config) return OK;
-    FILE *file = fopen(s->kafka_config, "re");
-    if (!file) return fail(why, REJECT, "kafka-config: could not read \"%s\": %s", s->kafka_config, strerror(errno));
     char line[4096];
     verdict v = OK;
-    while (v == OK && fgets(line, sizeof line, file)) {
+    FILE *file = *s->kafka_config ? fopen(s->kafka_config, "re") : NULL;
+    if (!file && *s->kafka_config)
+        return fail(why, REJECT, "kafka-config: could not read \"%s\": %s", s->kafka_config, strerror(errno));
+    while (file && v == OK && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\r\n")] = '\0';
         if (*line && *line != '#') v = add_property(s, s->kafka_config, line, why);
     }
-    fclose(file);
+    if (file) fclose(file);
     return v;
 }
 
-/* One flag, "--name value", "--name=value", "-X name=value" or "--help"; moves *i past what it used. */
+/* One flag, "--name value", "--name=value", "-X name=value" or "--help". Moves *i past what it used. */
 static verdict read_flag(struct settings *s, char *const argv[], int argc, int *i, struct failure *why) {
     const char *given = argv[(*i)++];
     if (!strcmp(given, "--help") || !strcmp(given, "-h")) return s->help = true, OK;
@@ -241,7 +243,7 @@ static verdict read_flag(struct settings *s, char *const argv[], int argc, int *
         flag_name(row, flag);
         size_t n = strlen(flag);
         if (strncmp(given, flag, n) != 0 || (given[n] && given[n] != '=')) continue;
-        s->origins[row - table] = ORIGIN_FLAG;
+        strcpy(s->from[row - table], flag);
         if (given[n]) return set_value(s, row, flag, given + n + 1, why);
         if (row->type == SETTING_SWITCH) return set_value(s, row, flag, "1", why);
         if (*i == argc) return fail(why, REJECT, "%s: needs a value after it", flag);
@@ -258,51 +260,47 @@ static verdict read_environment(struct settings *s, char *const environ_[], stru
         for (char *const *e = environ_; *e; e++)
             if (!strncmp(*e, name, n) && (*e)[n] == '=' && (*e)[n + 1]) {
                 verdict v = set_value(s, row, name, *e + n + 1, why);
-                s->origins[row - table] = ORIGIN_VARIABLE;
+                strcpy(s->from[row - table], name);
                 if (v != OK) return v;
             }
     }
     return OK;
 }
 
-static verdict check_namespace(const struct settings *s, struct failure *why) {
+enum item { A_PAIR, A_HOST, A_SITE };
+
+static bool item_valid(enum item kind, const char *item, size_t n) {
+    struct authority host;
+    const char *equals = memchr(item, '=', n);
+    if (kind == A_PAIR) return equals && equals > item && equals < item + n - 1;
+    return !n || item_host(item, n, kind == A_SITE, &host);
+}
+
+static verdict check_list(const char *name, const char *list, enum item kind, const char *form, struct failure *why) {
+    const char *rest = list, *item;
+    size_t n;
+    while (item_next(&rest, &item, &n))
+        if (!item_valid(kind, item, n))
+            return fail(
+                why, REJECT, "%s=\"%.200s\": \"%.*s\" must be %s", name, list, n < 100 ? (int)n : 100, item, form);
+    return OK;
+}
+
+static verdict settings_check(const struct settings *s, struct failure *why) {
+    struct authority site;
     if (s->namespace[strspn(s->namespace, "abcdefghijklmnopqrstuvwxyz0123456789-")])
         return fail(
             why, REJECT, "namespace=\"%s\": may hold only a-z, 0-9 and -, since it becomes part of topic names",
             s->namespace);
-    return OK;
-}
-
-static verdict check_policy(const struct settings *s, struct failure *why) {
-    for (const char *p = s->policy; *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        const char *equals = memchr(p, '=', n);
-        if (!equals || equals == p || equals == p + n - 1)
-            return fail(
-                why, REJECT, "policy=\"%.200s\": \"%.*s\" must be name=value, such as unknown-orders=refund", s->policy,
-                n < 100 ? (int)n : 100, p);
-        p += n;
-    }
-    return OK;
-}
-
-static verdict check_public_url(const struct settings *s, struct failure *why) {
-    struct authority site;
-    if (!*s->public_url || site_read(s->public_url, &site)) return OK;
-    return fail(
-        why, REJECT, "public-url=\"%.200s\": must be http://host:port or https://host:port, with nothing behind",
-        s->public_url);
-}
-
-static verdict check_hosts(const char *name, const char *list, bool sites, const char *form, struct failure *why) {
-    struct authority host;
-    for (const char *p = list; *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        if (n && !listed_host(p, n, sites, &host))
-            return fail(why, REJECT, "%s=\"%.200s\": \"%.*s\" must be %s", name, list, n < 100 ? (int)n : 100, p, form);
-        p += n;
-    }
-    return OK;
+    verdict v = check_list("policy", s->policy, A_PAIR, "name=value, such as unknown-orders=refund", why);
+    if (v == OK && *s->public_url && !site_read(s->public_url, &site))
+        v = fail(
+            why, REJECT, "public-url=\"%.200s\": must be http://host:port or https://host:port, with nothing behind",
+            s->public_url);
+    if (v == OK) v = check_list("allowed-hosts", s->allowed_hosts, A_HOST, "host or host:port", why);
+    if (v == OK) v = check_list("peer-hosts", s->peer_hosts, A_HOST, "a host", why);
+    if (v == OK) v = check_list("call-urls", s->call_urls, A_SITE, "name=http://host:port", why);
+    return v;
 }
 
 verdict settings_check_policy(const struct settings *s, const char *name, const char *values, struct failure *why) {
@@ -324,12 +322,7 @@ verdict settings_read(
             v = set_value(out, row, row->name, row->fallback, why);
     if (v == OK) v = read_environment(out, environ_, why);
     for (int i = 1; v == OK && i < argc;) v = read_flag(out, argv, argc, &i, why);
-    if (v == OK) v = check_namespace(out, why);
-    if (v == OK) v = check_policy(out, why);
-    if (v == OK) v = check_public_url(out, why);
-    if (v == OK) v = check_hosts("allowed-hosts", out->allowed_hosts, false, "host or host:port", why);
-    if (v == OK) v = check_hosts("peer-hosts", out->peer_hosts, false, "a host", why);
-    if (v == OK) v = check_hosts("call-urls", out->call_urls, true, "name=http://host:port", why);
+    if (v == OK) v = settings_check(out, why);
     out->properties_given = out->properties_n;
     if (v == OK) v = read_properties(out, why);
     if (v != OK) return v;
@@ -353,26 +346,28 @@ void settings_free(struct settings *s) {
     *s = (struct settings){0};
 }
 
-static void fallback_text(const struct setting *row, long long port, char out[128]) {
-    if (row->fallback)
-        snprintf(out, 128, "%s", row->fallback);
-    else if (port)
-        snprintf(out, 128, "%lld", port);
-    else
-        snprintf(out, 128, "the service's");
+/* How a row is told to people. */
+struct told {
+    char flag[SETTING_NAME], variable[SETTING_NAME], fallback[128];
+};
+
+static struct told row_told(const struct setting *row, long long port) {
+    struct told t;
+    flag_name(row, t.flag);
+    variable_name(row, t.variable);
+    snprintf(t.fallback, sizeof t.fallback, "%s", row->fallback ? row->fallback : "the service's");
+    if (!row->fallback && port) snprintf(t.fallback, sizeof t.fallback, "%lld", port);
+    return t;
 }
 
 void settings_help(const struct settings *s, const char *duty) {
     printf("%s: %s\n\nusage: %s [--flag value]… [-X name=value]…\n\n", s->service, duty, s->service);
     for (const struct setting *row = table; row < table + TABLE_N; row++) {
-        char flag[SETTING_NAME], variable[SETTING_NAME], fallback[128];
-        flag_name(row, flag);
-        variable_name(row, variable);
-        fallback_text(row, s->port, fallback);
-        printf("  %-24s %s", flag, row->help);
+        struct told t = row_told(row, s->port);
+        printf("  %-24s %s", t.flag, row->help);
         if (*row->unit) printf(" (%s)", row->unit);
-        if (*fallback) printf(" [%s]", fallback);
-        printf("\n  %-24s %s\n", "", variable);
+        if (*t.fallback) printf(" [%s]", t.fallback);
+        printf("\n  %-24s %s\n", "", t.variable);
     }
     puts("  -X name=value            any property of librdkafka; wins over --kafka-config\n"
          "  --help                   this text\n"
@@ -385,11 +380,8 @@ void settings_help(const struct settings *s, const char *duty) {
 void settings_table(void) {
     puts("| flag | variable | default | unit | what it is |\n| --- | --- | --- | --- | --- |");
     for (const struct setting *row = table; row < table + TABLE_N; row++) {
-        char flag[SETTING_NAME], variable[SETTING_NAME], fallback[128];
-        flag_name(row, flag);
-        variable_name(row, variable);
-        fallback_text(row, 0, fallback);
-        printf("| `%s` | `%s` | %s | %s | %s |\n", flag, variable, fallback, row->unit, row->help);
+        struct told t = row_told(row, 0);
+        printf("| `%s` | `%s` | %s | %s | %s |\n", t.flag, t.variable, t.fallback, row->unit, row->help);
     }
     puts("| `-X name=value` | | | | any property of librdkafka; wins over `--kafka-config` |");
 }
@@ -411,19 +403,18 @@ static json_t *value_json(const char *value) {
     return json_sprintf("%.*s…%s", (int)(host + 3 - value), value, at);
 }
 
-static json_t *set_json(const char *value) {
-    return json_string(value && *value ? "set" : "not set");
+static json_t *told_json(const char *name, bool secret, const char *value, const char *from, const char *help) {
+    json_t *shown = secret ? json_string(value && *value ? "set" : "not set") : value_json(value ? value : "");
+    return json_pack("{s:s, s:o, s:s, s:s}", "name", name, "value", shown, "from", from, "help", help);
 }
 
 static json_t *row_json(const struct settings *s, const struct setting *row) {
-    char from[SETTING_NAME] = "default";
-    const char *text = is_number(row) ? NULL : *text_of((struct settings *)s, row);
-    if (s->origins[row - table] == ORIGIN_VARIABLE) variable_name(row, from);
-    if (s->origins[row - table] == ORIGIN_FLAG) flag_name(row, from);
-    json_t *value = is_number(row)                ? json_integer(*(const int64_t *)((const char *)s + row->offset))
-                    : row->type == SETTING_SECRET ? set_json(text)
-                                                  : value_json(text ? text : "");
-    return json_pack("{s:s, s:o, s:s, s:s}", "name", row->name, "value", value, "from", from, "help", row->help);
+    const char *given = s->from[row - table], *from = *given ? given : "default";
+    if (!is_number(row))
+        return told_json(row->name, row->type == SETTING_SECRET, *text_of((struct settings *)s, row), from, row->help);
+    return json_pack(
+        "{s:s, s:I, s:s, s:s}", "name", row->name, "value",
+        (json_int_t) * (const int64_t *)((const char *)s + row->offset), "from", from, "help", row->help);
 }
 
 json_t *settings_json(const struct settings *s) {
@@ -431,11 +422,9 @@ json_t *settings_json(const struct settings *s) {
     for (const struct setting *row = table; row < table + TABLE_N; row++) json_array_append_new(all, row_json(s, row));
     for (size_t i = 0; i < s->properties_n; i++) {
         const struct property *p = &s->properties[i];
+        const char *from = i < s->properties_given ? "-X" : s->kafka_config;
         json_array_append_new(
-            all, json_pack(
-                     "{s:s, s:o, s:s, s:s}", "name", p->name, "value",
-                     settings_property_secret(p->name) ? set_json(p->value) : value_json(p->value), "from",
-                     i < s->properties_given ? "-X" : s->kafka_config, "help", "a property of librdkafka"));
+            all, told_json(p->name, settings_property_secret(p->name), p->value, from, "a property of librdkafka"));
     }
     return all;
 }

@@ -10,23 +10,20 @@ const char *shown(const char *text) {
     enum { SHOWN_BYTES = 8000, AT_ONCE = 8 };
     static char ring[AT_ONCE][SHOWN_BYTES];
     static unsigned turn;
-    struct buffer safe = BUFFER(4 * SHOWN_BYTES + 1);
+    buffer_auto safe = BUFFER(4 * SHOWN_BYTES + 1);
     buffer_shown(&safe, text ? text : "", text ? strnlen(text, SHOWN_BYTES) : 0);
     char *out = ring[turn++ % AT_ONCE];
     snprintf(out, SHOWN_BYTES, "%s", safe.data ? safe.data : "");
-    buffer_free(&safe);
     return out;
 }
 
-/* In JSON such a character stands in a string only, where it may be escaped; one past U+FFFF by two escapes. */
+/* In JSON such a character stands in a string only, where it may be escaped. One past U+FFFF by two escapes. */
 static void put_escaped(const char *bytes, size_t length, FILE *out) {
-    const unsigned char *p = (const unsigned char *)bytes;
-    unsigned long c = length == 1 ? p[0] : p[0] & (0xffu >> (length + 1));
-    for (size_t i = 1; i < length; i++) c = c << 6 | (p[i] & 0x3f);
+    uint32_t c = utf8_code(bytes, length);
     if (c > 0xffff)
-        fprintf(out, "\\u%04lx\\u%04lx", 0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
+        fprintf(out, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
     else
-        fprintf(out, "\\u%04lx", c);
+        fprintf(out, "\\u%04x", c);
 }
 
 int show_json_text(const char *text, size_t n, FILE *out) {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* How many bytes the character at p takes; 0 when none starts there. */
+/* How many bytes the character at p takes. 0 when none starts there. */
 static size_t character_length(const unsigned char *p, size_t n) {
     if (p[0] < 0x80) return 1;
     size_t length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
@@ -22,18 +22,22 @@ bool utf8_valid(const char *bytes, size_t n) {
     return true;
 }
 
-static bool is_control(unsigned long c) {
+uint32_t utf8_code(const char *bytes, size_t length) {
+    const unsigned char *p = (const unsigned char *)bytes;
+    uint32_t c = length == 1 ? p[0] : p[0] & (0xffu >> (length + 1));
+    for (size_t i = 1; i < length; i++) c = c << 6 | (p[i] & 0x3f);
+    return c;
+}
+
+static bool is_control(uint32_t c) {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f ||
            (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x206f) || c == 0xfeff ||
            (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe007f);
 }
 
 size_t utf8_next(const char *bytes, size_t n, bool *plain) {
-    const unsigned char *p = (const unsigned char *)bytes;
-    size_t length = character_length(p, n);
-    unsigned long c = length == 1 ? p[0] : p[0] & (0xffu >> (length + 1));
-    for (size_t i = 1; i < length; i++) c = c << 6 | (p[i] & 0x3f);
-    *plain = length && !is_control(c);
+    size_t length = character_length((const unsigned char *)bytes, n);
+    *plain = length && !is_control(utf8_code(bytes, length));
     return length ? length : 1;
 }
 
@@ -45,24 +49,18 @@ size_t utf8_count(const char *text) {
 
 json_t *utf8_json(const char *text) {
     size_t n = strlen(text);
-    if (utf8_valid(text, n)) return json_string(text);
-    struct buffer clean = BUFFER(3 * n);
-    for (size_t i = 0, length; i < n; i += length) {
+    buffer_auto clean = BUFFER(3 * n);
+    for (size_t i = 0, length; i < n; i += length ? length : 1) {
         length = character_length((const unsigned char *)text + i, n - i);
         buffer_bytes(&clean, length ? text + i : "\xef\xbf\xbd", length ? length : 3);
-        if (!length) length = 1;
     }
-    json_t *json = clean.failed ? NULL : json_string(clean.data);
-    buffer_free(&clean);
-    return json;
+    return clean.failed ? NULL : json_string(clean.data ? clean.data : "");
 }
 
 json_t *hex_json(const void *bytes, size_t n) {
-    struct buffer hex = BUFFER(2 * n + 1);
+    buffer_auto hex = BUFFER(2 * n + 1);
     buffer_hex(&hex, bytes, n);
-    json_t *text = hex.failed ? NULL : json_string(hex.data ? hex.data : "");
-    buffer_free(&hex);
-    return text;
+    return hex.failed ? NULL : json_string(hex.data ? hex.data : "");
 }
 
 json_t *bytes_json(const void *bytes, size_t n) {

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-void wait_init(pthread_cond_t *news); /* in place of pthread_cond_init(); destroyed as any */
+void wait_init(pthread_cond_t *news); /* in place of pthread_cond_init(). Destroyed as any */
 
-/* Waits for a signal; the lock is held. False: the moment has come. True as well for none at all, as conditions do. */
+/* Waits for a signal. The lock is held. False: the moment has come. True as well for none at all, as conditions do. */
 bool wait_until(pthread_cond_t *news, pthread_mutex_t *lock, int64_t steady);
 
 /* A limit on a call that nobody can interrupt, such as one into a library: `over` is called, on a thread of the limit's
@@ -17,7 +17,7 @@ struct limit {
     pthread_mutex_t lock;
     pthread_cond_t news;
     int64_t until;
-    void (*over)(const char *why); /* any thread; must not wait for the call */
+    void (*over)(const char *why); /* any thread. Must not wait for the call */
     const char *why;
     bool running, ended;
 };
