@@ -2,14 +2,23 @@
  * schema and decode: a body read by its WRITER's schema becomes a JSON value. project: that value becomes a struct with
  * only the fields that the reader names. encode: the way back.
  *
- * JSON shapes: record → object; string, uuid → string; int, long, timestamp-millis → integer; float, double → real;
- * enum → its symbol; bytes with decimal → string such as "149.90"; other bytes and fixed → string of code points 0 to
- * 255 (as Avro's own JSON encoding); union → the value of its branch, bare; null → null. Such a shape does not say
- * what was written, so a projection asks the writer's schema.
+ * JSON shapes:
+ *
+ *     record                        object
+ *     string, uuid                  string
+ *     int, long, timestamp-millis   integer
+ *     float, double                 real
+ *     enum                          its symbol
+ *     bytes with decimal            string such as "149.90"
+ *     other bytes, fixed            string of code points 0 to 255 (as Avro's own JSON encoding)
+ *     union                         the value of its branch, bare
+ *     null                          null
+ *
+ * Such a shape does not say what was written, so a projection asks the writer's schema.
  *
  * What one record may cost is bounded: DECODED_BYTES_MAX, counted before anything is allotted for it.
  *
- * avro-c trusts its input (lengths, recursion, enum ordinals; not mended as of 1.12.2), so no byte reaches it that
+ * avro-c trusts its input (lengths, recursion, enum ordinals, all of it also in 1.12.2), so no byte reaches it that
  * codec_decode() has not walked against the schema first. A schema may be shared between threads, and has several
  * owners then: it is freed with the last. */
 #pragma once
@@ -28,9 +37,9 @@ enum { FRAME_SIZE = 5, EVENT_BYTES_MAX = 1 << 20, SCHEMA_BYTES_MAX = 1 << 18, DE
  * long. */
 MUST_CHECK verdict
 frame_read(const void *bytes, size_t n, int32_t *schema_id, const void **body, size_t *body_n, struct failure *why);
-/* The same, of its schema id alone; false: REJECT. */
+/* The same, of its schema id alone. False: REJECT. */
 bool frame_schema(const void *bytes, size_t n, int32_t *schema_id);
-/* The number where the schema id is, whatever else is wrong with the record; -1: it has no such frame. */
+/* The number where the schema id is, whatever else is wrong with the record. -1: it has no such frame. */
 int64_t frame_number(const void *bytes, size_t n);
 void frame_write(struct buffer *out, int32_t schema_id);
 
@@ -48,12 +57,12 @@ struct schema_text {
 };
 MUST_CHECK verdict
 schema_parse_all(const struct schema_text *texts, size_t texts_n, struct schema **out, struct failure *why);
-struct schema *schema_share(struct schema *s); /* one more owner, who frees it as well; returns s */
+struct schema *schema_share(struct schema *s); /* one more owner, who frees it as well. Returns s */
 void schema_free(struct schema **s);
 size_t schema_bytes(const struct schema *s);     /* of memory that it takes, about */
-const char *schema_name(const struct schema *s); /* full name, "returns.support.RefundRequest"; lives with the schema */
+const char *schema_name(const struct schema *s); /* full name, "returns.support.RefundRequest". Lives with the schema */
 
-/* The symbols of a field that is an enum: an array of strings; NULL: it has no such field. Lives with the schema. */
+/* The symbols of a field that is an enum: an array of strings. NULL: it has no such field. Lives with the schema. */
 const json_t *schema_symbols(const struct schema *s, const char *field);
 
 /* Takes out of an object what the record has no field for. */
@@ -61,17 +70,17 @@ void schema_prune(const struct schema *s, json_t *value);
 
 /* An event, and the types that it was written by. */
 struct written {
-    const struct node *type; /* the writer's; NULL: nobody's, the shapes of `data` are all that is known */
+    const struct node *type; /* the writer's. NULL: nobody's, the shapes of `data` are all that is known */
     json_t *data;
-    json_t *texts;         /* what projections made of it; lives as long */
-    struct written *whole; /* of which it is a part; NULL: itself */
+    json_t *texts;         /* what projections made of it. Lives as long */
+    struct written *whole; /* of which it is a part. NULL: itself */
     size_t bytes;          /* what decoding it took at the most */
 };
 MUST_CHECK verdict
 codec_read(const struct schema *s, const void *body, size_t n, struct written *out, struct failure *why);
 void written_free(struct written *w);
 
-/* How many items a field's list has; 0: it is absent or null. REJECT: it is no list. */
+/* How many items a field's list has. 0: it is absent or null. REJECT: it is no list. */
 MUST_CHECK verdict written_list(struct written *w, const char *field, size_t *n, struct failure *why);
 struct written written_item(struct written *w, const char *field, size_t i); /* lives as long as w, and is not freed */
 
@@ -79,19 +88,18 @@ struct written written_item(struct written *w, const char *field, size_t i); /* 
  * is not UTF-8. */
 MUST_CHECK verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t **out, struct failure *why);
 
-/* Appends the Avro body. REJECT names the field that is missing, unknown or of the wrong type; a field that the schema
+/* Appends the Avro body. REJECT names the field that is missing, unknown or of the wrong type. A field that the schema
  * gives a default may be left out. Decimals are strings ("149.90"), and must fit the schema's scale and precision. */
 MUST_CHECK verdict codec_encode(const struct schema *s, const json_t *value, struct buffer *body, struct failure *why);
 
-/* --- Projection: struct order { const char *order_id; struct money cost; };
- *                 static const struct field ORDER[] = {FIELD_TEXT(struct order, order_id)}; */
+/* --- Projection: of a struct's members, each by its name or path, such as FIELD_TEXT(struct order, order_id). */
 struct field {
     const char *path; /* "order_id", or "address.city" into nested records */
     /* const char *, the same as input_id() has it, int64_t, bool, struct money, int64_t: ms, of the years 1970 to 9999
      */
     enum { TYPE_TEXT, TYPE_ID, TYPE_INT, TYPE_BOOL, TYPE_MONEY, TYPE_MOMENT } type;
     size_t offset;
-    const char *fallback; /* read for a field that the writer does not have, or has as null; NULL: it is required */
+    const char *fallback; /* read for a field that the writer does not have, or has as null. NULL: it is required */
 };
 /* clang-format off */
 #define FIELD_TEXT(type, member) {#member, TYPE_TEXT, offsetof(type, member), NULL}
@@ -103,13 +111,13 @@ struct field {
 /* clang-format on */
 
 /* Fills *out. Text in it lives as long as the event, or is the fallback itself. What the writer's type says is
- * converted where nothing is lost by it; REJECT names the field, the writer's type and the one that is wanted:
+ * converted where nothing is lost by it. REJECT names the field, the writer's type and the one that is wanted:
  *
- *     text     string, enum; bytes, if they are UTF-8; fixed of 16 that is a uuid
- *     integer  int, long; float and double that hold a whole number. Not what counts days, or time
+ *     text     string, enum, bytes if they are UTF-8, fixed of 16 that is a uuid
+ *     integer  int, long, and float and double that hold a whole number. Not what counts days, or time
  *     boolean  boolean
- *     money    a record with `amount` (decimal, or a string such as "149.90") and `currency`; never rounded
- *     moment   timestamp-millis, -micros, -nanos, by the millisecond; a plain long, which Avro reads as the reader
+ *     money    a record with `amount` (decimal, or a string such as "149.90") and `currency`, never rounded
+ *     moment   timestamp-millis, -micros, -nanos, by the millisecond. A plain long, which Avro reads as the reader
  *              does: milliseconds. Not local-timestamp-*, date and time-*, which name no moment
  *
  * Any of them may be a branch of a union, if the value's shape tells which. */

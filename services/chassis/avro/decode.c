@@ -3,240 +3,201 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* --- The walk: checks every byte against the schema, and keeps nothing. What passes, avro-c reads without harm. */
+/* --- The walk: checks every byte against the schema, and keeps nothing. What passes, avro-c reads without harm. What
+ * it finds wrong first is kept in `why`. Then no loop goes on, and what is still read counts for nothing. */
 
 struct walk {
     const unsigned char *at, *end;
+    const struct place *place;
     size_t bytes; /* what decoding takes so far, at the most */
     struct failure *why;
 };
+#define malformed(w, ...) place_fail((w)->why, (w)->place, ": ", "", __VA_ARGS__)
 
-static verdict walk_value(struct walk *w, const struct node *n, const struct place *place);
-
-__attribute__((format(printf, 3, 4))) static verdict
-malformed(struct walk *w, const struct place *place, const char *format, ...) {
-    char where[PLACE_TEXT], text[256];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    place_text(place, where);
-    return *where ? fail(w->why, REJECT, "field \"%s\": %s", where, text) : fail(w->why, REJECT, "%s", text);
-}
+static void walk_value(struct walk *w, const struct node *n);
 
 static size_t walk_left(const struct walk *w) {
     return (size_t)(w->end - w->at);
 }
 
-static verdict walk_long(struct walk *w, const struct place *place, int64_t *out) {
-    uint64_t n = 0;
-    for (int shift = 0;; shift += 7) {
-        if (w->at == w->end) return malformed(w, place, "the bytes end within a number");
-        unsigned char b = *w->at++;
-        if (shift == 63 && b > 1) return malformed(w, place, "a number has more than 64 bits");
-        n |= (uint64_t)(b & 0x7f) << shift;
-        if (!(b & 0x80)) break;
-    }
-    *out = (int64_t)(n >> 1 ^ -(n & 1));
-    return OK;
-}
-
-static verdict walk_int(struct walk *w, const struct place *place) {
-    int64_t n = 0;
-    verdict v = walk_long(w, place, &n);
-    if (v == OK && (n < INT32_MIN || n > INT32_MAX)) v = malformed(w, place, "%" PRId64 " does not fit in an int", n);
-    return v;
-}
-
-static verdict walk_cost(struct walk *w, const struct place *place, size_t bytes) {
-    if (bytes > DECODED_BYTES_MAX || w->bytes > DECODED_BYTES_MAX - bytes)
-        return malformed(
-            w, place, "decoding the event would take more than the %d bytes of memory that a record may cost",
-            DECODED_BYTES_MAX);
+static void walk_cost(struct walk *w, size_t bytes) {
     w->bytes += bytes;
-    return OK;
+    if (w->bytes > DECODED_BYTES_MAX)
+        malformed(
+            w, "decoding the event would take more than the %d bytes of memory that a record may cost",
+            DECODED_BYTES_MAX);
 }
 
-static verdict walk_skip(struct walk *w, const struct place *place, int64_t n) {
-    if (n < 0) return malformed(w, place, "the length %" PRId64 " is negative", n);
-    if ((uint64_t)n > walk_left(w))
-        return malformed(w, place, "%" PRId64 " bytes are needed, and %zu are left", n, walk_left(w));
+static int64_t walk_long(struct walk *w) {
+    uint64_t n = 0;
+    for (int shift = 0; w->at < w->end; shift += 7) {
+        unsigned char b = *w->at++;
+        if (shift == 63 && b > 1) return malformed(w, "a number has more than 64 bits");
+        n |= (uint64_t)(b & 0x7f) << shift;
+        if (!(b & 0x80)) return (int64_t)(n >> 1 ^ -(n & 1));
+    }
+    return malformed(w, "the bytes end within a number");
+}
+
+static void walk_integer(struct walk *w, const struct node *n) {
+    int64_t number = walk_long(w);
+    if (n->type == AVRO_INT32 && (number < INT32_MIN || number > INT32_MAX))
+        malformed(w, "%" PRId64 " does not fit in an int", number);
+}
+
+/* The next n bytes. NULL: something is wrong. */
+static const unsigned char *walk_bytes(struct walk *w, int64_t n) {
+    if (n < 0)
+        malformed(w, "the length %" PRId64 " is negative", n);
+    else if ((uint64_t)n > walk_left(w))
+        malformed(w, "%" PRId64 " bytes are needed, and %zu are left", n, walk_left(w));
+    if (w->why->kind) return NULL;
     w->at += n;
-    return OK;
-}
-
-static verdict walk_bytes(struct walk *w, const struct place *place, const unsigned char **bytes, size_t *bytes_n) {
-    int64_t n = 0;
-    verdict v = walk_long(w, place, &n);
-    *bytes = w->at;
-    if (v == OK) v = walk_skip(w, place, n);
-    if (v == OK) *bytes_n = (size_t)n;
-    return v;
+    return w->at - n;
 }
 
 enum { TEXT_COSTS = 3, BYTES_COST = 6 }; /* for each byte: avro-c's copy, and JSON's, with what makes it */
 
-static verdict walk_text(struct walk *w, const struct place *place, const unsigned char **text, size_t *n) {
-    verdict v = walk_bytes(w, place, text, n);
-    if (v != OK) return v;
-    if (!utf8_valid((const char *)*text, *n)) return malformed(w, place, "the text is not UTF-8");
-    return walk_cost(w, place, TEXT_COSTS * *n);
+/* NULL: something is wrong. */
+static const char *walk_text(struct walk *w, size_t *n) {
+    int64_t size = walk_long(w);
+    const char *text = (const char *)walk_bytes(w, size);
+    *n = text ? (size_t)size : 0;
+    if (!utf8_valid(text, *n)) malformed(w, "the text is not UTF-8");
+    walk_cost(w, TEXT_COSTS * *n);
+    return w->why->kind ? NULL : text;
 }
 
-/* Big-endian two's complement of any length; false when it does not fit in 64 bits. */
+static void walk_string(struct walk *w, const struct node *n) {
+    size_t size;
+    (void)n, (void)walk_text(w, &size);
+}
+
+/* Big-endian two's complement of any length. False when it does not fit in 64 bits. */
 static bool decimal_read(const unsigned char *bytes, size_t n, int64_t *out) {
     if (!n) return false;
-    unsigned char sign = bytes[0] & 0x80 ? 0xff : 0;
-    for (; n > 8; bytes++, n--)
-        if (bytes[0] != sign || (bytes[1] & 0x80) != (sign & 0x80)) return false;
-    uint64_t value = sign ? UINT64_MAX : 0;
-    for (size_t i = 0; i < n; i++) value = value << 8 | bytes[i];
-    *out = (int64_t)value;
+    *out = bytes[0] & 0x80 ? -1 : 0;
+    for (const unsigned char *end = bytes + n; bytes < end; bytes++) {
+        if (*out >> 55 != *out >> 63) return false; /* a bit that is not the sign would be lost */
+        *out = (int64_t)((uint64_t)*out << 8 | *bytes);
+    }
     return true;
 }
 
-static verdict walk_decimal(struct walk *w, const struct place *place, const unsigned char *bytes, size_t n) {
-    int64_t value;
-    if (decimal_read(bytes, n, &value)) return OK;
-    if (!n) return malformed(w, place, "a decimal of no bytes has no value");
-    return malformed(w, place, "a decimal of %zu bytes is too large; up to 64 bits are read", n);
+/* And a decimal. */
+static void walk_blob(struct walk *w, const struct node *n) {
+    int64_t value, size = n->type == AVRO_FIXED ? (int64_t)n->size : walk_long(w);
+    const unsigned char *bytes = walk_bytes(w, size);
+    if (!bytes) return;
+    if (n->type == AVRO_BYTES) walk_cost(w, BYTES_COST * (size_t)size);
+    if (n->logical != LOGICAL_DECIMAL || decimal_read(bytes, (size_t)size, &value)) return;
+    if (size)
+        malformed(w, "a decimal of %" PRId64 " bytes is too large; up to 64 bits are read", size);
+    else
+        malformed(w, "a decimal of no bytes has no value");
 }
 
-static verdict walk_bytes_or_decimal(struct walk *w, const struct node *n, const struct place *place) {
-    const unsigned char *bytes = w->at;
-    size_t bytes_n = n->size;
-    verdict v = n->type == AVRO_FIXED ? walk_skip(w, place, (int64_t)n->size) : walk_bytes(w, place, &bytes, &bytes_n);
-    if (v == OK && n->type == AVRO_BYTES) v = walk_cost(w, place, BYTES_COST * bytes_n);
-    return v == OK && n->logical == LOGICAL_DECIMAL ? walk_decimal(w, place, bytes, bytes_n) : v;
+static void walk_boolean(struct walk *w, const struct node *n) {
+    const unsigned char *byte = walk_bytes(w, 1);
+    (void)n;
+    if (byte && *byte > 1) malformed(w, "0x%02x is neither true nor false", *byte);
 }
 
 /* JSON has no way to write infinity, nor what is not a number. */
-static verdict walk_real(struct walk *w, const struct place *place, size_t size) {
-    const unsigned char *bytes = w->at;
-    verdict v = walk_skip(w, place, (int64_t)size);
-    if (v != OK) return v;
+static void walk_real(struct walk *w, const struct node *n) {
     float single = 0;
     double real = 0;
-    if (size == sizeof single)
-        memcpy(&single, bytes, size);
-    else
-        memcpy(&real, bytes, size);
-    return isfinite(single) && isfinite(real) ? OK : malformed(w, place, "the number is not finite");
+    size_t size = n->type == AVRO_FLOAT ? sizeof single : sizeof real;
+    const unsigned char *bytes = walk_bytes(w, (int64_t)size);
+    if (bytes) memcpy(n->type == AVRO_FLOAT ? (void *)&single : &real, bytes, size);
+    if (!isfinite(single) || !isfinite(real)) malformed(w, "the number is not finite");
 }
 
-static verdict walk_index(struct walk *w, const struct place *place, const char *what, size_t n, size_t *out) {
-    int64_t index = 0;
-    verdict v = walk_long(w, place, &index);
-    if (v == OK && (index < 0 || (uint64_t)index >= n))
-        v = malformed(w, place, "there is no %s %" PRId64 ", only %zu", what, index, n);
-    if (v == OK) *out = (size_t)index;
-    return v;
+/* Of a symbol or a branch. 0 where it is wrong. */
+static size_t walk_index(struct walk *w, const struct node *n, const char *what) {
+    int64_t index = walk_long(w);
+    if (index >= 0 && (uint64_t)index < n->members_n) return (size_t)index;
+    return (size_t)malformed(w, "there is no %s %" PRId64 ", only %zu", what, index, n->members_n);
 }
 
-/* Two equal keys would be merged by avro-c; a NUL would end the key. */
-static verdict walk_key(struct walk *w, const struct place *place, json_t *keys) {
-    const unsigned char *key;
-    size_t n = 0;
-    verdict v = walk_text(w, place, &key, &n);
-    if (v != OK) return v;
-    if (memchr(key, 0, n)) return malformed(w, place, "a map's key holds a NUL");
-    char text[256 + 1];
-    if (n > 256) return malformed(w, place, "a map's key has %zu bytes; at most 256 are read", n);
-    memcpy(text, key, n);
-    text[n] = '\0';
-    if (json_object_get(keys, text)) return malformed(w, place, "the map has the key \"%s\" twice", text);
-    return json_object_set_new_nocheck(keys, text, json_null()) ? fail(w->why, RETRY, "out of memory") : OK;
+static void walk_enum(struct walk *w, const struct node *n) {
+    (void)walk_index(w, n, "symbol");
+}
+
+static void walk_union(struct walk *w, const struct node *n) {
+    walk_value(w, n->members[walk_index(w, n, "branch")].type);
+}
+
+static void walk_record(struct walk *w, const struct node *n) {
+    struct place here = {w->place, NULL};
+    w->place = &here;
+    for (size_t i = 0; i < n->members_n && !w->why->kind; i++) {
+        here.name = n->members[i].name;
+        walk_value(w, n->members[i].type);
+    }
+    w->place = here.up;
+}
+
+/* Two equal keys would be merged by avro-c. A NUL would end the key. */
+static void walk_key(struct walk *w, json_t *keys) {
+    size_t n;
+    const char *key = walk_text(w, &n);
+    if (!key) return;
+    if (memchr(key, 0, n))
+        malformed(w, "a map's key holds a NUL");
+    else if (n > 256)
+        malformed(w, "a map's key has %zu bytes; at most 256 are read", n);
+    else if (json_object_getn(keys, key, n))
+        malformed(w, "the map has the key \"%.*s\" twice", (int)n, key);
+    else if (json_object_setn_new_nocheck(keys, key, n, json_null()))
+        (void)!fail(w->why, RETRY, "out of memory");
+}
+
+/* How many items follow, 0 at the end. Where the writer told their bytes, *end is where they must end. */
+static int64_t walk_block(struct walk *w, const struct node *n, const unsigned char **end) {
+    size_t least = n->members->type->least + (n->type == AVRO_MAP); /* a key is a byte more */
+    int64_t count = walk_long(w), size = -1;
+    if (count == INT64_MIN) return malformed(w, "a block counts %" PRId64 " items", count);
+    if (count < 0) {
+        count = -count;
+        size = walk_long(w);
+        if (size < 0 || (uint64_t)size > walk_left(w))
+            return malformed(w, "a block of %" PRId64 " bytes, and %zu are left", size, walk_left(w));
+    }
+    *end = size < 0 ? NULL : w->at + size;
+    if ((uint64_t)count <= walk_left(w) / least) return count;
+    return malformed(w, "a block of %" PRId64 " items, and %zu bytes are left", count, walk_left(w));
 }
 
 enum { MAP_ENTRY_COSTS = 512 };
 
-/* *count items follow, 0 at the end; where the writer told their bytes, *end is where they must end. */
-static verdict
-walk_block(struct walk *w, const struct node *n, const struct place *place, int64_t *count, const unsigned char **end) {
-    size_t least = n->members[0].type->least + (n->type == AVRO_MAP); /* a key is a byte more */
-    int64_t size = -1;
-    verdict v = walk_long(w, place, count);
-    if (v == OK && *count < 0) {
-        if (*count == INT64_MIN) return malformed(w, place, "a block counts %" PRId64 " items", *count);
-        *count = -*count;
-        v = walk_long(w, place, &size);
-        if (v == OK && (size < 0 || (uint64_t)size > walk_left(w)))
-            v = malformed(w, place, "a block of %" PRId64 " bytes, and %zu are left", size, walk_left(w));
-    }
-    if (v == OK && (uint64_t)*count > walk_left(w) / least)
-        v = malformed(w, place, "a block of %" PRId64 " items, and %zu bytes are left", *count, walk_left(w));
-    *end = v == OK && size >= 0 ? w->at + size : NULL;
-    return v;
-}
-
-static verdict walk_items(struct walk *w, const struct node *n, const struct place *place, json_t *keys) {
-    const struct node *item = n->members[0].type;
-    for (;;) {
-        const unsigned char *end = NULL;
-        int64_t count = 0;
-        verdict v = walk_block(w, n, place, &count, &end);
-        if (v != OK || !count) return v;
-        for (int64_t i = 0; i < count; i++) {
-            v = walk_cost(w, place, 32 + 2 * item->bytes + (keys ? MAP_ENTRY_COSTS : 0));
-            if (v == OK && keys) v = walk_key(w, place, keys);
-            if (v == OK) v = walk_value(w, item, place);
-            if (v != OK) return v;
+/* Of an array or a map. */
+static void walk_items(struct walk *w, const struct node *n) {
+    const struct node *item = n->members->type;
+    const unsigned char *end;
+    json_auto_t *keys = n->type == AVRO_MAP ? json_object() : NULL;
+    for (int64_t count; (count = walk_block(w, n, &end)) && !w->why->kind;) {
+        for (; count && !w->why->kind; count--) {
+            walk_cost(w, 32 + 2 * item->bytes + (n->type == AVRO_MAP ? MAP_ENTRY_COSTS : 0));
+            if (n->type == AVRO_MAP) walk_key(w, keys);
+            walk_value(w, item);
         }
-        if (end && w->at != end) return malformed(w, place, "a block's items do not fill the bytes it claims");
+        if (end && w->at != end) malformed(w, "a block's items do not fill the bytes it claims");
     }
 }
 
-static verdict walk_map(struct walk *w, const struct node *n, const struct place *place) {
-    json_t *keys = json_object();
-    verdict v = keys ? walk_items(w, n, place, keys) : fail(w->why, RETRY, "out of memory");
-    json_decref(keys);
-    return v;
-}
-
-static verdict walk_record(struct walk *w, const struct node *n, const struct place *place) {
-    verdict v = OK;
-    for (size_t i = 0; v == OK && i < n->members_n; i++)
-        v = walk_value(w, n->members[i].type, &(struct place){place, n->members[i].name});
-    return v;
-}
-
-static verdict walk_union(struct walk *w, const struct node *n, const struct place *place) {
-    size_t branch = 0;
-    verdict v = walk_index(w, place, "branch", n->members_n, &branch);
-    return v == OK ? walk_value(w, n->members[branch].type, place) : v;
-}
-
-static verdict walk_boolean(struct walk *w, const struct place *place) {
-    verdict v = walk_skip(w, place, 1);
-    return v == OK && w->at[-1] > 1 ? malformed(w, place, "0x%02x is neither true nor false", w->at[-1]) : v;
-}
-
-static verdict walk_value(struct walk *w, const struct node *n, const struct place *place) {
-    const unsigned char *text;
-    int64_t number;
-    size_t size;
-    verdict v = walk_cost(w, place, n->json_bytes);
-    if (v != OK) return v;
-    switch (n->type) {
-    case AVRO_NULL: return OK;
-    case AVRO_BOOLEAN: return walk_boolean(w, place);
-    case AVRO_INT32: return walk_int(w, place);
-    case AVRO_INT64: return walk_long(w, place, &number);
-    case AVRO_FLOAT: return walk_real(w, place, sizeof(float));
-    case AVRO_DOUBLE: return walk_real(w, place, sizeof(double));
-    case AVRO_STRING: return walk_text(w, place, &text, &size);
-    case AVRO_BYTES:
-    case AVRO_FIXED: return walk_bytes_or_decimal(w, n, place);
-    case AVRO_ENUM: return walk_index(w, place, "symbol", json_array_size(n->symbols), &size);
-    case AVRO_RECORD: return walk_record(w, n, place);
-    case AVRO_UNION: return walk_union(w, n, place);
-    case AVRO_MAP: return walk_map(w, n, place);
-    default: return walk_items(w, n, place, NULL);
-    }
+static void walk_value(struct walk *w, const struct node *n) {
+    static void (*const walks[])(struct walk *, const struct node *) = {
+        [AVRO_BOOLEAN] = walk_boolean, [AVRO_INT32] = walk_integer, [AVRO_INT64] = walk_integer,
+        [AVRO_FLOAT] = walk_real,      [AVRO_DOUBLE] = walk_real,   [AVRO_STRING] = walk_string,
+        [AVRO_BYTES] = walk_blob,      [AVRO_FIXED] = walk_blob,    [AVRO_ENUM] = walk_enum,
+        [AVRO_RECORD] = walk_record,   [AVRO_UNION] = walk_union,   [AVRO_ARRAY] = walk_items,
+        [AVRO_MAP] = walk_items};
+    walk_cost(w, n->json_bytes);
+    if (!w->why->kind && n->type != AVRO_NULL) walks[n->type](w, n);
 }
 
 /* --- From avro-c's values to JSON. Only memory can be missing: each function then returns NULL. */
@@ -253,48 +214,30 @@ static json_t *decimal_json(const unsigned char *bytes, size_t n, int scale) {
     return json_string(text);
 }
 
-static json_t *node_bytes_json(const struct node *n, const unsigned char *bytes, size_t size) {
+static json_t *blob_json(const struct node *n, const unsigned char *bytes, size_t size) {
     if (n->logical == LOGICAL_DECIMAL) return decimal_json(bytes, size, n->scale);
-    struct buffer text = BUFFER(2 * EVENT_BYTES_MAX);
+    buffer_auto text = BUFFER(2 * EVENT_BYTES_MAX);
     for (size_t i = 0; i < size; i++) {
         const unsigned char two[2] = {(unsigned char)(0xc0 | bytes[i] >> 6), (unsigned char)(0x80 | (bytes[i] & 0x3f))};
         buffer_bytes(&text, bytes[i] < 0x80 ? bytes + i : two, bytes[i] < 0x80 ? 1 : 2);
     }
-    json_t *json = text.failed ? NULL : json_stringn_nocheck(text.data ? text.data : "", text.length);
-    buffer_free(&text);
-    return json;
+    return text.failed ? NULL : json_stringn_nocheck(text.data ? text.data : "", text.length);
 }
 
-static json_t *record_json(const struct node *n, const avro_value_t *value) {
-    json_t *json = json_object();
-    for (size_t i = 0; json && i < n->members_n; i++) {
-        avro_value_t field;
-        if (avro_value_get_by_index(value, i, &field, NULL) ||
-            json_object_set_new_nocheck(json, n->members[i].name, value_json(n->members[i].type, &field))) {
-            json_decref(json);
-            json = NULL;
-        }
+/* Of a record, an array or a map. */
+static json_t *members_json(const struct node *n, const avro_value_t *value) {
+    json_auto_t *json = n->type == AVRO_ARRAY ? json_array() : json_object();
+    size_t members_n = 0;
+    if (avro_value_get_size(value, &members_n)) return NULL;
+    for (size_t i = 0; i < members_n; i++) {
+        const struct member *m = &n->members[n->type == AVRO_RECORD ? i : 0];
+        const char *name = m->name;
+        avro_value_t member;
+        if (avro_value_get_by_index(value, i, &member, name ? NULL : &name)) return NULL;
+        json_t *one = value_json(m->type, &member);
+        if (name ? json_object_set_new_nocheck(json, name, one) : json_array_append_new(json, one)) return NULL;
     }
-    return json;
-}
-
-/* An array or a map. */
-static json_t *items_json(const struct node *n, const avro_value_t *value) {
-    bool map = n->type == AVRO_MAP;
-    json_t *json = map ? json_object() : json_array();
-    size_t items_n = 0;
-    if (avro_value_get_size(value, &items_n)) goto failed;
-    for (size_t i = 0; i < items_n; i++) {
-        avro_value_t item;
-        const char *key = NULL;
-        if (avro_value_get_by_index(value, i, &item, &key)) goto failed;
-        json_t *one = value_json(n->members[0].type, &item);
-        if (map ? json_object_set_new_nocheck(json, key, one) : json_array_append_new(json, one)) goto failed;
-    }
-    return json;
-failed:
-    json_decref(json);
-    return NULL;
+    return json_incref(json);
 }
 
 static json_t *union_json(const struct node *n, const avro_value_t *value) {
@@ -304,63 +247,42 @@ static json_t *union_json(const struct node *n, const avro_value_t *value) {
     return value_json(n->members[index].type, &branch);
 }
 
-/* A copy: jansson counts the references of what is shared, but not between threads. */
-static json_t *symbol_json(const struct node *n, int index) {
-    return json_string(json_string_value(json_array_get(n->symbols, (size_t)index)));
-}
-
-static json_t *number_json(const struct node *n, const avro_value_t *value) {
-    int boolean = 0;
-    int32_t integer = 0;
-    int64_t number = 0;
-    float single = 0;
-    double real = 0;
+static json_t *value_json(const struct node *n, const avro_value_t *value) {
+    union {
+        int number; /* of a boolean or an enum */
+        int32_t i32;
+        int64_t i64;
+        float single;
+        double real;
+        const char *text;
+        const void *bytes;
+    } v;
+    size_t size;
     switch (n->type) {
-    case AVRO_BOOLEAN: return avro_value_get_boolean(value, &boolean) ? NULL : json_boolean(boolean);
-    case AVRO_INT32: return avro_value_get_int(value, &integer) ? NULL : json_integer(integer);
-    case AVRO_INT64: return avro_value_get_long(value, &number) ? NULL : json_integer(number);
-    case AVRO_FLOAT: return avro_value_get_float(value, &single) ? NULL : json_real(single);
-    case AVRO_DOUBLE: return avro_value_get_double(value, &real) ? NULL : json_real(real);
+    case AVRO_BOOLEAN: return avro_value_get_boolean(value, &v.number) ? NULL : json_boolean(v.number);
+    case AVRO_INT32: return avro_value_get_int(value, &v.i32) ? NULL : json_integer(v.i32);
+    case AVRO_INT64: return avro_value_get_long(value, &v.i64) ? NULL : json_integer(v.i64);
+    case AVRO_FLOAT: return avro_value_get_float(value, &v.single) ? NULL : json_real(v.single);
+    case AVRO_DOUBLE: return avro_value_get_double(value, &v.real) ? NULL : json_real(v.real);
+    case AVRO_STRING:
+        return avro_value_get_string(value, &v.text, &size) ? NULL : json_stringn_nocheck(v.text, size - 1);
+    case AVRO_BYTES: return avro_value_get_bytes(value, &v.bytes, &size) ? NULL : blob_json(n, v.bytes, size);
+    case AVRO_FIXED: return avro_value_get_fixed(value, &v.bytes, &size) ? NULL : blob_json(n, v.bytes, size);
+    case AVRO_ENUM: return avro_value_get_enum(value, &v.number) ? NULL : json_string(n->members[v.number].name);
+    case AVRO_RECORD:
+    case AVRO_ARRAY:
+    case AVRO_MAP: return members_json(n, value);
+    case AVRO_UNION: return union_json(n, value);
     default: return json_null();
     }
 }
 
-static json_t *value_json(const struct node *n, const avro_value_t *value) {
-    const void *bytes;
-    const char *text;
-    size_t size;
-    int index;
-    switch (n->type) {
-    case AVRO_STRING: return avro_value_get_string(value, &text, &size) ? NULL : json_stringn_nocheck(text, size - 1);
-    case AVRO_BYTES: return avro_value_get_bytes(value, &bytes, &size) ? NULL : node_bytes_json(n, bytes, size);
-    case AVRO_FIXED: return avro_value_get_fixed(value, &bytes, &size) ? NULL : node_bytes_json(n, bytes, size);
-    case AVRO_ENUM: return avro_value_get_enum(value, &index) ? NULL : symbol_json(n, index);
-    case AVRO_RECORD: return record_json(n, value);
-    case AVRO_UNION: return union_json(n, value);
-    case AVRO_ARRAY:
-    case AVRO_MAP: return items_json(n, value);
-    default: return number_json(n, value);
-    }
-}
-
-/* --- */
-
-static verdict body_check(const struct schema *s, const void *body, size_t n, size_t *bytes, struct failure *why) {
-    struct walk w = {.at = body, .end = (const unsigned char *)body + n, .why = why};
-    if (n > EVENT_BYTES_MAX) return malformed(&w, NULL, "%zu bytes; at most %d are read", n, (int)EVENT_BYTES_MAX);
-    verdict v = walk_cost(&w, NULL, s->root->bytes);
-    if (v == OK) v = walk_value(&w, s->root, NULL);
-    if (v == OK && w.at != w.end) v = malformed(&w, NULL, "%zu bytes are left over at its end", walk_left(&w));
-    *bytes = w.bytes;
-    return v;
-}
-
-static json_t *body_read(const struct schema *s, const void *body, size_t n) {
+/* NULL: out of memory. */
+static json_t *body_json(const struct schema *s, const void *body, size_t n) {
     avro_value_t value;
     if (avro_generic_value_new(s->values, &value)) return NULL;
     avro_reader_t reader = avro_reader_memory(body, (int64_t)n);
-    json_t *json = NULL;
-    if (reader && !avro_value_read(reader, &value)) json = value_json(s->root, &value);
+    json_t *json = reader && !avro_value_read(reader, &value) ? value_json(s->root, &value) : NULL;
     if (reader) avro_reader_free(reader);
     avro_value_decref(&value);
     return json;
@@ -368,10 +290,15 @@ static json_t *body_read(const struct schema *s, const void *body, size_t n) {
 
 verdict codec_read(const struct schema *s, const void *body, size_t n, struct written *out, struct failure *why) {
     struct failure reason = {0};
-    *out = (struct written){.type = s->root};
-    verdict v = body_check(s, n ? body : "", n, &out->bytes, &reason);
-    if (v == OK && !(out->data = body_read(s, n ? body : "", n))) v = fail(&reason, RETRY, "out of memory");
-    return v == OK ? OK : fail(why, v, "could not decode the %s: %s", schema_name(s), reason.text);
+    if (!n) body = "";
+    struct walk w = {.at = body, .end = (const unsigned char *)body + n, .why = &reason};
+    if (n > EVENT_BYTES_MAX) malformed(&w, "%zu bytes; at most %d are read", n, (int)EVENT_BYTES_MAX);
+    walk_cost(&w, s->root->bytes);
+    walk_value(&w, s->root);
+    if (w.at != w.end) malformed(&w, "%zu bytes are left over at its end", walk_left(&w));
+    *out = (struct written){.type = s->root, .bytes = w.bytes};
+    if (!reason.kind && !(out->data = body_json(s, body, n))) (void)!fail(&reason, RETRY, "out of memory");
+    return reason.kind ? fail(why, reason.kind, "could not decode the %s: %s", schema_name(s), reason.text) : OK;
 }
 
 verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t **out, struct failure *why) {

@@ -40,7 +40,5 @@ void frame_write(struct buffer *out, int32_t schema_id) {
 
 bool frame_schema(const void *bytes, size_t n, int32_t *schema_id) {
     const void *body;
-    size_t body_n;
-    struct failure why;
-    return frame_read(bytes, n, schema_id, &body, &body_n, &why) == OK;
+    return frame_read(bytes, n, schema_id, &body, &n, NULL) == OK;
 }

@@ -4,14 +4,13 @@
 #include "chassis/base/money.h"
 #include "chassis/base/utf8.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { AMOUNT_TEXT = 64, TYPE_TEXT_SIZE = 160 };
+enum { AMOUNT_TEXT = 64 };
 
 /* --- What was written: a value, and its writer's type */
 
@@ -39,29 +38,19 @@ static enum reading reading_of(const struct node *n) {
     }
 }
 
-/* By what shape the JSON has where nobody says of what type it is. */
-static enum reading reading_of_json(const json_t *json, bool wants_money) {
-    if (json_is_string(json)) return wants_money ? AS_DECIMAL : AS_TEXT;
-    return json_is_integer(json) ? AS_INTEGER : json_is_boolean(json) ? AS_BOOL : AS_OTHER;
+/* By the shape that the JSON has where nobody says of what type it is. */
+static enum reading reading(struct piece v) {
+    if (v.type) return reading_of(v.type);
+    return json_is_string(v.json)    ? AS_TEXT
+           : json_is_integer(v.json) ? AS_INTEGER
+           : json_is_boolean(v.json) ? AS_BOOL
+                                     : AS_OTHER;
 }
 
+/* Whether what was decoded can be of that type. */
 static bool shape_fits(const struct node *n, const json_t *json) {
-    switch (n->type) {
-    case AVRO_NULL: return json_is_null(json);
-    case AVRO_BOOLEAN: return json_is_boolean(json);
-    case AVRO_INT32:
-    case AVRO_INT64: return json_is_integer(json);
-    case AVRO_FLOAT:
-    case AVRO_DOUBLE: return json_is_real(json);
-    case AVRO_ARRAY: return json_is_array(json);
-    case AVRO_MAP: return json_is_object(json);
-    case AVRO_RECORD: break;
-    default: return json_is_string(json);
-    }
-    if (json_object_size(json) != n->members_n) return false;
-    for (size_t i = 0; i < n->members_n; i++)
-        if (!json_object_get(json, n->members[i].name)) return false;
-    return true;
+    if (n->type == AVRO_FLOAT || n->type == AVRO_DOUBLE) return json_is_real(json);
+    return kind_fits(n, json) && (n->type != AVRO_RECORD || record_fits(n, json, false));
 }
 
 static bool same_reading(const struct node *a, const struct node *b) {
@@ -69,7 +58,7 @@ static bool same_reading(const struct node *a, const struct node *b) {
     return plain && reading_of(a) == reading_of(b) && a->logical == b->logical;
 }
 
-/* The branch that the value is of; the union itself where its shape does not tell. */
+/* The branch that the value is of. The union itself where its shape does not tell. */
 static const struct node *branch_of(const struct node *n, const json_t *json) {
     const struct node *branch = NULL;
     if (!n || n->type != AVRO_UNION) return n;
@@ -86,17 +75,13 @@ static struct piece piece_of(const struct node *type, const json_t *json) {
     return (struct piece){branch_of(type, json), json};
 }
 
-/* A member of a record, or of a map; what is null counts as absent: .json is NULL. */
+/* A member of a record, or of a map. What is null counts as absent: .json is NULL. Of a type that could not be told the
+ * members cannot be either. They are of the union then, and of no reading. */
 static struct piece piece_member(struct piece v, const char *name, size_t n) {
     const json_t *json = json_object_getn(v.json, name, n);
-    const struct node *type = NULL;
-    if (json_is_null(json)) json = NULL;
-    for (size_t i = 0; v.type && v.type->type == AVRO_RECORD && i < v.type->members_n; i++)
-        if (!strncmp(v.type->members[i].name, name, n) && !v.type->members[i].name[n]) type = v.type->members[i].type;
-    if (v.type && v.type->type == AVRO_MAP) type = v.type->members[0].type;
-    /* Of a type that could not be told the members cannot be either; they are of the union then, and of no reading. */
-    if (v.type && !type) type = v.type;
-    return piece_of(type, json);
+    const struct member *m = v.type && v.type->type == AVRO_RECORD ? member_find(v.type, name, n) : NULL;
+    if (v.type && v.type->type == AVRO_MAP) m = v.type->members;
+    return piece_of(m ? m->type : v.type, json_is_null(json) ? NULL : json);
 }
 
 static struct piece piece_find(struct piece v, const char *path) {
@@ -108,21 +93,16 @@ static struct piece piece_find(struct piece v, const char *path) {
     return v;
 }
 
-static const char *type_text(const struct node *n, char out[TYPE_TEXT_SIZE]) {
-    if (n->logical_name)
-        snprintf(out, TYPE_TEXT_SIZE, "%.100s (%s)", node_name(n), n->logical_name);
-    else
-        snprintf(
-            out, TYPE_TEXT_SIZE, "%.100s%s", node_name(n), n->type == AVRO_UNION ? " whose branches look alike" : "");
-    return out;
-}
-
 static verdict unlike(const char *path, struct piece v, const char *wanted, struct failure *why) {
-    char type[TYPE_TEXT_SIZE];
     if (!v.type) return fail(why, REJECT, "field \"%s\" is not %s", path, wanted);
+    const char *logical = v.type->logical_name;
     return fail(
-        why, REJECT, "field \"%s\" is not %s: it was written as %s, which cannot be converted exactly", path, wanted,
-        type_text(v.type, type));
+        why, REJECT, "field \"%s\" is not %s: it was written as %.100s%s%s%s, which cannot be converted exactly", path,
+        wanted, node_name(v.type), logical ? " (" : "",
+        logical                      ? logical
+        : v.type->type == AVRO_UNION ? " whose branches look alike"
+                                     : "",
+        logical ? ")" : "");
 }
 
 /* Keeps a text as long as the event. NULL: no memory. */
@@ -133,49 +113,33 @@ static const char *text_keep(struct written *w, const char *text, size_t n) {
     return json && !json_array_append_new(whole->texts, json) ? json_string_value(json) : NULL;
 }
 
-/* The bytes that a text of the code points 0 to 255 stands for; the caller's. NULL: no memory. */
-static char *bytes_of(const json_t *json, size_t *n) {
-    const unsigned char *p = (const unsigned char *)json_string_value(json), *end = p + json_string_length(json);
-    char *out = malloc(json_string_length(json) + 1);
-    *n = 0;
-    for (; out && p < end; p++) {
-        unsigned char byte = *p;
-        if (byte >= 0x80) byte = (unsigned char)(byte << 6 | (*++p & 0x3f));
-        out[(*n)++] = (char)byte;
-    }
-    return out;
-}
-
 /* --- Text */
 
 static verdict
 bytes_project(struct written *w, const char *path, struct piece v, const char **out, struct failure *why) {
-    size_t n;
-    char *bytes = bytes_of(v.json, &n);
-    if (!bytes) return fail(why, RETRY, "out of memory");
-    bool is_text = utf8_valid(bytes, n), nul = memchr(bytes, 0, n);
-    *out = is_text && !nul ? text_keep(w, bytes, n) : NULL;
-    free(bytes);
-    if (nul) return fail(why, REJECT, "field \"%s\" holds a NUL character", path);
-    if (!is_text)
+    buffer_auto bytes = BUFFER(EVENT_BYTES_MAX);
+    (void)blob_read(v.json, &bytes);
+    const char *text = bytes.data ? bytes.data : "";
+    if (memchr(text, 0, bytes.length)) return fail(why, REJECT, "field \"%s\" holds a NUL character", path);
+    if (!utf8_valid(text, bytes.length))
         return fail(why, REJECT, "field \"%s\" is not text: it was written as bytes, which are not UTF-8", path);
+    *out = bytes.failed ? NULL : text_keep(w, text, bytes.length);
     return *out ? OK : fail(why, RETRY, "out of memory");
 }
 
 static verdict uuid_project(struct written *w, struct piece v, const char **out, struct failure *why) {
-    size_t n, at = 0;
-    char text[40], *bytes = bytes_of(v.json, &n);
-    for (size_t i = 0; bytes && i < n && i < 16; i++)
-        at += (size_t)sprintf(
-            text + at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", (unsigned char)bytes[i]);
-    *out = bytes ? text_keep(w, text, at) : NULL;
-    free(bytes);
+    char text[UUID_TEXT];
+    struct uuid id;
+    buffer_auto bytes = BUFFER(sizeof id.bytes);
+    (void)blob_read(v.json, &bytes);
+    if (bytes.length == sizeof id.bytes) memcpy(id.bytes, bytes.data, sizeof id.bytes);
+    *out = bytes.length == sizeof id.bytes ? text_keep(w, uuid_text(id, text), UUID_TEXT - 1) : NULL;
     return *out ? OK : fail(why, RETRY, "out of memory");
 }
 
 static verdict
 text_project(struct written *w, const char *path, struct piece v, const char **out, struct failure *why) {
-    switch (v.type ? reading_of(v.type) : reading_of_json(v.json, false)) {
+    switch (reading(v)) {
     case AS_TEXT: break;
     case AS_BYTES: return bytes_project(w, path, v, out, why);
     case AS_UUID: return uuid_project(w, v, out, why);
@@ -196,9 +160,9 @@ static verdict id_project(struct written *w, const char *path, struct piece v, c
 /* --- Numbers */
 
 static verdict int_project(const char *path, struct piece v, int64_t *out, struct failure *why) {
-    enum reading as = v.type ? reading_of(v.type) : reading_of_json(v.json, false);
+    enum reading as = reading(v);
     double real = json_real_value(v.json);
-    *out = as == AS_REAL ? 0 : json_integer_value(v.json);
+    *out = as == AS_INTEGER ? json_integer_value(v.json) : 0;
     if (as == AS_INTEGER) return OK;
     if (as != AS_REAL) return unlike(path, v, "an integer", why);
     if (real != floor(real) || fabs(real) > 9007199254740992.0)
@@ -209,91 +173,82 @@ static verdict int_project(const char *path, struct piece v, int64_t *out, struc
     return OK;
 }
 
-/* What is finer than a millisecond does not count, as in what people write. */
-static int64_t millis_of(int64_t n, int64_t scale) {
-    return n / scale - (n % scale < 0);
-}
-
 static verdict moment_project(const char *path, struct piece v, int64_t *out, struct failure *why) {
-    enum reading as = v.type ? reading_of(v.type) : reading_of_json(v.json, false);
-    bool is_int = v.type && v.type->type == AVRO_INT32;
-    if ((as != AS_MOMENT && as != AS_INTEGER) || is_int) return unlike(path, v, "a moment", why);
+    enum reading as = reading(v);
     enum logical unit = v.type ? v.type->logical : LOGICAL_MILLIS;
-    *out = millis_of(json_integer_value(v.json), unit == LOGICAL_MICROS ? 1000 : unit == LOGICAL_NANOS ? 1000000 : 1);
+    json_int_t n = json_integer_value(v.json), per_ms = unit == LOGICAL_MICROS  ? 1000
+                                                        : unit == LOGICAL_NANOS ? 1000000
+                                                                                : 1;
+    if ((as != AS_MOMENT && as != AS_INTEGER) || (v.type && v.type->type == AVRO_INT32))
+        return unlike(path, v, "a moment", why);
+    *out = n / per_ms - (n % per_ms < 0); /* what is finer than a millisecond does not count, as in what people write */
     if (time_valid(*out)) return OK;
     return fail(
         why, REJECT, "field \"%s\" is %" JSON_INTEGER_FORMAT ", which is no moment of the years 1970 to 9999%s", path,
-        json_integer_value(v.json), unit == LOGICAL_NONE ? " in milliseconds" : "");
+        n, unit == LOGICAL_NONE ? " in milliseconds" : "");
 }
 
 static verdict bool_project(const char *path, struct piece v, bool *out, struct failure *why) {
-    if (!json_is_boolean(v.json)) return unlike(path, v, "true or false", why);
     *out = json_is_true(v.json);
-    return OK;
+    return json_is_boolean(v.json) ? OK : unlike(path, v, "true or false", why);
 }
 
 /* --- Money */
 
 /* A decimal of a finer scale may still be whole hundredths: 149.900. */
-static void amount_trim(const char *text, char out[AMOUNT_TEXT]) {
-    snprintf(out, AMOUNT_TEXT, "%s", text);
-    const char *point = strchr(out, '.');
-    if (!point) return;
-    for (size_t n = strlen(out); out + n > point + 3 && out[n - 1] == '0'; n--) out[n - 1] = '\0';
+static verdict amount_project(const char *path, const json_t *json, int64_t *minor, struct failure *why) {
+    const char *text = json_string_value(json), *point = strchr(text, '.');
+    size_t n = strlen(text);
+    char trimmed[AMOUNT_TEXT];
+    struct failure reason;
+    if (n != json_string_length(json) || n >= AMOUNT_TEXT)
+        return fail(why, REJECT, "field \"%s\": the amount is too long", path);
+    while (point && text + n > point + 3 && text[n - 1] == '0') n--;
+    snprintf(trimmed, sizeof trimmed, "%.*s", (int)n, text);
+    return money_parse(trimmed, minor, &reason) == OK ? OK : fail(why, REJECT, "field \"%s\": %s", path, reason.text);
 }
 
 static verdict
 money_project(struct written *w, const char *path, struct piece v, struct money *out, struct failure *why) {
     struct piece amount = piece_member(v, "amount", strlen("amount")),
                  unit = piece_member(v, "currency", strlen("currency"));
-    const char *currency = NULL, *text = json_string_value(amount.json);
-    char inner[300], trimmed[AMOUNT_TEXT];
-    struct failure reason;
-    if (!text || !json_is_string(unit.json))
+    const char *currency = NULL;
+    char inner[300];
+    if (!json_is_string(amount.json) || !json_is_string(unit.json))
         return fail(why, REJECT, "field \"%s\" is not money: a record of a decimal amount and a currency", path);
-    enum reading as = amount.type ? reading_of(amount.type) : AS_DECIMAL;
+    enum reading as = reading(amount);
     snprintf(inner, sizeof inner, "%s.amount", path);
     /* A string says all that a decimal does. Plain bytes say a number, and not where its point is. */
-    if (as != AS_DECIMAL && (as != AS_TEXT || amount.type->type == AVRO_ENUM))
+    if (as != AS_DECIMAL && (as != AS_TEXT || (amount.type && amount.type->type == AVRO_ENUM)))
         return unlike(inner, amount, "a decimal amount", why);
     snprintf(inner, sizeof inner, "%s.currency", path);
     verdict converted = text_project(w, inner, unit, &currency, why);
     if (converted != OK) return converted;
     if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
         return fail(why, REJECT, "field \"%s\" has the currency \"%.20s\", not three capital letters", path, currency);
-    if (strlen(text) != json_string_length(amount.json) || strlen(text) >= AMOUNT_TEXT)
-        return fail(why, REJECT, "field \"%s\": the amount is too long", path);
-    amount_trim(text, trimmed);
-    if (money_parse(trimmed, &out->minor, &reason) != OK)
-        return fail(why, REJECT, "field \"%s\": %s", path, reason.text);
     memcpy(out->currency, currency, sizeof out->currency);
-    return OK;
+    return amount_project(path, amount.json, &out->minor, why);
 }
 
 /* --- Fields */
 
 static verdict fallback_project(const struct field *f, void *member, struct failure *why) {
-    const char *text = f->fallback;
-    char *end;
+    char *end, amount[AMOUNT_TEXT];
+    struct money *money = member;
     switch (f->type) {
     case TYPE_TEXT:
-    case TYPE_ID: *(const char **)member = text; return OK;
-    case TYPE_BOOL: *(bool *)member = !strcmp(text, "true"); return OK;
+    case TYPE_ID: *(const char **)member = f->fallback; return OK;
+    case TYPE_BOOL: *(bool *)member = !strcmp(f->fallback, "true"); return OK;
     case TYPE_INT:
     case TYPE_MOMENT:
-        errno = 0;
-        *(int64_t *)member = strtoll(text, &end, 10);
-        if (!*text || *end || errno) break;
-        return OK;
-    case TYPE_MONEY: { /* "0.00 EUR" */
-        char amount[AMOUNT_TEXT], currency[4];
-        struct money *money = member;
-        if (sscanf(text, "%63s %3s", amount, currency) != 2) break;
-        memcpy(money->currency, currency, sizeof currency);
+        *(int64_t *)member = strtoll(f->fallback, &end, 10);
+        if (*f->fallback && !*end) return OK;
+        break;
+    case TYPE_MONEY: /* "0.00 EUR" */
+        if (sscanf(f->fallback, "%63s %3s", amount, money->currency) != 2) break;
         return money_parse(amount, &money->minor, why);
     }
-    }
-    return fail(why, REJECT, "field \"%s\" has the fallback \"%s\", which is not of its type", f->path, text);
+    return fail(why, REJECT, "field \"%s\" has the fallback \"%s\", which is not of its type", f->path, f->fallback);
 }
 
 static verdict
@@ -309,20 +264,18 @@ field_project(struct written *w, const struct field *f, struct piece v, void *me
 }
 
 verdict project(struct written *event, const struct field *fields, size_t n, void *out, struct failure *why) {
-    for (size_t i = 0; i < n; i++) {
-        const struct field *f = &fields[i];
+    verdict v = OK;
+    for (const struct field *f = fields; v == OK && f < fields + n; f++) {
         struct piece value = piece_find(piece_of(event->type, event->data), f->path);
         void *member = (char *)out + f->offset;
-        verdict v;
         if (value.json)
             v = field_project(event, f, value, member, why);
         else if (f->fallback)
             v = fallback_project(f, member, why);
         else
             v = fail(why, REJECT, "field \"%s\" is missing", f->path);
-        if (v != OK) return v;
     }
-    return OK;
+    return v;
 }
 
 /* --- Lists */
