@@ -108,8 +108,7 @@ static verdict new_open(struct rebuild *b, struct failure *why) {
     struct migration migrations[MIGRATIONS_MAX];
     size_t n = assets_migrations("chassis", "tables", migrations, 0);
     n = assets_migrations("team", "schema", migrations, n);
-    verdict v = state_text_chassis_tables(&b->chassis, why);
-    if (v == OK) v = store_open(&b->core.store, b->new, migrations, n, why);
+    verdict v = store_open(&b->core.store, b->new, migrations, n, why);
     return v == OK ? store_hurry(b->core.store, why) : v;
 }
 
@@ -166,7 +165,7 @@ static json_t *words(const char *text) {
 
 static void table_copy(struct connection *c, const char *table) {
     struct buffer names = BUFFER(8000), sql = BUFFER(20000);
-    for (struct rows r = store_rows(c, "SELECT name FROM pragma_table_info(?)", value_text(table)); rows_next(&r);)
+    for (struct rows r = store_columns(c, table); rows_next(&r);)
         buffer_format(&names, "%s\"%s\"", names.length ? ", " : "", rows_text(&r, 0));
     buffer_format(&sql, "DELETE FROM main.\"%s\"", table);
     (void)store_run(c, sql.data ? sql.data : "");
@@ -184,15 +183,18 @@ static void table_copy(struct connection *c, const char *table) {
 static void tables_keep(struct rebuild *b) {
     static const char *const made[] = {"consumer_offset", "event_seen", "schema_version"};
     if (b->lost) return;
-    json_t *kept = words(b->service->kept), *name;
+    buffer_auto names = BUFFER(4000);
+    state_text_chassis_tables(&names);
+    json_t *kept = words(b->service->kept), *chassis = words(names.data), *name;
     size_t i;
     json_array_foreach(kept, i, name) table_copy(b->c, json_string_value(name));
-    json_array_foreach(b->chassis, i, name) {
+    json_array_foreach(chassis, i, name) {
         bool anew = false;
         for (size_t k = 0; k < sizeof made / sizeof *made; k++) anew |= !strcmp(json_string_value(name), made[k]);
         if (!anew) table_copy(b->c, json_string_value(name));
     }
     json_decref(kept);
+    json_decref(chassis);
 }
 
 static void compare(struct rebuild *b) {
@@ -215,7 +217,7 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
     json_array_foreach(kept, i, name) table_copy(b->c, json_string_value(name));
     json_decref(kept);
     if (b->held) table_copy(b->c, "outbox_schema"), table_copy(b->c, "idempotency");
-    b->tables = state_text_tables(b->c, b->service->kept, b->chassis);
+    b->tables = state_text_tables(b->c, b->service->kept);
     verdict v = rebuild_sources_open(b, why);
     if (v != OK) return v;
     struct replay *r = &b->replay;
@@ -378,7 +380,6 @@ verdict rebuild_run(
     reader_close(&b.inputs);
     if (b.core.service) core_close(&b.core);
     files_release(&b);
-    json_decref(b.chassis);
     json_decref(b.tables);
     json_decref(b.differences);
     json_decref(b.rejected);

@@ -32,7 +32,7 @@ struct rebuild {
     struct reader *own, *inputs;
     struct replay replay;
     struct patience patience; /* with doubted schema ids, for all records together */
-    json_t *chassis, *tables, *differences;
+    json_t *tables, *differences;
     json_t
         *rejected; /* [{"topic","partition","offset","return_id","type","answered","reason"}], at most options->most */
     int64_t rejected_n;

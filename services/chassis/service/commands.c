@@ -31,18 +31,16 @@ static int dump_main(const struct service *service, const char *name, int argc, 
     bool sha = argc == 3 && !strcmp(argv[2], "--sha");
     struct store *s = NULL;
     struct failure why;
-    json_t *chassis = NULL;
     char hash[STATE_TEXT_HASH];
     if (argc < 2 || argc > 3 || (argc == 3 && !sha)) {
         fprintf(stderr, "usage: %s dump FILE.db [--sha]\n", name);
         return 2;
     }
-    verdict v = state_text_chassis_tables(&chassis, &why);
-    if (v == OK) v = store_open_readonly(&s, argv[1], &why);
+    verdict v = store_open_readonly(&s, argv[1], &why);
     struct connection *c = v == OK ? store_reader(s) : NULL;
     if (c) {
         (void)store_run(c, "BEGIN"); /* one moment */
-        json_t *tables = state_text_tables(c, service->kept, chassis);
+        json_t *tables = state_text_tables(c, service->kept);
         (void)state_text_rows(c, "main", tables, sha ? NULL : stdout, hash);
         json_decref(tables);
         if (store_state(c) != OK) v = fail(&why, RETRY, "%s", store_error(c));
@@ -53,7 +51,6 @@ static int dump_main(const struct service *service, const char *name, int argc, 
     else if (sha)
         puts(hash);
     store_close(&s);
-    json_decref(chassis);
     return v == OK ? 0 : 2;
 }
 

@@ -6,7 +6,7 @@
  * their own, one a thread, which never wait for the writer.
  *
  * SQL outside of the chassis' own schema is the common subset of SQLite and PostgreSQL: TEXT, BIGINT, BYTEA, `?`
- * placeholders, ON CONFLICT, RETURNING; no AUTOINCREMENT, no functions that only one of them has. Statements are
+ * placeholders, ON CONFLICT, RETURNING, but no AUTOINCREMENT and no function that only one of them has. Statements are
  * prepared once a connection and found again by their text. */
 #pragma once
 
@@ -30,7 +30,7 @@ struct value value_int(int64_t n);
 struct value value_text(const char *text); /* NULL gives SQL's NULL */
 struct value value_blob(const void *bytes, size_t n);
 
-/* Schema versions: migration i brings the database from version i to i + 1, each in a transaction of its own. The
+/* Schema versions. Each migration is a transaction of its own, and brings the database to its version. The
  * chassis and the team are versioned apart. A database that is newer than the program is refused, and one that other
  * statements made: a migration that ran is not edited, but followed by another one. */
 struct migration {
@@ -43,13 +43,14 @@ struct migration {
  * FATAL: unreadable, of a newer version, or made by other statements. The store is the caller's to close. */
 MUST_CHECK verdict
 store_open(struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
-/* The same, but what was in it is removed first, and nothing waits for the disk: for what is had anew at each start. */
+/* The same, but what was in it is removed first, and nothing waits for the disk: for what is read again at each start.
+ */
 MUST_CHECK verdict store_open_empty(
     struct store **out, const char *path, const struct migration *migrations, size_t n, struct failure *why);
 /* For looking at it only: no lock is taken, nothing is written, also when a service has it open. RETRY: it cannot be
  * opened, or is no database. Only store_reader() and store_close() may be used. */
 MUST_CHECK verdict store_open_readonly(struct store **out, const char *path, struct failure *why);
-void store_close(struct store **s); /* after the last thread that uses it; accepts NULL */
+void store_close(struct store **s); /* after the last thread that uses it. Accepts NULL */
 
 /* A database has one owner: whoever holds this lock. Makes the database's folder where it is missing. RETRY: another
  * process has it. Given back by store_unlock(). */
@@ -59,14 +60,14 @@ void store_unlock(int *lock);
 /* --- A second database beside it (rebuild.h). */
 /* Copies a database as it is at one moment, also while a service writes to it. RETRY: it could not be copied. */
 MUST_CHECK verdict store_snapshot(const char *path, const char *to, struct failure *why);
-/* That file's tables are base.NAME in the writer's statements; between transactions. */
+/* That file's tables are base.NAME in the writer's statements. Between transactions. */
 MUST_CHECK verdict store_attach(struct store *s, const char *path, struct failure *why);
 MUST_CHECK verdict store_detach(struct store *s, struct failure *why);
 /* For one that counts only when it is whole: nothing waits for the disk, and a crash may spoil it. */
 MUST_CHECK verdict store_hurry(struct store *s, struct failure *why);
 
 /* --- Writing: any thread. */
-MUST_CHECK struct connection *store_begin(struct store *s); /* never NULL; a failure to begin is sticky */
+MUST_CHECK struct connection *store_begin(struct store *s); /* never NULL. A failure to begin is sticky */
 MUST_CHECK verdict store_commit(struct connection *c, struct failure *why); /* durable when OK, else rolled back */
 void store_rollback(struct connection *c);
 
@@ -75,11 +76,12 @@ void store_release(struct connection *c);   /* keeps what was done since the sav
 void store_undo(struct connection *c);      /* takes it back, and clears a REJECT that came since */
 /* OK, or the sticky error's kind: RETRY (busy, full, I/O), REJECT (a constraint), FATAL. */
 verdict store_state(const struct connection *c);
-const char *store_error(const struct connection *c); /* its text, "" when OK */
+const char *store_error(const struct connection *c);                             /* its text, "" when OK */
+MUST_CHECK verdict store_check(const struct connection *c, struct failure *why); /* both */
 /* Makes the transaction fail, as an error of the database would. */
 void store_spoil(struct connection *c, verdict kind, const char *text);
 
-/* --- Reading: the calling thread's own read-only connection; do not pass it on. Never NULL. */
+/* --- Reading: the calling thread's own read-only connection, which is not passed on. Never NULL. */
 MUST_CHECK struct connection *store_reader(struct store *s);
 
 /* The values for a statement's ?, and how many they are. */
@@ -87,11 +89,11 @@ MUST_CHECK struct connection *store_reader(struct store *s);
     (struct value[]){{0}, __VA_ARGS__}, sizeof((struct value[]){{0}, __VA_ARGS__}) / sizeof(struct value) - 1
 
 /* --- Statements: store_run(c, "UPDATE stock SET on_hand = ? WHERE model = ?", value_int(n), value_text(model))
- * Returns the rows changed; 0 as well when an error is or becomes sticky. */
+ * Returns the rows changed, and 0 as well when an error is or becomes sticky. */
 #define store_run(c, sql, ...) store_run_values(c, sql, VALUES(__VA_ARGS__))
 int64_t store_run_values(struct connection *c, const char *sql, const struct value *values_from_1, size_t n);
 
-/* for (struct rows r = store_rows(c, "SELECT …", …); rows_next(&r);) { rows_int(&r, 0) … }
+/* for (struct rows r = store_rows(c, "SELECT …"); rows_next(&r);) { rows_int(&r, 0) … }
  * Leave the loop early only after rows_close(). Text and blobs live until the next rows_next(). */
 struct rows {
     struct connection *connection;
@@ -106,14 +108,14 @@ int64_t rows_int(const struct rows *r, int column);                 /* 0 for NUL
 const char *rows_text(const struct rows *r, int column);            /* "" for NULL */
 const void *rows_blob(const struct rows *r, int column, size_t *n); /* NULL and 0 for NULL */
 bool rows_null(const struct rows *r, int column);
-int rows_kind(const struct rows *r, int column); /* how it is stored: VALUE_…; −1: as a real number */
+int rows_kind(const struct rows *r, int column); /* how it is stored: VALUE_…, or −1 for a real number */
 int rows_columns(const struct rows *r);
-/* As JSON, the caller's; null for NULL: text, and a moment in milliseconds as RFC 3339. */
+/* As JSON, the caller's, and null for NULL: text, and a moment in milliseconds as RFC 3339. */
 json_t *rows_text_json(const struct rows *r, int column);
 json_t *rows_time_json(const struct rows *r, int column);
 const char *rows_name(const struct rows *r, int column);
 
-/* The first column of the first row; `otherwise` when there is none. */
+/* The first column of the first row. `otherwise` when there is none. */
 #define store_int(c, otherwise, sql, ...) store_int_values(c, otherwise, sql, VALUES(__VA_ARGS__))
 int64_t
 store_int_values(struct connection *c, int64_t otherwise, const char *sql, const struct value *values_from_1, size_t n);
@@ -122,3 +124,10 @@ store_int_values(struct connection *c, int64_t otherwise, const char *sql, const
 #define store_json(c, sql, ...) store_json_values(c, sql, VALUES(__VA_ARGS__))
 MUST_CHECK json_t *
 store_json_values(struct connection *c, const char *sql, const struct value *values_from_1, size_t n);
+
+/* --- The catalogue, for those that treat tables alike (state_text.h, rebuild.h) */
+
+MUST_CHECK struct rows store_tables(struct connection *c); /* the name of each */
+/* Of each column its name, its place in the primary key (0: none), and its place among the names. The key's come first,
+ * the others by name. */
+MUST_CHECK struct rows store_columns(struct connection *c, const char *table);
