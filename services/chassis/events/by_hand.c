@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* Its own events are before it as well, if it has any; what it waits for is then the same. */
+/* Its own events are before it as well, if it has any. What it waits for is then the same. */
 static struct value sequence_now(struct connection *c) {
     return value_int(store_int(c, 0, "SELECT COALESCE(MAX(id), 0) FROM outbox"));
 }

@@ -1,6 +1,6 @@
 /* by_hand: what changes a service's state without being in a topic (a call), or out of its place there (a redrive). It
  * is kept in the order in which it was done among the service's own events, so that a rebuild can do it again there.
- * All in the caller's transaction; errors are sticky. */
+ * All in the caller's transaction. Errors are sticky. */
 #pragma once
 
 #include "chassis/events/record.h"

@@ -4,7 +4,7 @@
  *
  *     CREATE TABLE cancelled (return_id TEXT NOT NULL PRIMARY KEY, cancelled_at BIGINT NOT NULL);
  *
- * Called by handlers; each function audits what it says is the end of the matter. */
+ * Called by handlers. Each function audits what it says is the end of the matter. */
 #pragma once
 
 #include "chassis/events/reaction.h"

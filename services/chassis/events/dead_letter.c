@@ -21,7 +21,7 @@ static int digit_of(char hex) {
     return hex <= '9' ? hex - '0' : (hex | ' ') - 'a' + 10;
 }
 
-/* Appends the bytes; false for null. */
+/* Appends the bytes. False for null. */
 static bool bytes_of(const json_t *json, struct buffer *out) {
     const json_t *hex = json_object_get(json, "hex");
     const char *text = json_string_value(hex);
@@ -104,7 +104,7 @@ void dead_letter_publish(struct connection *c, int64_t id, const char *trace_par
 
 /* --- Reading */
 
-/* SQLite gives NULL for an empty blob as well as for none; an empty value is not a tombstone. */
+/* SQLite gives NULL for an empty blob as well as for none. An empty value is not a tombstone. */
 static bool copy_blob(const struct rows *r, int column, const void **out, size_t *n) {
     const void *bytes = rows_blob(r, column, n);
     *out = NULL;
@@ -165,7 +165,7 @@ static size_t shown_bytes(const char *bytes, size_t n, size_t most) {
     return n;
 }
 
-/* What is longer than most is cut; headers are left out then. */
+/* What is longer than most is cut. Headers are left out then. */
 static json_t *row_json(const struct rows *r, size_t most) {
     size_t key_n, n, headers_n = strlen(rows_text(r, 8));
     const void *key = rows_blob(r, 7, &key_n), *value = rows_blob(r, 9, &n);

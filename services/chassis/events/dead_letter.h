@@ -28,19 +28,19 @@ struct dead_letter {
     struct raw raw; /* its bytes belong to the letter */
     bool open;
     int64_t
-        answered_at; /* ms: the moment of what was published in reaction to it before a rebuild rejected it; 0: none */
+        answered_at; /* ms: the moment of what was published in reaction to it before a rebuild rejected it. 0: none */
     char reason[DEAD_LETTER_REASON];
 };
-/* REJECT: there is none of that id, or what is stored cannot be read; FATAL: nor can the database; RETRY: not now.
+/* REJECT: there is none of that id, or what is stored cannot be read. FATAL: nor can the database. RETRY: not now.
  * dead_letter_free() in any case. */
 MUST_CHECK verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *out, struct failure *why);
 void dead_letter_free(struct dead_letter *letter);
 
 int64_t dead_letter_open(struct connection *c); /* how many are */
 
-/* {"dead_letters":[…],"next":id or null}, newest first; before: 0, or only older ones. Values and keys longer than 1
+/* {"dead_letters":[…],"next":id or null}, newest first. before: 0, or only older ones. Values and keys longer than 1
  * KiB are cut there, and headers of more than 4 KiB left out, with "cut" true. Fewer than limit where they hold more
  * than a page may. The caller's. */
 MUST_CHECK json_t *dead_letter_page(struct connection *reader, int64_t before, int limit);
-/* One of them, in full; NULL: none. */
+/* One of them, in full. NULL: none. */
 MUST_CHECK json_t *dead_letter_one(struct connection *reader, int64_t id);

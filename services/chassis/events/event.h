@@ -15,7 +15,7 @@ struct event {
     struct uuid id;
     const char *type;      /* full name: "returns.support.RefundRequest" */
     const char *source;    /* the service that owns the topic: "support" */
-    const char *key;       /* of the record, as far as it is text; else NULL */
+    const char *key;       /* of the record, as far as it is text, else NULL */
     const char *return_id; /* NULL: it is about something else than a return */
     int64_t version;
     int64_t occurred_at; /* ms */
@@ -24,7 +24,7 @@ struct event {
     const char *topic;
     int32_t partition;
     int64_t offset;
-    int64_t recorded_at; /* ms; when Kafka got it; 0: not known */
+    int64_t recorded_at; /* ms, when Kafka got it. 0: not known */
     const void *bytes;   /* the record's value: schema id, then Avro */
     size_t bytes_n;
     const struct raw *raw;
@@ -32,5 +32,5 @@ struct event {
     struct written *written; /* the same with its types, for project() */
 };
 
-/* Its record's headers as JSON text: [["name","text" or {"hex":"…"} or null],…]; the caller's. NULL: no memory. */
+/* Its record's headers as JSON text: [["name","text" or {"hex":"…"} or null],…], the caller's. NULL: no memory. */
 char *event_headers(const struct event *e);

@@ -57,7 +57,7 @@ static verdict not_said(struct history *h, rd_kafka_resp_err_t error, struct rig
     return fail(why, RETRY, "%s", denial_reason(h->core->settings, error, right, reason));
 }
 
-/* REJECT: the topic was written to; the text says so, and gone whether nothing of that is there any more. */
+/* REJECT: the topic was written to. The text says so, and gone whether nothing of that is there any more. */
 static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *topic, bool *gone, struct failure *why) {
     const struct right right = {"Describe", "topic", topic->topic};
     verdict v = OK;
@@ -98,8 +98,8 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
 
 /* --- What is in its topic, and not in its database */
 
-/* Behind the last record of each partition that the outbox has. What was sent lately tells of all that are written to;
- * of any other its last records are looked at. */
+/* Behind the last record of each partition that the outbox has. What was sent lately tells of all that are written to.
+ * Of any other its last records are looked at. */
 static void places_set(struct history *h, struct reader *own) {
     size_t n;
     struct place *places = reader_places(own, &n);

@@ -28,7 +28,7 @@ void history_note(struct connection *c);
  * is called on that thread, with context, when either of the two below has changed, or core->held. */
 MUST_CHECK verdict history_start(
     struct history **out, struct core *core, void (*changed)(void *context), void *context, struct failure *why);
-/* Any thread; false for NULL. */
+/* Any thread. False for NULL. */
 bool history_asks(const struct history *h); /* for the first time: nothing is known, not even that Kafka is away */
 bool history_lost(const struct history *h); /* Kafka has said so: lost, or an older copy */
 void history_stop(struct history **h);      /* accepts NULL */

@@ -23,7 +23,7 @@ static bool takes(size_t *room, size_t n) {
     return fits;
 }
 
-/* Those that fit, in their order; counts the others. */
+/* Those that fit, in their order. Counts the others. */
 static rd_kafka_headers_t *headers_fit(const rd_kafka_headers_t *all, size_t *room, size_t *omitted) {
     size_t n = all ? rd_kafka_header_cnt(all) : 0, value_n;
     const char *name;

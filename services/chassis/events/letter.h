@@ -4,7 +4,7 @@
 
 #include "chassis/events/dead_letter.h"
 
-/* How many bytes may be kept of what came; LETTER_BARE: of a letter that was refused as it was. */
+/* How many bytes may be kept of what came. LETTER_BARE: of a letter that was refused as it was. */
 enum { LETTER_ROOM = DEAD_LETTER_BYTES_MAX, LETTER_BARE = 1024 };
 
 /* *raw points into the letter. Returns the headers, the caller's. */

@@ -14,7 +14,7 @@ struct version {
     struct schema *schema;
     const char *text; /* NUL-terminated */
     size_t n;
-    int64_t row; /* of outbox_schema; 0: not noted */
+    int64_t row; /* of outbox_schema. 0: not noted */
     bool given;
 };
 

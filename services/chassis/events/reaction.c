@@ -22,7 +22,7 @@ struct reaction_private {
     const struct core *core;
     struct reply *reply;       /* NULL: it is published */
     struct replayed *replayed; /* NULL: it is had for the first time */
-    struct failure failure;    /* of an emit; kind OK while there is none */
+    struct failure failure;    /* of an emit, with kind OK while there is none */
     bool answered;             /* what it publishes was published before */
     const char *outcome, *action;
     char summary[SUMMARY_MAX];
@@ -30,7 +30,7 @@ struct reaction_private {
 
 /* --- What a handler calls */
 
-/* The first of them is the answer; each must be one that could be published. */
+/* The first of them is the answer. Each must be one that could be published. */
 static void reply_emit(struct reaction_private *p, const char *type, json_t *fields) {
     const char *name = outbox_type(p->core->outbox, type);
     if (!name && p->failure.kind == OK)
@@ -177,7 +177,7 @@ static bool first_time(struct connection *c, const struct uuid *id) {
            1;
 }
 
-/* What a rebuild rejected may have been answered before that; it may come back in another record than its letter's,
+/* What a rebuild rejected may have been answered before that. It may come back in another record than its letter's,
  * which then is the letter's redrive. True: it does. */
 static bool answered_look(struct connection *c, struct record *r) {
     if (r->answered_at || r->replayed || r->reply) return false;

@@ -26,7 +26,7 @@ static void read_place(const struct core *core, struct record *r) {
     r->event.raw = raw;
     source_read(core, raw->topic, r->source);
     r->event.source = r->source;
-    /* The key is the return's id; should it be something else, the audit row goes without one. */
+    /* The key is the return's id. Should it be something else, the audit row goes without one. */
     struct failure why;
     if (!raw->key || raw->key_n >= sizeof r->key || input_id(raw->key, raw->key_n, &why) != OK) return;
     memcpy(r->key, raw->key, raw->key_n);

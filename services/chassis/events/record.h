@@ -1,5 +1,5 @@
 /* record: what becomes of one record: decoded, then applied in a transaction: its handler's effect, or a note that it
- * was seen before or is of no concern, or its quarantine; in each case with one audit row. Any thread; one at a time
+ * was seen before or is of no concern, or its quarantine, in each case with one audit row. Any thread. One at a time
  * has the transaction. */
 #pragma once
 
@@ -21,7 +21,7 @@ struct outgoing;
 struct reply {
     const char *outcome; /* as the audit row says it, which holds these three */
     char action[200], summary[1000];
-    const char *event_type; /* full name of what it would have published; NULL: nothing. Lives with the outbox */
+    const char *event_type; /* full name of what it would have published. NULL: nothing. Lives with the outbox */
     json_t *fields;
 };
 
@@ -35,22 +35,22 @@ struct replayed {
 struct record {
     struct raw raw;        /* the caller's */
     struct event event;    /* filled as far as the record could be read */
-    struct schema *schema; /* its writer's; NULL: it could not be had */
+    struct schema *schema; /* its writer's. NULL: it could not be had */
     struct written written;
     bool has_id;
     char source[SOURCE_NAME], trace[TRACE_PARENT], key[256];
     verdict state; /* OK, or REJECT: to be quarantined for `why` */
     struct failure why;
-    int64_t now;               /* ms: reaction.now; 0: by the clock */
-    int64_t answered_at;       /* ms: what it publishes was published then, and is not again; 0: it was not */
-    const char *redriven_by;   /* who asked for its redrive; NULL: it came from the topic */
+    int64_t now;               /* ms: reaction.now. 0: by the clock */
+    int64_t answered_at;       /* ms: what it publishes was published then, and is not again. 0: it was not */
+    const char *redriven_by;   /* who asked for its redrive. NULL: it came from the topic */
     struct reply *reply;       /* NULL: nobody waits for it. Else it was called, and this is filled */
     struct replayed *replayed; /* NULL: it is had for the first time */
     const char *outcome;       /* what its audit row says */
 };
 
-/* RETRY: its schema cannot be had yet; *out is empty then. OK otherwise, also for what will be quarantined. patience:
- * registry.h, of the caller; may be NULL. */
+/* RETRY: its schema cannot be had yet. *out is empty then. OK otherwise, also for what will be quarantined. patience:
+ * registry.h, of the caller. May be NULL. */
 struct patience;
 MUST_CHECK verdict record_decode(
     const struct core *core, const struct raw *raw, struct patience *patience, struct record *out, struct failure *why);
@@ -60,10 +60,10 @@ MUST_CHECK verdict record_decode_wait(
     struct failure *why);
 void record_free(struct record *record);
 
-/* In the caller's transaction; a failure of the database is sticky there. */
+/* In the caller's transaction. A failure of the database is sticky there. */
 void record_apply(const struct core *core, struct connection *c, struct record *record);
 
-/* The same for a dead letter, audited as done by hand. REJECT: it still cannot have its effect; nothing of it is left.
+/* The same for a dead letter, audited as done by hand. REJECT: it still cannot have its effect. Nothing of it is left.
  */
 MUST_CHECK verdict
 record_redrive(const struct core *core, struct connection *c, struct record *record, struct failure *why);
@@ -74,6 +74,6 @@ MUST_CHECK verdict
 record_call(const struct core *core, struct connection *c, struct record *record, struct failure *why);
 
 /* The same again, of a record whose `replayed` is set, and `now` as it was then. REJECT: it has no effect, for that
- * reason; nothing of it is left. */
+ * reason. Nothing of it is left. */
 MUST_CHECK verdict
 record_replay(const struct core *core, struct connection *c, struct record *record, struct failure *why);

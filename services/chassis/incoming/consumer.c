@@ -26,7 +26,7 @@ enum {
     ASSIGN_MS = 500,
     WANTED_MAX = 200,
     BATCH_BYTES =
-        2 * DECODED_BYTES_MAX, /* of decoded records and their schemas; the one more that passes it is bounded itself */
+        2 * DECODED_BYTES_MAX, /* of decoded records and their schemas. The one more that passes it is bounded itself */
     DENIED_MS = 5000, /* until a read that was denied is tried again: librdkafka would not say that it is allowed now */
 };
 
@@ -60,7 +60,7 @@ static void denied(struct consumer *c, struct right right) {
     health_set(c->core->health, "kafka rights", HEALTH_WAITING, "nothing more is read: %.400s", text);
 }
 
-/* A group is joined by Read; who coordinates it is asked for by Describe. */
+/* A group is joined by Read. Who coordinates it is asked for by Describe. */
 static void denied_group(struct consumer *c, const char *said) {
     const char *operation = strstr(said, "FindCoordinator") ? "Describe" : "Read";
     char group[NAME_SIZE];
@@ -180,11 +180,11 @@ static void position_add(const struct consumer *c, rd_kafka_topic_partition_list
     rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
     one->offset = partition_position(p);
     one->metadata =
-        strdup(c->core->settings->public_url); /* the list's to free; without memory the next commit has it */
+        strdup(c->core->settings->public_url); /* the list's to free. Without memory the next commit has it */
     one->metadata_size = one->metadata ? strlen(one->metadata) : 0;
 }
 
-/* For lag tools, and for those who ask how far this group has come; never read back. */
+/* For lag tools, and for those who ask how far this group has come. Never read back. */
 static void commit_positions(struct consumer *c) {
     if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || steady_ms() < c->commit_at) return;
     if (c->catching_up) return;
@@ -207,8 +207,8 @@ static struct partition *partition_of(struct consumer *c, const rd_kafka_message
     return partition_find(c, topic_of(m), m->partition);
 }
 
-/* The log has no such offset. On a first run that means that it begins later; so it does when all that was read, and
- * nothing else, was deleted; otherwise somebody must decide. */
+/* The log has no such offset. On a first run that means that it begins later. So it does when all that was read, and
+ * nothing else, was deleted. Otherwise somebody must decide. */
 static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
     struct partition *p = partition_of(c, m);
     if (!p || p->state == PARTITION_LOST) return;
@@ -263,7 +263,7 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
 static bool take_one(struct consumer *c, int timeout_ms) {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
     if (!m) return false;
-    /* What comes before a new assignment is made is from the old position; it will be fetched again. */
+    /* What comes before a new assignment is made is from the old position. It will be fetched again. */
     struct partition *p = m->err || c->assign_again ? NULL : partition_of(c, m);
     if (m->err) take_error(c, m);
     if (p && p->denied) p->denied = false, allowed(c);
@@ -402,7 +402,7 @@ static void partitions_hold(struct consumer *c, const char *why) {
         if (c->partitions[i].taken) partition_hold(c, &c->partitions[i], why);
 }
 
-/* From when each had happened, as far as it says so; else from when Kafka had it. */
+/* From when each had happened, as far as it says so, else from when Kafka had it. */
 static void rates_beat(struct consumer *c, size_t n) {
     int64_t now = clock_ms();
     for (size_t i = 0; i < n; i++) {
@@ -474,7 +474,7 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
         {"queued.min.messages", "10000"},
         {"queued.max.messages.kbytes", "4096"},
         /* After a broker's crash librdkafka 2.0.2 can ask for the coordinator on a connection that waits for the
-         * answer; only this ends it, and its default is a minute. May go from 2.10 on, which asks another broker. */
+         * answer. Only this ends it, and its default is a minute. May go from 2.10 on, which asks another broker. */
         {"socket.timeout.ms", "5000"},
         {is_static ? "group.instance.id" : NULL, c->core->settings->instance},
         {0}};
@@ -513,8 +513,8 @@ static void consumer_close(struct consumer *c) {
 
 /* A static member whose answer to a join was lost with its broker is fenced by its own second join, as it would be by
  * another process of the same identity. Nothing is lost with the handle: all that counts is in the database. librdkafka
- * can hang as it closes one (2.0; up to 2.15 notes tell of further such hangs that were mended); then the process ends,
- * and is started again. A stop has its own limit (service.c). */
+ * can hang as it closes one (2.0, and notes up to 2.15 tell of further such hangs that were mended). Then the process
+ * ends, and is started again. A stop has its own limit (service.c). */
 static void consumer_reopen(struct consumer *c) {
     struct failure why;
     struct limit limit;

@@ -1,6 +1,6 @@
 /* consumer: the thread that reads topics and hands each record, decoded and projected, to its handler, in one
  * transaction with the audit row, the outgoing events and the next offset of its partition. It resumes from the offset
- * in the service's own database; Kafka's committed offset is written afterwards for lag tools and never read back.
+ * in the service's own database. Kafka's committed offset is written afterwards for lag tools and never read back.
  *
  *     Kafka ─poll─▶ batch ─decode─▶ BEGIN ─▶ handler, audit, outbox, offset (a savepoint each) ─▶ COMMIT ─▶ relay_wake
  *
@@ -30,11 +30,11 @@ struct consumer_options {
     void *context;
 };
 MUST_CHECK verdict consumer_start(struct consumer **out, const struct consumer_options *o, struct failure *why);
-void consumer_wake(struct consumer *c); /* news from the registry; any thread */
-/* The database says anew where to go on in the partitions that are held because their log is another one; any thread.
+void consumer_wake(struct consumer *c); /* news from the registry. Any thread */
+/* The database says anew where to go on in the partitions that are held because their log is another one. Any thread.
  */
 void consumer_log_accepted(struct consumer *c);
-void consumer_stop(struct consumer **c); /* leaves the open batch to the next run; accepts NULL */
+void consumer_stop(struct consumer **c); /* leaves the open batch to the next run. Accepts NULL */
 
 /* [{"topic","partition","next","end","lag","held"}] (held: null, or why the log is not the one that was read) and the
  * age of the oldest unhandled record (0: none). Any thread. */

@@ -26,14 +26,14 @@ struct consumer {
     atomic_bool stopping, log_accepted, news; /* news: of the registry */
 
     pthread_mutex_t
-        lock; /* guards `partitions` against consumer_partitions(); the consumer's thread alone changes it */
+        lock; /* guards `partitions` against consumer_partitions(). The consumer's thread alone changes it */
     struct partition *partitions;
     size_t partitions_n;
 
-    char cluster[CLUSTER_SIZE]; /* the id of the cluster at hand; "" before it is known */
+    char cluster[CLUSTER_SIZE]; /* the id of the cluster at hand. "" before it is known */
     int64_t watch_at;
     bool check_again;  /* what was read may be another log now: brokers were away, or a topic */
-    bool denied;       /* the group, or the topic that is subscribed to; a partition has its own */
+    bool denied;       /* the group, or the topic that is subscribed to. A partition has its own */
     int64_t denied_at; /* when that was tried last */
     bool subscribed;   /* false while a new database may not begin */
     bool broken;       /* a fatal error: this handle is of no more use */
@@ -44,7 +44,7 @@ struct consumer {
     int64_t commit_at;
     struct record *records;   /* `batch` of them */
     struct drill_state drill; /* the one at hand */
-    int64_t due;              /* slow: when the event that is being handled will be done; 0: none is */
+    int64_t due;              /* slow: when the event that is being handled will be done. 0: none is */
     int64_t *delays;          /* and as many */
 };
 
@@ -65,7 +65,7 @@ void throttle_follow(struct consumer *c); /* each time round: takes over the dri
 bool throttle_keeps(struct consumer *c, struct partition *p); /* false: let this record go */
 /* How many records may be taken now. SIZE_MAX: all. */
 size_t throttle_take(struct consumer *c);
-/* Of which partition, where only one may be taken: of the one whose first record is the oldest; NULL: of any. */
+/* Of which partition, where only one may be taken: of the one whose first record is the oldest. NULL: of any. */
 const struct partition *throttle_turn(const struct consumer *c, size_t most);
 int64_t throttle_wait(const struct consumer *c, int64_t wait); /* until more may be taken, at most `wait` ms */
 

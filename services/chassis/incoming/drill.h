@@ -28,16 +28,16 @@ struct drill_state {
 struct drill *drill_new(void);     /* NULL: no memory */
 void drill_free(struct drill **d); /* accepts NULL */
 void drill_set(struct drill *d, enum drill_mode mode, int64_t ms);
-struct drill_state drill_now(struct drill *d);  /* NULL: none is on; so in the two that follow */
+struct drill_state drill_now(struct drill *d);  /* NULL: none is on, as in the two that follow */
 json_t *drill_state_json(struct drill_state s); /* as drill_json() */
-json_t *drill_json(struct drill *d); /* null, or {"mode":"paused"|"slow","ms":N,"since":"…"}; the caller's */
+json_t *drill_json(struct drill *d); /* null, or {"mode":"paused"|"slow","ms":N,"since":"…"}, the caller's */
 
 /* For who does this service's work on another thread than the consumer's: waits as long as it should take now. False:
  * it is paused, and that has lasted for most_ms, or the service stops: do not do it. */
 MUST_CHECK bool drill_delay(struct drill *d, int64_t most_ms);
-void drill_end(struct drill *d); /* the service stops: nobody is kept waiting any more; accepts NULL */
+void drill_end(struct drill *d); /* the service stops: nobody is kept waiting any more. Accepts NULL */
 
-/* A change that is written down before it holds; one at a time, so that whatever commits them has them in their order.
+/* A change that is written down before it holds. One at a time, so that whatever commits them has them in their order.
  */
 struct drill_change {
     bool stays; /* the state stays as it is: only the writing down is in order with the others */

@@ -25,7 +25,7 @@ struct letters {
     int assigned; /* partitions */
 };
 
-/* "NAME" of "demo.NAME.dead-letters"; false: it is no topic of letters of this namespace. */
+/* "NAME" of "demo.NAME.dead-letters". False: it is no topic of letters of this namespace. */
 static bool team_of(const struct letters *l, const char *topic, char out[NAME_SIZE]) {
     const char *name;
     size_t n = topic_owner(l->core->settings, topic, ".dead-letters", &name);
@@ -95,7 +95,7 @@ verdict letters_start(struct letters **out, struct core *core, struct failure *w
     if (!l) return fail(why, FATAL, "out of memory");
     l->core = core;
     (void)topic_spec_name(&topic_spec_events, core->settings, l->topic, sizeof l->topic);
-    /* It joins no group; librdkafka wants one to assign partitions. */
+    /* It joins no group, but librdkafka wants one to assign partitions. */
     settings_scoped(core->settings, core->settings->service, group, sizeof group);
     const struct property properties[] = {
         {"group.id", group},

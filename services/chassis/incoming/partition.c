@@ -80,7 +80,7 @@ void partitions_clear(struct consumer *c) {
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Where the service's own database says to go on; an absolute offset starts fastest, so 0 for a first run. */
+/* Where the service's own database says to go on. An absolute offset starts fastest, so 0 for a first run. */
 verdict partition_init(struct consumer *c, struct partition *p, const char *topic, int32_t id, struct failure *why) {
     struct connection *reader = store_reader(c->core->store);
     *p = (struct partition){
