@@ -34,7 +34,7 @@ struct member {
 
 struct node {
     avro_type_t type;
-    char *full_name;       /* of a record, enum or fixed. Else NULL */
+    const char *full_name; /* of a record, enum or fixed. Else NULL */
     const json_t *symbols; /* of an enum */
     size_t size;           /* of a fixed */
     enum logical logical;
@@ -56,7 +56,7 @@ struct node {
 struct schema {
     atomic_int owners;
     size_t bytes;
-    json_t *texts; /* own the names, symbols and defaults that nodes point to */
+    json_t *texts; /* own the names, symbols and defaults that nodes point to: what was parsed, and full names */
     size_t types_n;
     struct node *nodes;
     const struct node *root;

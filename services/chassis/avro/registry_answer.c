@@ -158,7 +158,6 @@ static void version_answered(struct registry *r, struct task *t, const json_t *a
 
 static void answer_ok(struct registry *r, struct task *t, const json_t *answer) {
     switch (t->step) {
-    case VERSION: version_answered(r, t, answer); return;
     case REGISTER: registered(r, t, answer); return;
     case CONFIGURE:
         t->step = REGISTER;
@@ -187,13 +186,13 @@ void task_answered(struct registry *r, struct task *t, long status) {
     }
     if (missing || refused || good)
         health_set(r->o.health, "registry", HEALTH_OK, "the schema registry at %s answers", r->shown);
-    if (missing && t->step == VERSION)
-        version_answered(r, t, NULL);
+    if (t->step == VERSION && (missing || good))
+        version_answered(r, t, answer);
     else if (missing)
         lookup_unknown(r, t);
     else if (refused)
         publish_refused(r, t, status, answer);
-    else if (good && (t->step == VERSION || json_is_object(answer)))
+    else if (good && json_is_object(answer))
         answer_ok(r, t, answer);
     else
         answer_failed(r, t, status, answer);

@@ -139,8 +139,6 @@ void schema_answered(struct registry *r, struct task *t, const json_t *answer) {
         task_failed(r, t, "its answer holds no \"schema\"");
         return;
     }
-    json_decref(t->said);
-    t->said = NULL;
     verdict v = answer_keep(answer, &t->said, &why);
     if (v == OK && t->step == FETCH)
         schema_read(r, t);

@@ -63,20 +63,20 @@ static bool name_part_valid(const char *text, size_t n) {
 }
 
 static bool name_valid(const char *text) {
-    for (;; text++) {
+    do {
         size_t n = strcspn(text, ".");
         if (!name_part_valid(text, n)) return false;
         text += n;
-        if (!*text) return true;
-    }
+    } while (*text++ == '.');
+    return true;
 }
 
-/* The full name, the caller's. space: NULL: that of the type around it. */
-static char *name_qualify(struct parser *p, const char *name, const char *space) {
+/* The full name, which the schema keeps. space: NULL: that of the type around it. */
+static const char *name_qualify(struct parser *p, const char *name, const char *space) {
     const char *around = p->scope ? p->scope->full_name : "", *dot = strrchr(around, '.');
     size_t n = strchr(name, '.') ? 0 : space ? strlen(space) : dot ? (size_t)(dot - around) : 0;
-    char *full;
-    if (asprintf(&full, "%.*s%s%s", (int)n, space ? space : around, n ? "." : "", name) >= 0) return full;
+    json_t *full = json_sprintf("%.*s%s%s", (int)n, space ? space : around, n ? "." : "", name);
+    if (!json_array_append_new(p->schema->texts, full)) return json_string_value(full);
     (void)!fail(p->why, RETRY, "out of memory");
     return NULL;
 }
@@ -93,7 +93,7 @@ static bool name_define(struct parser *p, struct node *node, const json_t *json)
     if (!name) return !fail(p->why, REJECT, "a record, enum or fixed has no \"name\"");
     if (space && !json_is_string(space) && !json_is_null(space))
         return !fail(p->why, REJECT, "the \"namespace\" of \"%s\" is not text", name);
-    char *full = name_qualify(p, name, json_is_null(space) ? "" : json_string_value(space));
+    const char *full = name_qualify(p, name, json_is_null(space) ? "" : json_string_value(space));
     if (!full) return false;
     bool known = node_find(p->schema, full);
     node->full_name = full;
@@ -200,7 +200,7 @@ static bool decimal_fits(struct node *n, const json_t *json) {
     return true;
 }
 
-static const struct {
+static const struct logical_type {
     const char *name;
     avro_type_t type;
     size_t size; /* of a fixed */
@@ -225,11 +225,11 @@ static const struct {
 static void node_set_logical(struct node *n, const json_t *json) {
     const char *name = json_string_value(json_object_get(json, "logicalType"));
     for (size_t i = 0; name && i < sizeof logicals / sizeof *logicals; i++) {
-        if (strcmp(name, logicals[i].name) != 0 || n->type != logicals[i].type) continue;
-        if (logicals[i].size && logicals[i].size != n->size) continue;
-        if (logicals[i].logical == LOGICAL_DECIMAL && !decimal_fits(n, json)) continue;
-        n->logical = logicals[i].logical;
-        n->logical_name = logicals[i].name;
+        const struct logical_type *l = &logicals[i];
+        if (strcmp(name, l->name) != 0 || n->type != l->type || (l->size && l->size != n->size)) continue;
+        if (l->logical == LOGICAL_DECIMAL && !decimal_fits(n, json)) continue;
+        n->logical = l->logical;
+        n->logical_name = l->name;
     }
 }
 
@@ -328,14 +328,11 @@ static bool name_parse(struct parser *p, const char *name, const json_t *attribu
         if (n) node_set_logical(n, attributes);
         return n && node_close(p, n, out);
     }
-    char *full = name_qualify(p, name, NULL);
-    const struct node *n = *out = full ? node_find(p->schema, full) : NULL;
-    if (full && !n)
-        (void)!fail(p->why, REJECT, "the type \"%s\" is not defined before its use", full);
-    else if (n && n->open)
-        (void)!fail(p->why, REJECT, "the type \"%s\" contains itself; recursive schemas are not read", full);
-    free(full);
-    return n && !n->open;
+    const char *full = name_qualify(p, name, NULL);
+    if (!full) return false;
+    const struct node *n = *out = node_find(p->schema, full);
+    if (!n) return !fail(p->why, REJECT, "the type \"%s\" is not defined before its use", full);
+    return !n->open || !fail(p->why, REJECT, "the type \"%s\" contains itself; recursive schemas are not read", full);
 }
 
 static bool type_parse(struct parser *p, const json_t *json, const struct node **out) {
@@ -429,7 +426,6 @@ void schema_free(struct schema **schema) {
     for (struct node *n; (n = s->nodes);) {
         s->nodes = n->next;
         avro_schema_decref(n->avro);
-        free(n->full_name);
         free(n);
     }
     json_decref(s->texts);

@@ -2,6 +2,7 @@
 
 #include "chassis/base/authority.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,11 +80,8 @@ static const char **text_of(struct settings *s, const struct setting *row) {
 }
 
 static void variable_name(const struct setting *row, char out[SETTING_NAME]) {
-    int n = snprintf(out, SETTING_NAME, "RETURNS_%s%s", row->name, row->type == SETTING_SECRET ? "_FILE" : "");
-    for (int i = 0; i < n; i++) {
-        if (out[i] == '-') out[i] = '_';
-        if (out[i] >= 'a' && out[i] <= 'z') out[i] = (char)(out[i] - 'a' + 'A');
-    }
+    snprintf(out, SETTING_NAME, "RETURNS_%s%s", row->name, row->type == SETTING_SECRET ? "_FILE" : "");
+    for (char *c = out; *c; c++) *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
 }
 
 static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
