@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIMIT = 50, LIMIT_MAX = 1000 };
+enum { LIMIT = 50 };
 
 static void form_get(struct exchange *x) {
     const char *example = exchange_query(x, "example");
@@ -34,74 +34,54 @@ static void form_get(struct exchange *x) {
         exchange_problem(x, 404, "There is no example \"%.60s\": they are numbered from 1 to %d.", example, examples_n);
         return;
     }
-    json_t *typed, *picker = picker_read(x, &typed);
+    json_t *item, *picker = picker_read(x, &item);
+    json_auto_t *typed = item;
     if (!picker) return;
     if (!typed && number) typed = example_body(store_reader(runtime_core(x->context)->store), number);
     x->data = view_form(typed, returns_reasons(x->context), NULL, "");
     json_object_set_new(x->data, "picker", picker);
-    json_decref(typed);
-}
-
-/* 0: refused. */
-static int limit_of(struct exchange *x) {
-    const char *text = exchange_query(x, "limit");
-    if (!text || !*text) return LIMIT;
-    int n = strlen(text) <= 4 && !text[strspn(text, "0123456789")] ? atoi(text) : 0;
-    if (n >= 1 && n <= LIMIT_MAX) return n;
-    exchange_problem(x, 400, "limit \"%.60s\" is not a whole number from 1 to %d.", text, LIMIT_MAX);
-    return 0;
 }
 
 static void returns_get(struct exchange *x) {
     struct connection *reader = store_reader(runtime_core(x->context)->store);
     const char *before = page_query(x, "before");
     struct bound b = bound_now;
-    int limit = limit_of(x);
+    int limit = view_limit(x, LIMIT);
     if (!limit || !page_moment(x, "as_of", &b.at)) return;
-    x->data = returns_page_then(reader, before, limit, &b);
+    x->data = returns_page(reader, before, limit, &b);
     if (!page_reader_ok(x, reader)) return;
     if (!x->data) {
         exchange_problem(x, 400, "before \"%.60s\" is not the id of a return.", before);
     } else if (!x->api) {
-        view_returns(x->data, limit);
-        json_object_set_new(x->data, "heading", json_string("Returns"));
-        json_object_set_new(x->data, "api_url", json_string("/api/returns"));
-        past_view_list(x->data, &b);
+        view_returns(json_object_get(x->data, "returns"));
+        json_t *more = json_pack("{s:s, s:s, s:i}", "heading", "Returns", "api_url", "/api/returns", "limit", limit);
+        json_object_update_new(x->data, more);
+        past_view(x->data, "/returns", &b);
     }
 }
 
-static void urls_add(json_t *urls, const json_t *peers) {
-    json_t *one;
-    size_t i;
-    json_array_foreach((json_t *)peers, i, one) {
-        json_t *url = json_object_get(one, "url");
-        if (json_is_string(url)) json_object_set(urls, json_get_text(one, "name"), url);
-    }
-}
-
-static void
-return_view(struct runtime *rt, struct connection *reader, const struct bound *b, json_t *one, json_t *history) {
-    const char *id = json_string_value(json_object_get(one, "return_id"));
-    json_t *urls = json_object(), *peers = peers_json(runtime_peers(rt));
-    urls_add(urls, json_object_get(peers, "peers"));
-    view_return(one, urls);
+static void return_view(struct runtime *rt, struct connection *reader, const struct bound *b, json_t *one) {
+    const char *id = json_get_text(one, "return_id");
+    json_auto_t *known = peers_json(runtime_peers(rt)), *url = view_url("/returns/", id);
+    const json_t *peers = json_object_get(known, "peers");
+    json_t *history = json_object_get(one, "history");
+    char key[UUID_TEXT];
+    view_return(one, peers);
     customers_view_request(reader, json_object_get(one, "request"));
-    past_view(one, b);
-    if (past_is_now(b)) view_next(one, json_object_get(peers, "peers"));
     view_shorten(one, history);
-    view_history(history, runtime_core(rt)->settings, id, urls);
+    view_history(history, runtime_core(rt)->settings, peers);
     timeline_view(json_object_get(one, "timeline"));
-    json_object_set(one, "history", history);
     json_object_set_new(one, "heading", json_sprintf("Return %s", id));
-    json_decref(peers);
-    json_decref(urls);
+    json_object_set_new(one, "api_url", json_sprintf("/api%s", json_string_value(url)));
+    past_view(one, json_string_value(url), b);
+    if (json_array_size(json_object_get(one, "commands"))) /* one command of however many presses */
+        json_object_set_new(one, "key", json_string(uuid_text(uuid_make(), key)));
 }
 
-/* A schema's version is asked for by the way, and null until it is known; a live page shows it then. */
-static json_t *history_read(struct runtime *rt, struct connection *reader, const char *id) {
-    json_t *history = returns_history(reader, id), *event;
-    size_t i;
-    json_array_foreach(history, i, event) {
+/* A schema's version is asked for by the way, and null until it is known. A live page shows it then. */
+static json_t *history_read(struct runtime *rt, struct connection *reader, const char *id, const struct bound *b) {
+    json_t *history = returns_history(reader, id, b);
+    json_each(i, event, history) {
         const json_t *schema = json_object_get(event, "schema_id");
         int version = json_is_integer(schema)
                           ? registry_version(runtime_core(rt)->registry, (int32_t)json_integer_value(schema))
@@ -114,7 +94,7 @@ static json_t *history_read(struct runtime *rt, struct connection *reader, const
 /* What a command's If-Match must say. The page is another for each moment. */
 static void etag_set(struct exchange *x) {
     char tag[32];
-    snprintf(tag, sizeof tag, "\"%lld\"", (long long)json_integer_value(json_object_get(x->data, "version")));
+    snprintf(tag, sizeof tag, "\"%lld\"", json_get_int(x->data, "version"));
     if (x->api) exchange_set_header(x, "ETag", tag);
 }
 
@@ -124,37 +104,30 @@ static void return_get(struct exchange *x) {
     const char *id = exchange_parameter(x, "id");
     struct bound b;
     if (!past_asked(x, &b)) return;
-    json_t *history = history_read(rt, reader, id), *one = returns_one_then(reader, id, &b);
-    if (page_reader_ok(x, reader) && past_there(x, id, one, &b)) {
-        past_cut_history(history, &b);
-        json_object_set_new(one, "timeline", timeline_read(one, history));
-        past_cut_timeline(json_object_get(one, "timeline"), &b);
-        x->data = json_incref(one);
-        if (past_is_now(&b)) {
-            json_object_set_new(one, "commands", command_legal(json_get_text(one, "status")));
-            etag_set(x);
-        }
-        if (!x->api) return_view(rt, reader, &b, one, history);
+    json_auto_t *history = history_read(rt, reader, id, &b), *one = returns_one(reader, id, &b);
+    if (!page_reader_ok(x, reader) || !past_there(x, id, one, &b)) return;
+    x->data = json_incref(one);
+    json_object_set_new(one, "timeline", timeline_read(one, history, &b));
+    if (past_is_now(&b)) {
+        json_object_set_new(one, "commands", command_legal(json_get_text(one, "status")));
+        etag_set(x);
     }
-    json_decref(history);
-    json_decref(one);
+    if (x->api) return;
+    json_object_set(one, "history", history);
+    return_view(rt, reader, &b, one);
 }
 
-/* A team's event may be here before the return itself is; but nothing is known of the past of such a one. */
+/* A team's event may be here before the return itself is. But nothing is known of the past of such a one. */
 static void events_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(runtime_core(rt)->store);
     const char *id = exchange_parameter(x, "id");
     struct bound b;
     if (!past_asked(x, &b)) return;
-    json_t *events = history_read(rt, reader, id), *one = returns_one_then(reader, id, &b);
+    json_auto_t *events = history_read(rt, reader, id, &b), *one = returns_one(reader, id, &b);
     bool early = !one && json_array_size(events) && past_is_now(&b);
-    if (page_reader_ok(x, reader) && (early || past_there(x, id, one, &b))) {
-        past_cut_history(events, &b);
+    if (page_reader_ok(x, reader) && (early || past_there(x, id, one, &b)))
         x->data = json_pack("{s:s, s:O}", "return_id", id, "events", events);
-    }
-    json_decref(events);
-    json_decref(one);
 }
 
 static const struct resource resources[] = {

@@ -34,7 +34,7 @@ struct accepted {
 };
 
 struct simulation {
-    struct sample sample;
+    struct sample sample; /* first: sample_text() gets the simulation */
     double rate, seconds;
     int limit;
     bool as_json, on_terminal;
@@ -130,14 +130,6 @@ static int options_read(struct simulation *s, int n, char *arguments[]) {
 }
 
 /* --- The load */
-
-static char *body_make(void *simulation, int64_t n) {
-    struct simulation *s = simulation;
-    json_t *body = sample_body(&s->sample, n);
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    return text;
-}
 
 static void accept_note(struct simulation *s, const struct load_answer *a) {
     json_t *said = json_loads(a->body, 0, NULL);
@@ -396,7 +388,7 @@ static verdict submit_all(struct simulation *s, struct failure *why) {
         .connections = CONNECTIONS,
         .timeout_ms = ANSWER_MS,
         .context = s,
-        .body = body_make,
+        .body = sample_text,
         .answered = answered,
         .turn = turn};
     s->began_at = clock_ms();

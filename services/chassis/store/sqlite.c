@@ -95,7 +95,7 @@ void connection_open(struct connection *c, bool writes) {
     }
     sqlite3_busy_timeout(c->db->sqlite, BUSY_MS);
     connection_exec(c, "PRAGMA cache_size = -1024", "set the cache"); /* KiB */
-    if (writes) journal_set(c);
+    if (writes && strcmp(s->path, IN_MEMORY) != 0) journal_set(c);
 }
 
 void connection_close(struct connection *c) {

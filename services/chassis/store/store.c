@@ -154,6 +154,18 @@ verdict store_open_readonly(struct store **out, const char *path, struct failure
     return v;
 }
 
+verdict store_open_memory(struct store **out, const char *sql, struct failure *why) {
+    verdict v = store_new(out, IN_MEMORY, why);
+    if (v == OK) {
+        struct connection *c = &(*out)->writer;
+        connection_open(c, true);
+        connection_exec(c, sql, "make the tables");
+        v = store_check(c, why);
+    }
+    if (v != OK) store_close(out);
+    return v;
+}
+
 void store_close(struct store **out) {
     struct store *s = *out;
     if (!s) return;

@@ -50,6 +50,8 @@ MUST_CHECK verdict store_open_empty(
 /* For looking at it only: no lock is taken, nothing is written, also when a service has it open. RETRY: it cannot be
  * opened, or is no database. Only store_reader() and store_close() may be used. */
 MUST_CHECK verdict store_open_readonly(struct store **out, const char *path, struct failure *why);
+/* Anew and in memory, with these tables, for working something out: on the writer alone, in one transaction. */
+MUST_CHECK verdict store_open_memory(struct store **out, const char *sql, struct failure *why);
 void store_close(struct store **s); /* after the last thread that uses it. Accepts NULL */
 
 /* A database has one owner: whoever holds this lock. Makes the database's folder where it is missing. RETRY: another

@@ -27,6 +27,8 @@ struct store {
     _Atomic int64_t failure_logged;
 };
 
+#define IN_MEMORY ":memory:" /* the path of a database that has no file, and so no journal */
+
 /* --- sqlite.c: errors are sticky */
 
 /* Of c, only store is looked at. */

@@ -3,6 +3,8 @@
 #include "support/returns/orders.h"
 #include "support/returns/returns.h"
 
+#include "chassis/base/buffer.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/money.h"
 
 #include <stdlib.h>
@@ -12,7 +14,7 @@
 
 /* --- Customers */
 
-/* Of all returns that name one of the customer's orders, or the customer; return_request is r. */
+/* Of all returns that name one of the customer's orders, or the customer. return_request is r. */
 #define RETURNS_OF(customer, columns, further)                                                                         \
     "SELECT " columns " FROM customer_order o JOIN return_request r ON r.order_id = o.order_id "                       \
     "WHERE o.customer_id = " customer further " UNION SELECT " columns " FROM return_private p "                       \
@@ -30,55 +32,45 @@ static json_t *customer_json(const struct rows *r) {
         "open_return_count", (json_int_t)rows_int(r, 5));
 }
 
-/* A pattern for LIKE … ESCAPE '!' that finds the text anywhere, whatever characters it has. The caller's; NULL: no
- * memory. */
-static char *pattern_of(const char *q) {
+/* A pattern for LIKE … ESCAPE '!' that finds the text anywhere, whatever characters it has. */
+static struct buffer pattern_of(const char *q) {
     struct buffer pattern = BUFFER(100000);
     char *text = orders_search_text(q ? q : "");
     buffer_text(&pattern, "%");
     for (const char *p = text; p && *p; p++) buffer_format(&pattern, "%s%c", strchr("%_!", *p) ? "!" : "", *p);
     buffer_text(&pattern, "%");
-    free(text);
     if (!text) buffer_free(&pattern);
-    return pattern.data;
+    free(text);
+    return pattern;
 }
 
 /* after: the customer of that id, whose text is behind; "": from the first on. */
 static json_t *
 customers_read(struct connection *reader, const char *pattern, const char *behind, const char *after, int limit) {
-    json_t *list = json_array(), *next = json_null();
+    json_t *list = json_array();
     struct rows r = store_rows(
         reader,
         "SELECT " CUSTOMER_COLUMNS " FROM customer c WHERE (c.search, c.customer_id) > (?, ?) "
         "AND c.search LIKE ? ESCAPE '!' ORDER BY c.search, c.customer_id LIMIT ?",
-        value_text(behind), value_text(after), value_text(pattern),
-        value_int(limit + 1)); /* one more tells that there are more */
-    while (rows_next(&r)) {
-        size_t n = json_array_size(list);
-        if (n < (size_t)limit)
-            json_array_append_new(list, customer_json(&r));
-        else
-            next = json_incref(json_object_get(json_array_get(list, n - 1), "customer_id"));
-    }
+        value_text(behind), value_text(after), value_text(pattern), value_int(limit + 1));
+    while (rows_next(&r)) json_array_append_new(list, customer_json(&r));
+    json_t *next = returns_cut(list, limit, "customer_id");
     int64_t total =
         store_int(reader, 0, "SELECT COUNT(*) FROM customer WHERE search LIKE ? ESCAPE '!'", value_text(pattern));
     return json_pack("{s:o, s:I, s:o}", "customers", list, "total", (json_int_t)total, "next", next);
 }
 
 json_t *customers_page(struct connection *reader, const char *q, const char *after, int limit) {
-    char *pattern = pattern_of(q), *behind = after ? NULL : strdup("");
-    json_t *page = NULL;
-    if (after)
-        for (struct rows r = store_rows(reader, "SELECT search FROM customer WHERE customer_id = ?", value_text(after));
-             rows_next(&r);)
-            behind = strdup(rows_text(&r, 0));
-    if (!pattern || (!after && !behind))
-        store_spoil(reader, RETRY, "out of memory");
-    else if (behind)
-        page = customers_read(reader, pattern, behind, after ? after : "", limit);
-    free(behind);
-    free(pattern);
-    return page;
+    buffer_auto pattern = pattern_of(q), behind = BUFFER(100000);
+    struct rows r = store_rows(reader, "SELECT search FROM customer WHERE customer_id = ?", value_text(after));
+    bool found = rows_next(&r);
+    if (found) buffer_text(&behind, rows_text(&r, 0));
+    rows_close(&r);
+    if (after && !found) return NULL;
+    if (pattern.data && !behind.failed)
+        return customers_read(reader, pattern.data, behind.data ? behind.data : "", after ? after : "", limit);
+    store_spoil(reader, RETRY, "out of memory");
+    return NULL;
 }
 
 json_t *customers_one(struct connection *reader, const char *customer_id) {
@@ -91,14 +83,6 @@ json_t *customers_one(struct connection *reader, const char *customer_id) {
 }
 
 /* --- Orders */
-
-static json_t *item_returns(struct connection *reader, const char *order_id, const char *serial_number) {
-    return store_json(
-        reader,
-        "SELECT return_id, state FROM return_request WHERE order_id = ? AND serial_number = ? "
-        "ORDER BY requested_at DESC, return_id DESC",
-        value_text(order_id), value_text(serial_number));
-}
 
 static json_t *price_json(const struct rows *r, int column) {
     char amount[32];
@@ -122,7 +106,11 @@ static json_t *items_read(struct connection *reader, const char *order_id) {
                       "{s:I, s:o, s:o, s:o, s:o, s:o}", "line", (json_int_t)rows_int(&r, 0), "model",
                       rows_text_json(&r, 1), "price", price_json(&r, 2), "serial_number", rows_text_json(&r, 4),
                       "open_return", holder ? holder : json_null(), "returns",
-                      known ? item_returns(reader, order_id, rows_text(&r, 4)) : json_array()));
+                      store_json(
+                          reader,
+                          "SELECT return_id, state FROM return_request WHERE order_id = ? AND serial_number = ? "
+                          "ORDER BY requested_at DESC, return_id DESC",
+                          value_text(order_id), known ? value_text(rows_text(&r, 4)) : value_text(NULL))));
     }
     return list;
 }
@@ -146,18 +134,13 @@ json_t *customers_orders(struct connection *reader, const char *customer_id, con
         "(placed_at, order_id) < (SELECT placed_at, order_id FROM customer_order WHERE order_id = ?) "
         "ORDER BY placed_at DESC, order_id DESC LIMIT ?";
     static const char known[] = "SELECT COUNT(*) FROM customer_order WHERE order_id = ? AND customer_id = ?";
-    if (before && !store_int(reader, 0, known, value_text(before), value_text(customer_id))) return NULL;
-    json_t *list = json_array(), *next = json_null();
-    struct rows r = before
-                        ? store_rows(reader, older, value_text(customer_id), value_text(before), value_int(limit + 1))
-                        : store_rows(reader, newest, value_text(customer_id), value_int(limit + 1));
-    while (rows_next(&r)) {
-        size_t n = json_array_size(list);
-        if (n < (size_t)limit)
-            json_array_append_new(list, order_json(reader, &r));
-        else
-            next = json_incref(json_object_get(json_array_get(list, n - 1), "order_id"));
-    }
+    struct value customer = value_text(customer_id), most = value_int(limit + 1), from = value_text(before);
+    if (before && !store_int(reader, 0, known, from, customer)) return NULL;
+    json_t *list = json_array();
+    struct rows r =
+        before ? store_rows(reader, older, customer, from, most) : store_rows(reader, newest, customer, most);
+    while (rows_next(&r)) json_array_append_new(list, order_json(reader, &r));
+    json_t *next = returns_cut(list, limit, "order_id");
     return json_pack("{s:o, s:o}", "orders", list, "next", next);
 }
 
@@ -173,14 +156,13 @@ json_t *customers_order(struct connection *reader, const char *order_id) {
 /* --- Their returns */
 
 /* Each is read from a moment of its own, so the ids are taken first. The reference to them is taken. */
-static json_t *returns_read(struct connection *reader, json_t *ids) {
-    json_t *list = json_array(), *id;
-    size_t i;
-    json_array_foreach(ids, i, id) {
-        json_t *one = returns_one(reader, json_string_value(json_object_get(id, "return_id")));
+static json_t *returns_read(struct connection *reader, json_t *taken) {
+    json_auto_t *ids = taken;
+    json_t *list = json_array();
+    json_each(i, id, ids) {
+        json_t *one = returns_one(reader, json_get_text(id, "return_id"), &bound_now);
         if (one) json_array_append_new(list, one);
     }
-    json_decref(ids);
     return list;
 }
 

@@ -8,8 +8,8 @@
 /* --- Queries. The JSON is the caller's. */
 
 /* {"customers":[{"customer_id","name","location","registered_at","order_count","open_return_count"}],"total","next"},
- * by name; total: how many there are that fit. q: what name or id hold, in whatever letters, or NULL; after: only those
- * behind that customer, or NULL; next: for the next page, or null. NULL: there is no customer `after`. */
+ * by name. total: how many there are that fit. q: what name or id hold, in whatever letters, or NULL. after: only those
+ * behind that customer, or NULL. next: for the next page, or null. NULL: there is no customer `after`. */
 MUST_CHECK json_t *customers_page(struct connection *reader, const char *q, const char *after, int limit);
 
 /* Without their orders. NULL: no such customer. */
@@ -24,7 +24,7 @@ MUST_CHECK json_t *customers_orders(struct connection *reader, const char *custo
  * known is null. NULL: no such order. */
 MUST_CHECK json_t *customers_order(struct connection *reader, const char *order_id);
 
-/* The newest returns, each as of returns_one(): of all that name the customer, or one of their orders; of an order. */
+/* The newest returns, each as of returns_one(): of all that name the customer, or one of their orders. Of an order. */
 MUST_CHECK json_t *customers_returns(struct connection *reader, const char *customer_id, int limit);
 MUST_CHECK json_t *customers_order_returns(struct connection *reader, const char *order_id, int limit);
 
@@ -35,11 +35,11 @@ void customers_get(struct exchange *x); /* /customers: customers_page() */
 void customer_get(struct exchange *x);  /* /customers/{id}: customers_one(), customers_orders(), "returns" */
 void order_get(struct exchange *x);     /* /orders/{id}: customers_order(), "customer", "returns" */
 
-/* Where the form is, filled in so far: customer, order, serial number; NULL: not yet. The caller's. */
-MUST_CHECK json_t *customers_form_url(const char *customer_id, const char *order_id, const char *serial_number);
-/* For pages: words and links of an order and its items. */
+/* What is looked for, of a customer. False: it is too long, which was answered. */
+enum { CUSTOMERS_QUERY_MAX = 200 }; /* characters */
+bool customers_query_ok(struct exchange *x, const char *q);
+/* For pages: of each item of an order, whether the form can start from it, and whether another order's return has it.
+ */
 void customers_view_order(json_t *order);
-/* Links a return's request to its order and its customer, as far as they are known. */
+/* Whether the order and the customer of a return's request are known. */
 void customers_view_request(struct connection *reader, json_t *request);
-/* What pages say of sales, as above. The caller's. */
-MUST_CHECK json_t *customers_sales(struct runtime *rt, struct connection *reader);

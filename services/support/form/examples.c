@@ -32,8 +32,7 @@ static void serial_choose(struct connection *reader, const struct example *e, ch
     char id[RETURN_ID];
     for (int tries = 0; tries < ITEMS; tries++) {
         snprintf(out, 40, "SN-%s-%02u", e->order_id + strlen("ORD-"), atomic_fetch_add(&next, 1) % ITEMS + 1);
-        json_t *holder = returns_holder(reader, out);
-        json_decref(holder);
+        json_auto_t *holder = returns_holder(reader, out);
         if (!holder) return;
     }
     return_id_make(id);

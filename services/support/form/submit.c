@@ -1,11 +1,13 @@
 #include "support/form/submit.h"
 
 #include "support/form/view.h"
+#include "support/request/events.h"
 #include "support/request/request.h"
 #include "support/returns/orders.h"
 #include "support/returns/returns.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/money.h"
 #include "chassis/events/decision.h"
 #include "chassis/outgoing/relay.h"
@@ -46,7 +48,7 @@ static void accept_audit(
     struct exchange *x, struct connection *c, const char *return_id, const struct uuid *event_id,
     const struct request *q) {
     char trace[TRACE_ID];
-    struct buffer summary = BUFFER(4000);
+    buffer_auto summary = BUFFER(4000);
     buffer_format(&summary, "%s, item %s: ", q->model, q->serial_number);
     reason_begin(&summary, q->reason);
     if (summary.failed) store_spoil(c, RETRY, "out of memory");
@@ -57,16 +59,15 @@ static void accept_audit(
                .actor = channel_of(x),
                .return_id = return_id,
                .event_id = event_id,
-               .event_type = "returns.support.RefundRequest",
+               .event_type = SUPPORT_EVENT(REFUND_REQUEST),
                .summary = summary.data ? summary.data : "",
                .trace_id = trace_id(x->trace_parent, trace)});
-    buffer_free(&summary);
 }
 
 /* What was sent, and what became of it. */
 struct submission {
     json_t *body;          /* the return's fields */
-    bool review, change;   /* of the form: to look at it before it is sent; back to the fields */
+    bool review, change;   /* of the form: to look at it before it is sent. Back to the fields */
     char token[UUID_TEXT]; /* of the form; "": a program sent it, which has none */
     struct request request;
     char return_id[RETURN_ID];
@@ -74,33 +75,25 @@ struct submission {
     json_t *sent;   /* of returns_sent(): the return that this form became before */
 };
 
-static void submission_free(struct submission *s) {
-    json_decref(s->body);
-    json_decref(s->holder);
-    json_decref(s->sent);
-}
-
 static bool sent_before(struct submission *s, struct connection *c) {
     if (*s->token) s->sent = returns_sent(c, s->token, &s->request);
     return s->sent;
 }
 
 static verdict accept_new(struct exchange *x, struct connection *c, struct submission *s, struct failure *why) {
-    struct runtime *rt = x->context;
     const struct request *q = &s->request;
     struct uuid event_id;
     return_id_make(s->return_id);
     s->holder = returns_holder(c, q->serial_number);
     if (s->holder) return fail(why, REJECT, "item %.100s is in an open return already", q->serial_number);
-    returns_keep(c, s->return_id, q);
-    if (*s->token) returns_remember(c, s->token, s->return_id);
+    returns_keep(c, s->return_id, q, s->token);
     struct outgoing e = {
-        .type = "RefundRequest",
+        .type = REFUND_REQUEST,
         .return_id = s->return_id,
         .version = 1,
         .trace_parent = x->trace_parent,
         .fields = event_fields(q, channel_of(x))};
-    verdict v = decide(runtime_core(rt), c, &e, &event_id, why);
+    verdict v = decide(runtime_core(x->context), c, &e, &event_id, why);
     if (v == OK) accept_audit(x, c, s->return_id, &event_id, q);
     return v;
 }
@@ -123,11 +116,9 @@ form_again(struct exchange *x, int status, const struct submission *s, const cha
 }
 
 static void answer_invalid(struct exchange *x, const struct submission *s, const json_t *errors) {
-    json_t *error;
-    size_t i, n = json_array_size(errors);
-    json_array_foreach((json_t *)errors, i, error) exchange_problem_field(
-        x, json_string_value(json_object_get(error, "field")), "%s",
-        json_string_value(json_object_get(error, "detail")));
+    size_t n = json_array_size(errors);
+    json_each(i, error, errors)
+        exchange_problem_field(x, json_get_text(error, "field"), "%s", json_get_text(error, "detail"));
     if (x->api)
         exchange_problem(x, 422, "The return was not stored: %zu field%s cannot be accepted.", n, n == 1 ? "" : "s");
     else
@@ -136,21 +127,17 @@ static void answer_invalid(struct exchange *x, const struct submission *s, const
 
 static void answer_held(struct exchange *x, const struct submission *s) {
     const char *holder = json_string_value(s->holder);
-    struct buffer url = BUFFER(4000), link = BUFFER(4100);
-    buffer_text(&url, x->api ? "/api/returns/" : "/returns/");
-    buffer_percent(&url, holder);
-    buffer_format(&link, "<%s>; rel=\"related\"", url.data ? url.data : "/returns");
-    if (link.data) exchange_set_header(x, "Link", link.data);
-    if (x->api) {
-        exchange_problem_member(x, "return", json_string(url.data ? url.data : ""));
-        exchange_problem(
-            x, 409, "Item \"%s\" is in the open return %.60s already; nothing was stored.", s->request.serial_number,
-            holder);
-    } else {
-        form_again(x, 409, s, "This item is in an open return already.", url.data);
+    json_auto_t *url = view_url(x->api ? "/api/returns/" : "/returns/", holder);
+    json_auto_t *link = json_sprintf("<%s>; rel=\"related\"", json_string_value(url));
+    if (link) exchange_set_header(x, "Link", json_string_value(link));
+    if (!x->api) {
+        form_again(x, 409, s, "This item is in an open return already.", json_string_value(url));
+        return;
     }
-    buffer_free(&link);
-    buffer_free(&url);
+    exchange_problem_member(x, "return", json_incref(url));
+    exchange_problem(
+        x, 409, "Item \"%s\" is in the open return %.60s already; nothing was stored.", s->request.serial_number,
+        holder);
 }
 
 static void answer_not_stored(struct exchange *x, const struct submission *s, verdict v, const struct failure *why) {
@@ -163,14 +150,13 @@ static void answer_not_stored(struct exchange *x, const struct submission *s, ve
 }
 
 static void answer_accepted(struct exchange *x, const char *return_id) {
-    struct runtime *rt = x->context;
     char path[64], page[1000];
     snprintf(path, sizeof path, "%s/returns/%s", x->api ? "/api" : "", return_id);
     if (!x->api) {
         exchange_redirect(x, path);
         return;
     }
-    snprintf(page, sizeof page, "%s/returns/%s", runtime_core(rt)->settings->public_url, return_id);
+    snprintf(page, sizeof page, "%s/returns/%s", runtime_core(x->context)->settings->public_url, return_id);
     exchange_set_header(x, "Location", path);
     exchange_set_header(x, "ETag", "\"1\"");
     x->status = 202;
@@ -178,7 +164,7 @@ static void answer_accepted(struct exchange *x, const char *return_id) {
         json_pack("{s:s, s:i, s:s, s:s}", "return_id", return_id, "version", 1, "status", "requested", "page", page);
 }
 
-/* The form was sent before. A double click, or a page sent again, has its return already; other fields would be lost if
+/* The form was sent before. A double click, or a page sent again, has its return already. Other fields would be lost if
  * they were taken for the same. */
 static void answer_sent(struct exchange *x, struct submission *s) {
     const char *earlier = json_string_value(json_object_get(s->sent, "return_id"));
@@ -194,13 +180,12 @@ static void answer_sent(struct exchange *x, struct submission *s) {
 
 /* Nothing is stored yet. Another return than the one that the token stands for gets a token of its own. */
 static void review(struct exchange *x, struct submission *s) {
-    struct runtime *rt = x->context;
-    struct connection *reader = store_reader(runtime_core(rt)->store);
+    struct connection *reader = store_reader(runtime_core(x->context)->store);
     bool sent = sent_before(s, reader), same = sent && json_is_true(json_object_get(s->sent, "same"));
     s->holder = same ? NULL : returns_holder(reader, s->request.serial_number);
-    json_t *subscribers = returns_subscribers(reader), *doubts = orders_doubts(reader, &s->request);
+    json_auto_t *subscribers = returns_subscribers(reader), *doubts = orders_doubts(reader, &s->request);
+    struct failure why;
     if (store_state(reader) != OK) {
-        struct failure why;
         answer_not_stored(x, s, fail(&why, RETRY, "%s", store_error(reader)), &why);
     } else if (same) {
         answer_sent(x, s);
@@ -209,21 +194,18 @@ static void review(struct exchange *x, struct submission *s) {
     } else {
         if (sent || !*s->token) uuid_text(uuid_make(), s->token);
         x->page = "review.html";
-        x->data = view_review(s->body, returns_reasons(rt), s->token, json_incref(subscribers));
+        x->data = view_review(s->body, returns_reasons(x->context), s->token, subscribers);
         json_object_set(x->data, "doubts", doubts);
         json_object_set_new(x->data, "doubtful", json_boolean(json_array_size(doubts)));
         keep_for_back(x);
     }
-    json_decref(doubts);
-    json_decref(subscribers);
 }
 
-/* One transaction: the return, its form's token, its event, the audit row, the answer. OK as
- * well when the form was sent before.
- * REJECT: its item is in an open return, or else the event could not be made, which is a mistake in this program. */
+/* One transaction: the return, its form's token, its event, the audit row, the answer. OK as well when the form was
+ * sent before. REJECT: its item is in an open return, or else the event could not be made, which is a mistake in this
+ * program. */
 static verdict accept(struct exchange *x, struct submission *s, struct failure *why) {
-    struct runtime *rt = x->context;
-    struct connection *c = store_begin(runtime_core(rt)->store);
+    struct connection *c = store_begin(runtime_core(x->context)->store);
     verdict v = sent_before(s, c) ? OK : accept_new(x, c, s, why);
     if (v != OK) {
         store_rollback(c);
@@ -234,38 +216,31 @@ static verdict accept(struct exchange *x, struct submission *s, struct failure *
     else
         answer_accepted(x, s->return_id);
     v = exchange_commit(x, c, why);
-    if (v == OK) relay_wake(runtime_relay(rt));
+    if (v == OK) relay_wake(runtime_relay(x->context));
     return v;
 }
 
 static void submit(struct exchange *x, struct submission *s) {
     struct failure why = {0};
     verdict v = accept(x, s, &why);
-    if (v == OK) return;
-    if (s->holder)
+    if (v != OK && s->holder)
         answer_held(x, s);
-    else
+    else if (v != OK)
         answer_not_stored(x, s, v, &why);
 }
 
 /* NULL: answered. */
 static json_t *body_of(struct exchange *x) {
-    json_t *sent = exchange_sent(x, x->api ? SENT_JSON : SENT_FORM, NULL, "The return was not stored");
-    if (!sent) return NULL;
-    if (x->api && !json_is_object(sent)) {
+    json_auto_t *sent = exchange_sent(x, x->api ? SENT_JSON : SENT_FORM, NULL, "The return was not stored");
+    if (sent && !x->api) return request_nest(sent);
+    if (json_is_object(sent)) return json_incref(sent);
+    if (sent)
         exchange_problem(x, 422, "The return was not stored: the body must be a JSON object with the return's fields.");
-        json_decref(sent);
-        return NULL;
-    }
-    if (x->api) return sent;
-    json_t *body = request_nest(sent);
-    json_decref(sent);
-    return body;
+    return NULL;
 }
 
 static bool is_set(const json_t *body, const char *name) {
-    const char *text = json_string_value(json_object_get(body, name));
-    return text && *text;
+    return *json_get_text(body, name);
 }
 
 /* Takes out of the body what only the form sends. */
@@ -273,8 +248,7 @@ static void form_part_read(struct submission *s) {
     struct uuid token;
     s->review = is_set(s->body, "review");
     s->change = is_set(s->body, "change");
-    if (is_set(s->body, "token") && uuid_parse(json_string_value(json_object_get(s->body, "token")), &token))
-        uuid_text(token, s->token);
+    if (is_set(s->body, "token") && uuid_parse(json_get_text(s->body, "token"), &token)) uuid_text(token, s->token);
     if (*s->token || !is_set(s->body, "token")) json_object_del(s->body, "token"); /* any other is refused as a field */
     json_object_del(s->body, "review");
     json_object_del(s->body, "change");
@@ -284,7 +258,7 @@ void submit_post(struct exchange *x) {
     struct submission s = {.body = body_of(x)};
     if (!s.body) return;
     if (!x->api) form_part_read(&s);
-    json_t *errors = request_read(s.body, returns_reasons(x->context), &s.request);
+    json_auto_t *errors = request_read(s.body, returns_reasons(x->context), &s.request);
     if (s.change)
         form_again(x, 200, &s, NULL, NULL);
     else if (json_array_size(errors))
@@ -293,6 +267,7 @@ void submit_post(struct exchange *x) {
         review(x, &s);
     else
         submit(x, &s);
-    json_decref(errors);
-    submission_free(&s);
+    json_decref(s.body);
+    json_decref(s.holder);
+    json_decref(s.sent);
 }

@@ -115,7 +115,7 @@ static const struct place {
 
 enum { PLACES = sizeof places / sizeof *places };
 
-/* Models that there is stock of, by what a customer pays for one, in euros; the last is one that nobody keeps. */
+/* Models that there is stock of, by what a customer pays for one, in euros. The last is one that nobody keeps. */
 static const struct model {
     const char *name;
     int euros;
@@ -129,17 +129,6 @@ static const char *const reason_codes[] = {"DEFECTIVE",  "DEFECTIVE",        "DE
 static json_t *money_json(const struct place *p, long long units, int cents) {
     json_t *amount = p->decimals ? json_sprintf("%lld.%02d", units, cents) : json_sprintf("%lld", units);
     return json_pack("{s:o, s:s}", "amount", amount, "currency", p->currency);
-}
-
-static json_t *price_of(const struct place *p, const struct model *m) {
-    return money_json(p, (long long)m->euros * p->rate, 99);
-}
-
-/* It has lost worth since. */
-static json_t *cost_of(const struct sample *s, int64_t n, const struct place *p, const struct model *m) {
-    long long units = (long long)m->euros * p->rate;
-    units -= units * (long long)(chance(s, n, 8) % 40) / 100;
-    return money_json(p, units, (int)(chance(s, n, 7) % 100));
 }
 
 /* The order that item n is of: each company has one for every so many returns. */
@@ -160,7 +149,7 @@ static enum sample_kind kind_wanted(const struct sample *s, int64_t n) {
     return percent < s->bad ? SAMPLE_BAD : percent < s->bad + s->duplicates ? SAMPLE_DUPLICATE : SAMPLE_GOOD;
 }
 
-/* The one whose item a duplicate names; n itself when there is none before it. */
+/* The one whose item a duplicate names. N itself when there is none before it. */
 static int64_t original_of(const struct sample *s, int64_t n) {
     int64_t most = n < BACK_MOST ? n : BACK_MOST;
     for (int64_t back = most ? 1 + (int64_t)(chance(s, n, 2) % (uint64_t)most) : 1; back <= most; back++)
@@ -196,72 +185,58 @@ enum sample_kind sample_kind(const struct sample *s, int64_t n) {
     return wanted == SAMPLE_DUPLICATE && original_of(s, n) == n ? SAMPLE_GOOD : wanted;
 }
 
+char *sample_text(void *sample, int64_t n) {
+    json_auto_t *body = sample_body(sample, n);
+    return json_dumps(body, JSON_COMPACT);
+}
+
 json_t *sample_body(const struct sample *s, int64_t n) {
     enum sample_kind kind = sample_kind(s, n);
     int64_t item = kind == SAMPLE_DUPLICATE ? original_of(s, n) : n;
     const struct place *p = &PICK(s, item, 3, places);
     const struct model *m = &PICK(s, item, 4, models);
-    json_t *body = json_object();
-    json_object_set_new(body, "order_id", order_name(s, "ORD", p, item));
-    json_object_set_new(body, "model", json_string(m->name));
-    json_object_set_new(body, "shipment_id", order_name(s, "SHP", p, item));
-    json_object_set_new(body, "serial_number", serial_name(s, item));
-    json_object_set_new(body, "location", json_string(PICK(s, n, 5, p->cities)));
-    json_object_set_new(body, "cost", cost_of(s, item, p, m));
-    json_object_set_new(body, "customer_id", customer_name(p));
-    json_object_set_new(body, "reason_code", json_string(PICK(s, n, 10, reason_codes)));
-    json_object_set_new(body, "reason", json_string(PICK(s, n, 6, p->reasons)));
+    long long price = (long long)m->euros * p->rate;
+    long long cost = price - price * (long long)(chance(s, item, 8) % 40) / 100; /* it has lost worth since */
+    json_t *body = json_pack(
+        "{s:o, s:s, s:o, s:o, s:s, s:o, s:o, s:s, s:s}", "order_id", order_name(s, "ORD", p, item), "model", m->name,
+        "shipment_id", order_name(s, "SHP", p, item), "serial_number", serial_name(s, item), "location",
+        PICK(s, n, 5, p->cities), "cost", money_json(p, cost, (int)(chance(s, item, 7) % 100)), "customer_id",
+        customer_name(p), "reason_code", PICK(s, n, 10, reason_codes), "reason", PICK(s, n, 6, p->reasons));
     if (kind == SAMPLE_BAD && body) body_spoil(s, n, body);
     return body;
 }
 
 /* --- Their orders */
 
-static verdict companies_register(const char *sales_url, struct failure *why) {
-    verdict v = OK;
-    for (size_t i = 0; v == OK && i < PLACES; i++) {
-        json_t *id = customer_name(&places[i]);
-        v = upstream_customer(sales_url, json_string_value(id), places[i].company, places[i].cities[0], why);
-        json_decref(id);
-    }
-    return v;
+static verdict company_register(const struct place *p, const char *sales_url, struct failure *why) {
+    json_auto_t *id = customer_name(p);
+    return upstream_customer(sales_url, json_string_value(id), p->company, p->cities[0], why);
 }
 
+/* Of returns from … until: those that are of items of that company. */
 static verdict order_place(
-    const struct sample *s, const char *sales_url, const struct place *p, int64_t n, json_t *items,
+    const struct sample *s, const char *sales_url, const struct place *p, int64_t from, int64_t until,
     struct failure *why) {
-    json_t *id = order_name(s, "ORD", p, n), *shipment = order_name(s, "SHP", p, n), *customer = customer_name(p);
-    verdict v = upstream_order(
-        sales_url, json_string_value(id), json_string_value(customer), json_string_value(shipment), items, why);
-    json_decref(id);
-    json_decref(shipment);
-    json_decref(customer);
-    return v;
-}
-
-static verdict
-block_place(const struct sample *s, const char *sales_url, int64_t from, int64_t until, struct failure *why) {
-    json_t *items[PLACES];
-    verdict v = OK;
-    for (size_t i = 0; i < PLACES; i++) items[i] = json_array();
+    json_auto_t *id = order_name(s, "ORD", p, from), *shipment = order_name(s, "SHP", p, from);
+    json_auto_t *customer = customer_name(p), *items = json_array();
     for (int64_t n = from; n < until; n++) {
-        const struct place *p = &PICK(s, n, 3, places);
-        if (sample_kind(s, n) != SAMPLE_DUPLICATE)
+        const struct model *m = &PICK(s, n, 4, models);
+        if (&PICK(s, n, 3, places) == p && sample_kind(s, n) != SAMPLE_DUPLICATE)
             json_array_append_new(
-                items[p - places],
-                upstream_item(PICK(s, n, 4, models).name, price_of(p, &PICK(s, n, 4, models)), serial_name(s, n)));
+                items, upstream_item(m->name, money_json(p, (long long)m->euros * p->rate, 99), serial_name(s, n)));
     }
-    for (size_t i = 0; v == OK && i < PLACES; i++)
-        if (json_array_size(items[i])) v = order_place(s, sales_url, &places[i], from, items[i], why);
-    for (size_t i = 0; i < PLACES; i++) json_decref(items[i]);
-    return v;
+    if (!json_array_size(items)) return OK;
+    return upstream_order(
+        sales_url, json_string_value(id), json_string_value(customer), json_string_value(shipment), items, why);
 }
 
 verdict sample_place(
     const struct sample *s, const char *sales_url, int64_t count, bool (*turn)(void *context, int64_t done),
     void *context, struct failure *why) {
-    verdict v = companies_register(sales_url, why);
+    verdict v = OK;
+    for (size_t i = 0; v == OK && i < PLACES; i++) v = company_register(&places[i], sales_url, why);
     for (int64_t n = 0; v == OK && n < count && (!turn || turn(context, n)); n += BLOCK)
-        v = block_place(s, sales_url, n, n + BLOCK < count ? n + BLOCK : count, why);
+        for (size_t i = 0; v == OK && i < PLACES; i++)
+            v = order_place(s, sales_url, &places[i], n, n + BLOCK < count ? n + BLOCK : count, why);
     return v;
 }

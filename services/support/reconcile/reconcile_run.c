@@ -61,7 +61,7 @@ static void each_event(void *context, const struct topic_record *m) {
                     .sequence = strtoll(topic_header(m, "ce_sequence", sequence, sizeof sequence), NULL, 10)});
 }
 
-/* Of another topic's records, too; theirs do not count here. */
+/* Of another topic's records, too. Theirs do not count here. */
 static void each_letter(void *context, const struct topic_record *m) {
     struct run *run = context;
     char topic[NAME_SIZE], partition[PLACE_SIZE], offset[PLACE_SIZE], answered[TIME_TEXT];
@@ -149,7 +149,7 @@ verdict reconcile_run(const struct settings *s, struct reconcile_progress *p, js
     topic_spec_name(&topic_spec_events, s, run.own, sizeof run.own);
     p->doing = "asking Kafka";
     run.r = reconcile_new(run.own, s->service);
-    verdict v = run.r ? topics_open(&run.topics, s, &p->stop, why) : fail(why, RETRY, "out of memory");
+    verdict v = run.r ? topics_open(&run.topics, s, p->stop, why) : fail(why, RETRY, "out of memory");
     if (v == OK) v = read_all(&run, s, &at, why);
     if (v == OK && !(*out = reconcile_result(run.r, at))) v = fail(why, RETRY, "out of memory");
     if (v == OK) json_object_set_new(*out, "took_ms", json_integer(steady_ms() - begun));

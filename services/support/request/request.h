@@ -19,23 +19,23 @@ struct request { /* text points into the body that it was read from */
 
 /* A field without a fallback is required. One table for the form, for reading, and for what the errors say. */
 struct request_field {
-    const char *name; /* of the form's field; in JSON, "cost.amount" is the member amount of cost */
+    const char *name; /* of the form's field. In JSON, "cost.amount" is the member amount of cost */
     const char *label, *hint, *example;
-    const char *effect; /* what is done with it once it is sent; NULL: it only says which */
+    const char *effect; /* what is done with it once it is sent. NULL: it only says which */
     size_t offset;      /* of its text in struct request */
-    int characters;     /* at most; Unicode's, not bytes */
+    int characters;     /* at most. Unicode's, not bytes */
     bool lines;         /* line breaks and tabs are text */
     const char
         *fallback; /* NULL: it is required. Else it is one of the event's symbols, and this one when it is left out */
 };
 extern const struct request_field request_fields[]; /* ends with {0} */
 
-/* A form's fields as the JSON would have them. A browser sends every line break as CR LF; it becomes LF, as typed. */
+/* A form's fields as the JSON would have them. A browser sends every line break as CR LF. It becomes LF, as typed. */
 MUST_CHECK json_t *request_nest(const json_t *form);
 
-/* What the body holds for the field; NULL if that is not text. */
+/* What the body holds for the field. NULL if that is not text. */
 const char *request_text(const json_t *body, const struct request_field *field);
 
-/* [{"field","detail"}], one entry a field; empty when *out is complete. body: any JSON. symbols: the kinds of reason
- * that the event can say (returns_reasons()); NULL: the fallback alone. The array is the caller's. */
+/* [{"field","detail"}], one entry a field. Empty when *out is complete. body: any JSON. symbols: the kinds of reason
+ * that the event can say (returns_reasons()). NULL: the fallback alone. The array is the caller's. */
 MUST_CHECK json_t *request_read(const json_t *body, const json_t *symbols, struct request *out);

@@ -1,7 +1,8 @@
 #include "support/returns/fold.h"
 
+#include "support/request/events.h"
 #include "support/returns/orders.h"
-#include "support/returns/past.h"
+#include "support/returns/state.h"
 
 #include "chassis/outgoing/snapshots.h"
 
@@ -26,17 +27,6 @@ static const struct field request_event_fields[] = {
     {"channel", TYPE_TEXT, offsetof(struct request_event, channel), "unknown"},
 };
 
-bool fold_is_declined(const char *type) {
-    static const char end[] = "Declined";
-    size_t n = strlen(type), end_n = strlen(end);
-    return n >= end_n && !strcmp(type + n - end_n, end);
-}
-
-static const char *short_name(const char *type) {
-    const char *dot = strrchr(type, '.');
-    return dot ? dot + 1 : type;
-}
-
 static struct value moment_value(int64_t ms) {
     return ms > 0 ? value_int(ms) : value_text(NULL);
 }
@@ -46,8 +36,7 @@ static struct value moment_value(int64_t ms) {
 static verdict history_add(struct reaction *r, struct failure *why) {
     const struct event *e = r->event;
     char trace[TRACE_ID], *data = json_dumps(e->data, JSON_COMPACT), *headers = event_headers(e);
-    bool whole = data && headers;
-    if (whole)
+    if (data && headers)
         (void)store_run(
             r->store,
             "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data, "
@@ -56,9 +45,11 @@ static verdict history_add(struct reaction *r, struct failure *why) {
             value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
             value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)),
             value_text(data), moment_value(e->recorded_at), value_text(headers), value_blob(e->bytes, e->bytes_n));
-    if (whole) snapshot_due(r->store, e->return_id);
-    free(data), free(headers);
-    return whole ? OK : fail(why, RETRY, "out of memory");
+    verdict v = data && headers ? OK : fail(why, RETRY, "out of memory");
+    free(data);
+    free(headers);
+    if (v == OK) snapshot_due(r->store, e->return_id);
+    return v;
 }
 
 /* The newest by what the events say, not by when they came. */
@@ -71,8 +62,8 @@ static void team_note(struct reaction *r) {
         "last_return = excluded.last_return, last_at = excluded.last_at, last_event = excluded.last_event "
         "WHERE team.last_at IS NULL OR team.last_event IS NULL OR "
         "(team.last_at, team.last_event) < (excluded.last_at, excluded.last_event)",
-        value_text(e->source), value_text(short_name(e->type)), value_text(e->return_id), value_int(e->occurred_at),
-        value_blob(e->id.bytes, sizeof e->id.bytes));
+        value_text(e->source), value_text(state_event_name(e->type)), value_text(e->return_id),
+        value_int(e->occurred_at), value_blob(e->id.bytes, sizeof e->id.bytes));
 }
 
 /* The newest counts: they are read again at each start. */
@@ -91,48 +82,43 @@ bool fold_publishes(struct connection *c, const char *service) {
     return store_int(c, 0, "SELECT COUNT(*) FROM team WHERE team = ?", value_text(service));
 }
 
-/* --- What commands change */
+/* --- What support's own events change */
 
-static const char cancelled[] = "returns.support.RefundCancelled", closed[] = "returns.support.ReturnClosed";
+static bool is_in_topic(const struct event *e) {
+    return e->topic && *e->topic; /* else it was only decided yet */
+}
 
-/* An event of support's own as far as it changes the state of its return; topic NULL: it was only decided yet. */
-struct change {
-    const char *return_id, *type, *topic;
-    int64_t version, at, partition, offset;
-};
+/* Teams undo what they did for every RefundCancelled, so it counts before a ReturnClosed, whichever came first. And of
+ * several the one with the lowest version, then the lowest place. Does nothing while the return is not known: its
+ * request makes up for that. */
+static void change_apply(struct connection *c, const struct event *e) {
+    bool cancelled = !strcmp(e->type, SUPPORT_EVENT(REFUND_CANCELLED)), in_topic = is_in_topic(e);
+    struct value version = value_int(e->version), id = value_text(e->return_id), none = value_text(NULL);
+    if (!cancelled && strcmp(e->type, SUPPORT_EVENT(RETURN_CLOSED)) != 0) return;
+    (void)store_run(
+        c, "UPDATE return_request SET version = ? WHERE return_id = ? AND version < ?", version, id, version);
+    if (cancelled)
+        (void)store_run(
+            c,
+            "UPDATE return_request SET state = 'cancelled', cancelled_version = ?, cancelled_at = ?, "
+            "cancelled_partition = ?, cancelled_offset = ? WHERE return_id = ? AND (state <> 'cancelled' OR "
+            "cancelled_version > ? OR cancelled_version = ? AND (cancelled_offset IS NULL OR "
+            "(cancelled_partition, cancelled_offset) > (?, ?)))",
+            version, value_int(e->occurred_at), in_topic ? value_int(e->partition) : none,
+            in_topic ? value_int(e->offset) : none, id, version, version,
+            value_int(in_topic ? e->partition : INT64_MAX), value_int(in_topic ? e->offset : INT64_MAX));
+    else
+        (void)store_run(c, "UPDATE return_request SET state = 'closed' WHERE return_id = ? AND state = 'open'", id);
+}
 
-/* Teams undo what they did for every RefundCancelled, so it counts before a ReturnClosed, whichever came first; and of
- * several the one with the lowest version, then the lowest place. */
-static void cancelled_apply(struct connection *c, const struct change *e) {
+/* Once it is decided, and again when it comes back from the topic. */
+static void own_fold(struct connection *c, const struct event *own) {
     (void)store_run(
         c,
-        "UPDATE return_request SET state = 'cancelled', cancelled_version = ?, cancelled_at = ?, "
-        "cancelled_partition = ?, cancelled_offset = ? WHERE return_id = ? AND (state <> 'cancelled' OR "
-        "cancelled_version > ? OR cancelled_version = ? AND (cancelled_offset IS NULL OR "
-        "(cancelled_partition, cancelled_offset) > (?, ?)))",
-        value_int(e->version), value_int(e->at), e->topic ? value_int(e->partition) : value_text(NULL),
-        e->topic ? value_int(e->offset) : value_text(NULL), value_text(e->return_id), value_int(e->version),
-        value_int(e->version), value_int(e->topic ? e->partition : INT64_MAX),
-        value_int(e->topic ? e->offset : INT64_MAX));
-}
-
-/* Does nothing while the return is not known; its request makes up for that. */
-static void change_apply(struct connection *c, const struct change *e) {
-    bool is_cancelled = !strcmp(e->type, cancelled), is_closed = !strcmp(e->type, closed);
-    if (!is_cancelled && !is_closed) return;
-    (void)store_run(
-        c, "UPDATE return_request SET version = ? WHERE return_id = ? AND version < ?", value_int(e->version),
-        value_text(e->return_id), value_int(e->version));
-    if (is_cancelled) cancelled_apply(c, e);
-    if (is_closed)
-        (void)store_run(
-            c, "UPDATE return_request SET state = 'closed' WHERE return_id = ? AND state = 'open'",
-            value_text(e->return_id));
-}
-
-static struct change change_of(const struct event *e) {
-    return (struct change){e->return_id, e->type,  e->topic && *e->topic ? e->topic : NULL, e->version, e->occurred_at,
-                           e->partition, e->offset};
+        "INSERT INTO return_version (return_id, version, event_id, type, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        value_text(own->return_id), value_int(own->version), value_blob(own->id.bytes, sizeof own->id.bytes),
+        value_text(own->type), value_int(own->occurred_at));
+    change_apply(c, own);
 }
 
 /* What was there before its request: that one was put aside, or comes from elsewhere. */
@@ -143,9 +129,14 @@ static void changes_before(struct connection *c, const char *return_id) {
              value_text(return_id), value_text(self));
          rows_next(&r);)
         change_apply(
-            c, &(struct change){
-                   return_id, rows_text(&r, 0), rows_text(&r, 1), rows_int(&r, 2), rows_int(&r, 3), rows_int(&r, 4),
-                   rows_int(&r, 5)});
+            c, &(struct event){
+                   .return_id = return_id,
+                   .type = rows_text(&r, 0),
+                   .topic = rows_text(&r, 1),
+                   .version = rows_int(&r, 2),
+                   .occurred_at = rows_int(&r, 3),
+                   .partition = (int32_t)rows_int(&r, 4),
+                   .offset = rows_int(&r, 5)});
 }
 
 static verdict note(struct reaction *r, const void *fields, struct failure *why) {
@@ -154,21 +145,19 @@ static verdict note(struct reaction *r, const void *fields, struct failure *why)
     verdict v = e->return_id ? history_add(r, why) : OK;
     if (v != OK) return v;
     team_note(r);
-    if (e->return_id && !strcmp(e->source, self)) past_note(r->store, e);
-    struct change own = change_of(e);
-    if (e->return_id && !strcmp(e->source, self)) change_apply(r->store, &own);
-    if (e->return_id && fold_is_declined(e->type))
+    if (e->return_id && !strcmp(e->source, self)) own_fold(r->store, e);
+    if (e->return_id && state_is_declined(e->type))
         (void)store_run(
             r->store, "INSERT INTO attention (return_id) VALUES (?) ON CONFLICT DO NOTHING", value_text(e->return_id));
-    reaction_audit(r, "handled", "note", "%s: %s", e->source, short_name(e->type));
+    reaction_audit(r, "handled", "note", "%s: %s", e->source, state_event_name(e->type));
     return OK;
 }
 
-/* --- Support's own events */
+/* --- Requests and orders */
 
 /* Where it is in the topic is known only once it comes back from there. */
 static void request_add(struct connection *c, const struct event *e, const struct request_event *q) {
-    bool in_topic = e->topic && *e->topic;
+    bool in_topic = is_in_topic(e);
     (void)store_run(
         c,
         "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, "
@@ -185,15 +174,12 @@ static void request_add(struct connection *c, const struct event *e, const struc
 }
 
 void fold_decided(struct connection *c, const struct event *own) {
+    static const size_t n = sizeof request_event_fields / sizeof *request_event_fields;
     struct request_event q;
     struct failure why;
-    past_note(c, own);
-    struct change change = change_of(own);
-    change_apply(c, &change);
-    if (strcmp(own->type, "returns.support.RefundRequest") != 0) return;
-    if (project(
-            own->written, request_event_fields, sizeof request_event_fields / sizeof *request_event_fields, &q, &why) ==
-        OK)
+    own_fold(c, own);
+    if (strcmp(own->type, SUPPORT_EVENT(REFUND_REQUEST)) != 0) return;
+    if (project(own->written, request_event_fields, n, &q, &why) == OK)
         request_add(c, own, &q);
     else
         store_spoil(c, REJECT, why.text);
@@ -213,7 +199,7 @@ static verdict note_order(struct reaction *r, const void *fields, struct failure
 }
 
 const struct handler fold_handlers[] = {
-    {"returns.support.RefundRequest", FIELDS(request_event_fields, struct request_event), note_request},
+    {SUPPORT_EVENT(REFUND_REQUEST), FIELDS(request_event_fields, struct request_event), note_request},
     {"returns.sales.CustomerRegistered", NULL, 0, 0, note_order},
     {"returns.sales.OrderPlaced", NULL, 0, 0, note_order},
     {"returns.sales.OrderChanged", NULL, 0, 0, note_order},
@@ -225,7 +211,7 @@ const struct handler fold_handlers[] = {
 
 /* Of one that publishes, its events tell more. */
 void fold_passed(struct connection *c, const char *team, int64_t partition, int64_t next_offset) {
-    if (store_int(c, 0, "SELECT COUNT(*) FROM team WHERE team = ?", value_text(team))) return;
+    if (fold_publishes(c, team)) return;
     (void)store_run(
         c, "INSERT INTO passed (team, partition, next_offset, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         value_text(team), value_int(partition), value_int(next_offset), value_int(clock_ms()));

@@ -13,9 +13,6 @@ extern const struct handler fold_handlers[]; /* for every event there is */
 
 void fold_decided(struct connection *c, const struct event *own); /* service.decided */
 
-/* An event whose name ends so says that its team declined. */
-bool fold_is_declined(const char *type);
-
 /* service.put_aside */
 void fold_put_aside(struct connection *c, const struct put_aside *letter);
 /* service.publishes */

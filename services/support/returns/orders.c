@@ -73,34 +73,29 @@ struct order {
     const char *order_id, *customer_id, *shipment_id; /* "": this event says nothing of it */
 };
 
+/* What an event says of a value counts if its version is higher than that of the event which set it. 0: it says none.
+ */
 static void order_set(struct reaction *r, const struct order *q, bool placed, bool completed) {
-    struct value id = value_text(q->order_id), version = value_int(r->event->version),
-                 at = value_int(r->event->occurred_at);
+    struct value version = value_int(r->event->version), at = value_int(r->event->occurred_at), none = value_int(0),
+                 null = value_text(NULL);
+    bool shipped = *q->shipment_id;
     (void)store_run(
         r->store,
-        "INSERT INTO customer_order (order_id, version, changed_at, placed_version, shipment_version, completed_version) "
-        "VALUES (?, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-        id);
-    (void)store_run(
-        r->store, "UPDATE customer_order SET changed_at = ?, version = ? WHERE order_id = ? AND version < ?", at,
-        version, id, version);
-    if (placed)
-        (void)store_run(
-            r->store,
-            "UPDATE customer_order SET customer_id = ?, placed_at = ?, placed_version = ? "
-            "WHERE order_id = ? AND placed_version < ?",
-            value_text(q->customer_id), at, version, id, version);
-    if (*q->shipment_id)
-        (void)store_run(
-            r->store,
-            "UPDATE customer_order SET shipment_id = ?, shipment_version = ? WHERE order_id = ? AND shipment_version < ?",
-            value_text(q->shipment_id), version, id, version);
-    if (completed)
-        (void)store_run(
-            r->store,
-            "UPDATE customer_order SET completed_at = ?, completed_version = ? "
-            "WHERE order_id = ? AND completed_version < ?",
-            at, version, id, version);
+        "INSERT INTO customer_order AS o (order_id, version, changed_at, customer_id, placed_at, placed_version, "
+        "shipment_id, shipment_version, completed_at, completed_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (order_id) DO UPDATE SET "
+        "changed_at = CASE WHEN excluded.version > o.version THEN excluded.changed_at ELSE o.changed_at END, "
+        "version = CASE WHEN excluded.version > o.version THEN excluded.version ELSE o.version END, "
+        "customer_id = CASE WHEN excluded.placed_version > o.placed_version THEN excluded.customer_id ELSE o.customer_id END, "
+        "placed_at = CASE WHEN excluded.placed_version > o.placed_version THEN excluded.placed_at ELSE o.placed_at END, "
+        "placed_version = CASE WHEN excluded.placed_version > o.placed_version THEN excluded.placed_version ELSE o.placed_version END, "
+        "shipment_id = CASE WHEN excluded.shipment_version > o.shipment_version THEN excluded.shipment_id ELSE o.shipment_id END, "
+        "shipment_version = CASE WHEN excluded.shipment_version > o.shipment_version THEN excluded.shipment_version ELSE o.shipment_version END, "
+        "completed_at = CASE WHEN excluded.completed_version > o.completed_version THEN excluded.completed_at ELSE o.completed_at END, "
+        "completed_version = CASE WHEN excluded.completed_version > o.completed_version THEN excluded.completed_version ELSE o.completed_version END",
+        value_text(q->order_id), version, at, placed ? value_text(q->customer_id) : null, placed ? at : null,
+        placed ? version : none, shipped ? value_text(q->shipment_id) : null, shipped ? version : none,
+        completed ? at : null, completed ? version : none);
 }
 
 struct item {
@@ -123,35 +118,27 @@ static verdict item_read(struct written *data, struct item *out, struct failure 
 
 /* A line that is removed loses all that it held: should it come again, it is another one. */
 static void item_set(struct reaction *r, const char *order_id, const struct item *q) {
-    struct value id = value_text(order_id), line = value_int(q->line), version = value_int(r->event->version),
-                 none = value_text(NULL);
+    struct value version = value_int(r->event->version), none = value_int(0), null = value_text(NULL);
+    bool gone = q->removed, model = *q->model, price = q->has_price, serial = *q->serial_number;
     (void)store_run(
         r->store,
-        "INSERT INTO order_item (order_id, line, present, line_version, model_version, price_version, serial_version) "
-        "VALUES (?, ?, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-        id, line);
-    (void)store_run(
-        r->store,
-        "UPDATE order_item SET present = ?, line_version = ? WHERE order_id = ? AND line = ? AND line_version < ?",
-        value_int(!q->removed), version, id, line, version);
-    if (q->removed || *q->model)
-        (void)store_run(
-            r->store,
-            "UPDATE order_item SET model = ?, model_version = ? WHERE order_id = ? AND line = ? AND model_version < ?",
-            q->removed ? none : value_text(q->model), version, id, line, version);
-    if (q->removed || q->has_price)
-        (void)store_run(
-            r->store,
-            "UPDATE order_item SET price_minor = ?, price_currency = ?, price_version = ? "
-            "WHERE order_id = ? AND line = ? AND price_version < ?",
-            q->removed ? none : value_int(q->price.minor), q->removed ? none : value_text(q->price.currency), version,
-            id, line, version);
-    if (q->removed || *q->serial_number)
-        (void)store_run(
-            r->store,
-            "UPDATE order_item SET serial_number = ?, serial_version = ? "
-            "WHERE order_id = ? AND line = ? AND serial_version < ?",
-            q->removed ? none : value_text(q->serial_number), version, id, line, version);
+        "INSERT INTO order_item AS i (order_id, line, present, line_version, model, model_version, price_minor, "
+        "price_currency, price_version, serial_number, serial_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (order_id, line) DO UPDATE SET "
+        "present = CASE WHEN excluded.line_version > i.line_version THEN excluded.present ELSE i.present END, "
+        "line_version = CASE WHEN excluded.line_version > i.line_version THEN excluded.line_version ELSE i.line_version END, "
+        "model = CASE WHEN excluded.model_version > i.model_version THEN excluded.model ELSE i.model END, "
+        "model_version = CASE WHEN excluded.model_version > i.model_version THEN excluded.model_version ELSE i.model_version END, "
+        "price_minor = CASE WHEN excluded.price_version > i.price_version THEN excluded.price_minor ELSE i.price_minor END, "
+        "price_currency = CASE WHEN excluded.price_version > i.price_version THEN excluded.price_currency ELSE i.price_currency END, "
+        "price_version = CASE WHEN excluded.price_version > i.price_version THEN excluded.price_version ELSE i.price_version END, "
+        "serial_number = CASE WHEN excluded.serial_version > i.serial_version THEN excluded.serial_number ELSE i.serial_number END, "
+        "serial_version = CASE WHEN excluded.serial_version > i.serial_version THEN excluded.serial_version ELSE i.serial_version END",
+        value_text(order_id), value_int(q->line), value_int(!gone), version,
+        model && !gone ? value_text(q->model) : null, model || gone ? version : none,
+        price && !gone ? value_int(q->price.minor) : null, price && !gone ? value_text(q->price.currency) : null,
+        price || gone ? version : none, serial && !gone ? value_text(q->serial_number) : null,
+        serial || gone ? version : none);
 }
 
 static verdict order_fold(struct reaction *r, struct written *data, bool placed, bool completed, struct failure *why) {

@@ -13,13 +13,13 @@
 
 #include <jansson.h>
 
-/* One of the four events about customers and orders; of another topic than sales' it changes nothing. REJECT: it cannot
+/* One of the four events about customers and orders. Of another topic than sales' it changes nothing. REJECT: it cannot
  * be understood. */
 MUST_CHECK verdict orders_fold(struct reaction *r, struct failure *why);
 
-/* Why sales is likely to decline the refund, each a sentence; empty: nothing speaks against it, or no order is known at
+/* Why sales is likely to decline the refund, each a sentence. empty: nothing speaks against it, or no order is known at
  * all. The array is the caller's. */
 MUST_CHECK json_t *orders_doubts(struct connection *reader, const struct request *q);
 
-/* Text as it is looked for: in small letters. The caller frees it; NULL: no memory. */
+/* Text as it is looked for: in small letters. The caller frees it. NULL: no memory. */
 char *orders_search_text(const char *text);

@@ -1,36 +1,36 @@
 #include "support/returns/snapshot.h"
 
-#include "support/returns/fold.h"
+#include "support/request/events.h"
+#include "support/returns/state.h"
+
+#include "chassis/base/json_get.h"
 
 #include <string.h>
 
-static const char *const request_names[] = {"order_id", "model", "shipment_id", "serial_number", "location", "cost"};
-
 static json_t *request_of(const char *data) {
-    json_t *event = json_loads(data, 0, NULL), *request = json_object();
-    for (size_t i = 0; i < sizeof request_names / sizeof *request_names; i++)
-        json_object_set(request, request_names[i], json_object_get(event, request_names[i]));
-    json_decref(event);
+    static const char *const names[] = {"order_id", "model", "shipment_id", "serial_number", "location", "cost"};
+    json_auto_t *event = json_loads(data, 0, NULL);
+    json_t *request = json_object();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        json_object_set(request, names[i], json_object_get(event, names[i]));
     return request;
 }
 
 /* Of support's own, in their order: the request, and what became of it. */
 static void own_add(json_t *state, const struct rows *r) {
-    static const char *const moves[][2] = {
-        {"returns.support.RefundRequest", "requested"},
-        {"returns.support.RefundCancelled", "cancelled"},
-        {"returns.support.ReturnClosed", "closed"}};
-    const char *type = rows_text(r, 1);
-    bool refusal = !strcmp(type, "returns.support.CommandRejected"); /* it makes no version */
-    if (!refusal && rows_int(r, 2) > json_integer_value(json_object_get(state, "version")))
+    const char *type = rows_text(r, 1), *status = NULL;
+    bool unknown = !strcmp(json_get_text(state, "status"), "unknown");
+    if (!strcmp(type, SUPPORT_EVENT(COMMAND_REJECTED))) return;
+    if (rows_int(r, 2) > json_get_int(state, "version"))
         json_object_set_new(state, "version", json_integer(rows_int(r, 2)));
-    bool requested = json_is_object(json_object_get(state, "request"));
-    if (!strcmp(type, moves[0][0]) && !requested) json_object_set_new(state, "request", request_of(rows_text(r, 5)));
-    const char *status = json_string_value(json_object_get(state, "status"));
-    bool unknown = !strcmp(status, "unknown");
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(type, moves[i][0]) && (i || unknown))
-            json_object_set_new(state, "status", json_string(moves[i][1]));
+    if (!strcmp(type, SUPPORT_EVENT(REFUND_CANCELLED))) status = "cancelled";
+    if (!strcmp(type, SUPPORT_EVENT(RETURN_CLOSED))) status = "closed";
+    if (!strcmp(type, SUPPORT_EVENT(REFUND_REQUEST))) {
+        if (unknown) status = "requested";
+        if (!json_is_object(json_object_get(state, "request")))
+            json_object_set_new(state, "request", request_of(rows_text(r, 5)));
+    }
+    if (status) json_object_set_new(state, "status", json_string(status));
 }
 
 static void event_add(json_t *state, const struct rows *r) {
@@ -40,15 +40,14 @@ static void event_add(json_t *state, const struct rows *r) {
     size_t n;
     const void *bytes = rows_blob(r, 4, &n);
     if (n == sizeof id.bytes) memcpy(id.bytes, bytes, n);
-    const char *name = json_string_value(json_object_get(team, "team"));
-    if (!name || strcmp(name, rows_text(r, 0)) != 0) {
+    if (strcmp(json_get_text(team, "team"), rows_text(r, 0)) != 0) {
         team = json_pack("{s:s, s:[]}", "team", rows_text(r, 0), "events");
         json_array_append_new(teams, team);
     }
     json_object_set_new(team, "last_type", json_string(rows_text(r, 1)));
     json_object_set_new(team, "last_at", json_integer(rows_int(r, 3)));
     json_array_append_new(json_object_get(team, "events"), json_string(uuid_text(id, text)));
-    if (fold_is_declined(rows_text(r, 1))) json_object_set_new(state, "attention", json_true());
+    if (state_is_declined(rows_text(r, 1))) json_object_set_new(state, "attention", json_true());
     if (!strcmp(rows_text(r, 0), "support")) own_add(state, r);
 }
 

@@ -1,4 +1,4 @@
-/* snapshot: what the events of a return come to (schemas/support/snapshots), from history alone; so it is the same
+/* snapshot: what the events of a return come to (schemas/support/snapshots), from history alone. So it is the same
  * whoever reads the topics. */
 #pragma once
 

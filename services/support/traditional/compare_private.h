@@ -1,15 +1,15 @@
 /* compare_private: a run, for compare.c, which drives it, and compare_view.c, which says how it goes. */
 #pragma once
 
-#include "chassis/events/service.h"
+#include "support/load/job.h"
 
 enum { RATE_MAX = 100, SECONDS_MAX = 60, FAILURES_MAX = 20 };
 
 struct run {
     struct runtime *rt;
-    bool running, stopping;
+    bool running;
     bool warm; /* the clock has started */
-    int rate, seconds;
+    struct amount amount;
     char id[RETURN_ID], customer[40]; /* the latter of all its returns */
     char without[300];                /* why their orders are made up; "": they are sales' */
     int64_t begun_at;                 /* 0: there was none yet */
@@ -25,5 +25,5 @@ struct run {
 };
 enum { WAY_CALLS, WAY_EVENT, WAYS };
 
-/* A copy of the run; its waits and failures are the caller's. False: there was none yet, or no memory. */
+/* A copy of the run. Its waits and failures are the caller's. False: there was none yet, or no memory. */
 MUST_CHECK bool run_look(struct run *out);

@@ -1,8 +1,9 @@
-#include "support/returns/returns.h"
+#include "support/form/view.h"
 #include "support/traditional/compare.h"
 #include "support/traditional/compare_private.h"
 #include "support/traditional/traditional.h"
 
+#include "chassis/base/json_get.h"
 #include "chassis/fleet/peers.h"
 #include "chassis/pages/page.h"
 #include "chassis/pages/team.h"
@@ -29,7 +30,8 @@ static json_t *percentile(const struct way *w, int percent) {
 
 static json_t *way_json(const struct run *run, int i) {
     const struct way *w = &run->ways[i];
-    int64_t due = (run->ended_us - run->begun_us) * run->rate / 1000000 + 1, all = run->rate * run->seconds;
+    int64_t due = (run->ended_us - run->begun_us) * run->amount.rate / 1000000 + 1;
+    int64_t all = run->amount.rate * run->amount.seconds;
     json_int_t sent = !run->warm ? 0 : due < all ? due : all;
     qsort(w->waits, (size_t)w->answered, sizeof *w->waits, wait_compare);
     if (sent < w->answered) sent = w->answered;
@@ -59,23 +61,16 @@ static json_t *half_done_json(struct connection *reader, const char *customer, j
 
 /* Returns of the run that a subscriber has not passed yet: they are in the log, and their turn comes. */
 static json_t *late_json(struct connection *reader, const struct run *run) {
-    json_t *list = json_array();
-    for (struct rows r = store_rows(
-             reader,
-             "SELECT s.team, COUNT(*), MIN(r.requested_at) FROM "
-             "(SELECT DISTINCT team FROM subscriber_offset WHERE team <> 'support') s CROSS JOIN return_request r "
-             "JOIN return_private p ON p.return_id = r.return_id "
-             "LEFT JOIN subscriber_offset o ON o.team = s.team AND o.partition = r.partition "
-             "WHERE r.requested_at >= ? AND p.customer_id = ? AND (r.record_offset IS NULL OR o.next_offset IS NULL "
-             "OR o.next_offset <= r.record_offset) AND NOT EXISTS (SELECT 1 FROM history h WHERE h.return_id = "
-             "r.return_id AND h.team = s.team) GROUP BY s.team ORDER BY s.team",
-             value_int(run->begun_at), value_text(run->customer));
-         rows_next(&r);)
-        json_array_append_new(
-            list, json_pack(
-                      "{s:s, s:I, s:I}", "team", rows_text(&r, 0), "n", (json_int_t)rows_int(&r, 1), "oldest_ms",
-                      (json_int_t)(clock_ms() - rows_int(&r, 2))));
-    return list;
+    return store_json(
+        reader,
+        "SELECT s.team AS team, COUNT(*) AS n, ? - MIN(r.requested_at) AS oldest_ms FROM "
+        "(SELECT DISTINCT team FROM subscriber_offset WHERE team <> 'support') s CROSS JOIN return_request r "
+        "JOIN return_private p ON p.return_id = r.return_id "
+        "LEFT JOIN subscriber_offset o ON o.team = s.team AND o.partition = r.partition "
+        "WHERE r.requested_at >= ? AND p.customer_id = ? AND (r.record_offset IS NULL OR o.next_offset IS NULL "
+        "OR o.next_offset <= r.record_offset) AND NOT EXISTS (SELECT 1 FROM history h WHERE h.return_id = "
+        "r.return_id AND h.team = s.team) GROUP BY s.team ORDER BY s.team",
+        value_int(clock_ms()), value_int(run->begun_at), value_text(run->customer));
 }
 
 /* Accepted and not held here, so that nobody would ever handle it. */
@@ -98,10 +93,8 @@ static json_t *failures_json(const json_t *failures) {
 
 static json_int_t late_most(const json_t *late) {
     json_int_t most = 0;
-    json_t *team;
-    size_t i;
-    json_array_foreach((json_t *)late, i, team) {
-        json_int_t n = json_integer_value(json_object_get(team, "n"));
+    json_each(i, team, late) {
+        json_int_t n = json_get_int(team, "n");
         if (n > most) most = n;
     }
     return most;
@@ -119,24 +112,22 @@ static void run_json(json_t *data, struct connection *reader, const struct run *
     json_object_set_new(event, "late", json_integer(late_most(late)));
     (void)store_run(reader, "COMMIT");
     json_t *more = json_pack(
-        "{s:i, s:i, s:s, s:I, s:[o, o], s:o, s:o, s:o}", "rate", run->rate, "seconds", run->seconds, "started_at",
-        time_text(run->begun_at, started), "elapsed_ms", (json_int_t)((run->ended_us - run->begun_us) / 1000), "ways",
-        calls, event, "half_done", halves, "late", late, "failures", failures_json(run->failures));
-    json_object_update(data, more);
-    json_decref(more);
+        "{s:I, s:I, s:s, s:I, s:[o, o], s:o, s:o, s:o, s:s*}", "rate", (json_int_t)run->amount.rate, "seconds",
+        (json_int_t)run->amount.seconds, "started_at", time_text(run->begun_at, started), "elapsed_ms",
+        (json_int_t)((run->ended_us - run->begun_us) / 1000), "ways", calls, event, "half_done", halves, "late", late,
+        "failures", failures_json(run->failures), "orders_made_up", *run->without ? run->without : NULL);
+    json_object_update_new(data, more);
 }
 
+/* The calls, and where each team is. */
 static json_t *teams_json(const struct runtime *rt) {
-    json_t *teams = traditional_steps(), *peers = peers_json(runtime_peers(rt)), *team, *one;
-    size_t i, k;
-    json_array_foreach(teams, i, team) {
-        json_object_set_new(team, "url", json_null());
-        json_array_foreach(
-            json_object_get(peers, "peers"), k,
-            one) if (json_equal(json_object_get(one, "name"), json_object_get(team, "team")))
-            json_object_set(team, "url", json_object_get(one, "url"));
+    json_t *teams = traditional_steps();
+    json_auto_t *known = peers_json(runtime_peers(rt));
+    json_each(i, team, teams) {
+        const json_t *peer = view_peer(json_object_get(known, "peers"), json_get_text(team, "team"));
+        json_t *url = json_object_get(peer, "url");
+        json_object_set_new(team, "url", url ? json_incref(url) : json_null());
     }
-    json_decref(peers);
     return teams;
 }
 
@@ -159,8 +150,8 @@ static json_t *cell(json_t *text, const char *tone) {
 }
 
 static json_t *count_cell(const json_t *way, const char *name, const char *tone) {
-    json_int_t n = json_integer_value(json_object_get(way, name));
-    return cell(json_sprintf("%lld", (long long)n), n ? tone : "");
+    long long n = json_get_int(way, name);
+    return cell(json_sprintf("%lld", n), n ? tone : "");
 }
 
 static json_t *wait_cell(const json_t *way, const char *name) {
@@ -192,28 +183,25 @@ static json_t *lines_of(const json_t *ways) {
 }
 
 static void view_compare(json_t *data) {
-    json_t *team, *ways = json_object_get(data, "ways");
-    size_t i;
-    json_array_foreach(json_object_get(data, "late"), i, team)
+    json_t *ways = json_object_get(data, "ways");
+    json_each(i, team, json_object_get(data, "late"))
         json_object_set_new(team, "oldest", seconds_text(team, "oldest_ms"));
-    json_object_set_new(data, "has_run", json_boolean(ways));
     if (ways) json_object_set_new(data, "lines", lines_of(ways));
-    page_add_moment(data, "started_at", "moment");
-    json_object_set_new(data, "elapsed", seconds_text(data, "elapsed_ms"));
-    json_object_set_new(data, "heading", json_string("The traditional way, beside it"));
-    json_object_set_new(data, "api_url", json_string("/api/compare"));
+    json_t *more = json_pack(
+        "{s:o, s:s, s:s}", "elapsed", seconds_text(data, "elapsed_ms"), "heading", "The traditional way, beside it",
+        "api_url", "/api/compare");
+    json_object_update_new(data, more);
 }
 
 void compare_get(struct exchange *x) {
-    struct runtime *rt = x->context;
-    struct connection *reader = store_reader(runtime_core(rt)->store);
+    const struct settings *settings = runtime_core(x->context)->settings;
+    struct connection *reader = store_reader(runtime_core(x->context)->store);
     struct run seen;
     bool any = run_look(&seen);
     x->data = json_pack(
-        "{s:b, s:b, s:o}", "running", any && seen.running, "drills",
-        runtime_core(rt)->settings->drills && runtime_core(rt)->settings->comparison, "teams", teams_json(rt));
+        "{s:b, s:b, s:o}", "running", any && seen.running, "drills", settings->drills && settings->comparison, "teams",
+        teams_json(x->context));
     if (any) run_json(x->data, reader, &seen);
-    if (any && *seen.without) json_object_set_new(x->data, "orders_made_up", json_string(seen.without));
     for (int i = 0; i < WAYS; i++) free(seen.ways[i].waits);
     json_decref(seen.failures);
     if (page_reader_ok(x, reader) && !x->api) view_compare(x->data);

@@ -4,6 +4,7 @@
 #include "support/returns/returns.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/settings.h"
 #include "chassis/pages/call.h"
 #include "chassis/pages/team.h"
@@ -30,7 +31,6 @@ struct trial {
     char return_id[RETURN_ID];
     const struct request *request;
     char *body;
-    json_t *urls;
     int64_t begun;
     int done; /* so many steps are */
     struct taken {
@@ -42,12 +42,10 @@ struct trial {
 };
 
 json_t *traditional_words(int done) {
-    struct buffer words = BUFFER(400);
+    buffer_auto words = BUFFER(400);
     for (int i = 0; i < done && i < STEPS; i++) buffer_format(&words, "%s%s", i ? ", " : "", steps[i].done);
     if (done < STEPS) buffer_format(&words, "%s%s", done ? "; " : "", steps[done].never);
-    json_t *text = json_string(words.data ? words.data : "");
-    buffer_free(&words);
-    return text;
+    return json_string(words.data ? words.data : "");
 }
 
 json_t *traditional_steps(void) {
@@ -57,30 +55,17 @@ json_t *traditional_steps(void) {
     return list;
 }
 
-/* A customer's data goes only where a setting says, whatever a record says of its sender. */
-static json_t *sites(const struct runtime *rt) {
-    json_t *urls = json_object();
-    for (int i = 0; i < STEPS; i++) {
-        char url[512];
-        if (*settings_call_url(runtime_core(rt)->settings, steps[i].team, "", url, sizeof url))
-            json_object_set_new(urls, steps[i].team, json_string(url));
-    }
-    return urls;
-}
-
 /* --- Calling */
 
 /* What identifies each piece, as the event has it. */
 static char *body_make(const struct trial *t) {
     const struct request *q = t->request;
-    json_t *body = json_pack(
+    json_auto_t *body = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s}", "return_id", t->return_id, "order_id", q->order_id,
         "model", q->model, "shipment_id", q->shipment_id, "serial_number", q->serial_number, "location", q->location,
         "cost", "amount", q->cost_amount, "currency", q->cost_currency, "reason_code", q->reason_code, "channel",
         "call");
-    char *text = json_dumps(body, JSON_COMPACT);
-    json_decref(body);
-    return text;
+    return json_dumps(body, JSON_COMPACT);
 }
 
 static void reason_of(struct trial *t, const struct step *s, const struct heard *h) {
@@ -94,16 +79,15 @@ static void reason_of(struct trial *t, const struct step *s, const struct heard 
     if (t->reason[n - 1] == '.') t->reason[n - 1] = '\0'; /* it becomes part of a sentence */
 }
 
+/* A customer's data goes only where a setting says, whatever a record says of its sender. */
 static bool step_call(struct exchange *x, struct trial *t, int i) {
-    struct runtime *rt = x->context;
-    const char *site = json_string_value(json_object_get(t->urls, steps[i].team));
     int64_t begun = steady_ms();
     struct heard heard = {.why = "the setting call-urls does not say where it is"};
-    char url[700];
-    if (site) {
+    char site[512], url[700];
+    if (*settings_call_url(runtime_core(x->context)->settings, steps[i].team, "", site, sizeof site)) {
         snprintf(url, sizeof url, "%s%s", site, steps[i].api_path);
         struct outcall o = {url, t->body, t->return_id, x->trace_parent, CONNECT_MS, TOTAL_MS, RETRIES, BACKOFF_MS};
-        caller_ask(runtime_caller(rt), &o, &heard);
+        caller_ask(runtime_caller(x->context), &o, &heard);
     }
     bool done = heard.status / 100 == 2;
     t->taken[i] = (struct taken){
@@ -129,7 +113,7 @@ static const char *status_of(const struct trial *t) {
 
 static void trial_audit(struct exchange *x, struct connection *c, const struct trial *t) {
     char trace[TRACE_ID], summary[800];
-    json_t *words = traditional_words(t->done);
+    json_auto_t *words = traditional_words(t->done);
     snprintf(
         summary, sizeof summary, "%s: %s%s%s", status_of(t), json_string_value(words), *t->reason ? ": " : "",
         t->reason);
@@ -141,7 +125,6 @@ static void trial_audit(struct exchange *x, struct connection *c, const struct t
                .return_id = t->return_id,
                .summary = summary,
                .trace_id = trace_id(x->trace_parent, trace)});
-    json_decref(words);
 }
 
 static json_t *trial_json(const struct trial *t) {
@@ -157,25 +140,22 @@ static json_t *trial_json(const struct trial *t) {
 }
 
 static void trial_answer(struct exchange *x, const struct trial *t) {
-    json_t *said = trial_json(t), *value;
+    json_auto_t *said = trial_json(t);
+    json_t *value;
     const char *name;
     if (t->done == STEPS) {
         x->status = 201;
-        x->data = said;
+        x->data = json_incref(said);
         return;
     }
-    exchange_problem(
-        x, 502, "The return is %s (%s), since %s.", status_of(t), json_string_value(json_object_get(said, "words")),
-        t->reason);
+    exchange_problem(x, 502, "The return is %s (%s), since %s.", status_of(t), json_get_text(said, "words"), t->reason);
     json_object_foreach(said, name, value) if (strcmp(name, "status") != 0)
         exchange_problem_member(x, name, json_incref(value));
     exchange_problem_member(x, "outcome", json_string(status_of(t)));
-    json_decref(said);
 }
 
 static verdict trial_store(struct exchange *x, const struct trial *t, struct failure *why) {
-    struct runtime *rt = x->context;
-    struct connection *c = store_begin(runtime_core(rt)->store);
+    struct connection *c = store_begin(runtime_core(x->context)->store);
     (void)store_run(
         c,
         "INSERT INTO traditional_return (return_id, at, customer_id, status, steps_done, failed_team, reason, ms) "
@@ -194,8 +174,7 @@ static verdict trial_store(struct exchange *x, const struct trial *t, struct fai
 }
 
 static void handle(struct exchange *x, const struct request *q) {
-    struct runtime *rt = x->context;
-    struct trial t = {.request = q, .urls = sites(rt), .begun = steady_ms()};
+    struct trial t = {.request = q, .begun = steady_ms()};
     struct failure why;
     return_id_make(t.return_id);
     t.body = body_make(&t);
@@ -204,35 +183,29 @@ static void handle(struct exchange *x, const struct request *q) {
         exchange_problem(x, 503, "Out of memory; nothing was done. Send it again.");
     else if (trial_store(x, &t, &why) != OK)
         exchange_problem(x, 500, "What was done could not be noted: %s.", why.text);
-    json_decref(t.urls);
     free(t.body);
 }
 
 static void handle_valid(struct exchange *x, const json_t *body) {
     struct request q;
-    json_t *errors = request_read(body, returns_reasons(x->context), &q), *error;
-    size_t i;
-    json_array_foreach(errors, i, error) exchange_problem_field(
-        x, json_string_value(json_object_get(error, "field")), "%s",
-        json_string_value(json_object_get(error, "detail")));
+    json_auto_t *errors = request_read(body, returns_reasons(x->context), &q);
+    json_each(i, error, errors)
+        exchange_problem_field(x, json_get_text(error, "field"), "%s", json_get_text(error, "detail"));
     if (json_array_size(errors))
         exchange_problem(x, 422, "Nobody was called: %zu of the fields cannot be accepted.", json_array_size(errors));
     else
         handle(x, &q);
-    json_decref(errors);
 }
 
 void traditional_post(struct exchange *x) {
     static atomic_int busy;
-    struct runtime *rt = x->context;
-    json_t *body = comparison_on(x) ? exchange_json_object(x) : NULL;
+    json_auto_t *body = comparison_on(x) ? exchange_json_object(x) : NULL;
     if (!body) return;
-    if (atomic_fetch_add(&busy, 1) < (runtime_core(rt)->settings->http_threads + 1) / 2) {
+    if (atomic_fetch_add(&busy, 1) < (runtime_core(x->context)->settings->http_threads + 1) / 2) {
         handle_valid(x, body);
     } else {
         exchange_set_header(x, "Retry-After", "1");
         exchange_problem(x, 503, "Nobody was called: too many such returns wait for the teams already.");
     }
     atomic_fetch_sub(&busy, 1);
-    json_decref(body);
 }

@@ -1,0 +1,67 @@
+#include "support/load/job.h"
+
+#include "chassis/pages/team.h"
+#include "chassis/web/http.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void *job_thread(void *job) {
+    struct job *j = job;
+    pthread_setname_np(pthread_self(), j->name);
+    j->run();
+    pthread_mutex_lock(&j->lock);
+    j->running = false;
+    pthread_mutex_unlock(&j->lock);
+    return NULL;
+}
+
+bool job_claim(struct job *j, const struct runtime *rt) {
+    pthread_mutex_lock(&j->lock);
+    bool claimed = !j->running && runtime_started_at(rt) != j->closed;
+    if (claimed && j->started) pthread_join(j->thread, NULL); /* it has ended */
+    if (claimed) {
+        j->running = true;
+        j->started = j->stopping = false;
+    }
+    pthread_mutex_unlock(&j->lock);
+    return claimed;
+}
+
+bool job_start(struct job *j, bool wanted) {
+    pthread_mutex_lock(&j->lock);
+    bool running = j->running = j->started = wanted && !j->stopping && !pthread_create(&j->thread, NULL, job_thread, j);
+    pthread_mutex_unlock(&j->lock);
+    return running;
+}
+
+void job_stop(struct job *j, const struct runtime *rt) {
+    pthread_mutex_lock(&j->lock);
+    j->stopping = true;
+    j->closed = runtime_started_at(rt);
+    bool join = j->started;
+    j->started = false;
+    pthread_mutex_unlock(&j->lock);
+    if (join) pthread_join(j->thread, NULL);
+}
+
+static int64_t number_of(struct exchange *x, const json_t *sent, const char *name, int64_t most) {
+    const json_t *value = json_object_get(sent, name);
+    const char *text = json_string_value(value);
+    int64_t number = json_integer_value(value);
+    if (text && *text && strlen(text) <= 9 && !text[strspn(text, "0123456789")]) number = atoi(text);
+    if (number >= 1 && number <= most) return number;
+    char *given = json_dumps(value, JSON_ENCODE_ANY);
+    exchange_problem_field(
+        x, name, "%.60s is not a whole number from 1 to %lld", given ? given : "(nothing)", (long long)most);
+    free(given);
+    return 0;
+}
+
+bool amount_read(struct exchange *x, const json_t *sent, struct amount most, struct amount *out, const char *outcome) {
+    out->rate = number_of(x, sent, "rate", most.rate);
+    out->seconds = number_of(x, sent, "seconds", most.seconds);
+    if (!exchange_problem_fields(x)) return true;
+    exchange_problem(x, 422, "%s", outcome);
+    return false;
+}
