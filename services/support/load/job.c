@@ -1,5 +1,6 @@
 #include "support/load/job.h"
 
+#include "chassis/base/lock.h"
 #include "chassis/pages/team.h"
 #include "chassis/web/http.h"
 
@@ -10,29 +11,23 @@ static void *job_thread(void *job) {
     struct job *j = job;
     pthread_setname_np(pthread_self(), j->name);
     j->run();
-    pthread_mutex_lock(&j->lock);
+    lock_auto(&j->lock);
     j->running = false;
-    pthread_mutex_unlock(&j->lock);
     return NULL;
 }
 
 bool job_claim(struct job *j, const struct runtime *rt) {
-    pthread_mutex_lock(&j->lock);
-    bool claimed = !j->running && runtime_started_at(rt) != j->closed;
-    if (claimed && j->started) pthread_join(j->thread, NULL); /* it has ended */
-    if (claimed) {
-        j->running = true;
-        j->started = j->stopping = false;
-    }
-    pthread_mutex_unlock(&j->lock);
-    return claimed;
+    lock_auto(&j->lock);
+    if (j->running || runtime_started_at(rt) == j->closed) return false;
+    if (j->started) pthread_join(j->thread, NULL); /* it has ended */
+    j->started = j->stopping = false;
+    return j->running = true;
 }
 
 bool job_start(struct job *j, bool wanted) {
-    pthread_mutex_lock(&j->lock);
-    bool running = j->running = j->started = wanted && !j->stopping && !pthread_create(&j->thread, NULL, job_thread, j);
-    pthread_mutex_unlock(&j->lock);
-    return running;
+    lock_auto(&j->lock);
+    j->started = wanted && !j->stopping && !pthread_create(&j->thread, NULL, job_thread, j);
+    return j->running = j->started;
 }
 
 void job_stop(struct job *j, const struct runtime *rt) {

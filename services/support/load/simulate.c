@@ -6,6 +6,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"
+#include "chassis/base/lock.h"
 #include "chassis/pages/drill_view.h"
 #include "chassis/pages/team.h"
 #include "chassis/web/load.h"
@@ -30,13 +31,12 @@ static struct {
 
 static void answered(void *unused, const struct load_answer *a) {
     (void)unused;
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     run.sent++;
     ++*(a->status == 202   ? &run.accepted
         : a->status == 409 ? &run.held
         : a->status == 422 ? &run.invalid
                            : &run.errors);
-    pthread_mutex_unlock(&job.lock);
 }
 
 static bool turn(void *unused) {
@@ -68,9 +68,8 @@ static void simulate(void) {
         .answered = answered,
         .turn = turn};
     verdict v = load_run(&load, &why);
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     run.errors += v != OK;
-    pthread_mutex_unlock(&job.lock);
 }
 
 void simulate_stop(struct runtime *rt) {
@@ -81,7 +80,7 @@ void simulate_stop(struct runtime *rt) {
 
 static void run_prepare(const struct runtime *rt, struct amount amount) {
     const char *host = runtime_core(rt)->settings->host;
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     memset(&run, 0, sizeof run);
     run.amount = amount;
     run.sample = (struct sample){.seed = (uint64_t)clock_ms() % 1000000, .duplicates = 5, .bad = 3};
@@ -90,7 +89,6 @@ static void run_prepare(const struct runtime *rt, struct amount amount) {
     snprintf(
         run.url, sizeof run.url, "http://%.20s:%d/api/returns", strcmp(host, "0.0.0.0") != 0 ? host : "127.0.0.1",
         runtime_port(rt));
-    pthread_mutex_unlock(&job.lock);
 }
 
 static verdict start_audit(struct exchange *x, struct amount amount, struct failure *why) {
@@ -137,15 +135,13 @@ void simulate_post(struct exchange *x) {
 /* --- Showing it */
 
 static json_t *run_look(void) {
-    pthread_mutex_lock(&job.lock);
-    json_t *json = json_pack(
+    lock_auto(&job.lock);
+    return json_pack(
         "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}", "running", job.running, "rate",
         (json_int_t)run.amount.rate, "seconds", (json_int_t)run.amount.seconds, "of",
         (json_int_t)(run.amount.rate * run.amount.seconds), "submitted", (json_int_t)run.sent, "accepted",
         (json_int_t)run.accepted, "duplicates_refused", (json_int_t)run.held, "bad_refused", (json_int_t)run.invalid,
         "errors", (json_int_t)run.errors, "orders_made_up", *run.without ? run.without : NULL);
-    pthread_mutex_unlock(&job.lock);
-    return json;
 }
 
 void simulate_get(struct exchange *x) {

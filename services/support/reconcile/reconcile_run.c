@@ -1,5 +1,6 @@
 #include "support/reconcile/reconcile.h"
 
+#include "chassis/base/json_get.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/kafka/topics.h"
 
@@ -17,8 +18,8 @@ struct run {
     char own[NAME_SIZE];
 };
 
-static const char *text(const json_t *object, const char *name) {
-    return json_string_value(json_object_get(object, name));
+static bool id_read(const json_t *event, const char *name, struct uuid *id) {
+    return uuid_parse(json_get_text(event, name), id);
 }
 
 /* --- Each record of a topic */
@@ -32,14 +33,14 @@ static void each_head(void *context, const struct topic_record *m) {
 static void each_published(void *context, const struct topic_record *m) {
     struct run *run = context;
     struct uuid id;
-    const char *event_id = text(m->data, "event_id"), *return_id = text(m->data, "return_id");
+    const char *return_id = json_string_value(json_object_get(m->data, "return_id"));
     run->progress->records++;
     reconcile_record(
         run->r, &(struct reconcile_record){
                     .partition = m->partition,
                     .offset = m->offset,
                     .at = m->at,
-                    .id = event_id && uuid_parse(event_id, &id) ? &id : NULL,
+                    .id = id_read(m->data, "event_id", &id) ? &id : NULL,
                     .return_id = return_id ? return_id : m->key,
                     .type = *m->type ? m->type : "unreadable"});
 }
@@ -48,16 +49,15 @@ static void each_event(void *context, const struct topic_record *m) {
     struct run *run = context;
     struct uuid id, cause;
     char sequence[PLACE_SIZE];
-    const char *event_id = text(m->data, "event_id"), *caused_by = text(m->data, "caused_by");
     run->progress->records++;
-    if (!event_id || !uuid_parse(event_id, &id)) return;
+    if (!id_read(m->data, "event_id", &id)) return;
     reconcile_reaction(
         run->r, &(struct reconcile_reaction){
                     .id = &id,
-                    .caused_by = caused_by && uuid_parse(caused_by, &cause) ? &cause : NULL,
+                    .caused_by = id_read(m->data, "caused_by", &cause) ? &cause : NULL,
                     .type = m->type,
                     .key = m->key,
-                    .at = json_integer_value(json_object_get(m->data, "occurred_at")),
+                    .at = json_get_int(m->data, "occurred_at"),
                     .sequence = strtoll(topic_header(m, "ce_sequence", sequence, sizeof sequence), NULL, 10)});
 }
 
@@ -91,27 +91,25 @@ static verdict topic_read(
 static verdict heads_read_all(struct run *run, struct failure *why) {
     static const char ending[] = ".audit-heads";
     char team[NAME_SIZE];
-    json_t *names = NULL, *name;
-    size_t i;
+    json_auto_t *names = NULL;
     run->progress->doing = "reading what each team counted";
     verdict v = topics_find(run->topics, ending, &names, why);
-    json_array_foreach(names, i, name) {
+    json_each(i, name, names) {
         if (v != OK) break;
         snprintf(team, sizeof team, "%.*s", (int)(json_string_length(name) - strlen(ending)), json_string_value(name));
         run->team = team;
         v = topic_read(run, team, ending, each_head, why);
     }
-    json_decref(names);
     return v;
 }
 
 static verdict groups_read(struct run *run, const char *topic, struct failure *why) {
-    json_t *groups = NULL, *offsets, *offset;
+    json_auto_t *groups = NULL;
+    json_t *offsets, *offset;
     const char *team, *partition;
     verdict v = topics_groups(run->topics, topic, &groups, why);
     json_object_foreach(groups, team, offsets) json_object_foreach(offsets, partition, offset)
         reconcile_group(run->r, team, atoi(partition), json_integer_value(offset));
-    json_decref(groups);
     return v;
 }
 

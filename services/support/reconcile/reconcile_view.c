@@ -5,6 +5,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"
+#include "chassis/base/lock.h"
 #include "chassis/pages/team.h"
 #include "chassis/web/idempotency.h"
 
@@ -28,34 +29,37 @@ static void reconcile(void) {
     struct failure why = {0};
     json_t *result = NULL;
     verdict v = reconcile_run(run.settings, &run.progress, &result, &why);
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     snprintf(run.error, sizeof run.error, "%s", v == OK ? "" : why.text);
-    if (v == OK) {
-        json_decref(run.result);
-        run.result = result;
-    }
-    pthread_mutex_unlock(&job.lock);
+    if (v != OK) return;
+    json_decref(run.result);
+    run.result = result;
 }
 
 void reconcile_stop(struct runtime *rt) {
     job_stop(&job, rt);
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     json_decref(run.result);
     run.result = NULL;
-    pthread_mutex_unlock(&job.lock);
 }
 
 /* --- Asking for one */
 
 static json_t *run_json(void) {
     const char *doing = run.progress.doing;
-    pthread_mutex_lock(&job.lock);
-    json_t *data = json_pack(
+    lock_auto(&job.lock);
+    return json_pack(
         "{s:b, s:s?, s:I, s:s?, s:O?}", "running", job.running, "doing", job.running ? doing : NULL, "records",
         job.running ? (json_int_t)run.progress.records : (json_int_t)0, "error", *run.error ? run.error : NULL,
         "result", run.result);
-    pthread_mutex_unlock(&job.lock);
-    return data;
+}
+
+static void run_clear(const struct settings *settings, const char *error) {
+    lock_auto(&job.lock);
+    run.settings = settings;
+    run.progress.records = 0;
+    run.progress.doing = NULL;
+    snprintf(run.error, sizeof run.error, "%s", error);
 }
 
 static verdict start_audit(struct exchange *x, struct failure *why) {
@@ -81,19 +85,11 @@ void reconcile_post(struct exchange *x) {
         exchange_problem(x, 409, "Nothing was started: a run is under way. /reconciliation says how far it is.");
         return;
     }
-    pthread_mutex_lock(&job.lock);
-    run.settings = runtime_core(x->context)->settings;
-    run.progress.records = 0;
-    run.progress.doing = NULL;
-    run.error[0] = '\0';
-    pthread_mutex_unlock(&job.lock);
+    run_clear(runtime_core(x->context)->settings, "");
     verdict v = start_audit(x, &why);
-    bool running = job_start(&job, v == OK);
     if (v != OK) exchange_problem(x, 503, "Nothing was started: %s.", why.text);
-    if (v != OK || running) return;
-    pthread_mutex_lock(&job.lock);
-    snprintf(run.error, sizeof run.error, "the service has no thread for it");
-    pthread_mutex_unlock(&job.lock);
+    if (!job_start(&job, v == OK) && v == OK)
+        run_clear(runtime_core(x->context)->settings, "the service has no thread for it");
 }
 
 /* --- The page */

@@ -161,7 +161,7 @@ static bool is_done(const struct state *s, const struct rows *r, const struct pl
     return place->then && rows_null(r, ASIDE_AT) && rows_int(r, PASSED) && seen <= s->bound->at;
 }
 
-/* reacts: the version of the record that reactions to it have; 0: any. Returns whether all teams have done it. */
+/* reacts: the version of the record that reactions to it have. 0: any. Returns whether all teams have done it. */
 static bool teams_fold(struct state *s, const struct place *place, int64_t reacts, const char *done, const char *seen) {
     struct value partition = value_int(place->then ? place->partition : -1), offset = value_int(place->offset);
     struct value version = value_int(s->bound->version), at = value_int(s->bound->at);

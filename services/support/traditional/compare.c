@@ -4,6 +4,7 @@
 #include "support/traditional/compare_private.h"
 #include "support/traditional/traditional.h"
 
+#include "chassis/base/lock.h"
 #include "chassis/pages/call.h"
 #include "chassis/pages/drill_view.h"
 #include "chassis/pages/team.h"
@@ -93,9 +94,8 @@ static void orders_place(void) {
     upstream_url(run.rt, url, sizeof url);
     verdict v = upstream_customer(url, run.customer, "Comparison of both ways", places[0], &why);
     for (int k = 0; v == OK && k < all; k += BLOCK) v = block_place(url, k, k + BLOCK < all ? k + BLOCK : all, &why);
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     snprintf(run.without, sizeof run.without, "%.290s", v == OK ? "" : why.text);
-    pthread_mutex_unlock(&job.lock);
 }
 
 /* --- What became of them */
@@ -111,7 +111,7 @@ static void failure_note(const struct heard *heard) {
 
 static void customer_note(struct way *w, int64_t due, const struct heard *heard) {
     int64_t waited = steady_us() - due;
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     w->waits[w->answered++] = (int32_t)(waited < INT32_MAX ? waited : INT32_MAX);
     if (heard->status == w->good) {
         w->accepted++;
@@ -120,7 +120,6 @@ static void customer_note(struct way *w, int64_t due, const struct heard *heard)
         w->gave_up += !heard->status;
         failure_note(heard);
     }
-    pthread_mutex_unlock(&job.lock);
 }
 
 /* A return's way from its submission to its answer. total_ms: the customer's patience. */
@@ -156,11 +155,10 @@ static void warm_up(void) {
         submit(&run.ways[i], WARM_UP, "warm-up", WARM_MS, &heard);
         json_decref(heard.said);
     }
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     run.begun_at = clock_ms();
     run.begun_us = steady_us();
     run.warm = true;
-    pthread_mutex_unlock(&job.lock);
 }
 
 static void drive(void) {
@@ -171,9 +169,8 @@ static void drive(void) {
         for (int k = 0; k < run.ways[i].clients && n < CLIENTS_MAX; k++)
             if (!pthread_create(&clients[n], NULL, client_run, &run.ways[i])) n++;
     while (n) pthread_join(clients[--n], NULL);
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     run.ended_us = steady_us();
-    pthread_mutex_unlock(&job.lock);
 }
 
 static void run_free(struct run *r) {
@@ -194,7 +191,7 @@ static bool way_begin(struct way *w, int port, const char *path, int good, int c
  */
 static bool run_begin(struct exchange *x, struct amount amount) {
     int threads = (int)runtime_core(x->context)->settings->http_threads;
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     run_free(&run);
     run = (struct run){.rt = x->context, .amount = amount, .failures = json_object(), .begun_at = clock_ms()};
     run.begun_us = run.ended_us = steady_us();
@@ -204,20 +201,18 @@ static bool run_begin(struct exchange *x, struct amount amount) {
         way_begin(&run.ways[WAY_CALLS], exchange_port(x), "/api/returns/traditional", 201, (threads + 1) / 2) &&
         way_begin(&run.ways[WAY_EVENT], exchange_port(x), "/api/returns", 202, threads > 4 ? threads / 4 : 1);
     if (!begun) run_free(&run);
-    pthread_mutex_unlock(&job.lock);
     return begun;
 }
 
 void compare_stop(struct runtime *rt) {
     job_stop(&job, rt);
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     run_free(&run);
-    pthread_mutex_unlock(&job.lock);
 }
 
 /* Takes what is to be shown out of the run, so that nobody waits for its being worked out. */
 bool run_look(struct run *out) {
-    pthread_mutex_lock(&job.lock);
+    lock_auto(&job.lock);
     *out = run;
     out->running = job.running;
     out->failures = json_deep_copy(run.failures);
@@ -226,7 +221,6 @@ bool run_look(struct run *out) {
         w->waits = malloc((size_t)(w->answered + 1) * sizeof *w->waits);
         if (w->waits && w->answered) memcpy(w->waits, run.ways[i].waits, (size_t)w->answered * sizeof *w->waits);
     }
-    pthread_mutex_unlock(&job.lock);
     if (out->running && out->warm) out->ended_us = steady_us();
     return out->begun_at && out->ways[0].waits && out->ways[1].waits;
 }
