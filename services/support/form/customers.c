@@ -44,7 +44,7 @@ static struct buffer pattern_of(const char *q) {
     return pattern;
 }
 
-/* after: the customer of that id, whose text is behind; "": from the first on. */
+/* after: the customer of that id, whose text is behind. "": from the first on. */
 static json_t *
 customers_read(struct connection *reader, const char *pattern, const char *behind, const char *after, int limit) {
     json_t *list = json_array();

@@ -24,7 +24,8 @@ MUST_CHECK json_t *customers_orders(struct connection *reader, const char *custo
  * known is null. NULL: no such order. */
 MUST_CHECK json_t *customers_order(struct connection *reader, const char *order_id);
 
-/* The newest returns, each as of returns_one(): of all that name the customer, or one of their orders. Of an order. */
+/* The newest returns, each as of returns_one(): of all that name the customer, or one of their orders, or of an order.
+ */
 MUST_CHECK json_t *customers_returns(struct connection *reader, const char *customer_id, int limit);
 MUST_CHECK json_t *customers_order_returns(struct connection *reader, const char *order_id, int limit);
 

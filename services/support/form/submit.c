@@ -67,8 +67,8 @@ static void accept_audit(
 /* What was sent, and what became of it. */
 struct submission {
     json_t *body;          /* the return's fields */
-    bool review, change;   /* of the form: to look at it before it is sent. Back to the fields */
-    char token[UUID_TEXT]; /* of the form; "": a program sent it, which has none */
+    bool review, change;   /* of the form: to look at it before it is sent, or back to the fields */
+    char token[UUID_TEXT]; /* of the form. "": a program sent it, which has none */
     struct request request;
     char return_id[RETURN_ID];
     json_t *holder; /* the open return that has the item */

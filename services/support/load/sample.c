@@ -149,7 +149,7 @@ static enum sample_kind kind_wanted(const struct sample *s, int64_t n) {
     return percent < s->bad ? SAMPLE_BAD : percent < s->bad + s->duplicates ? SAMPLE_DUPLICATE : SAMPLE_GOOD;
 }
 
-/* The one whose item a duplicate names. N itself when there is none before it. */
+/* The one whose item a duplicate names, or n itself when there is none before it. */
 static int64_t original_of(const struct sample *s, int64_t n) {
     int64_t most = n < BACK_MOST ? n : BACK_MOST;
     for (int64_t back = most ? 1 + (int64_t)(chance(s, n, 2) % (uint64_t)most) : 1; back <= most; back++)

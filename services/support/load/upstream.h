@@ -5,7 +5,7 @@
 
 #include "chassis/events/service.h"
 
-/* Where sales is, by the setting call-urls; "": that does not say. Returns out. */
+/* Where sales is, by the setting call-urls. "": that does not say. Returns out. */
 const char *upstream_url(const struct runtime *rt, char *out, size_t size);
 
 MUST_CHECK verdict upstream_customer(

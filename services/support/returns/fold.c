@@ -88,7 +88,7 @@ static bool is_in_topic(const struct event *e) {
     return e->topic && *e->topic; /* else it was only decided yet */
 }
 
-/* Teams undo what they did for every RefundCancelled, so it counts before a ReturnClosed, whichever came first. And of
+/* Teams undo what they did for every RefundCancelled, so it counts before a ReturnClosed, whichever came first, and of
  * several the one with the lowest version, then the lowest place. Does nothing while the return is not known: its
  * request makes up for that. */
 static void change_apply(struct connection *c, const struct event *e) {

@@ -17,7 +17,7 @@
  * be understood. */
 MUST_CHECK verdict orders_fold(struct reaction *r, struct failure *why);
 
-/* Why sales is likely to decline the refund, each a sentence. empty: nothing speaks against it, or no order is known at
+/* Why sales is likely to decline the refund, each a sentence. Empty: nothing speaks against it, or no order is known at
  * all. The array is the caller's. */
 MUST_CHECK json_t *orders_doubts(struct connection *reader, const struct request *q);
 

@@ -1,8 +1,8 @@
 /* returns: support's read model: what is known of each return, folded (fold.h) from the events of every service.
  *
- * A return is `requested` until every subscriber has passed its RefundRequest, then `handled`; `cancelled` or `closed`
- * by a command (command.h). How far subscribers are is read from the chassis's table subscriber_offset, so no list of
- * teams is kept here. `attention` is true beside any of them once a team published an event whose name ends in
+ * A return is `requested` until every subscriber has passed its RefundRequest, then `handled`, and `cancelled` or
+ * `closed` by a command (command.h). How far subscribers are is read from the chassis's table subscriber_offset, so no
+ * list of teams is kept here. `attention` is true beside any of them once a team published an event whose name ends in
  * "Declined". A cancelled return is `compensated` once every subscriber has passed its RefundCancelled. */
 #pragma once
 

@@ -4,7 +4,7 @@
  * way are taken, and ends in failure after ten seconds. Every figure is of the run.
  *
  *     ticks ─▶ clients of the way, a thread and a connection each ─▶ /api/returns, or /api/returns/traditional
- *                                                                     └─▶ waits, in memory. Outcomes, in the database
+ *                                                                     └─▶ waits in memory, outcomes in the database
  */
 #pragma once
 

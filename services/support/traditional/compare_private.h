@@ -11,7 +11,7 @@ struct run {
     bool warm; /* the clock has started */
     struct amount amount;
     char id[RETURN_ID], customer[40]; /* the latter of all its returns */
-    char without[300];                /* why their orders are made up; "": they are sales' */
+    char without[300];                /* why their orders are made up. "": they are sales' */
     int64_t begun_at;                 /* 0: there was none yet */
     int64_t begun_us, ended_us;
     json_t *failures; /* {reason: how many} */

@@ -38,7 +38,7 @@ struct trial {
         int tries;
         int64_t ms;
     } taken[STEPS];
-    char reason[400]; /* why the step after those failed; "" while none did */
+    char reason[400]; /* why the step after those failed. "" while none did */
 };
 
 json_t *traditional_words(int done) {

@@ -12,7 +12,7 @@
 
 /* /api/returns/traditional: 201 {"return_id","status":"done","ms","steps":[{"team","status","tries","ms"}]}. 502 with
  * the same as members of the problem when a call failed ("failed", or "half done"). 404 where the setting
- * comparison is off. 422; 503 when half of the web
+ * comparison is off. 422. 503 when half of the web
  * threads are busy with such returns already. The outcome is stored before it is answered. */
 void traditional_post(struct exchange *x);
 
