@@ -2,8 +2,9 @@
  * with the returns of them. */
 #pragma once
 
-#include "chassis/events/service.h"
 #include "chassis/web/http.h"
+
+struct connection;
 
 /* --- Queries. The JSON is the caller's. */
 

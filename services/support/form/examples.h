@@ -1,8 +1,6 @@
 /* examples: returns to try the form with, in the words of customers from several countries. */
 #pragma once
 
-#include "support/request/request.h"
-
 #include "chassis/store/store.h"
 
 struct example { /* what each field of request_fields[] holds, but for the serial number */

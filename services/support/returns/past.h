@@ -9,7 +9,6 @@
  * (`passed`). One that publishes, but nothing about this return, from when the record was in the topic. */
 #pragma once
 
-#include "chassis/store/store.h"
 #include "chassis/web/http.h"
 
 #include <jansson.h>

@@ -3,6 +3,8 @@
 
 #include "support/returns/past.h"
 
+#include "chassis/store/store.h"
+
 /* SELECT STATE_COLUMNS FROM STATE_TABLES …: the rows of which a state is made. return_request is r. */
 #define STATE_COLUMNS                                                                                                  \
     "r.return_id, version, requested_at, order_id, model, shipment_id, serial_number, location, cost_minor, "          \

@@ -2,7 +2,6 @@
 
 #include "support/load/upstream.h"
 #include "support/traditional/compare_private.h"
-#include "support/traditional/traditional.h"
 
 #include "chassis/base/lock.h"
 #include "chassis/pages/call.h"
