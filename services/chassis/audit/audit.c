@@ -7,37 +7,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Texts that quote foreign bytes may have been cut inside a character, and what is hashed must survive as JSON. */
-struct cleaned {
-    json_t *texts[CHAIN_FIELDS];
-    int n;
-};
-
-static void set_text(struct chain_row *row, enum chain_field field, const char *text, struct cleaned *cleaned) {
-    if (text && !utf8_valid(text, strlen(text))) {
-        json_t *clean = cleaned->texts[cleaned->n++] = utf8_json(text);
-        text = clean ? json_string_value(clean) : "(not UTF-8)";
-    }
-    row->field[field] = (struct chain_text){text, text ? strlen(text) : 0};
+static void number_set(struct chain_row *row, enum chain_field field, int64_t n) {
+    row->field[field] = chain_number(n, row->number[field]);
 }
 
-static void row_fill(struct chain_row *out, const struct audit_row *row, int64_t log, struct cleaned *cleaned) {
-    const char *uuid = row->event_id ? uuid_text(*row->event_id, out->uuid) : NULL;
-    set_text(out, CHAIN_ACTION, row->action, cleaned);
-    set_text(out, CHAIN_OUTCOME, row->outcome, cleaned);
-    set_text(out, CHAIN_ACTOR, row->actor, cleaned);
-    set_text(out, CHAIN_RETURN_ID, row->return_id, cleaned);
-    set_text(out, CHAIN_EVENT_ID, uuid, cleaned);
-    set_text(out, CHAIN_EVENT_TYPE, row->event_type, cleaned);
-    set_text(out, CHAIN_TOPIC, row->topic, cleaned);
-    set_text(out, CHAIN_SUMMARY, row->summary, cleaned);
-    set_text(out, CHAIN_TRACE_ID, row->trace_id, cleaned);
-    out->field[CHAIN_ID] = chain_number(out->id, out->number[0]);
-    out->field[CHAIN_AT] = chain_number(clock_ms(), out->number[1]);
-    if (log) out->field[CHAIN_LOG] = chain_number(log, out->number[4]);
+/* Texts that quote foreign bytes may have been cut inside a character, and what is hashed must survive as JSON: such
+ * ones are cleaned, and lie in `cleaned`. */
+static void row_fill(struct chain_row *out, const struct audit_row *row, int64_t log, json_t *cleaned) {
+    const char *const texts[CHAIN_FIELDS] = {
+        [CHAIN_ACTION] = row->action,
+        [CHAIN_OUTCOME] = row->outcome,
+        [CHAIN_ACTOR] = row->actor,
+        [CHAIN_RETURN_ID] = row->return_id,
+        [CHAIN_EVENT_ID] = row->event_id ? uuid_text(*row->event_id, out->uuid) : NULL,
+        [CHAIN_EVENT_TYPE] = row->event_type,
+        [CHAIN_TOPIC] = row->topic,
+        [CHAIN_SUMMARY] = row->summary,
+        [CHAIN_TRACE_ID] = row->trace_id};
+    for (int i = 0; i < CHAIN_FIELDS; i++) {
+        const char *text = texts[i];
+        if (text && !utf8_valid(text, strlen(text))) {
+            json_t *clean = utf8_json(text);
+            text = json_array_append_new(cleaned, clean) ? "(not UTF-8)" : json_string_value(clean);
+        }
+        out->field[i] = (struct chain_text){text, text ? strlen(text) : 0};
+    }
+    number_set(out, CHAIN_ID, out->id);
+    number_set(out, CHAIN_AT, clock_ms());
+    if (log) number_set(out, CHAIN_LOG, log);
     if (!row->topic) return;
-    out->field[CHAIN_PARTITION] = chain_number(row->partition, out->number[2]);
-    out->field[CHAIN_OFFSET] = chain_number(row->offset, out->number[3]);
+    number_set(out, CHAIN_PARTITION, row->partition);
+    number_set(out, CHAIN_OFFSET, row->offset);
 }
 
 static void head_read(struct connection *c, const char *chain, unsigned char head[32]) {
@@ -86,12 +86,12 @@ static void blocks_fill(struct connection *c, int64_t last) {
 void audit_append(struct connection *c, const struct audit_row *row) {
     char chain[CHAIN_NAME] = "";
     unsigned char head[CHAIN_HASH];
-    struct cleaned cleaned = {.n = 0};
+    json_auto_t *cleaned = json_array();
     struct chain_row r = {.id = store_int(c, 0, "SELECT COALESCE(MAX(id), 0) + 1 FROM audit")};
     int64_t log = store_int(
         c, 0, "SELECT log FROM consumer_offset WHERE topic = ? AND partition = ?", value_text(row->topic),
         value_int(row->partition));
-    row_fill(&r, row, log, &cleaned);
+    row_fill(&r, row, log, cleaned);
     if (chain_name(&r, chain)) {
         head_read(c, chain, head);
         if (!chain_hash(head, &r, r.hash)) store_spoil(c, RETRY, "could not hash an audit row: out of memory");
@@ -108,7 +108,6 @@ void audit_append(struct connection *c, const struct audit_row *row) {
         "INSERT INTO chain_tally (chain, log, outcome, n) VALUES (?, ?, ?, 1) ON CONFLICT (chain, log, outcome) DO UPDATE SET n = chain_tally.n + 1",
         value_text(chain), value_int(log), text_value(&r, CHAIN_OUTCOME));
     if (r.id % AUDIT_BLOCK == 0) blocks_fill(c, r.id);
-    for (int i = 0; i < cleaned.n; i++) json_decref(cleaned.texts[i]);
 }
 
 void audit_emitted(struct connection *c, const char *topic, int32_t partition, int64_t offset) {

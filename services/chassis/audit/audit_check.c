@@ -1,6 +1,8 @@
 #include "chassis/audit/audit_check.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/wait.h"
 #include "chassis/store/store.h"
@@ -17,37 +19,28 @@ struct audit_check {
 
     struct walk *walk; /* the thread's own, with these */
     int64_t rows, begun;
+    enum { READING, INTACT, BROKEN } state;
 
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t stop;
     bool stopping;
-    enum { READING, INTACT, BROKEN } state;
-    int64_t said_rows, said_at;
-    json_t *broken;
+    json_t *said; /* NULL: nothing yet */
 };
 
-static void say(struct audit_check *c, int state, json_t *broken) {
+static void say(struct audit_check *c, int state, const json_t *broken) {
+    static const char *const states[] = {"reading", "intact", "broken"};
     bool news = state == BROKEN && c->state != BROKEN;
-    pthread_mutex_lock(&c->lock);
-    json_decref(c->broken);
-    c->broken = broken;
+    json_t *said = json_pack(
+        "{s:s, s:I, s:o, s:O?}", "state", states[state], "rows", (json_int_t)c->rows, "at", time_json(clock_ms()),
+        "broken", broken);
     c->state = state;
-    c->said_rows = c->rows;
-    c->said_at = clock_ms();
-    pthread_mutex_unlock(&c->lock);
-    if (news)
-        log_line(
-            LOG_ERROR, "the audit log was changed", "reason", json_string_value(json_object_get(broken, "reason")),
-            NULL);
+    if (news) log_line(LOG_ERROR, "the audit log was changed", "reason", json_get_text(broken, "reason"), NULL);
+    lock_auto(&c->lock);
+    json_decref(c->said);
+    c->said = said;
 }
 
-static void pass_end(struct audit_check *c) {
-    json_t *answer = walk_end(c->walk);
-    if (walk_broken(c->walk)) say(c, BROKEN, json_incref(json_object_get(answer, "broken")));
-    json_decref(answer);
-}
-
-/* Returns how long to wait before the next. A pass that could not read begins anew; what it says stands until then. */
+/* Returns how long to wait before the next. A pass that could not read begins anew. What it says stands until then. */
 static int check_step(struct audit_check *c) {
     struct connection *reader = store_reader(c->store);
     int64_t lasts = c->state == BROKEN ? BROKEN_MS : PASS_MS;
@@ -63,29 +56,26 @@ static int check_step(struct audit_check *c) {
         walk_free(&c->walk);
         return IDLE_MS;
     }
-    if (walk_broken(c->walk))
-        pass_end(c);
-    else if (all)
-        say(c, INTACT, NULL);
-    else if (c->state == READING)
-        say(c, READING, NULL);
+    json_auto_t *end = walk_broken(c->walk) ? walk_end(c->walk) : NULL;
+    if (end)
+        say(c, BROKEN, json_object_get(end, "broken"));
+    else if (all || c->state == READING)
+        say(c, all ? INTACT : READING, NULL);
     return all ? IDLE_MS : CHUNK_MS;
-}
-
-/* False: time to stop. */
-static bool rest(struct audit_check *c, int ms) {
-    int64_t until = steady_ms() + ms;
-    pthread_mutex_lock(&c->lock);
-    while (!c->stopping && wait_until(&c->stop, &c->lock, until)) continue;
-    bool going = !c->stopping;
-    pthread_mutex_unlock(&c->lock);
-    return going;
 }
 
 static void *check_run(void *check) {
     struct audit_check *c = check;
+    int64_t due = steady_ms() + FIRST_MS;
     pthread_setname_np(pthread_self(), "audit_check");
-    for (int ms = FIRST_MS; rest(c, ms);) ms = check_step(c);
+    pthread_mutex_lock(&c->lock);
+    while (!c->stopping) {
+        if (wait_until(&c->stop, &c->lock, due)) continue;
+        pthread_mutex_unlock(&c->lock);
+        due = check_step(c) + steady_ms();
+        pthread_mutex_lock(&c->lock);
+    }
+    pthread_mutex_unlock(&c->lock);
     walk_free(&c->walk);
     return NULL;
 }
@@ -108,7 +98,7 @@ void audit_check_stop(struct audit_check **out) {
     pthread_cond_signal(&c->stop);
     pthread_mutex_unlock(&c->lock);
     if (c->running) pthread_join(c->thread, NULL);
-    json_decref(c->broken);
+    json_decref(c->said);
     pthread_cond_destroy(&c->stop);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -116,13 +106,9 @@ void audit_check_stop(struct audit_check **out) {
 }
 
 json_t *audit_check_json(struct audit_check *c) {
-    static const char *const states[] = {"reading", "intact", "broken"};
-    char at[TIME_TEXT];
-    if (!c) return json_pack("{s:s, s:i, s:n, s:n}", "state", states[READING], "rows", 0, "at", "broken");
-    pthread_mutex_lock(&c->lock);
-    json_t *answer = json_pack(
-        "{s:s, s:I, s:s?, s:O?}", "state", states[c->state], "rows", (json_int_t)c->said_rows, "at",
-        c->said_at ? time_text(c->said_at, at) : NULL, "broken", c->broken);
-    pthread_mutex_unlock(&c->lock);
-    return answer;
+    json_t *none = json_pack("{s:s, s:i, s:n, s:n}", "state", "reading", "rows", 0, "at", "broken");
+    if (!c) return none;
+    lock_auto(&c->lock);
+    json_object_update_new(none, json_deep_copy(c->said));
+    return none;
 }

@@ -5,6 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What was read in place of the next row. False: the walk is over. */
+static bool walk_next(struct walk *w, verdict read, const struct chain_row *row, const struct failure *why) {
+    if (read != OK) walk_malformed(w, why->text);
+    return read == OK && walk_row(w, row);
+}
+
 /* --- In a database */
 
 /* Returns how many rows there were. */
@@ -16,9 +22,7 @@ static int walk_stored(struct walk *w, struct connection *reader, int64_t *after
         reader, "SELECT " AUDIT_COLUMNS " FROM audit WHERE id > ? ORDER BY id LIMIT ?", value_int(*after),
         value_int(most));
     for (bool fits = true; fits && rows_next(&r); n++) {
-        fits = audit_line_stored(&r, &row, &why) == OK;
-        if (!fits) walk_malformed(w, why.text);
-        fits = fits && walk_row(w, &row);
+        fits = walk_next(w, audit_line_stored(&r, &row, &why), &row, &why);
         if (fits) *after = row.id;
     }
     rows_close(&r);
@@ -40,14 +44,12 @@ static void expect_published(struct walk *w, struct connection *reader) {
     struct failure why;
     char reason[700];
     for (struct rows r = store_rows(reader, "SELECT id, heads FROM audit_published ORDER BY id"); rows_next(&r);) {
-        json_t *heads = json_loads(rows_text(&r, 1), JSON_REJECT_DUPLICATES, NULL);
-        if (walk_expect(w, heads, &why) != OK) {
-            snprintf(
-                reason, sizeof reason, "number %lld of the heads that were published was changed: %s",
-                (long long)rows_int(&r, 0), why.text);
-            walk_malformed(w, reason);
-        }
-        json_decref(heads);
+        json_auto_t *heads = json_loads(rows_text(&r, 1), JSON_REJECT_DUPLICATES, NULL);
+        if (walk_expect(w, heads, &why) == OK) continue;
+        snprintf(
+            reason, sizeof reason, "number %lld of the heads that were published was changed: %s",
+            (long long)rows_int(&r, 0), why.text);
+        walk_malformed(w, reason);
     }
 }
 
@@ -70,12 +72,9 @@ bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, in
 
 json_t *audit_verify(struct connection *reader) {
     struct walk *w = walk_new();
-    if (!w) {
-        store_spoil(reader, RETRY, "out of memory");
-        return NULL;
-    }
-    walk_database(w, reader);
-    json_t *answer = walk_end(w);
+    if (!w) store_spoil(reader, RETRY, "out of memory");
+    if (w) walk_database(w, reader);
+    json_t *answer = w ? walk_end(w) : NULL;
     walk_free(&w);
     return answer;
 }
@@ -103,13 +102,11 @@ static verdict verify_lines(struct walk *w, FILE *file, const char *path, struct
     char *line = NULL;
     size_t size = 0;
     ssize_t n;
-    bool fits = true;
-    while (fits && (n = getline(&line, &size, file)) > 0) {
-        bool whole = line[n - 1] == '\n';
-        if (whole) line[--n] = '\0';
-        fits = whole && audit_line_read(line, (size_t)n, &row, &reason) == OK;
-        if (!fits) walk_malformed(w, whole ? reason.text : "the file ends in the middle of a row");
-        fits = fits && walk_row(w, &row);
+    for (bool fits = true; fits && (n = getline(&line, &size, file)) > 0;) {
+        json_auto_t *texts = NULL;
+        verdict read = line[n - 1] == '\n' ? audit_line_read(line, (size_t)n - 1, &texts, &row, &reason)
+                                           : fail(&reason, REJECT, "the file ends in the middle of a row");
+        fits = walk_next(w, read, &row, &reason);
     }
     free(line);
     return ferror(file) ? fail(why, RETRY, "could not read \"%s\": %s", path, strerror(errno)) : OK;
@@ -121,10 +118,9 @@ static verdict expect_lines(struct walk *w, FILE *heads, struct failure *why) {
     size_t size = 0;
     verdict v = OK;
     for (int number = 1; v == OK && getline(&line, &size, heads) > 0; number++) {
-        json_t *one = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+        json_auto_t *one = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
         if (walk_expect(w, one, &reason) != OK)
             v = fail(why, RETRY, "line %d of the heads cannot be used: %s", number, reason.text);
-        json_decref(one);
     }
     free(line);
     return v;

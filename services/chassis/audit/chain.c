@@ -1,10 +1,11 @@
 #include "chassis/audit/chain.h"
 
+#include "chassis/base/format.h"
 #include "chassis/base/hash.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 
 #include <openssl/evp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,7 @@ struct walk {
         int64_t rows;
         json_t *heads;
     } * expected;
-    size_t expected_n, met;
-    bool sorted;
+    size_t expected_n, met; /* in the order of their rows */
 
     bool broken;
     char where[CHAIN_NAME], reason[REASON_SIZE];
@@ -49,16 +49,11 @@ void walk_free(struct walk **out) {
     *out = NULL;
 }
 
-static void walk_break(struct walk *w, const char *chain, int64_t id, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
 /* The first stays. */
-static void walk_break(struct walk *w, const char *chain, int64_t id, const char *format, ...) {
+__attribute__((format(printf, 4, 5))) static void
+walk_break(struct walk *w, const char *chain, int64_t id, const char *format, ...) {
     if (w->broken) return;
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(w->reason, sizeof w->reason, format, arguments);
-    va_end(arguments);
+    format_arguments(w->reason, format);
     snprintf(w->where, sizeof w->where, "%s", chain);
     w->broken_id = id;
     w->broken = true;
@@ -82,11 +77,6 @@ struct chain_text chain_number(int64_t n, char out[CHAIN_NUMBER]) {
     return (struct chain_text){out, sign + decimal(sign ? -(uint64_t)n : (uint64_t)n, out + sign)};
 }
 
-static char *put(char *at, const void *bytes, size_t n) {
-    memcpy(at, bytes, n);
-    return at + n;
-}
-
 static size_t canonical_size(const struct chain_row *row) {
     size_t size = CHAIN_HASH;
     for (int i = 0; i < CHAIN_FIELDS; i++) size += row->field[i].n + CHAIN_NUMBER;
@@ -100,9 +90,9 @@ static size_t canonical_write(const struct chain_row *row, char *out) {
         if (i == CHAIN_LOG && !f->text) continue;
         if (f->text) {
             char length[CHAIN_NUMBER];
-            at = put(at, length, decimal(f->n, length));
+            at = mempcpy(at, length, decimal(f->n, length));
             *at++ = ':';
-            at = put(at, f->text, f->n);
+            at = mempcpy(at, f->text, f->n);
         } else {
             *at++ = '~';
         }
@@ -117,7 +107,7 @@ char *chain_canonical(const struct chain_row *row, size_t *n) {
     return bytes;
 }
 
-/* Looked up once, since that costs more than a row; and again where there was no memory for it. */
+/* Looked up once, since that costs more than a row, and again where there was no memory for it. */
 static const EVP_MD *sha256_find(void) {
     static _Atomic(EVP_MD *) found;
     EVP_MD *none = NULL, *mine = atomic_load(&found) ? NULL : EVP_MD_fetch(NULL, "SHA256", NULL);
@@ -144,9 +134,9 @@ bool chain_name(const struct chain_row *row, char out[CHAIN_NAME]) {
     const struct chain_text *topic = &row->field[CHAIN_TOPIC], *partition = &row->field[CHAIN_PARTITION];
     if (!topic->text) return snprintf(out, CHAIN_NAME, "by-hand") > 0;
     if (topic->n + partition->n + 2 > CHAIN_NAME) return false;
-    char *at = put(out, topic->text, topic->n);
+    char *at = mempcpy(out, topic->text, topic->n);
     *at++ = '/';
-    if (partition->text) at = put(at, partition->text, partition->n);
+    if (partition->text) at = mempcpy(at, partition->text, partition->n);
     *at = '\0';
     return true;
 }
@@ -175,13 +165,13 @@ static struct chain *chain_add(struct walk *w, const char *name, size_t n) {
 
 verdict walk_expect(struct walk *w, const json_t *heads, struct failure *why) {
     json_int_t rows = json_integer_value(json_object_get(heads, "rows")), sum = 0;
-    json_t *chains = json_object_get(heads, "chains"), *one;
-    size_t i;
+    const json_t *chains = json_object_get(heads, "chains");
+    size_t n;
     if (rows < 1 || !json_is_array(chains))
         return fail(why, REJECT, "it is not {\"rows\":N,\"chains\":[…]} with at least one row");
-    json_array_foreach(chains, i, one) {
-        const char *head = json_string_value(json_object_get(one, "head"));
-        if (!json_string_value(json_object_get(one, "chain")) || !head || strlen(head) != HEX - 1)
+    json_each(i, one, chains) {
+        const char *chain, *head;
+        if (json_unpack(one, "{s:s, s:s%}", "chain", &chain, "head", &head, &n) || n != HEX - 1)
             return fail(
                 why, REJECT, "chain %zu in it has no name, or no head of %d hexadecimal digits", i + 1, HEX - 1);
         sum += json_integer_value(json_object_get(one, "rows"));
@@ -193,25 +183,19 @@ verdict walk_expect(struct walk *w, const json_t *heads, struct failure *why) {
     struct expected *grown = realloc(w->expected, (w->expected_n + 1) * sizeof *grown);
     if (!grown) return fail(why, RETRY, "out of memory");
     w->expected = grown;
-    w->expected[w->expected_n++] = (struct expected){rows, json_incref((json_t *)heads)};
-    w->sorted = false;
+    for (n = w->expected_n++; n && grown[n - 1].rows > rows; n--) grown[n] = grown[n - 1];
+    grown[n] = (struct expected){rows, json_incref((json_t *)heads)};
     return OK;
 }
 
-static int expected_compare(const void *a, const void *b) {
-    int64_t left = ((const struct expected *)a)->rows, right = ((const struct expected *)b)->rows;
-    return (left > right) - (left < right);
-}
-
 static const char *published_at(const json_t *heads) {
-    const char *at = json_string_value(json_object_get(heads, "at"));
-    return at ? at : "an unknown moment";
+    const char *at = json_get_text(heads, "at");
+    return *at ? at : "an unknown moment";
 }
 
 static void meet_one(struct walk *w, const json_t *heads, const json_t *one) {
-    const char *name = json_string_value(json_object_get(one, "chain"));
-    const char *head = json_string_value(json_object_get(one, "head"));
-    long long rows = json_integer_value(json_object_get(one, "rows"));
+    const char *name = json_get_text(one, "chain"), *head = json_get_text(one, "head");
+    long long rows = json_get_int(one, "rows");
     const struct chain *c = chain_find(w, name, strlen(name));
     char hex[HEX] = "";
     if (c) hex_text(c->head, CHAIN_HASH, hex);
@@ -225,43 +209,33 @@ static void meet_one(struct walk *w, const json_t *heads, const json_t *one) {
 
 /* All heads that were published when the log had as many rows as it has now. */
 static void meet_published(struct walk *w) {
-    if (!w->sorted && w->expected_n) qsort(w->expected, w->expected_n, sizeof *w->expected, expected_compare);
-    w->sorted = true;
     for (; w->met < w->expected_n && w->expected[w->met].rows == w->rows; w->met++) {
-        const json_t *heads = w->expected[w->met].heads, *one;
-        size_t i;
-        json_array_foreach(json_object_get(heads, "chains"), i, one) meet_one(w, heads, one);
+        const json_t *heads = w->expected[w->met].heads;
+        json_each(i, one, json_object_get(heads, "chains")) meet_one(w, heads, one);
     }
 }
 
 /* --- The walk */
 
-static void step_id(struct walk *w, const struct chain_row *row, const char *name) {
-    long long expected = w->rows + 1;
-    if (row->id > expected)
-        walk_break(
-            w, name, expected, "row %lld is missing: the log goes on with row %lld", expected, (long long)row->id);
-    else if (row->id < expected)
-        walk_break(w, name, expected, "row %lld comes where row %lld should", (long long)row->id, expected);
-}
-
 bool walk_row(struct walk *w, const struct chain_row *row) {
     char name[CHAIN_NAME];
     unsigned char hash[CHAIN_HASH];
     static const unsigned char none[CHAIN_HASH];
+    long long expected = w->rows + 1, id = row->id;
     if (w->broken) return false;
-    if (!chain_name(row, name)) {
-        walk_break(w, "", row->id, "its topic's name is too long");
-        return false;
-    }
-    step_id(w, row, name);
-    if (w->broken) return false;
-    struct chain *c = chain_find(w, name, strlen(name));
-    if (!chain_hash(c ? c->head : none, row, hash) || (!c && !(c = chain_add(w, name, strlen(name)))))
-        walk_break(w, name, row->id, "out of memory");
+    bool named = chain_name(row, name);
+    struct chain *c = named ? chain_find(w, name, strlen(name)) : NULL;
+    if (!named)
+        walk_break(w, "", id, "its topic's name is too long");
+    else if (id > expected)
+        walk_break(w, name, expected, "row %lld is missing: the log goes on with row %lld", expected, id);
+    else if (id < expected)
+        walk_break(w, name, expected, "row %lld comes where row %lld should", id, expected);
+    else if (!chain_hash(c ? c->head : none, row, hash) || (!c && !(c = chain_add(w, name, strlen(name)))))
+        walk_break(w, name, id, "out of memory");
     else if (memcmp(hash, row->hash, sizeof hash) != 0)
         walk_break(
-            w, name, row->id,
+            w, name, id,
             "its hash does not fit what it says and the row before it in its chain: it was changed, or replaced");
     if (w->broken) return false;
     memcpy(c->head, hash, sizeof hash);
@@ -317,7 +291,6 @@ static json_t *walk_published(const struct walk *w) {
 }
 
 json_t *walk_end(struct walk *w) {
-    meet_published(w); /* sorts, should there be no row */
     if (!w->broken && w->met < w->expected_n) {
         const struct expected *last = &w->expected[w->expected_n - 1];
         walk_break(

@@ -36,11 +36,11 @@ struct chain_row {
     } field[CHAIN_FIELDS];
     int64_t id;
     unsigned char hash[CHAIN_HASH]; /* as stored */
-    char number[5][CHAIN_NUMBER], uuid[40];
+    char number[CHAIN_FIELDS][CHAIN_NUMBER], uuid[40];
 };
 
-struct chain_text chain_number(int64_t n, char out[CHAIN_NUMBER]); /* in decimal; the text lies in out */
-/* "support.events/3", or "by-hand"; false when it does not fit. */
+struct chain_text chain_number(int64_t n, char out[CHAIN_NUMBER]); /* in decimal. The text lies in out */
+/* "support.events/3", or "by-hand". False: it does not fit. */
 MUST_CHECK bool chain_name(const struct chain_row *row, char out[CHAIN_NAME]);
 
 /* What is hashed of the row, after the hash before it: *n bytes, the caller's to free. NULL: no memory. */
@@ -58,16 +58,16 @@ void walk_free(struct walk **w);
  * its chains do not make up its rows. The reference stays the caller's. */
 MUST_CHECK verdict walk_expect(struct walk *w, const json_t *heads, struct failure *why);
 
-/* The next row. False: it does not fit, or an earlier one did not; the rest need not be given. */
+/* The next row. False: it does not fit, or an earlier one did not. The rest need not be given. */
 bool walk_row(struct walk *w, const struct chain_row *row);
 /* The row after the last could not even be read as one. */
 void walk_malformed(struct walk *w, const char *reason);
-/* A head that is kept beside the log, after its last row; complete: these were all. */
+/* A head that is kept beside the log, after its last row. walk_heads_end(): these were all. */
 void walk_head(struct walk *w, const char *chain, int64_t rows, const void *head, size_t head_n);
 void walk_heads_end(struct walk *w);
 
 bool walk_broken(const struct walk *w); /* something did not fit */
 
 /* {"intact":true,"rows":N,"chains":[{"chain","rows","head"}],"published":{"heads":N,"rows":N,"at":…}}, or
- * {"intact":false,"rows":N,"broken":{"chain":…,"id":…,"reason":…}}; the caller's. rows: those that fit. */
+ * {"intact":false,"rows":N,"broken":{"chain":…,"id":…,"reason":…}}. The caller's. rows: those that fit. */
 MUST_CHECK json_t *walk_end(struct walk *w);

@@ -3,27 +3,7 @@
 #include "chassis/base/json_get.h"
 #include "chassis/store/store.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 enum { GAPS_MOST = 50 };
-
-struct counts {
-    json_t *looked; /* {"topic/partition": {"log", "to", "gaps"}}: audit rows before `to` were looked for */
-};
-
-struct counts *counts_new(void) {
-    struct counts *k = calloc(1, sizeof *k);
-    if (k) k->looked = json_object();
-    return k;
-}
-
-void counts_free(struct counts **out) {
-    if (!*out) return;
-    json_decref((*out)->looked);
-    free(*out);
-    *out = NULL;
-}
 
 static void gap_add(json_t *gaps, int64_t from, int64_t to) {
     if (from < to && json_array_size(gaps) < GAPS_MOST)
@@ -32,7 +12,7 @@ static void gap_add(json_t *gaps, int64_t from, int64_t to) {
 
 #define ROWS_OF "FROM audit WHERE topic = ? AND partition = ? AND record_offset >= ? AND record_offset < ? AND log = ?"
 
-/* Counting reads an index alone; only where it finds too few is each row looked at. */
+/* Counting reads an index alone. Only where it finds too few is each row looked at. */
 static void
 gaps_look(struct connection *reader, const json_t *partition, int64_t from, int64_t to, int64_t log, json_t *gaps) {
     const char *topic = json_get_text(partition, "topic");
@@ -49,14 +29,14 @@ gaps_look(struct connection *reader, const json_t *partition, int64_t from, int6
     gap_add(gaps, next, to);
 }
 
-static json_t *gaps_of(struct counts *k, struct connection *reader, const json_t *partition, const char *chain) {
+static json_t *gaps_of(json_t *looked, struct connection *reader, const json_t *partition, const char *chain) {
     int64_t log = json_get_int(partition, "log"), next = json_get_int(partition, "next_offset");
-    json_t *known = json_object_get(k->looked, chain);
+    json_t *known = json_object_get(looked, chain);
     if (!known || json_get_int(known, "log") != log || json_get_int(known, "to") > next) {
         known = json_pack(
             "{s:I, s:I, s:[]}", "log", (json_int_t)log, "to", (json_int_t)json_get_int(partition, "first_offset"),
             "gaps");
-        json_object_set_new(k->looked, chain, known);
+        json_object_set_new(looked, chain, known);
     }
     json_t *gaps = json_object_get(known, "gaps");
     gaps_look(reader, partition, json_get_int(known, "to"), next, log, gaps);
@@ -64,7 +44,7 @@ static json_t *gaps_of(struct counts *k, struct connection *reader, const json_t
     return json_deep_copy(gaps);
 }
 
-/* As the audit log has them; but what a rebuild rejected, whatever the log says of its first time, is quarantined. */
+/* As the audit log has them. But what a rebuild rejected, whatever the log says of its first time, is quarantined. */
 static json_t *outcomes_of(struct connection *reader, const json_t *partition, const char *chain) {
 #define REBUILT                                                                                                        \
     "FROM dead_letter d JOIN audit a ON a.topic = d.topic AND a.partition = d.partition AND "                          \
@@ -79,21 +59,20 @@ static json_t *outcomes_of(struct connection *reader, const json_t *partition, c
 #undef REBUILT
 }
 
-json_t *counts_take(struct counts *k, struct connection *reader, bool afresh) {
-    if (afresh) json_object_clear(k->looked);
-    json_t *one, *partitions = store_json(
-                     reader, "SELECT o.topic, o.partition, o.log, o.first_offset, o.next_offset, "
-                             "COALESCE(d.n, 0) AS redriven, COALESCE(e.n, 0) AS emitted, "
-                             "COALESCE(e.first_offset, o.first_offset) AS emitted_from, "
-                             "o.topic || '/' || o.partition AS chain FROM consumer_offset o "
-                             "LEFT JOIN chain_emitted e ON e.chain = o.topic || '/' || o.partition "
-                             "LEFT JOIN pile_redriven d ON d.topic = o.topic AND d.partition = o.partition "
-                             "ORDER BY o.topic, o.partition");
-    size_t i;
-    json_array_foreach(partitions, i, one) {
+json_t *counts_take(json_t *looked, struct connection *reader, bool afresh) {
+    if (afresh) json_object_clear(looked);
+    json_t *partitions = store_json(
+        reader, "SELECT o.topic, o.partition, o.log, o.first_offset, o.next_offset, "
+                "COALESCE(d.n, 0) AS redriven, COALESCE(e.n, 0) AS emitted, "
+                "COALESCE(e.first_offset, o.first_offset) AS emitted_from, "
+                "o.topic || '/' || o.partition AS chain FROM consumer_offset o "
+                "LEFT JOIN chain_emitted e ON e.chain = o.topic || '/' || o.partition "
+                "LEFT JOIN pile_redriven d ON d.topic = o.topic AND d.partition = o.partition "
+                "ORDER BY o.topic, o.partition");
+    json_each(i, one, partitions) {
         const char *chain = json_get_text(one, "chain");
         json_object_set_new(one, "outcomes", outcomes_of(reader, one, chain));
-        json_object_set_new(one, "gaps", gaps_of(k, reader, one, chain));
+        json_object_set_new(one, "gaps", gaps_of(looked, reader, one, chain));
         json_object_del(one, "chain");
     }
     return partitions;

@@ -3,15 +3,15 @@
  * no audit row. One thread. */
 #pragma once
 
+#include "chassis/base/failure.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 
-struct counts;
 struct connection;
 
-struct counts *counts_new(void); /* NULL: no memory */
-void counts_free(struct counts **k);
-
-/* As AuditHeads.avsc has `partitions`; the caller's. Inside a read transaction of the reader's. Audit rows are looked
- * for where they were not found to be before; afresh: everywhere. Look at the reader's state. */
-json_t *counts_take(struct counts *k, struct connection *reader, bool afresh);
+/* As AuditHeads.avsc has `partitions`. The caller's. Inside a read transaction of the reader's. looked: the caller's
+ * object, empty at first, where this function keeps what it found: {"topic/partition": {"log", "to", "gaps"}}, audit
+ * rows before `to` were looked for. Rows are looked for where they were not found to be before, and everywhere when
+ * `afresh`. Look at the reader's state. */
+MUST_CHECK json_t *counts_take(json_t *looked, struct connection *reader, bool afresh);

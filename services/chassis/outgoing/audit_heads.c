@@ -35,7 +35,7 @@ struct audit_heads {
     bool topic_ready;
     int64_t due;      /* by the clock that never steps */
     int64_t again_ms; /* the pause after the last failure; 0: there was none */
-    struct counts *counts;
+    json_t *counted; /* counts.h */
     json_t *last;      /* what this process published last, without its moment; NULL: nothing yet */
     json_t *in_flight; /* NULL: none */
 };
@@ -54,7 +54,7 @@ verdict audit_heads_open(struct audit_heads **out, const struct audit_heads_opti
     if (!h) return fail(why, FATAL, "out of memory");
     h->o = *o;
     h->due = steady_ms() + o->settings->audit_heads_ms;
-    if (!(h->counts = counts_new())) return fail(why, FATAL, "out of memory");
+    if (!(h->counted = json_object())) return fail(why, FATAL, "out of memory");
     topic_name(o->settings, h->topic);
     if (schema_parse(file->bytes, file->n, &h->schema, why) != OK) return FATAL;
     snprintf(h->subject, sizeof h->subject, "%s-%s", h->topic, schema_name(h->schema));
@@ -67,7 +67,7 @@ void audit_heads_close(struct audit_heads **out) {
     if (!h) return;
     json_decref(h->in_flight);
     json_decref(h->last);
-    counts_free(&h->counts);
+    json_decref(h->counted);
     schema_free(&h->schema);
     free(h);
     *out = NULL;
@@ -108,7 +108,7 @@ static json_t *heads_take(struct audit_heads *h) {
         "{s:s, s:I, s:I, s:o, s:o, s:I, s:o}", "service", h->o.settings->service, "at", (json_int_t)clock_ms(), "rows",
         (json_int_t)store_int(c, 0, "SELECT COALESCE(MAX(id), 0) FROM audit"), "chains",
         store_json(c, "SELECT chain, rows, lower(hex(head)) AS head FROM audit_chain"), "partitions",
-        counts_take(h->counts, c, afresh), "unsent",
+        counts_take(h->counted, c, afresh), "unsent",
         (json_int_t)store_int(c, 0, "SELECT n FROM pile WHERE name = 'waiting'"), "broken", broken);
     (void)store_run(c, "COMMIT");
     if (heads && store_state(c) == OK && is_news(h, heads)) return heads;
