@@ -4,6 +4,8 @@
 #include "chassis/base/buffer.h"
 #include "chassis/base/http_request.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/settings.h"
 #include "chassis/base/utf8.h"
 #include "chassis/fleet/peer_state.h"
@@ -34,19 +36,20 @@ enum {
     TEXT_BYTES = 400,
 };
 
+enum series { POSITION, BEHIND, PUBLISHED, SERIES };
 struct sample {
-    int64_t at, position, behind, published; /* −1: not known */
+    int64_t at, value[SERIES]; /* −1: not known */
 };
 
 struct peer {
     char name[256], url[URL_SIZE];
     bool listed, subscribes, is_self;
-    int64_t position, behind; /* by its committed offsets; −1: it is no subscriber */
-    int64_t published;        /* the end of its own topic; −1: not known */
+    int64_t position, behind; /* by its committed offsets. −1: it is no subscriber */
+    int64_t published;        /* the end of its own topic. −1: not known */
     int contact;
     json_t *status;                   /* its last answer */
     int64_t answered_at, answered_ms; /* steady, and for people */
-    struct sample samples[SAMPLES];
+    struct sample samples[SAMPLES];   /* of the last RATE_MS, or the last two */
     int samples_n;
     bool by_answer; /* what the samples are made of */
     CURL *easy;     /* a request that is under way */
@@ -59,14 +62,13 @@ struct peers {
     bool running;
     CURLM *multi;
     struct curl_slist *headers;
-    struct peer *all[PEERS_MAX]; /* the thread's own; without a list of its own, only the keeper of one */
+    struct peer *all[PEERS_MAX]; /* the thread's own. Without a list of its own, only the keeper of one */
     size_t n;
 
     pthread_mutex_t lock; /* guards the rest */
     bool stopping;
     int64_t looked_at;
-    json_t *view; /* what pages see */
-    int64_t stale_since;
+    json_t *view; /* what pages see, as peers_json() gives it */
 };
 
 /* --- One request */
@@ -82,11 +84,12 @@ static void request_end(struct peers *p, struct peer *one) {
 /* No connection is kept: it would hold one of the other's web threads. */
 static void request_begin(struct peers *p, struct peer *one) {
     char site[URL_SIZE], url[URL_SIZE + 20];
-    if (one->easy || !*one->url || !(one->easy = curl_easy_init())) return;
     settings_call_url(p->options.settings, one->name, one->url, site, sizeof site);
-    size_t n = strlen(site);
-    if (n && site[n - 1] == '/') site[n - 1] = '\0';
-    snprintf(url, sizeof url, "%s%s", site, p->options.keeps_list ? "/api/status" : "/api/peers");
+    if (one->easy || !*site || !(one->easy = curl_easy_init())) return;
+    int n = (int)strlen(site);
+    snprintf(
+        url, sizeof url, "%.*s%s", site[n - 1] == '/' ? n - 1 : n, site,
+        p->options.keeps_list ? "/api/status" : "/api/peers");
     one->answer = BUFFER(ANSWER_MAX);
     curl_easy_setopt(one->easy, CURLOPT_PRIVATE, one);
     curl_easy_setopt(one->easy, CURLOPT_QUICK_EXIT, 1L);
@@ -98,83 +101,70 @@ static void request_begin(struct peers *p, struct peer *one) {
 
 /* --- Positions and rates */
 
-/* Of all partitions in what a service says of itself; −1: one is not known, or there is none. */
+/* Of all partitions in what a service says of itself. −1: one is not known, or there is none. */
 static int64_t partitions_sum(const json_t *partitions, const char *topic, const char *member) {
-    int64_t sum = 0;
-    bool any = false;
-    json_t *one;
-    size_t i;
-    json_array_foreach((json_t *)partitions, i, one) {
-        const char *name = json_string_value(json_object_get(one, "topic"));
+    int64_t sum = -1;
+    json_each(i, one, partitions) {
         const json_t *value = json_object_get(one, member);
-        if (topic && (!name || strcmp(name, topic) != 0)) continue;
+        if (topic && strcmp(json_get_text(one, "topic"), topic) != 0) continue;
         if (!json_is_integer(value)) return -1;
-        sum += json_integer_value(value);
-        any = true;
+        sum = (sum < 0 ? 0 : sum) + json_integer_value(value);
     }
-    return any ? sum : -1;
+    return sum;
 }
 
-static bool peer_answers(const struct peer *one) {
-    return one->contact == PEER_ANSWERS && one->status;
+/* What it says of its partitions, if it answers. */
+static int64_t status_sum(const struct peer *one, const char *member) {
+    if (one->contact != PEER_ANSWERS) return -1;
+    return partitions_sum(json_object_get(one->status, "partitions"), NULL, member);
 }
 
 static int64_t peer_behind(const struct peer *one) {
-    int64_t lag = peer_answers(one) ? partitions_sum(json_object_get(one->status, "partitions"), NULL, "lag") : -1;
+    int64_t lag = status_sum(one, "lag");
     return lag >= 0 ? lag : one->behind;
 }
 
 static void sample_add(struct peer *one) {
-    int64_t next = peer_answers(one) ? partitions_sum(json_object_get(one->status, "partitions"), NULL, "next") : -1;
+    int64_t now = steady_ms(), next = status_sum(one, "next");
     bool by_answer = next >= 0;
     if (by_answer != one->by_answer) one->samples_n = 0; /* the two do not have the same beginning */
     one->by_answer = by_answer;
-    if (one->samples_n == SAMPLES)
+    while (one->samples_n == SAMPLES || (one->samples_n > 1 && now - one->samples[0].at > RATE_MS))
         memmove(one->samples, one->samples + 1, (size_t)--one->samples_n * sizeof *one->samples);
     one->samples[one->samples_n++] =
-        (struct sample){steady_ms(), by_answer ? next : one->position, peer_behind(one), one->published};
+        (struct sample){now, {by_answer ? next : one->position, peer_behind(one), one->published}};
 }
 
-/* From the oldest sample that still counts to the newest; NULL: fewer than two. */
-static const struct sample *sample_first(const struct peer *one) {
-    int n = one->samples_n;
-    int i = 0;
-    while (i < n - 2 && one->samples[n - 1].at - one->samples[i].at > RATE_MS) i++;
-    return n >= 2 && one->samples[n - 1].at > one->samples[i].at ? &one->samples[i] : NULL;
+/* By how much it grew since the first sample. *ms: since when. False: one of the two is not known. */
+static bool growth(const struct peer *one, enum series of, int64_t *by, int64_t *ms) {
+    if (one->samples_n < 2) return false;
+    const struct sample *first = one->samples, *last = first + one->samples_n - 1;
+    *by = last->value[of] - first->value[of];
+    *ms = last->at - first->at;
+    return *ms > 0 && first->value[of] >= 0 && last->value[of] >= 0;
 }
 
-static const struct sample *sample_last(const struct peer *one) {
-    return one->samples_n ? &one->samples[one->samples_n - 1] : NULL;
+/* A second. −1: not known. */
+static double rate_of(const struct peer *one, enum series of) {
+    int64_t by, ms;
+    return growth(one, of, &by, &ms) && by >= 0 ? (double)by * 1000 / (double)ms : -1;
 }
 
-/* A second; −1: not known. */
-static double rate_of(const struct peer *one, size_t member) {
-    const struct sample *first = sample_first(one), *last = sample_last(one);
-    if (!first) return -1;
-    int64_t from = *(const int64_t *)((const char *)first + member);
-    int64_t to = *(const int64_t *)((const char *)last + member);
-    if (from < 0 || to < 0 || to < from) return -1;
-    return (double)(to - from) * 1000 / (double)(last->at - first->at);
-}
-
-/* By how fast the backlog gets less; −1: it does not. */
+/* By how fast the backlog gets less. −1: it does not. */
 static int64_t time_to_go(const struct peer *one) {
-    const struct sample *first = sample_first(one), *last = sample_last(one);
-    if (!first || last->behind <= 0 || first->behind <= last->behind) return -1;
-    return last->behind * (last->at - first->at) / (first->behind - last->behind);
+    int64_t by, ms, left = one->samples_n ? one->samples[one->samples_n - 1].value[BEHIND] : 0;
+    return growth(one, BEHIND, &by, &ms) && by < 0 && left > 0 ? left * ms / -by : -1;
 }
 
 /* --- What pages see */
 
 /* What another service says is shown in the head of every page. */
 static json_t *words_cut(const char *text, size_t most) {
-    size_t n = strlen(text);
-    if (n > most)
-        for (n = most; n && ((unsigned char)text[n] & 0xc0) == 0x80;) n--;
-    char *cut = strndup(text, n);
-    json_t *words = utf8_json(cut ? cut : "");
-    free(cut);
-    return words;
+    char cut[TEXT_BYTES + 1];
+    size_t n = strnlen(text, most);
+    while (n && ((unsigned char)text[n] & 0xc0) == 0x80) n--;
+    snprintf(cut, sizeof cut, "%.*s", (int)n, text);
+    return utf8_json(cut);
 }
 
 static json_t *known(int64_t n) {
@@ -185,30 +175,28 @@ static json_t *rate_json(double rate) {
     return rate < 0 ? json_null() : json_real((double)(int64_t)(rate * 10 + 0.5) / 10);
 }
 
-/* The component's own words; NULL: none. */
+/* The words of the component that its state comes from. NULL: none. */
 static const char *words_of(const json_t *status) {
-    json_t *component;
-    const char *state, *health = json_string_value(json_object_get(status, "state"));
-    size_t i;
-    json_array_foreach(json_object_get(status, "components"), i, component) {
-        state = json_string_value(json_object_get(component, "state"));
-        if (state && health && !strcmp(state, health)) return json_string_value(json_object_get(component, "text"));
+    const char *health = json_get_text(status, "state");
+    json_each(i, component, json_object_get(status, "components")) {
+        bool its_own = *health && !strcmp(json_get_text(component, "state"), health);
+        if (its_own) return json_string_value(json_object_get(component, "text"));
     }
     return NULL;
 }
 
 static struct peer_facts facts_of(const struct peer *one) {
-    const json_t *status = peer_answers(one) ? one->status : NULL, *drill = json_object_get(status, "drill");
+    const json_t *status = one->contact == PEER_ANSWERS ? one->status : NULL, *drill = json_object_get(status, "drill");
     const json_t *oldest = json_object_get(status, "oldest_unhandled_ms");
-    double handled = rate_of(one, offsetof(struct sample, position));
+    double handled = rate_of(one, POSITION);
     return (struct peer_facts){
         .contact = one->contact,
         .silent_ms = one->answered_at ? steady_ms() - one->answered_at : -1,
         .health = json_string_value(json_object_get(status, "state")),
         .words = words_of(status),
         .drill = json_string_value(json_object_get(drill, "mode")),
-        .drill_ms = json_integer_value(json_object_get(drill, "ms")),
-        .dead_letters = json_integer_value(json_object_get(status, "dead_letters")),
+        .drill_ms = json_get_int(drill, "ms"),
+        .dead_letters = json_get_int(status, "dead_letters"),
         .behind = peer_behind(one),
         .oldest_ms = json_is_integer(oldest) ? json_integer_value(oldest) : -1,
         .handled = handled < 0 ? 0 : handled,
@@ -218,18 +206,16 @@ static struct peer_facts facts_of(const struct peer *one) {
 static json_t *peer_json(const struct peer *one) {
     struct peer_facts facts = facts_of(one);
     struct peer_state state;
-    char at[TIME_TEXT];
-    const char *title = json_string_value(json_object_get(one->status, "title"));
+    const char *title = json_get_text(one->status, "title");
     peer_judge(&facts, &state);
     return json_pack(
-        "{s:s, s:o, s:s?, s:s, s:s, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "name", one->name, "title",
-        words_cut(title && *title ? title : one->name, TITLE_BYTES), "url", *one->url ? one->url : NULL, "state",
-        state.name, "tone", state.tone, "text", words_cut(state.text, TEXT_BYTES), "answered_at",
-        one->answered_ms ? time_text(one->answered_ms, at) : NULL, "behind", known(facts.behind), "oldest_unhandled_ms",
-        known(facts.oldest_ms), "handled_per_second", rate_json(rate_of(one, offsetof(struct sample, position))),
-        "published_per_second", rate_json(rate_of(one, offsetof(struct sample, published))), "to_go_ms",
-        known(facts.to_go_ms), "dead_letters", peer_answers(one) ? json_integer(facts.dead_letters) : json_null(),
-        "subscribes", one->subscribes);
+        "{s:s, s:o, s:s?, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "name", one->name, "title",
+        words_cut(*title ? title : one->name, TITLE_BYTES), "url", *one->url ? one->url : NULL, "state", state.name,
+        "tone", state.tone, "text", words_cut(state.text, TEXT_BYTES), "answered_at",
+        one->answered_ms ? time_json(one->answered_ms) : json_null(), "behind", known(facts.behind),
+        "oldest_unhandled_ms", known(facts.oldest_ms), "handled_per_second", rate_json(rate_of(one, POSITION)),
+        "published_per_second", rate_json(rate_of(one, PUBLISHED)), "to_go_ms", known(facts.to_go_ms), "dead_letters",
+        facts.contact == PEER_ANSWERS ? json_integer(facts.dead_letters) : json_null(), "subscribes", one->subscribes);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -238,40 +224,26 @@ static int by_name(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
-static void view_set(struct peers *p, json_t *view, bool stale) {
-    pthread_mutex_lock(&p->lock);
-    if (view) {
-        json_decref(p->view);
-        p->view = view;
-    }
-    if (!stale)
-        p->stale_since = 0;
-    else if (!p->stale_since)
-        p->stale_since = clock_ms();
-    pthread_mutex_unlock(&p->lock);
+/* NULL: there is no newer list. */
+static void view_set(struct peers *p, json_t *list) {
+    lock_auto(&p->lock);
+    if (list)
+        json_object_update_new(p->view, json_pack("{s:o, s:n}", "peers", list, "stale"));
+    else if (json_is_null(json_object_get(p->view, "stale")))
+        json_object_set_new(p->view, "stale", time_json(clock_ms()));
 }
 
 static void view_make(struct peers *p) {
-    const struct peer *order[PEERS_MAX];
-    json_t *view = json_array();
-    for (size_t i = 0; i < p->n; i++) order[i] = p->all[i];
-    qsort(order, p->n, sizeof *order, by_name);
-    for (size_t i = 0; i < p->n; i++) json_array_append_new(view, peer_json(order[i]));
-    view_set(p, view, false);
+    json_t *list = json_array();
+    qsort(p->all, p->n, sizeof *p->all, by_name);
+    for (size_t i = 0; i < p->n; i++) json_array_append_new(list, peer_json(p->all[i]));
+    view_set(p, list);
 }
 
 json_t *peers_json(struct peers *p) {
-    json_t *view = NULL;
-    char since[TIME_TEXT];
-    int64_t stale = 0;
-    if (p) {
-        pthread_mutex_lock(&p->lock);
-        view = json_deep_copy(p->view);
-        stale = p->stale_since;
-        pthread_mutex_unlock(&p->lock);
-    }
-    return json_pack(
-        "{s:o, s:s?}", "peers", view ? view : json_array(), "stale", stale ? time_text(stale, since) : NULL);
+    if (!p) return json_pack("{s:[], s:n}", "peers", "stale");
+    lock_auto(&p->lock);
+    return json_deep_copy(p->view);
 }
 
 /* --- The list */
@@ -287,64 +259,37 @@ static struct peer *peer_find(struct peers *p, const char *name) {
 }
 
 static void peer_move(struct peers *p, struct peer *one, const char *url) {
-    char asked[URL_SIZE];
-    size_t n = strcspn(url, "?#");
-    while (n && url[n - 1] == '/') n--;
-    if (!n || n >= sizeof one->url) return;
-    snprintf(asked, sizeof asked, "%.*s", (int)n, url);
-    if (!strcmp(asked, one->url)) return;
+    char site[URL_SIZE];
+    size_t n = strlen(url);
+    snprintf(site, sizeof site, "%.*s", (int)(n && url[n - 1] == '/' ? n - 1 : n), url);
+    if (!n || n >= sizeof site || !strcmp(site, one->url)) return;
     request_end(p, one);
-    strcpy(one->url, asked);
+    strcpy(one->url, site);
     one->contact = PEER_UNASKED;
 }
 
-/* The ends of this service's own topic, as far as they were read. */
-static void ends_read(struct peers *p, const json_t *partitions, int64_t ends[PARTITIONS_MAX]) {
+/* Every subscriber, and how far it is behind by what its group has committed. partitions: this service's own, with the
+ * ends of its topic as far as they were read. */
+static void subscribers_read(struct peers *p, struct connection *reader, const json_t *partitions) {
+    int64_t ends[PARTITIONS_MAX] = {0}, all = 0;
     char topic[400];
-    json_t *one;
-    size_t i;
     topic_spec_name(&topic_spec_events, p->options.settings, topic, sizeof topic);
-    memset(ends, 0, PARTITIONS_MAX * sizeof *ends);
-    json_array_foreach((json_t *)partitions, i, one) {
-        const char *of = json_string_value(json_object_get(one, "topic"));
-        json_int_t id = json_integer_value(json_object_get(one, "partition"));
-        json_int_t end = json_integer_value(json_object_get(one, "end"));
-        json_int_t next = json_integer_value(json_object_get(one, "next"));
-        if (of && !strcmp(of, topic) && id >= 0 && id < PARTITIONS_MAX) ends[id] = end > next ? end : next;
+    json_each(i, one, partitions) {
+        int64_t id = json_get_int(one, "partition"), end = json_get_int(one, "end"), next = json_get_int(one, "next");
+        if (strcmp(json_get_text(one, "topic"), topic) != 0 || id < 0 || id >= PARTITIONS_MAX) continue;
+        ends[id] = end > next ? end : next;
+        all += ends[id];
     }
-}
-
-/* Every subscriber, and how far it is behind by what its group has committed. */
-static void subscribers_read(struct peers *p, struct connection *reader, const int64_t ends[PARTITIONS_MAX]) {
-    int64_t all = 0;
-    for (int i = 0; i < PARTITIONS_MAX; i++) all += ends[i];
-    for (size_t i = 0; i < p->n; i++) p->all[i]->position = p->all[i]->behind = -1, p->all[i]->subscribes = false;
     for (struct rows r = store_rows(reader, "SELECT team, partition, next_offset FROM subscriber_offset");
          rows_next(&r);) {
-        struct peer *one = peer_find(p, rows_text(&r, 0));
+        struct peer *team = peer_find(p, rows_text(&r, 0));
         int64_t id = rows_int(&r, 1), next = rows_int(&r, 2);
-        if (!one || id < 0 || id >= PARTITIONS_MAX) continue;
-        if (!one->subscribes) one->position = 0, one->behind = all, one->subscribes = true;
-        one->position += next;
-        one->behind -= next < ends[id] ? next : ends[id];
-        one->listed = true;
+        if (!team || id < 0 || id >= PARTITIONS_MAX) continue;
+        if (!team->subscribes) team->position = 0, team->behind = all;
+        team->position += next;
+        team->behind -= next < ends[id] ? next : ends[id];
+        team->listed = team->subscribes = true;
     }
-}
-
-static void published_read(struct peers *p, struct peer *one, const json_t *partitions) {
-    char topic[400];
-    topic_spec_of(&topic_spec_events, one->name, p->options.settings, topic, sizeof topic);
-    one->published = partitions_sum(partitions, topic, "end");
-}
-
-/* This process knows its own state without asking over the network. */
-static void self_read(struct peers *p, struct peer *self, struct connection *reader) {
-    json_decref(self->status);
-    self->status = p->options.status(p->options.context, reader);
-    self->contact = PEER_ANSWERS;
-    self->answered_at = steady_ms();
-    self->answered_ms = clock_ms();
-    self->listed = self->is_self = true;
 }
 
 static void peer_free(struct peers *p, struct peer *one) {
@@ -365,7 +310,8 @@ static void unlisted_drop(struct peers *p) {
  * settings allow it. What a record says of its sender counts for nothing: anybody may write one. */
 static void addresses_read(struct peers *p) {
     const char *name;
-    json_t *url, *urls = subscribers_urls(p->options.subscribers);
+    json_t *url;
+    json_auto_t *urls = subscribers_urls(p->options.subscribers);
     json_object_foreach(urls, name, url) {
         if (!settings_peer_allowed(p->options.settings, json_string_value(url))) continue;
         struct peer *one = peer_find(p, name);
@@ -373,104 +319,110 @@ static void addresses_read(struct peers *p) {
         peer_move(p, one, json_string_value(url));
         one->listed = true;
     }
-    json_decref(urls);
 }
 
+/* Takes the reference. */
+static void status_take(struct peer *one, json_t *status) {
+    json_decref(one->status);
+    one->status = status;
+    one->contact = PEER_ANSWERS;
+    one->answered_at = steady_ms();
+    one->answered_ms = clock_ms();
+}
+
+/* This process knows its own state without asking over the network. */
 static void list_read(struct peers *p) {
+    const struct settings *s = p->options.settings;
     struct connection *reader = store_reader(p->options.store);
-    int64_t ends[PARTITIONS_MAX];
-    for (size_t i = 0; i < p->n; i++) p->all[i]->listed = false;
-    struct peer *self = peer_find(p, p->options.settings->service);
-    if (self) self_read(p, self, reader);
-    if (self) peer_move(p, self, p->options.settings->public_url);
-    const json_t *partitions = self ? json_object_get(self->status, "partitions") : NULL;
-    ends_read(p, partitions, ends);
-    subscribers_read(p, reader, ends);
+    struct peer *self = peer_find(p, s->service);
+    char topic[400];
+    if (!self) return;
+    for (size_t i = 0; i < p->n; i++) {
+        p->all[i]->position = p->all[i]->behind = -1;
+        p->all[i]->listed = p->all[i]->subscribes = false;
+    }
+    peer_move(p, self, s->public_url);
+    status_take(self, p->options.status(p->options.context, reader));
+    self->listed = self->is_self = true;
+    const json_t *partitions = json_object_get(self->status, "partitions");
+    subscribers_read(p, reader, partitions);
     addresses_read(p);
     if (store_state(reader) == OK) unlisted_drop(p); /* else it is only half read */
-    for (size_t i = 0; i < p->n; i++) published_read(p, p->all[i], partitions);
+    for (size_t i = 0; i < p->n; i++) {
+        topic_spec_of(&topic_spec_events, p->all[i]->name, s, topic, sizeof topic);
+        p->all[i]->published = partitions_sum(partitions, topic, "end");
+    }
 }
 
 /* --- Answers */
 
-/* It answers, and not as it should: that is the matter with it, in its own words. */
-static json_t *status_wrong(const struct peer *one, long status, const char *name, const char *detail) {
+/* One that answers not as it should: that is the matter with it, in its own words. */
+static json_t *status_read(const struct peer *one, long status) {
     char text[PEER_TEXT];
-    const char *title = json_string_value(json_object_get(one->status, "title"));
+    json_t *answer = json_loadb(one->answer.data ? one->answer.data : "", one->answer.length, 0, NULL);
+    const char *name = json_get_text(answer, "service"), *detail = json_get_text(answer, "detail");
+    const char *title = json_get_text(one->status, "title");
+    if (status == 200 && !strcmp(name, one->name)) return answer;
     if (status != 200)
-        snprintf(text, sizeof text, "It answers %ld: %.400s", status, detail ? detail : "it cannot tell its state");
+        snprintf(text, sizeof text, "It answers %ld: %.400s", status, *detail ? detail : "it cannot tell its state");
     else
-        snprintf(text, sizeof text, "At its address answers %.200s, not it.", name ? name : "something else");
+        snprintf(text, sizeof text, "At its address answers %.200s, not it.", *name ? name : "something else");
+    json_decref(answer);
     return json_pack(
-        "{s:s, s:s, s:[{s:s, s:o}]}", "title", title ? title : one->name, "state", "failed", "components", "state",
+        "{s:s, s:s, s:[{s:s, s:o}]}", "title", *title ? title : one->name, "state", "failed", "components", "state",
         "failed", "text", utf8_json(text));
 }
 
-static json_t *status_read(const struct peer *one, long status) {
-    json_t *answer = json_loadb(one->answer.data ? one->answer.data : "", one->answer.length, 0, NULL);
-    const char *name = json_string_value(json_object_get(answer, "service"));
-    if (status == 200 && name && !strcmp(name, one->name)) return answer;
-    json_t *wrong = status_wrong(one, status, name, json_string_value(json_object_get(answer, "detail")));
-    json_decref(answer);
-    return wrong;
-}
-
 static void status_answered(struct peer *one, CURLcode result, long status) {
-    if (result == CURLE_OK && !one->answer.failed) {
-        json_t *said = status_read(one, status);
-        json_decref(one->status);
-        one->status = said;
-        one->contact = PEER_ANSWERS;
-        one->answered_at = steady_ms();
-        one->answered_ms = clock_ms();
-    } else if (result == CURLE_COULDNT_CONNECT || result == CURLE_COULDNT_RESOLVE_HOST) {
+    if (result == CURLE_OK && !one->answer.failed)
+        status_take(one, status_read(one, status));
+    else if (result == CURLE_COULDNT_CONNECT || result == CURLE_COULDNT_RESOLVE_HOST)
         one->contact = PEER_REFUSES;
-    } else if (!one->answered_at || one->contact != PEER_ANSWERS || steady_ms() - one->answered_at > SILENT_MS) {
+    else if (!one->answered_at || one->contact != PEER_ANSWERS || steady_ms() - one->answered_at > SILENT_MS)
         one->contact = PEER_SILENT;
-    }
 }
 
-/* What pages show of a service, as the keeper has it: texts of a bounded length, numbers and truth; NULL: it has no
+/* What pages show of a service, as the keeper has it: texts of a bounded length, numbers and truth. NULL: it has no
  * name. */
 static json_t *listed_check(const json_t *one) {
-    static const char *const texts[] = {"title", "state", "tone", "text", "answered_at"};
-    static const char *const others[] = {
-        "behind",   "oldest_unhandled_ms", "handled_per_second", "published_per_second",
-        "to_go_ms", "dead_letters",        "subscribes"};
-    const char *name = json_string_value(json_object_get(one, "name"));
-    const char *url = json_string_value(json_object_get(one, "url"));
+    static const char *const members[] = {
+        "title",
+        "state",
+        "tone",
+        "text",
+        "answered_at",
+        "behind",
+        "oldest_unhandled_ms",
+        "handled_per_second",
+        "published_per_second",
+        "to_go_ms",
+        "dead_letters",
+        "subscribes"};
+    const char *name = json_get_text(one, "name"), *url = json_get_text(one, "url");
     struct authority at;
-    if (!name || !*name || strlen(name) > NAME_BYTES) return NULL;
-    bool linked = url && strlen(url) < URL_SIZE && site_read(url, &at);
+    if (!*name || strlen(name) > NAME_BYTES) return NULL;
+    bool linked = strlen(url) < URL_SIZE && site_read(url, &at);
     json_t *kept = json_pack("{s:s, s:s?}", "name", name, "url", linked ? url : NULL);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        const char *text = json_string_value(json_object_get(one, texts[i]));
-        json_object_set_new(kept, texts[i], text ? words_cut(text, i ? TEXT_BYTES : TITLE_BYTES) : json_null());
-    }
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        json_t *value = json_object_get(one, others[i]);
-        bool plain = json_is_number(value) || json_is_boolean(value);
-        json_object_set(kept, others[i], plain ? value : json_null());
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        json_t *value = json_object_get(one, members[i]);
+        json_object_set_new(
+            kept, members[i],
+            json_is_string(value) ? words_cut(json_string_value(value), i ? TEXT_BYTES : TITLE_BYTES)
+            : json_is_number(value) || json_is_boolean(value) ? json_incref(value)
+                                                              : json_null());
     }
     return kept;
 }
 
 /* Whatever the keeper says is shown on pages, so its shape is looked at. */
 static json_t *list_check(const struct buffer *answer) {
-    json_t *body = json_loadb(answer->data ? answer->data : "", answer->length, 0, NULL), *one;
+    json_auto_t *body = json_loadb(answer->data ? answer->data : "", answer->length, 0, NULL);
     json_t *list = json_array();
-    size_t i;
-    json_array_foreach(json_object_get(body, "peers"), i, one) {
+    json_each(i, one, json_object_get(body, "peers")) {
         json_t *kept = i < PEERS_MAX ? listed_check(one) : NULL;
         if (kept) json_array_append_new(list, kept);
     }
-    json_decref(body);
     return list;
-}
-
-static void list_answered(struct peers *p, struct peer *keeper, CURLcode result, long status) {
-    bool answered = result == CURLE_OK && status == 200 && !keeper->answer.failed;
-    view_set(p, answered ? list_check(&keeper->answer) : NULL, !answered);
 }
 
 static void answers_take(struct peers *p) {
@@ -485,7 +437,7 @@ static void answers_take(struct peers *p) {
         if (p->options.keeps_list)
             status_answered(one, result, status), sample_add(one);
         else
-            list_answered(p, one, result, status);
+            view_set(p, !result && status == 200 && !one->answer.failed ? list_check(&one->answer) : NULL);
         request_end(p, one);
         news = true;
     }
@@ -500,23 +452,17 @@ static void round_begin(struct peers *p) {
         for (size_t i = 0; i < p->n; i++)
             if (p->all[i]->is_self || !*p->all[i]->url) sample_add(p->all[i]);
         view_make(p);
-    } else {
-        char url[URL_SIZE];
-        const char *name = p->options.keeper;
-        struct peer *keeper = name ? peer_find(p, name) : NULL;
-        if (keeper) peer_move(p, keeper, settings_call_url(p->options.settings, name, "", url, sizeof url));
     }
     for (size_t i = 0; i < p->n; i++)
         if (!p->all[i]->is_self) request_begin(p, p->all[i]);
 }
 
-/* When the next round is due; INT64_MAX: not until somebody looks. False: it is time to stop. */
+/* When the next round is due. INT64_MAX: not until somebody looks. False: it is time to stop. */
 static bool round_next(struct peers *p, int64_t last, int64_t *due) {
-    pthread_mutex_lock(&p->lock);
-    bool looks = p->looked_at && steady_ms() - p->looked_at < LOOK_MS, go_on = !p->stopping;
-    pthread_mutex_unlock(&p->lock);
+    lock_auto(&p->lock);
+    bool looks = p->looked_at && steady_ms() - p->looked_at < LOOK_MS;
     *due = looks ? last + LOOKED_AT_MS : p->options.keeps_list ? last + IDLE_MS : INT64_MAX;
-    return go_on;
+    return !p->stopping;
 }
 
 static void *peers_run(void *peers) {
@@ -543,36 +489,25 @@ static void *peers_run(void *peers) {
 void peers_look(struct peers *p) {
     if (!p) return;
     int64_t now = steady_ms();
-    pthread_mutex_lock(&p->lock);
-    bool idle = !p->looked_at || now - p->looked_at >= LOOK_MS;
+    lock_auto(&p->lock);
+    if (!p->looked_at || now - p->looked_at >= LOOK_MS) curl_multi_wakeup(p->multi);
     p->looked_at = now;
-    pthread_mutex_unlock(&p->lock);
-    if (idle) curl_multi_wakeup(p->multi);
 }
 
 /* --- Start and stop */
 
-static verdict peers_open(struct peers **out, const struct peers_options *o, struct failure *why) {
+verdict peers_start(struct peers **out, const struct peers_options *o, struct failure *why) {
     *out = NULL;
     if (curl_global_init(CURL_GLOBAL_DEFAULT)) return fail(why, FATAL, "could not start libcurl");
-    struct peers *p = calloc(1, sizeof *p);
-    if (!p) {
-        curl_global_cleanup();
-        return fail(why, RETRY, "out of memory");
-    }
-    *out = p;
+    struct peers *p = *out = calloc(1, sizeof *p);
+    if (!p) return fail(why, RETRY, "out of memory");
     p->options = *o;
     pthread_mutex_init(&p->lock, NULL);
     p->multi = curl_multi_init();
     p->headers = curl_slist_append(NULL, "Accept: application/json");
-    p->view = json_array();
-    return p->multi && p->headers && p->view ? OK : fail(why, RETRY, "out of memory");
-}
-
-verdict peers_start(struct peers **out, const struct peers_options *o, struct failure *why) {
-    verdict v = peers_open(out, o, why);
-    if (v != OK) return v;
-    struct peers *p = *out;
+    p->view = peers_json(NULL);
+    bool whole = p->multi && p->headers && p->view && (o->keeps_list || !o->keeper || peer_find(p, o->keeper));
+    if (!whole) return fail(why, RETRY, "out of memory");
     p->running = !pthread_create(&p->thread, NULL, peers_run, p);
     return p->running ? OK : fail(why, RETRY, "could not start the thread that observes the other services");
 }

@@ -1,4 +1,4 @@
-/* peers: the thread that observes how the other services are, for people to look at; nothing else hangs on it.
+/* peers: the thread that observes how the other services are, for people to look at. Nothing else hangs on it.
  *
  * A service that watches its subscribers asks each for its /api/status, all at once, with
  * short timeouts: twice a second while somebody looks, else every second and a half. Every other service asks that one
@@ -27,18 +27,18 @@ struct peers_options {
     const struct settings *settings;
     struct store *store;
     bool keeps_list;                 /* this service keeps the list of all, by its subscribers */
-    struct subscribers *subscribers; /* whose addresses it asks; NULL: there are none */
-    const char *keeper;              /* else the service that keeps the list; NULL: nobody is asked */
-    /* What this service says of itself at /api/status; on the thread of peers. The caller's. */
+    struct subscribers *subscribers; /* whose addresses it asks. NULL: there are none */
+    const char *keeper;              /* else the service that keeps the list. NULL: nobody is asked */
+    /* What this service says of itself at /api/status, on the thread of peers. The caller's. */
     json_t *(*status)(void *context, struct connection *reader);
     void *context;
 };
 /* Runs only while what status() tells of is there. peers_close() also after a failure. */
 MUST_CHECK verdict peers_start(struct peers **out, const struct peers_options *o, struct failure *why);
-void peers_stop(struct peers *p); /* within 200 ms, also while requests hang; accepts NULL, and what was not started */
+void peers_stop(struct peers *p); /* within 200 ms, also while requests hang. Accepts NULL, and what was not started */
 void peers_close(struct peers **p);
 
-/* All of these: any thread; p may be NULL. */
+/* All of these: any thread. p may be NULL. */
 
 void peers_look(struct peers *p); /* somebody looks at a page now */
 

@@ -26,14 +26,14 @@ struct subscribers_options {
     const struct settings *settings;
     struct store *store;
     struct health *health; /* told as component "kafka groups" */
-    /* As in struct service; on the thread of subscribers. Both may be NULL. */
+    /* As in struct service. On the thread of subscribers. Both may be NULL. */
     bool (*publishes)(struct connection *c, const char *service);
     void (*passed)(struct connection *c, const char *team, int64_t partition, int64_t next_offset);
 };
 MUST_CHECK verdict
 subscribers_start(struct subscribers **out, const struct subscribers_options *o, struct failure *why);
-/* {"name": "http://…"} of all groups of this namespace that said so; the caller's. Any thread; s may be NULL. */
+/* {"name": "http://…"} of all groups of this namespace that said so. The caller's. Any thread. s may be NULL. */
 MUST_CHECK json_t *subscribers_urls(struct subscribers *s);
-/* ["name",…] of the groups that read the topic and are not waited for; the caller's. Any thread; s may be NULL. */
+/* ["name",…] of the groups that read the topic and are not waited for. The caller's. Any thread. s may be NULL. */
 MUST_CHECK json_t *subscribers_others(struct subscribers *s);
 void subscribers_stop(struct subscribers **s); /* accepts NULL */

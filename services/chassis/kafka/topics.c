@@ -2,6 +2,7 @@
 
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
+#include "chassis/kafka/admin.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
@@ -18,8 +19,7 @@ struct topics {
     const struct settings *settings;
     const atomic_bool *stop;
     struct reader *reader; /* of the topic that was looked at last */
-    rd_kafka_t *rk;        /* asks for groups; NULL: none were asked for yet */
-    rd_kafka_queue_t *answers;
+    struct admin admin;    /* asks for groups. Without rk: none were asked for yet */
 };
 
 verdict topics_open(struct topics **out, const struct settings *s, const atomic_bool *stop, struct failure *why) {
@@ -33,8 +33,8 @@ verdict topics_open(struct topics **out, const struct settings *s, const atomic_
 void topics_close(struct topics **out) {
     struct topics *t = *out;
     if (!t) return;
-    if (t->answers) rd_kafka_queue_destroy(t->answers);
-    if (t->rk) rd_kafka_destroy_flags(t->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (t->admin.answers) rd_kafka_queue_destroy(t->admin.answers);
+    if (t->admin.rk) rd_kafka_destroy_flags(t->admin.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     reader_close(&t->reader);
     free(t);
     *out = NULL;
@@ -61,100 +61,60 @@ static verdict client_open(struct topics *t, struct failure *why) {
     char group[NAME_SIZE], name[NAME_SIZE];
     snprintf(name, sizeof name, "%s.look", t->settings->service);
     const struct property properties[] = {{"group.id", settings_scoped(t->settings, name, group, sizeof group)}, {0}};
-    verdict v = t->rk ? OK : kafka_open(&t->rk, RD_KAFKA_CONSUMER, t->settings, NULL, NULL, properties, why);
-    if (v == OK && !t->answers) t->answers = rd_kafka_queue_new(t->rk);
-    return v;
-}
-
-static verdict no_answer(
-    const struct topics *t, const char *what, rd_kafka_resp_err_t error, struct right right, struct failure *why) {
-    return kafka_unanswered(t->rk, t->settings, what, error, right, why);
-}
-
-/* The answer to a question asked just before; NULL: none in time, or an error. The caller destroys it. */
-static rd_kafka_event_t *answer_await(struct topics *t, const char *what, struct right right, struct failure *why) {
-    rd_kafka_event_t *event = rd_kafka_queue_poll(t->answers, ANSWER_MS + 500);
-    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (!error) return event;
-    (void)!no_answer(t, what, error, right, why);
-    if (event) rd_kafka_event_destroy(event);
-    return NULL;
-}
-
-static rd_kafka_AdminOptions_t *options_new(struct topics *t, rd_kafka_admin_op_t operation) {
-    char text[200];
-    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(t->rk, operation);
-    rd_kafka_AdminOptions_set_request_timeout(options, ANSWER_MS, text, sizeof text);
-    return options;
+    if (t->admin.rk) return OK;
+    verdict v = kafka_open(&t->admin.rk, RD_KAFKA_CONSUMER, t->settings, NULL, NULL, properties, why);
+    if (v != OK) return v;
+    t->admin.answers = rd_kafka_queue_new(t->admin.rk);
+    t->admin.wait_ms = ANSWER_MS;
+    return OK;
 }
 
 static verdict
 group_ask(struct topics *t, const char *group, const char *topic, int partitions, json_t *out, struct failure *why) {
+    const rd_kafka_topic_partition_list_t *found;
+    rd_kafka_resp_err_t error;
     rd_kafka_topic_partition_list_t *wanted = rd_kafka_topic_partition_list_new(partitions);
     rd_kafka_topic_partition_list_add_range(wanted, topic, 0, partitions - 1);
-    rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, wanted);
-    rd_kafka_AdminOptions_t *options = options_new(t, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-    rd_kafka_ListConsumerGroupOffsets(t->rk, &question, 1, options, t->answers);
-    const struct right right = {"Describe", "group", group};
-    rd_kafka_event_t *event = answer_await(t, "how far the consumer groups are", right, why);
-    verdict v = event ? OK : RETRY;
-    size_t n = 0;
-    const rd_kafka_group_result_t **groups = event ? rd_kafka_ListConsumerGroupOffsets_result_groups(
-                                                         rd_kafka_event_ListConsumerGroupOffsets_result(event), &n)
-                                                   : NULL;
-    rd_kafka_resp_err_t error = n ? rd_kafka_error_code(rd_kafka_group_result_error(groups[0])) : 0;
-    if (error) v = no_answer(t, "how far a consumer group is", error, right, why);
-    const rd_kafka_topic_partition_list_t *found = n && !error ? rd_kafka_group_result_partitions(groups[0]) : NULL;
-    for (int i = 0; found && i < found->cnt; i++) {
+    rd_kafka_event_t *event = admin_offsets(&t->admin, group, wanted, &found, &error);
+    rd_kafka_topic_partition_list_destroy(wanted);
+    if (!event)
+        return kafka_unanswered(
+            t->admin.rk, t->settings, "how far a consumer group is", error, (struct right){"Describe", "group", group},
+            why);
+    for (int i = 0; i < found->cnt; i++) {
         char partition[24];
         if (found->elems[i].offset >= 0)
             json_object_set_new(
                 out, log_number(partition, found->elems[i].partition), json_integer(found->elems[i].offset));
     }
-    if (event) rd_kafka_event_destroy(event);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_ListConsumerGroupOffsets_destroy(question);
-    rd_kafka_topic_partition_list_destroy(wanted);
-    return v;
-}
-
-static verdict groups_of(
-    struct topics *t, const rd_kafka_ListConsumerGroups_result_t *result, const char *topic, int partitions,
-    json_t *groups, struct failure *why) {
-    char scoped[NAME_SIZE];
-    size_t n, errors;
-    const rd_kafka_ConsumerGroupListing_t **all = rd_kafka_ListConsumerGroups_result_valid(result, &n);
-    const rd_kafka_error_t **failed = rd_kafka_ListConsumerGroups_result_errors(result, &errors);
-    settings_scoped(t->settings, topic, scoped, sizeof scoped);
-    if (errors)
-        return no_answer(
-            t, "which consumer groups there are", rd_kafka_error_code(failed[0]),
-            (struct right){"Describe", "cluster", ""}, why);
-    for (size_t i = 0; i < n; i++) {
-        const char *group = rd_kafka_ConsumerGroupListing_group_id(all[i]), *name = name_unscoped(t->settings, group);
-        if (!name || strchr(name, '.')) continue;
-        json_t *offsets = json_object();
-        verdict v = group_ask(t, group, scoped, partitions, offsets, why);
-        if (json_object_size(offsets)) json_object_set(groups, name, offsets);
-        json_decref(offsets);
-        if (v != OK) return v;
-    }
+    rd_kafka_event_destroy(event);
     return OK;
 }
 
 verdict topics_groups(struct topics *t, const char *topic, json_t **groups, struct failure *why) {
+    const rd_kafka_ConsumerGroupListing_t **all;
+    rd_kafka_resp_err_t error;
     struct topic_ends ends;
+    char scoped[NAME_SIZE];
+    size_t n;
     verdict v = topics_look(t, topic, &ends, why);
     *groups = json_object();
     if (v == OK && ends.n) v = client_open(t, why);
     if (v != OK || !ends.n) return v;
-    rd_kafka_AdminOptions_t *options = options_new(t, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
-    rd_kafka_ListConsumerGroups(t->rk, options, t->answers);
-    rd_kafka_event_t *event =
-        answer_await(t, "which consumer groups there are", (struct right){"Describe", "cluster", ""}, why);
-    rd_kafka_AdminOptions_destroy(options);
-    v = event ? groups_of(t, rd_kafka_event_ListConsumerGroups_result(event), topic, ends.n, *groups, why) : RETRY;
-    if (event) rd_kafka_event_destroy(event);
+    rd_kafka_event_t *event = admin_groups(&t->admin, &all, &n, &error);
+    if (!event)
+        return kafka_unanswered(
+            t->admin.rk, t->settings, "which consumer groups there are", error,
+            (struct right){"Describe", "cluster", ""}, why);
+    settings_scoped(t->settings, topic, scoped, sizeof scoped);
+    for (size_t i = 0; v == OK && i < n; i++) {
+        const char *group = rd_kafka_ConsumerGroupListing_group_id(all[i]), *name = name_unscoped(t->settings, group);
+        if (!name || strchr(name, '.')) continue;
+        json_auto_t *offsets = json_object();
+        v = group_ask(t, group, scoped, ends.n, offsets, why);
+        if (json_object_size(offsets)) json_object_set(*groups, name, offsets);
+    }
+    rd_kafka_event_destroy(event);
     return v;
 }
 

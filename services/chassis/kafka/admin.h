@@ -1,0 +1,23 @@
+/* admin: questions to Kafka about its consumer groups and its brokers. Each is asked and waited for, one at a time: an
+ * answer that came too late for an earlier question is passed over. Never on a thread that others wait for. */
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+#include <stdint.h>
+
+struct admin {
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *answers; /* no one else's. rd_kafka_queue_yield() ends a wait */
+    int wait_ms;
+};
+
+/* Both: what is found lives in the event, which the caller destroys. NULL: there is no whole answer, and *error is why,
+ * RD_KAFKA_RESP_ERR__TIMED_OUT where none came in time. */
+rd_kafka_event_t *admin_groups(
+    const struct admin *a, const rd_kafka_ConsumerGroupListing_t ***groups, size_t *n, rd_kafka_resp_err_t *error);
+/* What the group has committed, in the partitions of `wanted`. NULL: in all. */
+rd_kafka_event_t *admin_offsets(
+    const struct admin *a, const char *group, const rd_kafka_topic_partition_list_t *wanted,
+    const rd_kafka_topic_partition_list_t **found, rd_kafka_resp_err_t *error);
+
+int64_t admin_broker_number(const struct admin *a, const char *setting); /* 0: Kafka does not say, or it is none */
