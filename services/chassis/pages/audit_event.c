@@ -2,6 +2,7 @@
 #include "chassis/audit/audit.h"
 #include "chassis/avro/codec.h"
 #include "chassis/avro/registry.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/events/record.h"
 #include "chassis/kafka/reader.h"
@@ -14,7 +15,7 @@
 
 enum { WAIT_MS = 3000, AT_ONCE = 2 };
 
-/* REJECT: it is there no more. *m is the caller's; NULL: none. */
+/* REJECT: it is there no more. *m is the caller's. NULL: none. */
 static verdict record_get(struct reader *r, const struct place *at, rd_kafka_message_t **m, struct failure *why) {
     size_t n;
     verdict v = reader_add_part(r, at->topic, at->partition, at->next, at->end, why);
@@ -39,13 +40,13 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
     bool framed = frame_schema(raw->value, raw->value_n, &id);
     int version = framed ? registry_version(rt->core.registry, id) : 0;
     json_t *data = json_pack(
-        "{s:s, s:i, s:I, s:s?, s:o, s:s?, s:O?, s:o, s:o, s:o, s:o}", "topic", raw->topic, "partition", raw->partition,
-        "offset", (json_int_t)raw->offset, "recorded_at", raw->at ? time_text(raw->at, at) : NULL, "key",
-        text_json(raw->key, raw->key_n), "type", record->event.type, "data", record->written.data, "schema_id",
+        "{s:s, s:i, s:I, s:s?, s:o, s:s?, s:O?, s:o, s:o, s:o, s:o, s:o}", "topic", raw->topic, "partition",
+        raw->partition, "offset", (json_int_t)raw->offset, "recorded_at", raw->at ? time_text(raw->at, at) : NULL,
+        "key", text_json(raw->key, raw->key_n), "type", record->event.type, "data", record->written.data, "schema_id",
         framed ? json_integer(id) : json_null(), "schema_version", version ? json_integer(version) : json_null(),
         "headers", headers ? json_loads(headers, JSON_ALLOW_NUL, NULL) : json_array(), "record",
-        shown ? hex_json(raw->value, raw->value_n) : json_null());
-    json_object_set_new(data, "reason", record->state == OK ? json_null() : utf8_json(record->why.text));
+        shown ? hex_json(raw->value, raw->value_n) : json_null(), "reason",
+        record->state == OK ? json_null() : utf8_json(record->why.text));
     free(headers);
     return data;
 }
@@ -53,22 +54,20 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
 /* --- /audit/{id}/event */
 
 static void decorate(json_t *data, const char *id) {
-    json_t *lines = json_array(), *pair;
-    size_t i;
-    json_array_foreach(json_object_get(data, "headers"), i, pair) {
-        const char *name = json_string_value(json_array_get(pair, 0)),
-                   *value = json_string_value(json_array_get(pair, 1));
+    json_t *lines = json_array();
+    json_each(i, pair, json_object_get(data, "headers")) {
+        const char *name = json_string_value(json_array_get(pair, 0));
+        const char *value = json_string_value(json_array_get(pair, 1));
         json_array_append_new(
             lines, json_pack("{s:s, s:s}", "name", name ? name : "(no text)", "value", value ? value : "(no text)"));
     }
-    json_object_set_new(data, "header_lines", lines);
     char *text = json_dumps(json_object_get(data, "data"), JSON_INDENT(2) | JSON_ENCODE_ANY);
-    json_object_set_new(data, "data_text", json_string(text ? text : ""));
+    json_object_update_new(
+        data, json_pack(
+                  "{s:o, s:o, s:s, s:o, s:o}", "header_lines", lines, "data_text", json_string(text ? text : ""),
+                  "row_id", id, "heading", json_sprintf("The event of row %s", id), "api_url",
+                  json_sprintf("/api/audit/%s/event", id)));
     free(text);
-    page_add_moment(data, "recorded_at", "recorded_text");
-    json_object_set_new(data, "row_id", json_string(id));
-    json_object_set_new(data, "heading", json_sprintf("The event of row %s", id));
-    json_object_set_new(data, "api_url", json_sprintf("/api/audit/%s/event", id));
 }
 
 static void event_show(struct exchange *x, const struct place *at, const char *id) {
@@ -99,25 +98,24 @@ void audit_event_get(struct exchange *x) {
     static atomic_int now;
     struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     const char *id = exchange_parameter(x, "id");
-    bool is_number = strlen(id) <= 18 && !id[strspn(id, "0123456789")];
-    json_t *one = is_number ? audit_one(reader, strtoll(id, NULL, 10)) : NULL, *row = json_object_get(one, "row");
-    const char *topic = json_string_value(json_object_get(row, "topic"));
-    int64_t offset = json_integer_value(json_object_get(row, "offset"));
-    struct place at = {
-        .partition = (int32_t)json_integer_value(json_object_get(row, "partition")), .next = offset, .end = offset + 1};
-    snprintf(at.topic, sizeof at.topic, "%s", topic ? topic : "");
-    if (!page_reader_ok(x, reader)) {
-    } else if (!one) {
+    json_auto_t *one = page_id(id) ? audit_one(reader, page_id(id)) : NULL;
+    const json_t *row = json_object_get(one, "row");
+    const char *topic = json_get_text(row, "topic");
+    int64_t offset = json_get_int(row, "offset");
+    struct place at = {.partition = (int32_t)json_get_int(row, "partition"), .next = offset, .end = offset + 1};
+    snprintf(at.topic, sizeof at.topic, "%s", topic);
+    if (!page_reader_ok(x, reader)) return;
+    if (!one) {
         exchange_problem(x, 404, "There is no row \"%.60s\" in this audit log; /audit shows those that there are.", id);
-    } else if (!topic) {
+    } else if (!*topic) {
         exchange_problem(x, 404, "Row %s is about no event: it was done by hand.", id);
-    } else if (atomic_fetch_add(&now, 1) >= AT_ONCE) {
-        atomic_fetch_sub(&now, 1);
-        exchange_set_header(x, "Retry-After", "1");
-        exchange_problem(x, 503, "Others are having events shown just now; try again in a second.");
     } else {
-        event_show(x, &at, id);
+        if (atomic_fetch_add(&now, 1) < AT_ONCE) {
+            event_show(x, &at, id);
+        } else {
+            exchange_set_header(x, "Retry-After", "1");
+            exchange_problem(x, 503, "Others are having events shown just now; try again in a second.");
+        }
         atomic_fetch_sub(&now, 1);
     }
-    json_decref(one);
 }

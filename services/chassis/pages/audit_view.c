@@ -1,6 +1,7 @@
 #include "chassis/audit/audit.h"
 #include "chassis/audit/audit_check.h"
 #include "chassis/audit/audit_line.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/pages/page.h"
 
@@ -11,14 +12,14 @@ enum { STREAM_ROWS = 200, NEWS_MOST = 100, ROWS_USUALLY = 50, FILTER_MAX = 300 }
 
 static const char *const outcomes[] = {"handled",     "declined", "duplicate", "skipped",
                                        "quarantined", "accepted", "refused"};
-static const char *const filters[] = {"return_id", "action", "outcome", "event_type", "since",
-                                      "until",     "limit",  "before",  "seen"};
+enum { FILTERS = 9, FILTERS_OF_ROWS = 6 }; /* the rest is about the page */
+static const char *const filters[FILTERS] = {"return_id", "action", "outcome", "event_type", "since",
+                                             "until",     "limit",  "before",  "seen"};
 
 /* A filter that is left empty in the form is none. */
 static const char *filter_text(struct exchange *x, const char *name) {
-    const char *text = exchange_query(x, name);
-    if (!text || !*text) return NULL;
-    if (utf8_count(text) > FILTER_MAX)
+    const char *text = page_query(x, name);
+    if (text && utf8_count(text) > FILTER_MAX)
         exchange_problem_field(x, name, "is longer than %d characters; make it shorter", FILTER_MAX);
     return text;
 }
@@ -26,7 +27,7 @@ static const char *filter_text(struct exchange *x, const char *name) {
 int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int64_t max) {
     const char *text = filter_text(x, name);
     if (!text) return otherwise;
-    int64_t n = strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
+    int64_t n = page_id(text);
     if (n < 1 || n > max)
         exchange_problem_field(x, name, "\"%.60s\" is not a whole number from 1 to %lld", text, (long long)max);
     return n;
@@ -35,12 +36,10 @@ int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int
 /* 0: no filter. A moment that does not exist (30 February) does not come back as it was written. */
 static int64_t filter_moment(struct exchange *x, const char *name) {
     const char *text = filter_text(x, name);
-    char moment[TIME_TEXT + 16], back[TIME_TEXT];
+    char moment[TIME_TEXT + 16] = "", back[TIME_TEXT];
     int64_t ms = 0;
     if (!text) return 0;
-    snprintf(
-        moment, sizeof moment, "%s%s", strlen(text) < sizeof moment ? text : "",
-        strlen(text) == 10 ? "T00:00:00Z" : "");
+    if (strlen(text) < sizeof moment) snprintf(moment, sizeof moment, strlen(text) == 10 ? "%sT00:00:00Z" : "%s", text);
     bool valid = strlen(moment) >= 20 && time_parse(moment, &ms) && !strncmp(time_text(ms, back), moment, 19);
     if (!valid)
         exchange_problem_field(
@@ -59,33 +58,15 @@ static const char *filter_outcome(struct exchange *x) {
     return text;
 }
 
-static void add_query(json_t *row, const char *from, const char *name) {
-    const char *text = json_string_value(json_object_get(row, from));
-    struct buffer query = BUFFER(8000);
-    buffer_percent(&query, text ? text : "");
-    json_object_set_new(row, name, json_string(query.data ? query.data : ""));
-    buffer_free(&query);
-}
-
-static void audit_decorate_row(json_t *row) {
-    const char *type = json_string_value(json_object_get(row, "event_type"));
-    const char *dot = type ? strrchr(type, '.') : NULL;
-    json_object_set_new(row, "event_name", json_string(dot ? dot + 1 : type ? type : ""));
-    add_query(row, "return_id", "return_query");
-    add_query(row, "event_type", "event_query");
-    page_add_moment(row, "at", "when");
-    page_add_tone(row, "outcome");
-}
-
-/* The same filters elsewhere; before and seen: 0: without. */
+/* The same filters elsewhere. before and seen: 0: without. */
 static json_t *audit_url(struct exchange *x, const char *path, int64_t before, int64_t seen) {
-    struct buffer url = BUFFER(16384);
+    buffer_auto url = BUFFER(16384);
     char separator = '?';
     buffer_text(&url, path);
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
+    for (size_t i = 0; i < FILTERS; i++) {
         int64_t place = !strcmp(filters[i], "before") ? before : !strcmp(filters[i], "seen") ? seen : -1;
-        const char *value = exchange_query(x, filters[i]);
-        if (!place || (place < 0 && (!value || !*value))) continue;
+        const char *value = page_query(x, filters[i]);
+        if (!place || (place < 0 && !value)) continue;
         buffer_format(&url, "%c%s=", separator, filters[i]);
         if (place > 0)
             buffer_format(&url, "%lld", (long long)place);
@@ -93,36 +74,28 @@ static json_t *audit_url(struct exchange *x, const char *path, int64_t before, i
             buffer_percent(&url, value);
         separator = '&';
     }
-    json_t *text = json_string(url.data ? url.data : path);
-    buffer_free(&url);
-    return text;
+    return json_string(url.data ? url.data : path);
 }
 
 /* Each once, to choose from while typing. */
 static json_t *distinct(const json_t *rows, const char *name) {
-    json_t *seen = json_object(), *all = json_array(), *row;
-    size_t i;
-    json_array_foreach((json_t *)rows, i, row) {
-        const char *text = json_string_value(json_object_get(row, name));
-        if (!text || json_object_get(seen, text)) continue;
+    json_auto_t *seen = json_object();
+    json_t *all = json_array();
+    json_each(i, row, rows) {
+        const char *text = json_get_text(row, name);
+        if (!*text || json_object_get(seen, text)) continue;
         json_object_set_new(seen, text, json_true());
         json_array_append_new(all, json_string(text));
     }
-    json_decref(seen);
     return all;
 }
 
 static json_t *filter_json(struct exchange *x, bool *filtered) {
-    json_t *filter = json_object();
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
-        const char *name = filters[i], *value = exchange_query(x, name);
-        json_object_set_new(
-            filter, name,
-            value                   ? json_string(value)
-            : strcmp(name, "limit") ? json_string("")
-                                    : json_sprintf("%d", ROWS_USUALLY));
-        *filtered |=
-            value && *value && strcmp(name, "before") != 0 && strcmp(name, "limit") != 0 && strcmp(name, "seen") != 0;
+    json_t *filter = json_pack("{s:i}", "limit", ROWS_USUALLY);
+    for (size_t i = 0; i < FILTERS; i++) {
+        const char *value = page_query(x, filters[i]);
+        if (value) json_object_set_new(filter, filters[i], json_string(value));
+        *filtered |= value && i < FILTERS_OF_ROWS;
     }
     return filter;
 }
@@ -137,45 +110,29 @@ static json_t *outcomes_json(struct exchange *x) {
     return choices;
 }
 
-/* What the page says of the chains as the background's last look found them. */
+/* What the background's last look at the chains found. */
 static json_t *chain_json(struct exchange *x) {
-    json_t *chain = audit_check_json(((struct runtime *)x->context)->audit_check);
-    const char *state = json_string_value(json_object_get(chain, "state"));
-    json_object_set_new(chain, "is_intact", json_boolean(!strcmp(state, "intact")));
-    json_object_set_new(chain, "is_broken", json_boolean(!strcmp(state, "broken")));
-    page_add_moment(chain, "at", "when");
-    return chain;
+    return audit_check_json(((struct runtime *)x->context)->audit_check);
 }
 
-/* before: where the rows on the page begin; 0: with the newest. */
-static void audit_decorate_urls(struct exchange *x, int64_t before, int64_t seen) {
-    const json_t *rows = json_object_get(x->data, "rows"), *next = json_object_get(x->data, "next");
-    json_int_t first = json_integer_value(json_object_get(json_array_get(rows, 0), "id"));
-    if (!seen) seen = first;
-    json_object_set_new(x->data, "api_url", audit_url(x, "/api/audit", before, 0));
-    json_object_set_new(x->data, "jsonl_url", audit_url(x, "/api/audit.jsonl", before, 0));
-    json_object_set_new(x->data, "csv_url", audit_url(x, "/api/audit.csv", before, 0));
-    json_object_set_new(x->data, "newest_url", audit_url(x, "/audit", 0, 0));
-    json_object_set_new(x->data, "hold_url", audit_url(x, "/audit", 0, seen));
-    if (json_is_integer(next))
-        json_object_set_new(x->data, "older", audit_url(x, "/audit", json_integer_value(next), seen));
-}
-
+/* seen: the newest row when the reader began. 0: now. */
 static void audit_decorate_page(struct exchange *x, const struct audit_filter *f, int64_t seen) {
-    json_t *rows = json_object_get(x->data, "rows"), *row;
+    const json_t *rows = json_object_get(x->data, "rows");
+    int64_t before = f->before, next = json_get_int(x->data, "next");
+    size_t n = json_array_size(rows);
     bool filtered = exchange_problem_fields(x);
-    size_t i, n = json_array_size(rows);
-    json_array_foreach(rows, i, row) audit_decorate_row(row);
-    json_object_set_new(x->data, "filter", filter_json(x, &filtered));
-    json_object_set_new(x->data, "filtered", json_boolean(filtered));
-    json_object_set_new(x->data, "outcomes", outcomes_json(x));
-    json_object_set_new(x->data, "actions", distinct(rows, "action"));
-    json_object_set_new(x->data, "event_types", distinct(rows, "event_type"));
-    json_object_set_new(x->data, "heading", json_string("Audit log"));
-    json_object_set_new(x->data, "caption", json_sprintf("%zu row%s, newest first", n, n == 1 ? "" : "s"));
-    json_object_set_new(x->data, "is_newest", json_boolean(!f->before));
-    json_object_set_new(x->data, "chain", chain_json(x));
-    audit_decorate_urls(x, f->before, seen);
+    json_t *filter = filter_json(x, &filtered);
+    if (!seen) seen = json_get_int(json_array_get(rows, 0), "id");
+    json_object_update_new(
+        x->data,
+        json_pack(
+            "{s:o, s:b, s:o, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o*}", "filter", filter,
+            "filtered", filtered, "outcomes", outcomes_json(x), "actions", distinct(rows, "action"), "event_types",
+            distinct(rows, "event_type"), "heading", "Audit log", "caption",
+            json_sprintf("%zu row%s, newest first", n, n == 1 ? "" : "s"), "is_newest", !before, "chain", chain_json(x),
+            "api_url", audit_url(x, "/api/audit", before, 0), "jsonl_url", audit_url(x, "/api/audit.jsonl", before, 0),
+            "csv_url", audit_url(x, "/api/audit.csv", before, 0), "newest_url", audit_url(x, "/audit", 0, 0),
+            "hold_url", audit_url(x, "/audit", 0, seen), "older", next ? audit_url(x, "/audit", next, seen) : NULL));
 }
 
 /* Rows that came since the reader began: they are offered, not pushed in above what is being read. */
@@ -192,10 +149,9 @@ static void audit_refuse(struct exchange *x) {
         exchange_problem(x, 400, "The filter cannot be used.");
         return;
     }
-    json_t *bad = json_object(), *error;
-    size_t i;
-    json_array_foreach((json_t *)exchange_problem_fields(x), i, error)
-        json_object_set(bad, json_string_value(json_object_get(error, "field")), json_object_get(error, "detail"));
+    json_t *bad = json_object();
+    json_each(i, error, exchange_problem_fields(x))
+        json_object_set(bad, json_get_text(error, "field"), json_object_get(error, "detail"));
     x->status = 400;
     x->data = json_pack(
         "{s:[], s:n, s:b, s:O, s:o}", "rows", "next", "has_errors", 1, "errors", exchange_problem_fields(x), "bad",
@@ -232,37 +188,24 @@ void audit_get(struct exchange *x) {
 
 /* --- One row */
 
-static void add_fields(json_t *data, const json_t *row) {
+static void audit_one_decorate(struct exchange *x, int64_t id) {
+    const struct settings *s = ((struct runtime *)x->context)->core.settings;
     json_t *fields = json_array(), *value;
     const char *name;
-    json_object_foreach((json_t *)row, name, value) {
-        if (json_is_null(value)) continue;
+    json_object_foreach(json_object_get(x->data, "row"), name, value) if (!json_is_null(value))
         json_array_append_new(fields, json_pack("{s:s, s:O}", "name", name, "value", value));
-    }
-    json_object_set_new(data, "fields", fields);
-}
-
-static void audit_one_decorate(struct exchange *x, int64_t id) {
-    struct runtime *rt = x->context;
-    json_t *row = json_object_get(x->data, "row");
-    add_fields(x->data, row);
-    audit_decorate_row(row);
-    json_object_set_new(x->data, "heading", json_sprintf("Row %lld of the audit log", (long long)id));
-    json_object_set_new(x->data, "api_url", json_sprintf("/api/audit/%lld", (long long)id));
-    json_object_set_new(x->data, "around", json_integer(id + 25));
-    json_object_set_new(x->data, "is_first", json_boolean(json_is_null(json_object_get(x->data, "previous"))));
-    json_object_set_new(x->data, "chain_state", chain_json(x));
-    json_object_set_new(
-        x->data, "at_hand",
-        json_pack(
-            "{s:s?, s:s?, s:s?}", "kafka", rt->core.settings->kafka, "url", rt->core.settings->public_url, "name",
-            rt->core.settings->service));
+    json_object_update_new(
+        x->data, json_pack(
+                     "{s:o, s:o, s:o, s:I, s:o, s:{s:s?, s:s?, s:s?}}", "fields", fields, "heading",
+                     json_sprintf("Row %lld of the audit log", (long long)id), "api_url",
+                     json_sprintf("/api/audit/%lld", (long long)id), "around", (json_int_t)id + 25, "chain_state",
+                     chain_json(x), "at_hand", "kafka", s->kafka, "url", s->public_url, "name", s->service));
 }
 
 void audit_one_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     const char *text = exchange_parameter(x, "id");
-    int64_t id = strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
+    int64_t id = page_id(text);
     x->data = id ? audit_one(reader, id) : NULL;
     if (!page_reader_ok(x, reader)) return;
     if (!x->data)
@@ -278,7 +221,7 @@ static void audit_stream(
     struct exchange *x, const char *type, void (*head)(struct buffer *out), audit_line *line, const char *file) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     struct audit_filter f = filter_read(x, 0); /* no limit: all */
-    struct buffer lines = BUFFER(STREAM_ROWS * AUDIT_LINE_MAX);
+    buffer_auto lines = BUFFER(STREAM_ROWS * AUDIT_LINE_MAX);
     int64_t after = 0, left = f.limit ? f.limit : INT64_MAX;
     int wanted, n;
     if (exchange_problem_fields(x)) {
@@ -300,7 +243,6 @@ static void audit_stream(
         buffer_clear(&lines);
     } while (going && n == wanted && left);
     if (going) exchange_end(x);
-    buffer_free(&lines);
 }
 
 void audit_jsonl_get(struct exchange *x) {
@@ -318,12 +260,8 @@ void audit_verify_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     x->data = audit_verify(reader);
     if (!page_reader_ok(x, reader) || x->api) return;
-    json_t *broken = json_object_get(x->data, "broken"), *published = json_object_get(x->data, "published");
-    json_object_set_new(x->data, "heading", json_string("Is the audit log intact?"));
-    json_object_set_new(x->data, "api_url", json_string("/api/audit/verify"));
-    json_object_set_new(
-        x->data, "any_published", json_boolean(json_integer_value(json_object_get(published, "heads")) > 0));
-    if (published) page_add_moment(published, "at", "when");
-    if (broken)
-        json_object_set_new(x->data, "around", json_integer(json_integer_value(json_object_get(broken, "id")) + 3));
+    json_object_update_new(
+        x->data, json_pack(
+                     "{s:s, s:s, s:I}", "heading", "Is the audit log intact?", "api_url", "/api/audit/verify", "around",
+                     (json_int_t)json_get_int(json_object_get(x->data, "broken"), "id") + 3));
 }

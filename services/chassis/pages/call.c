@@ -1,6 +1,7 @@
 #include "chassis/pages/call.h"
 
 #include "chassis/base/input.h"
+#include "chassis/base/json_get.h"
 #include "chassis/events/by_hand.h"
 #include "chassis/events/record.h"
 #include "chassis/incoming/drill.h"
@@ -20,40 +21,26 @@ static const struct handler *handler_find(const struct service *s) {
 
 /* --- What was asked */
 
-static bool is_negative(const struct field *f, const char *projected) {
-    return f->type == TYPE_MONEY && ((const struct money *)(const void *)(projected + f->offset))->minor < 0;
-}
-
 /* One entry for each field that is missing or wrong. */
 static bool fields_ok(struct exchange *x, const json_t *body, const struct handler *h) {
     _Alignas(max_align_t) char projected[1024];
     const json_t *id = json_object_get(body, "return_id");
-    struct failure wrong;
+    struct failure why;
     if (!json_is_string(id))
         exchange_problem_field(x, "return_id", "is not text of 1 to %d bytes", ID_BYTES_MAX);
-    else if (input_id(json_string_value(id), json_string_length(id), &wrong) != OK)
-        exchange_problem_field(x, "return_id", "%s", wrong.text);
+    else if (input_id(json_string_value(id), json_string_length(id), &why) != OK)
+        exchange_problem_field(x, "return_id", "%s", why.text);
     for (size_t i = 0; h->size <= sizeof projected && i < h->fields_n; i++) {
-        struct failure why;
-        if (project(&(struct written){.data = (json_t *)body}, &h->fields[i], 1, projected, &why) != OK)
-            exchange_problem_field(x, h->fields[i].path, "%s", why.text);
-        else if (is_negative(&h->fields[i], projected))
-            exchange_problem_field(x, h->fields[i].path, "is less than 0; write 0 or more");
+        const struct field *f = &h->fields[i];
+        const struct money *money = (const void *)(projected + f->offset);
+        if (project(&(struct written){.data = (json_t *)body}, f, 1, projected, &why) != OK)
+            exchange_problem_field(x, f->path, "%s", why.text);
+        else if (f->type == TYPE_MONEY && money->minor < 0)
+            exchange_problem_field(x, f->path, "is less than 0; write 0 or more");
     }
-    if (!exchange_problem_fields(x)) return true;
-    exchange_problem(
-        x, 400, "Nothing was done: %zu fields are missing or wrong.", json_array_size(exchange_problem_fields(x)));
-    return false;
-}
-
-/* The id under which the call has its one effect. */
-static bool key_ok(struct exchange *x, const char *return_id, struct uuid *id) {
-    const char *key = exchange_key(x);
-    char name[IDEMPOTENCY_KEY_MAX + 20];
-    snprintf(name, sizeof name, "call %s", key ? key : return_id);
-    if (uuid_named(name, id)) return true;
-    exchange_problem(x, 503, "Out of memory; send it again.");
-    return false;
+    const json_t *wrong = exchange_problem_fields(x);
+    if (wrong) exchange_problem(x, 400, "Nothing was done: %zu fields are missing or wrong.", json_array_size(wrong));
+    return !wrong;
 }
 
 /* --- What was done */
@@ -121,20 +108,26 @@ static void perform(struct exchange *x, struct record *r) {
 
 static void call_run(struct exchange *x, const json_t *body, const struct handler *h) {
     struct reply said = {0};
-    struct record r = {.reply = &said, .has_id = true, .written.data = (json_t *)body};
-    snprintf(r.source, sizeof r.source, "call");
+    struct record r = {.reply = &said, .has_id = true, .source = "call", .written.data = (json_t *)body};
+    const char *return_id = json_get_text(body, "return_id"), *key = exchange_key(x);
+    char name[IDEMPOTENCY_KEY_MAX + 20];
     snprintf(r.trace, sizeof r.trace, "%s", x->trace_parent);
     r.event = (struct event){
         .type = h->type,
         .source = r.source,
-        .return_id = json_string_value(json_object_get(body, "return_id")),
+        .return_id = return_id,
         .version = 1,
         .occurred_at = clock_ms(),
         .trace_parent = r.trace,
         .topic = "",
         .data = body,
         .written = &r.written};
-    if (key_ok(x, r.event.return_id, &r.event.id)) perform(x, &r);
+    /* The id under which the call has its one effect. */
+    snprintf(name, sizeof name, "call %s", key ? key : return_id);
+    if (uuid_named(name, &r.event.id))
+        perform(x, &r);
+    else
+        exchange_problem(x, 503, "Out of memory; send it again.");
     json_decref(said.fields);
 }
 
@@ -153,17 +146,15 @@ static void call_post(struct exchange *x) {
     struct runtime *rt = x->context;
     const struct handler *h = handler_find(rt->core.service);
     if (!comparison_on(x)) return;
-    json_t *body = exchange_json_object(x);
-    if (body && fields_ok(x, body, h)) {
-        if (atomic_fetch_add(&rt->calls_now, 1) < (rt->core.settings->http_threads + 1) / 2) {
-            call_run(x, body, h);
-        } else {
-            exchange_set_header(x, "Retry-After", "1");
-            exchange_problem(x, 503, "Too many calls are waiting for their answer already; send it again.");
-        }
-        atomic_fetch_sub(&rt->calls_now, 1);
+    json_auto_t *body = exchange_json_object(x);
+    if (!body || !fields_ok(x, body, h)) return;
+    if (atomic_fetch_add(&rt->calls_now, 1) < (rt->core.settings->http_threads + 1) / 2) {
+        call_run(x, body, h);
+    } else {
+        exchange_set_header(x, "Retry-After", "1");
+        exchange_problem(x, 503, "Too many calls are waiting for their answer already; send it again.");
     }
-    json_decref(body);
+    atomic_fetch_sub(&rt->calls_now, 1);
 }
 
 struct resource call_resource(const struct service *service) {

@@ -7,11 +7,13 @@
  *     201 {"return_id","outcome":"handled","action","summary","event_type","fields":{…},"repeated":false}
  *     200 the same call was answered before, and nothing was done again: "repeated":true, no fields
  *     404 the setting comparison is off, as it is by default: what is done so is not in the log
- *     409 declined; 422 refused by the handler, or an Idempotency-Key of another return; 503 busy, send it again
+ *     409 declined
+ *     422 refused by the handler, or an Idempotency-Key of another return
+ *     503 busy, send it again
  *
  * A call is the same when its Idempotency-Key is, or without one its return_id. With a key the first answer itself
  * comes again for 24 hours (idempotency.h), and 200 after that. At most half of the web threads wait for the database
- * in calls; more are answered 503 at once, so that the service's pages stay within reach. */
+ * in calls. More are answered 503 at once, so that the service's pages stay within reach. */
 #pragma once
 
 #include "chassis/events/service.h"

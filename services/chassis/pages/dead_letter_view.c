@@ -1,6 +1,7 @@
 #include "chassis/pages/dead_letter_view.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/redrive.h"
 #include "chassis/outgoing/relay.h"
@@ -12,36 +13,20 @@
 
 enum { LETTER_WHOLE = 1 << 20 };
 
-static const char *tone_of(const json_t *letter) {
-    return strcmp(json_string_value(json_object_get(letter, "state")), "open") ? "ok" : "bad";
-}
-
-/* A key that is not text is shown as it is told in JSON: by its bytes. */
-static void key_decorate(json_t *letter) {
-    json_t *hex = json_object_get(json_object_get(letter, "key"), "hex");
-    if (hex) json_object_set_new(letter, "key", json_sprintf("0x%s", json_string_value(hex)));
-}
-
-static void letters_decorate(json_t *letters) {
-    json_t *letter, *pair;
-    size_t i, k;
-    json_array_foreach(letters, i, letter) {
-        page_add_moment(letter, "at", "when");
-        page_add_moment(letter, "said_at", "said_when");
-        key_decorate(letter);
-        json_object_set_new(letter, "tone", json_string(tone_of(letter)));
-        json_object_set_new(letter, "is_open", json_boolean(!strcmp(tone_of(letter), "bad")));
-        json_object_set_new(letter, "is_tombstone", json_boolean(json_is_null(json_object_get(letter, "value"))));
+static void letters_decorate(const json_t *letters) {
+    json_each(i, letter, letters) {
         json_t *lines = json_array();
-        json_array_foreach(json_object_get(letter, "headers"), k, pair) {
+        json_each(k, pair, json_object_get(letter, "headers")) {
             char *name = json_dumps(json_array_get(pair, 0), JSON_ENCODE_ANY);
             char *value = json_dumps(json_array_get(pair, 1), JSON_ENCODE_ANY);
             json_array_append_new(lines, json_sprintf("%s: %s", name ? name : "", value ? value : ""));
             free(name);
             free(value);
         }
-        json_object_set_new(letter, "header_lines", lines);
-        json_object_set_new(letter, "has_headers", json_boolean(json_array_size(lines)));
+        json_object_update_new(
+            letter, json_pack(
+                        "{s:b, s:b, s:o}", "is_tombstone", json_is_null(json_object_get(letter, "value")),
+                        "has_headers", json_array_size(lines) > 0, "header_lines", lines));
     }
 }
 
@@ -55,21 +40,18 @@ void dead_letters_get(struct exchange *x) {
     x->data = dead_letter_page(reader, before, (int)limit);
     json_object_set_new(x->data, "open", json_integer(dead_letter_open(reader)));
     if (!page_reader_ok(x, reader) || x->api) return;
-    json_t *next = json_object_get(x->data, "next");
+    long long next = json_get_int(x->data, "next");
     letters_decorate(json_object_get(x->data, "dead_letters"));
-    json_object_set_new(x->data, "heading", json_string("Dead letters"));
-    json_object_set_new(x->data, "api_url", json_string("/api/dead-letters"));
-    if (json_is_integer(next))
-        json_object_set_new(
-            x->data, "older",
-            json_sprintf(
-                "/dead-letters?limit=%lld&before=%lld", (long long)limit, (long long)json_integer_value(next)));
+    json_object_update_new(
+        x->data, json_pack(
+                     "{s:s, s:s, s:o*}", "heading", "Dead letters", "api_url", "/api/dead-letters", "older",
+                     next ? json_sprintf("/dead-letters?limit=%lld&before=%lld", (long long)limit, next) : NULL));
 }
 
 /* 0: refused. */
 static int64_t id_of(struct exchange *x) {
     const char *text = exchange_parameter(x, "id");
-    int64_t id = strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
+    int64_t id = page_id(text);
     if (!id) exchange_problem(x, 404, "There is no dead letter \"%.60s\"; /dead-letters lists them.", text);
     return id;
 }
@@ -91,34 +73,12 @@ void dead_letter_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     int64_t id = id_of(x);
     if (!id) return;
-    json_t *one = dead_letter_one(reader, id);
-    bool read = page_reader_ok(x, reader);
-    if (read && one)
+    json_auto_t *one = dead_letter_one(reader, id);
+    if (!page_reader_ok(x, reader)) return;
+    if (one)
         letter_send(x, one);
-    else if (read)
+    else
         exchange_problem(x, 404, "There is no dead letter %lld; /dead-letters lists them.", (long long)id);
-    json_decref(one);
-}
-
-static void redrive_refused(struct exchange *x, verdict v, const struct failure *why) {
-    if (v == RETRY) exchange_set_header(x, "Retry-After", "1");
-    exchange_problem(x, v == REJECT ? 404 : 503, "Nothing was redriven: %s.", why->text);
-}
-
-static void redrive_all_post(struct exchange *x, const char *actor) {
-    struct failure why;
-    int64_t after = page_number(x, "after", 0, INT64_MAX);
-    if (exchange_problem_fields(x)) {
-        exchange_problem(x, 400, "Nothing was redriven: a number in the address is wrong.");
-        return;
-    }
-    struct runtime *rt = x->context;
-    verdict v = redrive_all(&rt->core, after, actor, &x->data, &why);
-    relay_wake(rt->relay);
-    if (v != OK)
-        redrive_refused(x, v, &why);
-    else if (!x->api)
-        exchange_redirect(x, "/dead-letters");
 }
 
 /* As JSON, or for a form the way back to the letters. */
@@ -134,25 +94,30 @@ static verdict redrive_commit(void *exchange, struct connection *c, struct failu
     return exchange_commit(exchange, c, why);
 }
 
+/* One, or "all" that are open. */
 void dead_letter_redrive_post(struct exchange *x) {
     struct runtime *rt = x->context;
-    const char *actor = x->api ? "api" : "form";
-    json_t *result = NULL;
+    bool all = !strcmp(exchange_parameter(x, "id"), "all");
+    int64_t after = all ? page_number(x, "after", 0, INT64_MAX) : 0;
+    json_auto_t *result = NULL;
     struct failure why;
-    if (!strcmp(exchange_parameter(x, "id"), "all")) {
-        redrive_all_post(x, actor);
+    if (exchange_problem_fields(x)) {
+        exchange_problem(x, 400, "Nothing was redriven: a number in the address is wrong.");
         return;
     }
     struct redrive asked = {
-        .id = id_of(x),
-        .actor = actor,
+        .id = all ? 0 : id_of(x),
+        .actor = x->api ? "api" : "form",
         .deadline = steady_ms() + REDRIVE_WAIT_MS,
         .answer = redrive_answer,
         .commit = redrive_commit,
         .context = x};
-    if (!asked.id) return;
-    verdict v = redrive_one(&rt->core, &asked, &result, &why);
+    if (!all && !asked.id) return;
+    verdict v =
+        all ? redrive_all(&rt->core, after, asked.actor, &result, &why) : redrive_one(&rt->core, &asked, &result, &why);
     relay_wake(rt->relay);
-    if (v != OK) redrive_refused(x, v, &why);
-    json_decref(result);
+    if (v == OK && all) redrive_answer(x, result);
+    if (v == OK) return;
+    if (v == RETRY) exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(x, v == REJECT ? 404 : 503, "Nothing was redriven: %s.", why.text);
 }

@@ -30,7 +30,7 @@ bool drill_allowed(struct exchange *x) {
     return false;
 }
 
-/* A number, or a form's text of one; −1: neither. */
+/* A number, or a form's text of one. −1: neither. */
 static int64_t whole_number(const json_t *value) {
     const char *text = json_string_value(value);
     if (json_is_integer(value)) return json_integer_value(value);
@@ -65,13 +65,13 @@ static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
 
 static void audit_wish(struct exchange *x, struct connection *c, const struct wish *w) {
     char summary[100], trace[TRACE_ID];
-    snprintf(summary, sizeof summary, "slow: %lld ms an event", (long long)w->ms);
-    if (w->mode != DRILL_SLOW)
-        snprintf(
-            summary, sizeof summary, "%s",
-            w->crash  ? "crash: the process ends at once"
-            : w->mode ? "pause: nothing more is taken"
-                      : "go on as usual");
+    snprintf(
+        summary, sizeof summary,
+        w->mode == DRILL_SLOW ? "slow: %lld ms an event"
+        : w->crash            ? "crash: the process ends at once"
+        : w->mode             ? "pause: nothing more is taken"
+                              : "go on as usual",
+        (long long)w->ms);
     audit_append(
         c, &(struct audit_row){
                .action = "drill",
@@ -88,13 +88,12 @@ static void crash(struct exchange *x) {
 }
 
 static void answer(struct exchange *x, const struct wish *w, struct drill_state state) {
-    if (!x->api && !w->crash) {
+    if (!x->api && !w->crash)
         exchange_redirect(x, "/status#drill");
-        return;
-    }
-    x->data = json_pack("{s:o}", "drill", drill_state_json(state));
-    if (w->crash) json_object_set_new(x->data, "crashed", json_true());
-    if (!x->api) json_object_set_new(x->data, "heading", json_string("Crashed, as asked"));
+    else
+        x->data = json_pack(
+            "{s:o, s:o*, s:o*}", "drill", drill_state_json(state), "crashed", w->crash ? json_true() : NULL, "heading",
+            x->api ? NULL : json_string("Crashed, as asked"));
 }
 
 struct granting {
@@ -111,32 +110,23 @@ static verdict wish_commit(void *granting, struct drill_state state, struct fail
     return exchange_commit(g->x, c, why);
 }
 
-static verdict wish_grant(struct exchange *x, const struct wish *w, struct failure *why) {
-    struct runtime *rt = x->context;
-    struct granting g = {x, w};
-    struct drill_change change = {
-        .stays = w->crash, .mode = w->mode, .ms = w->ms, .commit = wish_commit, .context = &g};
-    verdict v = drill_change(rt->drill, &change, why);
-    if (v == OK && w->crash) x->after = crash;
-    if (v == OK) consumer_wake(rt->consumer);
-    return v;
-}
-
-/* NULL: answered. */
-static json_t *body_of(struct exchange *x) {
-    return exchange_sent(
-        x, x->api ? SENT_FORM | SENT_JSON : SENT_FORM,
-        "Send the drill as application/x-www-form-urlencoded, or under /api as JSON.", "Nothing was changed");
-}
-
 void drill_post(struct exchange *x) {
+    struct runtime *rt = x->context;
     struct wish w;
     struct failure why;
-    json_t *sent = drill_allowed(x) ? body_of(x) : NULL;
-    if (!sent) return;
-    if (wish_read(x, sent, &w) && wish_grant(x, &w, &why) != OK)
+    if (!drill_allowed(x)) return;
+    json_auto_t *sent = exchange_sent(
+        x, x->api ? SENT_FORM | SENT_JSON : SENT_FORM,
+        "Send the drill as application/x-www-form-urlencoded, or under /api as JSON.", "Nothing was changed");
+    if (!sent || !wish_read(x, sent, &w)) return;
+    struct drill_change change = {
+        .stays = w.crash, .mode = w.mode, .ms = w.ms, .commit = wish_commit, .context = &(struct granting){x, &w}};
+    if (drill_change(rt->drill, &change, &why) != OK) {
         exchange_problem(x, 503, "Nothing was changed, since it could not be audited: %s.", why.text);
-    json_decref(sent);
+        return;
+    }
+    if (w.crash) x->after = crash;
+    consumer_wake(rt->consumer);
 }
 
 /* --- Showing it */
@@ -154,11 +144,10 @@ void drill_decorate(const struct exchange *x, json_t *data) {
     struct runtime *rt = x->context;
     if (!rt->core.settings->drills) return;
     struct drill_state s = drill_now(rt->drill);
-    json_t *shown = json_pack(
-        "{s:b, s:b, s:I, s:I}", "paused", s.mode == DRILL_PAUSED, "slow", s.mode == DRILL_SLOW, "ms",
-        (json_int_t)(s.mode == DRILL_SLOW ? s.ms : 1000), "ms_max", (json_int_t)DRILL_MS_MAX);
-    char since[TIME_TEXT];
-    json_object_set_new(shown, "since", json_string(time_text(s.since, since)));
-    page_add_moment(shown, "since", "since_text");
-    json_object_set_new(data, "drills", shown);
+    json_object_set_new(
+        data, "drills",
+        json_pack(
+            "{s:b, s:b, s:I, s:I, s:o}", "paused", s.mode == DRILL_PAUSED, "slow", s.mode == DRILL_SLOW, "ms",
+            (json_int_t)(s.mode == DRILL_SLOW ? s.ms : 1000), "ms_max", (json_int_t)DRILL_MS_MAX, "since",
+            time_json(s.since)));
 }

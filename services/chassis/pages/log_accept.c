@@ -1,6 +1,7 @@
 #include "chassis/pages/log_accept.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/json_get.h"
 #include "chassis/incoming/consumer.h"
 #include "chassis/kafka/client.h"
 #include "chassis/pages/page.h"
@@ -32,17 +33,16 @@ static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
     return false;
 }
 
-/* What is held and meant; [{"topic","partition","next","held",…}]. */
+/* What is held and meant: [{"topic","partition","next","held",…}]. */
 static json_t *held_find(struct runtime *rt, const struct wish *w) {
     int64_t oldest;
-    json_t *all = page_partitions(rt, &oldest), *found = json_array(), *one;
-    size_t i;
-    json_array_foreach(all, i, one) {
-        bool meant = !strcmp(json_string_value(json_object_get(one, "topic")), w->topic) &&
-                     (w->partition < 0 || json_integer_value(json_object_get(one, "partition")) == w->partition);
+    json_auto_t *all = page_partitions(rt, &oldest);
+    json_t *found = json_array();
+    json_each(i, one, all) {
+        bool meant = !strcmp(json_get_text(one, "topic"), w->topic) &&
+                     (w->partition < 0 || json_get_int(one, "partition") == w->partition);
         if (meant && json_is_string(json_object_get(one, "held"))) json_array_append(found, one);
     }
-    json_decref(all);
     return found;
 }
 
@@ -51,18 +51,15 @@ static verdict places_ask(struct runtime *rt, const struct wish *w, json_t *held
     static const struct property none[] = {{0}};
     rd_kafka_t *rk;
     verdict v = kafka_open(&rk, RD_KAFKA_CONSUMER, rt->core.settings, NULL, NULL, none, why);
-    json_t *one;
-    size_t i;
     if (v != OK) return v;
-    json_array_foreach(held, i, one) {
-        int64_t low = 0, end = 0, next = json_integer_value(json_object_get(one, "next"));
-        int32_t id = (int32_t)json_integer_value(json_object_get(one, "partition"));
-        rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(rk, w->topic, id, &low, &end, ASK_MS);
-        if (error) {
+    json_each(i, one, held) {
+        int64_t low = 0, end = 0;
+        int32_t id = (int32_t)json_get_int(one, "partition");
+        rd_kafka_resp_err_t error =
+            v == OK ? rd_kafka_query_watermark_offsets(rk, w->topic, id, &low, &end, ASK_MS) : 0;
+        if (error)
             v = fail(why, RETRY, "Kafka does not say where %s[%d] begins: %s", w->topic, id, rd_kafka_err2str(error));
-            break;
-        }
-        json_object_set_new(one, "was", json_integer(next));
+        json_object_set(one, "was", json_object_get(one, "next"));
         if (strcmp(w->from, "here")) json_object_set_new(one, "next", json_integer(*w->from == 'e' ? end : low));
     }
     rd_kafka_destroy(rk);
@@ -73,9 +70,8 @@ static void audit_decision(struct connection *c, const struct wish *w, const jso
     char summary[900];
     snprintf(
         summary, sizeof summary, "%s[%d]: from %s, offset %lld, after offset %lld was next: %s", w->topic,
-        (int)json_integer_value(json_object_get(one, "partition")), w->from,
-        (long long)json_integer_value(json_object_get(one, "next")),
-        (long long)json_integer_value(json_object_get(one, "was")), json_string_value(json_object_get(one, "held")));
+        (int)json_get_int(one, "partition"), w->from, json_get_int(one, "next"), json_get_int(one, "was"),
+        json_get_text(one, "held"));
     audit_append(
         c,
         &(struct audit_row){.action = "accept another log", .outcome = "accepted", .actor = "api", .summary = summary});
@@ -97,15 +93,11 @@ static void log_change(struct connection *c, const char *topic, int64_t partitio
 
 static verdict decide(struct exchange *x, const struct wish *w, json_t *held, struct failure *why) {
     struct runtime *rt = x->context;
-    json_t *one;
-    size_t i;
     verdict v = places_ask(rt, w, held, why);
     if (v != OK) return v;
     struct connection *c = store_begin(rt->core.store);
-    json_array_foreach(held, i, one) {
-        log_change(
-            c, w->topic, json_integer_value(json_object_get(one, "partition")),
-            json_integer_value(json_object_get(one, "next")));
+    json_each(i, one, held) {
+        log_change(c, w->topic, json_get_int(one, "partition"), json_get_int(one, "next"));
         audit_decision(c, w, one);
     }
     x->data = json_pack("{s:O}", "accepted", held);
@@ -115,20 +107,15 @@ static verdict decide(struct exchange *x, const struct wish *w, json_t *held, st
 }
 
 void log_accept_post(struct exchange *x) {
-    struct runtime *rt = x->context;
     struct wish w;
     struct failure why;
-    json_t *sent = exchange_sent(x, SENT_JSON, "Send the decision as application/json.", "Nothing was changed");
-    if (!sent) return;
-    if (wish_read(x, sent, &w)) {
-        json_t *held = held_find(rt, &w);
-        if (!json_array_size(held))
-            exchange_problem(
-                x, 409, "Nothing was changed: no such partition of \"%.100s\" is held because its log is another one.",
-                w.topic);
-        else if (decide(x, &w, held, &why) != OK)
-            exchange_problem(x, 503, "Nothing was changed: %s.", why.text);
-        json_decref(held);
-    }
-    json_decref(sent);
+    json_auto_t *sent = exchange_sent(x, SENT_JSON, "Send the decision as application/json.", "Nothing was changed");
+    if (!sent || !wish_read(x, sent, &w)) return;
+    json_auto_t *held = held_find(x->context, &w);
+    if (!json_array_size(held))
+        exchange_problem(
+            x, 409, "Nothing was changed: no such partition of \"%.100s\" is held because its log is another one.",
+            w.topic);
+    else if (decide(x, &w, held, &why) != OK)
+        exchange_problem(x, 503, "Nothing was changed: %s.", why.text);
 }

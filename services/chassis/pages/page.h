@@ -1,5 +1,5 @@
-/* page: what the chassis's own pages have in common. A data function gives data; what only people need, such as a
- * moment in words or the colour of a state, is added when it is rendered as a page. */
+/* page: what the chassis's own pages have in common. A data function gives data. What only people need is
+ * added when it is rendered as a page, by the page's template as far as its filters can. */
 #pragma once
 
 #include "chassis/pages/runtime.h"
@@ -11,13 +11,13 @@ const char *page_query(struct exchange *x, const char *name); /* NULL when it is
 void page_add_notice(json_t *form, const char *notice, const char *existing);
 void page_add_moment(
     json_t *object, const char *from, const char *name);            /* "2026-11-21 09:28:51" of an RFC 3339 member */
-void page_add_tone(json_t *object, const char *from);               /* "tone": ok, wait or bad, by a state or outcome */
 void page_add_shape(json_t *object);                                /* "shape": a character for its "tone" */
-bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read; answered with 503 */
-/* A whole number from 1 to max in the query; otherwise: it is not there. What is none becomes a field of the problem.
+bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read. Answered with 503 */
+int64_t page_id(const char *text); /* the number of a row, in an address. 0: it is none */
+/* A whole number from 1 to max in the query. otherwise: it is not there. What is none becomes a field of the problem.
  */
 int64_t page_number(struct exchange *x, const char *name, int64_t otherwise, int64_t max);
-/* The moment in the query (moment.h); *ms stays when there is none. False: it is no moment, which was answered with
+/* The moment in the query (moment.h). *ms stays when there is none. False: it is no moment, which was answered with
  * 400.
  */
 MUST_CHECK bool page_moment(struct exchange *x, const char *name, int64_t *ms);

@@ -1,5 +1,6 @@
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/metrics.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/outgoing/set_aside.h"
@@ -19,23 +20,19 @@ void probe_livez_get(struct exchange *x) {
 /* Plain text as Kubernetes' own components write it. */
 void probe_readyz_get(struct exchange *x) {
     struct runtime *rt = x->context;
-    struct buffer text = BUFFER(PROBE_BYTES);
-    bool ready = health_ready(rt->core.health);
-    json_t *health = health_json(rt->core.health), *component;
-    size_t i;
-    json_array_foreach(json_object_get(health, "components"), i, component) {
-        const char *name, *state, *says;
-        if (!exchange_query(x, "verbose") ||
-            json_unpack(component, "{s:s, s:s, s:s}", "name", &name, "state", &state, "text", &says))
-            continue;
-        buffer_format(&text, "[%s]%s %s%s", strcmp(state, "failed") ? "+" : "-", name, state, *says ? ": " : "");
+    buffer_auto text = BUFFER(PROBE_BYTES);
+    bool ready = health_ready(rt->core.health), verbose = exchange_query(x, "verbose");
+    json_auto_t *health = health_json(rt->core.health);
+    json_each(i, component, verbose ? json_object_get(health, "components") : NULL) {
+        const char *state = json_get_text(component, "state"), *says = json_get_text(component, "text");
+        buffer_format(
+            &text, "[%s]%s %s%s", strcmp(state, "failed") ? "+" : "-", json_get_text(component, "name"), state,
+            *says ? ": " : "");
         buffer_shown(&text, says, strlen(says)); /* it may be read on a terminal */
         buffer_text(&text, "\n");
     }
     buffer_text(&text, ready ? "ready\n" : "not ready\n");
     exchange_send(x, ready ? 200 : 503, "text/plain; charset=utf-8", text.data, text.length);
-    json_decref(health);
-    buffer_free(&text);
 }
 
 static double resident_bytes(void) {
@@ -48,44 +45,37 @@ static double resident_bytes(void) {
 
 static void gauges_partitions(struct buffer *out, struct runtime *rt) {
     int64_t oldest = 0;
-    json_t *partitions = page_partitions(rt, &oldest), *partition;
+    json_auto_t *partitions = page_partitions(rt, &oldest);
     const char *help = "Records of a partition that are not handled yet";
-    size_t i;
-    json_array_foreach(partitions, i, partition) {
-        json_t *lag = json_object_get(partition, "lag");
+    json_each(i, partition, partitions) {
         char labels[400];
-        if (!json_is_integer(lag)) continue;
+        if (!json_is_integer(json_object_get(partition, "lag"))) continue;
         snprintf(
             labels, sizeof labels, "topic=\"%s\",partition=\"%lld\"", /* Kafka allows no quotes in a topic's name */
-            json_string_value(json_object_get(partition, "topic")),
-            (long long)json_integer_value(json_object_get(partition, "partition")));
-        metrics_gauge(out, "returns_consumer_lag", help, labels, (double)json_integer_value(lag));
+            json_get_text(partition, "topic"), json_get_int(partition, "partition"));
+        metrics_gauge(out, "returns_consumer_lag", help, labels, (double)json_get_int(partition, "lag"));
         help = NULL;
     }
-    json_decref(partitions);
     metrics_gauge(
         out, "returns_oldest_unhandled_seconds", "Age of the oldest record that is known to be unhandled", NULL,
         (double)oldest / 1000);
 }
 
 static void gauges_components(struct buffer *out, struct runtime *rt) {
-    json_t *health = health_json(rt->core.health), *component;
-    const char *help = "1: the component works; 0: it waits or has failed";
-    size_t i;
-    json_array_foreach(json_object_get(health, "components"), i, component) {
+    json_auto_t *health = health_json(rt->core.health);
+    json_each(i, component, json_object_get(health, "components")) {
         char labels[128];
-        const char *state = json_string_value(json_object_get(component, "state"));
-        snprintf(labels, sizeof labels, "component=\"%s\"", json_string_value(json_object_get(component, "name")));
-        metrics_gauge(out, "returns_component_up", help, labels, state && !strcmp(state, "ok"));
-        help = NULL;
+        snprintf(labels, sizeof labels, "component=\"%s\"", json_get_text(component, "name"));
+        metrics_gauge(
+            out, "returns_component_up", i ? NULL : "1: the component works; 0: it waits or has failed", labels,
+            !strcmp(json_get_text(component, "state"), "ok"));
     }
-    json_decref(health);
 }
 
 void probe_metrics_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(rt->core.store);
-    struct buffer text = BUFFER(METRICS_BYTES);
+    buffer_auto text = BUFFER(METRICS_BYTES);
     metrics_write(&text);
     gauges_partitions(&text, rt);
     gauges_components(&text, rt);
@@ -104,5 +94,4 @@ void probe_metrics_get(struct exchange *x) {
     metrics_gauge(&text, "process_resident_memory_bytes", "Resident memory", NULL, resident_bytes());
     if (page_reader_ok(x, reader))
         exchange_send(x, 200, "text/plain; version=0.0.4; charset=utf-8", text.data, text.length);
-    buffer_free(&text);
 }

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A running service; what pages get as exchange.context. All of it may be used from any thread. */
+/* A running service: what pages get as exchange.context. All of it may be used from any thread. */
 struct runtime {
     struct core core;
     struct relay *relay; /* NULL: it is in memory */

@@ -3,7 +3,7 @@
 
 #include "chassis/pages/runtime.h"
 
-/* What /api/status answers, from one moment; the caller's. A failure of the database is the reader's state. */
+/* What /api/status answers, from one moment. The caller's. A failure of the database is the reader's state. */
 MUST_CHECK json_t *status_json(struct runtime *rt, struct connection *reader);
 
 void status_get(struct exchange *x); /* / and /api/status */

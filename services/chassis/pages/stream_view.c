@@ -33,7 +33,7 @@ struct sse_options stream_of_audit(struct store *store) {
 /* --- GET /api/stream */
 
 /* Where the stream starts: behind the row that was named, else behind the newest. So is one from another log, that has
- * more rows than there are. −1: what was named is no row's number; refused. */
+ * more rows than there are. −1: what was named is no row's number. Refused. */
 static int64_t place_read(struct exchange *x, int64_t newest) {
     const char *header = exchange_header(x, "Last-Event-ID"), *name = header && *header ? "Last-Event-ID" : "after";
     const char *text = header && *header ? header : exchange_query(x, "after");

@@ -21,43 +21,34 @@ static bool is_among(const char *name, const char *names) {
 }
 
 static json_t *cell_json(const struct view *view, const char *name, json_t *cell) {
-    char text[32], moment[TIME_TEXT];
+    char text[32];
     if (json_is_integer(cell) && is_among(name, view->money))
         return json_string(money_text(json_integer_value(cell), text));
-    if (json_is_integer(cell) && is_among(name, view->moments))
-        return json_string(time_text(json_integer_value(cell), moment));
-    return json_incref(cell);
+    bool moment = json_is_integer(cell) && is_among(name, view->moments);
+    return moment ? time_json(json_integer_value(cell)) : json_incref(cell);
 }
 
-/* Each ? in the query is the moment. */
-static size_t places_fill(const char *sql, const int64_t *as_of, struct value values[PLACES_MAX + 1]) {
-    size_t n = 0;
-    for (const char *p = sql; as_of && (p = strchr(p, '?')) && n < PLACES_MAX; p++) values[++n] = value_int(*as_of);
-    return n;
-}
-
-/* The names come from the statement, so that an empty table has its headings too. */
+/* The names come from the statement, so that an empty table has its headings too. Each ? in it is the moment. */
 static void view_read(
     struct connection *reader, const struct view *view, const char *sql, const int64_t *as_of, json_t *columns,
     json_t *lines) {
     struct value values[PLACES_MAX + 1];
-    struct buffer some = BUFFER(SQL_MAX);
-    size_t i, n = places_fill(sql, as_of, values);
+    buffer_auto some = BUFFER(SQL_MAX);
+    size_t n = 0;
     const char *name;
-    json_t *row, *cell;
+    json_t *cell;
+    for (const char *p = sql; as_of && (p = strchr(p, '?')) && n < PLACES_MAX; p++) values[++n] = value_int(*as_of);
     struct rows r = store_rows_values(reader, sql, values, n);
     for (int c = 0; r.statement && c < rows_columns(&r); c++)
         json_array_append_new(columns, json_string(rows_name(&r, c)));
     rows_close(&r);
     buffer_format(&some, "SELECT * FROM (%s) AS v LIMIT %d", sql, ROWS_MAX);
-    json_t *rows = store_json_values(reader, some.data ? some.data : "", values, n);
-    json_array_foreach(rows, i, row) {
+    json_auto_t *rows = store_json_values(reader, some.data ? some.data : "", values, n);
+    json_each(i, row, rows) {
         json_t *line = json_array();
         json_object_foreach(row, name, cell) json_array_append_new(line, cell_json(view, name, cell));
         json_array_append_new(lines, line);
     }
-    json_decref(rows);
-    buffer_free(&some);
 }
 
 json_t *views_json(struct connection *reader, const struct view *views, const int64_t *as_of) {
@@ -74,27 +65,16 @@ json_t *views_json(struct connection *reader, const struct view *views, const in
     return all;
 }
 
-/* --- When something changed, by the audit log */
-
-static const char *const changing[] = {"handled", "declined", "accepted"}; /* outcomes; of others nothing came */
-
-/* 0: there was none. */
-static int64_t changed_before(struct connection *reader, int64_t moment) {
-    int64_t latest = 0;
+/* When something changed, by the audit log. null: nothing did. The latest before a moment, or the first after it. */
+static json_t *changed_json(struct connection *reader, int64_t moment, bool after) {
+    static const char *const changing[] = {"handled", "declined", "accepted"}; /* outcomes. Of others nothing came */
+    int64_t next = 0;
     for (size_t i = 0; i < sizeof changing / sizeof *changing; i++) {
-        int64_t at = audit_moment_before(reader, changing[i], moment);
-        if (at > latest) latest = at;
+        int64_t at =
+            after ? audit_moment_after(reader, changing[i], moment) : audit_moment_before(reader, changing[i], moment);
+        if (at && (!next || (after ? at < next : at > next))) next = at;
     }
-    return latest;
-}
-
-static int64_t changed_after(struct connection *reader, int64_t moment) {
-    int64_t earliest = 0;
-    for (size_t i = 0; i < sizeof changing / sizeof *changing; i++) {
-        int64_t at = audit_moment_after(reader, changing[i], moment);
-        if (at && (!earliest || at < earliest)) earliest = at;
-    }
-    return earliest;
+    return next ? time_json(next) : json_null();
 }
 
 /* --- The page */
@@ -104,70 +84,48 @@ static json_t *cell_page(const json_t *cell, const json_t *column) {
     char digit = text ? text[strspn(text, "-0123456789")] : '\0';
     bool moment = text && strlen(text) == TIME_TEXT - 1 && text[10] == 'T' && text[TIME_TEXT - 2] == 'Z';
     bool number = json_is_integer(cell) || (text && digit == '.' && !text[strspn(text, "-.0123456789")]);
-    json_t *page = json_pack("{s:b, s:O, s:O}", "is_number", number, "text", cell, "label", column);
-    if (moment) page_add_moment(page, "text", "text");
-    return page;
-}
-
-/* A heading stands over its column as the cells below it do. */
-static json_t *heads_page(const json_t *columns, const json_t *first) {
-    json_t *heads = json_array(), *column;
-    size_t i;
-    json_array_foreach((json_t *)columns, i, column) {
-        bool is_number = json_is_true(json_object_get(json_array_get(first, i), "is_number"));
-        json_array_append_new(heads, json_pack("{s:O, s:b}", "text", column, "is_number", is_number));
-    }
-    return heads;
+    return json_pack("{s:b, s:b, s:O, s:O}", "is_number", number, "is_moment", moment, "text", cell, "label", column);
 }
 
 void views_decorate(json_t *data) {
-    json_t *view, *line, *views = json_object_get(data, "views");
-    size_t i, k, m;
-    json_array_foreach(views, i, view) {
-        json_t *rows = json_array(), *columns = json_object_get(view, "columns");
-        json_array_foreach(json_object_get(view, "rows"), k, line) {
-            json_t *cells = json_array(), *cell;
-            json_array_foreach(line, m, cell) json_array_append_new(cells, cell_page(cell, json_array_get(columns, m)));
-            json_array_append_new(rows, cells);
+    json_t *views = json_object_get(data, "views");
+    json_each(i, view, views) {
+        json_t *lines = json_array(), *heads = json_array(), *columns = json_object_get(view, "columns");
+        json_each(k, line, json_object_get(view, "rows")) {
+            json_t *cells = json_array();
+            json_each(m, cell, line) json_array_append_new(cells, cell_page(cell, json_array_get(columns, m)));
+            json_array_append_new(lines, cells);
         }
-        json_object_set_new(view, "heads", heads_page(columns, json_array_get(rows, 0)));
-        json_object_set_new(view, "number", json_integer((json_int_t)i + 1));
-        json_object_set_new(view, "width", json_integer((json_int_t)json_array_size(columns)));
-        json_object_set_new(view, "lines", rows);
+        /* A heading stands over its column as the cells below it do. */
+        json_each(c, column, columns) {
+            const json_t *below = json_array_get(json_array_get(lines, 0), c);
+            bool is_number = json_is_true(json_object_get(below, "is_number"));
+            json_array_append_new(heads, json_pack("{s:O, s:b}", "text", column, "is_number", is_number));
+        }
+        json_object_update_new(
+            view, json_pack(
+                      "{s:o, s:I, s:I, s:o}", "heads", heads, "number", (json_int_t)i + 1, "width",
+                      (json_int_t)json_array_size(columns), "lines", lines));
     }
     json_object_set_new(data, "has_views", json_boolean(json_array_size(views)));
 }
 
-static json_t *moment_or_null(int64_t ms) {
-    char text[TIME_TEXT];
-    return ms ? json_string(time_text(ms, text)) : json_null();
-}
-
-static json_t *url_or_null(const json_t *data, const char *name) {
+static json_t *url_of(const json_t *data, const char *name) {
     const char *at = json_get_text(data, name);
-    return *at ? json_sprintf("/state?as_of=%s", at) : json_null();
+    return *at ? json_sprintf("/state?as_of=%s", at) : NULL;
 }
 
 static void state_decorate(json_t *data, int64_t as_of) {
     char local[MOMENT_LOCAL] = "";
     bool now = as_of == INT64_MAX;
+    const char *at = json_get_text(data, "as_of");
     views_decorate(data);
-    page_add_moment(data, "as_of", "as_of_text");
-    page_add_moment(data, "previous", "previous_text");
-    page_add_moment(data, "next", "next_text");
-    json_object_set_new(data, "heading", json_string("State"));
-    json_object_set_new(
-        data, "api_url", json_sprintf("/api/state%s%s", now ? "" : "?as_of=", json_get_text(data, "as_of")));
-    json_object_set_new(
-        data, "when", json_pack("{s:s, s:s}", "url", "/state", "value", now ? "" : moment_local(as_of, local)));
-    json_object_set_new(data, "previous_url", url_or_null(data, "previous"));
-    json_object_set_new(data, "next_url", url_or_null(data, "next"));
-    if (!now)
-        json_object_set_new(
-            data, "past",
-            json_pack(
-                "{s:o, s:s}", "title", json_sprintf("As of %s", json_get_text(data, "as_of_text")), "now_url",
-                "/state"));
+    json_object_update_new(
+        data, json_pack(
+                  "{s:s, s:o, s:{s:s, s:s}, s:o*, s:o*, s:o*}", "heading", "State", "api_url",
+                  json_sprintf("/api/state%s%s", now ? "" : "?as_of=", at), "when", "url", "/state", "value",
+                  now ? "" : moment_local(as_of, local), "previous_url", url_of(data, "previous"), "next_url",
+                  url_of(data, "next"), "past", now ? NULL : json_pack("{s:s, s:s}", "then", at, "now_url", "/state")));
 }
 
 void views_get(struct exchange *x) {
@@ -179,8 +137,8 @@ void views_get(struct exchange *x) {
     (void)store_run(reader, "BEGIN");
     x->data = json_pack(
         "{s:s, s:o, s:o, s:o, s:o}", "service", rt->core.settings->service, "as_of",
-        now ? json_null() : moment_or_null(as_of), "previous", moment_or_null(changed_before(reader, as_of)), "next",
-        now ? json_null() : moment_or_null(changed_after(reader, as_of)), "views",
+        now ? json_null() : time_json(as_of), "previous", changed_json(reader, as_of, false), "next",
+        now ? json_null() : changed_json(reader, as_of, true), "views",
         views_json(reader, rt->core.service->views, now ? NULL : &as_of));
     (void)store_run(reader, "COMMIT");
     if (page_reader_ok(x, reader) && !x->api) state_decorate(x->data, as_of);
