@@ -33,9 +33,9 @@ struct audit_heads {
     char topic[NAME_SIZE], subject[2 * NAME_SIZE];
     struct schema *schema;
     bool topic_ready;
-    int64_t due;      /* by the clock that never steps */
-    int64_t again_ms; /* the pause after the last failure; 0: there was none */
-    json_t *counted; /* counts.h */
+    int64_t due;       /* by the clock that never steps */
+    int64_t again_ms;  /* the pause after the last failure; 0: there was none */
+    json_t *counted;   /* counts.h */
     json_t *last;      /* what this process published last, without its moment; NULL: nothing yet */
     json_t *in_flight; /* NULL: none */
 };

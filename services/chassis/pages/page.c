@@ -38,14 +38,6 @@ void page_add_moment(json_t *object, const char *from, const char *name) {
     json_object_set_new(object, name, json_string(text));
 }
 
-/* Colour alone tells nothing to some. */
-void page_add_shape(json_t *object) {
-    static const char *const shapes[][2] = {{"ok", "●"}, {"wait", "▲"}, {"bad", "■"}};
-    const char *tone = json_string_value(json_object_get(object, "tone"));
-    for (size_t i = 0; tone && i < sizeof shapes / sizeof *shapes; i++)
-        if (!strcmp(shapes[i][0], tone)) json_object_set_new(object, "shape", json_string(shapes[i][1]));
-}
-
 /* False: the database could not be read, and that was answered. */
 bool page_reader_ok(struct exchange *x, struct connection *reader) {
     if (store_state(reader) == OK) return true;
