@@ -2,7 +2,6 @@
 
 #include "chassis/base/hash.h"
 #include "chassis/base/ids.h"
-#include "chassis/base/json_get.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,15 +85,44 @@ json_t *audit_line_row(const struct chain_row *row) {
     return json;
 }
 
-static int json_write(const char *bytes, size_t n, void *out) {
-    buffer_bytes(out, bytes, n);
-    return 0;
+static void json_text(struct buffer *out, const char *text, size_t n) {
+    static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    buffer_bytes(out, "\"", 1);
+    for (size_t i = 0, start = 0; i <= n; i++) {
+        if (i < n && (unsigned char)text[i] >= ' ' && text[i] != '"' && text[i] != '\\') continue;
+        buffer_bytes(out, text + start, i - start);
+        start = i + 1;
+        const char *at = i < n && text[i] ? strchr(plain, text[i]) : NULL;
+        if (at)
+            buffer_format(out, "\\%c", letters[at - plain]);
+        else if (i < n)
+            buffer_format(out, "\\u%04X", (unsigned char)text[i]);
+    }
+    buffer_bytes(out, "\"", 1);
+}
+
+static const char *moment_of(const struct chain_text *f, char out[TIME_TEXT]) {
+    return time_text(strtoll(f->text, NULL, 10), out);
 }
 
 void audit_line_json(struct buffer *out, const struct chain_row *row) {
-    json_auto_t *json = audit_line_row(row);
-    if (json_dump_callback(json, json_write, out, JSON_COMPACT)) out->failed = true;
-    buffer_text(out, "\n");
+    char moment[TIME_TEXT];
+    for (int i = 0; i < CHAIN_FIELDS; i++) {
+        const struct chain_text *f = &row->field[i];
+        if (i == CHAIN_LOG && !f->text) continue;
+        buffer_format(out, "%c\"%s\":", i ? ',' : '{', members[i].name);
+        if (!f->text)
+            buffer_text(out, "null");
+        else if (members[i].kind == NUMBER)
+            buffer_bytes(out, f->text, f->n);
+        else if (members[i].kind == MOMENT)
+            buffer_format(out, "\"%s\"", moment_of(f, moment));
+        else
+            json_text(out, f->text, f->n);
+    }
+    buffer_text(out, ",\"hash\":\"");
+    buffer_hex(out, row->hash, CHAIN_HASH);
+    buffer_text(out, "\"}\n");
 }
 
 void audit_line_csv_head(struct buffer *out) {
@@ -107,7 +135,7 @@ void audit_line_csv(struct buffer *out, const struct chain_row *row) {
     for (int i = 0; i < CHAIN_FIELDS; i++) {
         const struct chain_text *f = &row->field[i];
         if (f->text && members[i].kind == MOMENT)
-            buffer_text(out, time_text(strtoll(f->text, NULL, 10), moment));
+            buffer_text(out, moment_of(f, moment));
         else if (f->text && members[i].kind == TEXT)
             buffer_csv(out, f->text, f->n);
         else if (f->text)
@@ -118,34 +146,101 @@ void audit_line_csv(struct buffer *out, const struct chain_row *row) {
     buffer_text(out, "\r\n");
 }
 
-/* --- Reading. What is written again from it must be the line, so that a row has one way to be written. */
+/* --- Reading. Each step moves *at on, and is false where something else stands there. */
 
-static struct chain_text field_read(const json_t *value, int i, struct chain_row *row) {
-    int64_t ms;
-    if (json_is_integer(value)) return chain_number(json_integer_value(value), row->number[i]);
-    if (members[i].kind != MOMENT) return (struct chain_text){json_string_value(value), json_string_length(value)};
-    bool read = json_is_string(value) && time_parse(json_string_value(value), &ms);
-    return read ? chain_number(ms, row->number[i]) : (struct chain_text){NULL, 0};
+static bool literal_read(char **at, const char *text) {
+    size_t n = strlen(text);
+    if (strncmp(*at, text, n) != 0) return false;
+    *at += n;
+    return true;
 }
 
-verdict audit_line_read(const char *line, size_t n, json_t **texts, struct chain_row *row, struct failure *why) {
-    buffer_auto again = BUFFER(8 * n + 4096);
-    json_error_t error;
-    *texts = json_loadb(line, n, JSON_ALLOW_NUL, &error);
-    const char *hash = json_get_text(*texts, "hash");
-    size_t same = 0;
-    bool whole = true;
-    *row = (struct chain_row){.id = json_get_int(*texts, "id")};
-    for (int i = 0; i < CHAIN_FIELDS; i++) {
-        row->field[i] = field_read(json_object_get(*texts, members[i].name), i, row);
-        whole &= row->field[i].text || !members[i].required || i == CHAIN_LOG;
+static bool escape_read(char **at, char *out) {
+    static const char letters[] = "\"\\bfnrt", plain[] = "\"\\\b\f\n\r\t", digits[] = "0123456789ABCDEF";
+    char c = *(*at)++;
+    const char *letter = c ? strchr(letters, c) : NULL;
+    if (letter) {
+        *out = plain[letter - letters];
+        return true;
     }
-    for (int i = 0; i < CHAIN_HASH && strlen(hash) == 2 * CHAIN_HASH; i++)
-        (void)sscanf(hash + 2 * i, "%2hhx", &row->hash[i]);
-    audit_line_json(&again, row);
-    while (same < n && same + 1 < again.length && line[same] == again.data[same]) same++;
-    if (*texts && whole && same == n && again.length == n + 1) return OK;
-    return fail(
-        why, REJECT, "it is not a row as /api/audit.jsonl writes it, from character %lld on",
-        (long long)(*texts ? same : (size_t)error.position) + 1);
+    if (c != 'u' || strncmp(*at, "00", 2) != 0 || ((*at)[2] != '0' && (*at)[2] != '1')) return false;
+    const char *digit = (*at)[3] ? strchr(digits, (*at)[3]) : NULL;
+    if (!digit) return false;
+    *out = (char)(((*at)[2] - '0') * 16 + (digit - digits));
+    *at += 4;
+    return !*out || !strchr(plain, *out); /* those have the short form */
+}
+
+/* In place: what is unescaped is never longer. */
+static bool text_read(char **at, struct chain_text *f) {
+    if (*(*at)++ != '"') return false;
+    char *out = *at;
+    f->text = out;
+    while (**at != '"') {
+        char c = *(*at)++;
+        if ((unsigned char)c < ' ' || (c == '\\' && !escape_read(at, &c))) return false;
+        *out++ = c;
+    }
+    f->n = (size_t)(out - f->text);
+    ++*at;
+    return true;
+}
+
+/* As it stands, so that 007 has another hash than 7. */
+static bool number_read(char **at, struct chain_text *f) {
+    size_t sign = **at == '-', digits = strspn(*at + sign, "0123456789");
+    *f = (struct chain_text){*at, sign + digits};
+    *at += sign + digits;
+    return digits && digits < 19;
+}
+
+/* Moments have one way to be written, too. */
+static bool moment_read(char **at, struct chain_row *row) {
+    struct chain_text text;
+    char moment[TIME_TEXT], back[TIME_TEXT];
+    int64_t ms;
+    if (!text_read(at, &text) || text.n != TIME_TEXT - 1) return false;
+    memcpy(moment, text.text, text.n);
+    moment[text.n] = '\0';
+    row->field[CHAIN_AT] = (struct chain_text){NULL, 0};
+    if (!time_parse(moment, &ms) || strcmp(time_text(ms, back), moment) != 0) return false;
+    row->field[CHAIN_AT] = chain_number(ms, row->number[CHAIN_AT]);
+    return true;
+}
+
+static bool field_read(char **at, int i, struct chain_row *row) {
+    if (literal_read(at, "null")) return !members[i].required;
+    if (members[i].kind == NUMBER) return number_read(at, &row->field[i]);
+    if (members[i].kind == MOMENT) return moment_read(at, row);
+    return text_read(at, &row->field[i]);
+}
+
+static bool hash_read(char **at, struct chain_row *row) {
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < 2 * CHAIN_HASH; i++, ++*at) {
+        const char *digit = **at ? strchr(digits, **at) : NULL;
+        if (!digit) return false;
+        row->hash[i / 2] = (unsigned char)(row->hash[i / 2] << 4 | (digit - digits));
+    }
+    return true;
+}
+
+static bool name_read(char **at, int i) {
+    return literal_read(at, i ? ",\"" : "{\"") && literal_read(at, members[i].name) && literal_read(at, "\":");
+}
+
+verdict audit_line_read(char *line, size_t n, struct chain_row *row, struct failure *why) {
+    char *at = line;
+    bool fits = true;
+    for (int i = 0; i < CHAIN_FIELDS; i++) row->field[i] = (struct chain_text){NULL, 0};
+    for (int i = 0; fits && i < CHAIN_LOG; i++) fits = name_read(&at, i) && field_read(&at, i, row);
+    if (fits && !strncmp(at, ",\"log\":", 7))
+        fits = name_read(&at, CHAIN_LOG) && number_read(&at, &row->field[CHAIN_LOG]);
+    fits = fits && literal_read(&at, ",\"hash\":\"") && hash_read(&at, row) && literal_read(&at, "\"}");
+    if (!fits || at != line + n)
+        return fail(
+            why, REJECT, "it is not a row as /api/audit.jsonl writes it, from character %lld on",
+            (long long)(at - line) + 1);
+    row->id = strtoll(row->field[CHAIN_ID].text, NULL, 10);
+    return OK;
 }

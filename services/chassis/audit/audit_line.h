@@ -27,7 +27,6 @@ void audit_line_json(struct buffer *out, const struct chain_row *row);
 void audit_line_csv_head(struct buffer *out);
 void audit_line_csv(struct buffer *out, const struct chain_row *row);
 
-/* Reads what audit_line_json() wrote, byte for byte, without the end of the line. The row's texts lie in *texts, which
- * is the caller's also after a failure. REJECT: it is not that. The text says from which character on. */
-MUST_CHECK verdict
-audit_line_read(const char *line, size_t n, json_t **texts, struct chain_row *row, struct failure *why);
+/* Reads what audit_line_json() wrote, byte for byte, without the end of the line. The row's texts lie in `line`, which
+ * is changed. REJECT: it is not that. The text says from which character on. */
+MUST_CHECK verdict audit_line_read(char *line, size_t n, struct chain_row *row, struct failure *why);

@@ -103,9 +103,10 @@ static verdict verify_lines(struct walk *w, FILE *file, const char *path, struct
     size_t size = 0;
     ssize_t n;
     for (bool fits = true; fits && (n = getline(&line, &size, file)) > 0;) {
-        json_auto_t *texts = NULL;
-        verdict read = line[n - 1] == '\n' ? audit_line_read(line, (size_t)n - 1, &texts, &row, &reason)
-                                           : fail(&reason, REJECT, "the file ends in the middle of a row");
+        bool whole = line[n - 1] == '\n';
+        if (whole) line[--n] = '\0';
+        verdict read = whole ? audit_line_read(line, (size_t)n, &row, &reason)
+                             : fail(&reason, REJECT, "the file ends in the middle of a row");
         fits = walk_next(w, read, &row, &reason);
     }
     free(line);
