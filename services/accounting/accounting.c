@@ -1,4 +1,4 @@
-/* accounting charges the disposal of the asset, as a double entry; and the other way round when the return is
+/* accounting charges the disposal of the asset, as a double entry, and the other way round when the return is
  * cancelled. */
 #include "chassis/base/money.h"
 #include "chassis/events/cancelled.h"

@@ -105,7 +105,7 @@ static int tally_order(const void *a, const void *b, void *texts) {
     return strcmp(text[one->word], text[other->word]);
 }
 
-/* Those that have any, most first; returns how many they are. */
+/* Those that have any, most first. Returns how many they are. */
 static size_t tallies_sort(struct tally *all, const struct words *w) {
     size_t n = 0;
     for (size_t i = 0; i < w->n; i++) {
@@ -117,12 +117,7 @@ static size_t tallies_sort(struct tally *all, const struct words *w) {
     return n;
 }
 
-static json_t *amount(__int128 minor) {
-    __int128 size = minor < 0 ? -minor : minor;
-    return json_sprintf("%s%lld.%02d", minor < 0 ? "-" : "", (long long)(size / 100), (int)(size % 100));
-}
-
-static json_t *dimension_tell(struct answer *a, enum dimension d) {
+static json_t *dimension_tell(struct answer *a, int d) {
     json_t *all = json_array();
     struct tally *t = a->tallies[d];
     for (size_t n = tallies_sort(t, &figures.words[d]); n--; t++)
@@ -133,16 +128,21 @@ static json_t *dimension_tell(struct answer *a, enum dimension d) {
     return all;
 }
 
+static json_t *amount(__int128 minor) {
+    __int128 size = minor < 0 ? -minor : minor;
+    return json_sprintf("%s%lld.%02d", minor < 0 ? "-" : "", (long long)(size / 100), (int)(size % 100));
+}
+
 /* Each currency, or, of the kind PAIR, each with every model. */
 static json_t *costs_tell(struct answer *a, int kind) {
     json_t *all = json_array();
     struct tally *t = a->tallies[kind];
     for (size_t n = tallies_sort(t, &figures.words[kind]); n--; t++) {
         const char *text = figures.words[kind].texts[t->word];
-        json_t *one = json_pack(
-            "{s:s%, s:o, s:o}", "currency", text, (size_t)3, "returns", number(t->returns), "amount", amount(t->cost));
-        if (kind == PAIR) json_object_set_new(one, "model", json_string(text + 3));
-        json_array_append_new(all, one);
+        json_array_append_new(
+            all, json_pack(
+                     "{s:s%, s:o, s:o, s:s*}", "currency", text, (size_t)3, "returns", number(t->returns), "amount",
+                     amount(t->cost), "model", kind == PAIR ? text + 3 : NULL));
     }
     return all;
 }
@@ -154,15 +154,13 @@ static json_t *hours_tell(const struct answer *a) {
     return all;
 }
 
+/* The smallest that makes no more samples than there may be. */
 static int64_t step_for(int64_t first, int64_t last) {
     static const int64_t steps[] = {1000, 5000,     15000,     MINUTE, 5 * MINUTE,      15 * MINUTE,
                                     HOUR, 3 * HOUR, 12 * HOUR, DAY,    7 * (int64_t)DAY};
+    size_t i = 0, n = sizeof steps / sizeof *steps;
     int64_t step = *steps;
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        step = steps[i];
-        if (floored(last, step) - floored(first, step) < SAMPLES_MAX) return step;
-    }
-    while (floored(last, step) - floored(first, step) >= SAMPLES_MAX) step *= 2;
+    while (floored(last, step) - floored(first, step) >= SAMPLES_MAX) step = ++i < n ? steps[i] : 2 * step;
     return step;
 }
 
@@ -176,11 +174,9 @@ static json_t *over_time_tell(const struct answer *a) {
     }
     int64_t step = a->returns ? step_for(first, last) : MINUTE, from = floored(first, step);
     for (size_t i = 0; i < a->returns; i++) samples[floored(a->moments[i], step) - from]++;
-    for (int64_t i = from; a->returns && i <= floored(last, step); i++) {
-        char at[TIME_TEXT];
+    for (int64_t i = from; a->returns && i <= floored(last, step); i++)
         json_array_append_new(
-            all, json_pack("{s:s, s:o}", "from", time_text(i * step, at), "returns", number(samples[i - from])));
-    }
+            all, json_pack("{s:o, s:o}", "from", time_json(i * step), "returns", number(samples[i - from])));
     return json_pack("{s:I, s:o}", "step_ms", (json_int_t)step, "samples", all);
 }
 
@@ -221,8 +217,7 @@ static json_t *teams_tell(struct answer *a) {
     json_t *all = json_array();
     for (size_t i = 0; i < figures.teams.n; i++) a->teams[i].team = i;
     qsort(a->teams, figures.teams.n, sizeof *a->teams, team_order);
-    for (size_t i = 0; i < figures.teams.n; i++) {
-        struct team_tally *t = &a->teams[i];
+    for (struct team_tally *t = a->teams; t < a->teams + figures.teams.n; t++) {
         if (!t->handled && !t->declined) continue;
         json_array_append_new(
             all, json_pack(
@@ -236,8 +231,7 @@ static json_t *teams_tell(struct answer *a) {
 
 static json_t *answer_tell(struct answer *a) {
     json_t *by = json_object(), *costs;
-    for (int d = 0; d < DIMENSIONS; d++)
-        if (d != CURRENCY) json_object_set_new(by, dimension_names[d], dimension_tell(a, (enum dimension)d));
+    for (int d = 0; d < CURRENCY; d++) json_object_set_new(by, dimension_names[d], dimension_tell(a, d));
     costs = costs_tell(a, CURRENCY);
     return json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "returns", number(a->returns), "cancelled",

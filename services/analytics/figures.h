@@ -14,22 +14,22 @@ extern const char *const dimension_names[DIMENSIONS]; /* "model", "reason", … 
 
 struct asked {
     const char *return_id, *words[DIMENSIONS];
-    int64_t cost, at; /* hundredths; ms */
+    int64_t cost, at; /* hundredths, and ms */
 };
 void figures_asked(const struct asked *a);
 void figures_cancelled(const char *return_id, int64_t at);
-/* A team's event about a return. handled: it answers the request; declined: so, by declining it. */
+/* A team's event about a return. handled: it answers the request. declined: by declining it. */
 void figures_reacted(const char *return_id, const char *team, int64_t at, bool handled, bool declined);
 
 struct question {
     const char *words[DIMENSIONS]; /* NULL: any */
-    int64_t since, until, as_of;   /* ms; a return counts when it was asked for within; INT64_MAX: no end, and now */
+    int64_t since, until, as_of;   /* ms. A return counts when it was asked for within. INT64_MAX: no end, and now */
 };
 /* {"returns","cancelled","declined","by":{"model":[{"name","returns","cancelled","declined"}],…},
  *  "hours":[{"hour","returns"}], "over_time":{"step_ms","samples":[{"from","returns"}]},
  *  "costs":[{"currency","returns","amount"}], "costs_by_model":[{"model","currency","returns","amount"}],
- *  "teams":[{"team","reacted","silent","declined","p50_ms","p90_ms","p99_ms","max_ms"}]}; the caller's. Most first.
- * A percentile is the smallest time that is at least as long as so many of a hundred; null where there is none. */
+ *  "teams":[{"team","reacted","silent","declined","p50_ms","p90_ms","p99_ms","max_ms"}]}. The caller's. Most first.
+ * A percentile is the smallest time that is at least as long as so many of a hundred, or null where there is none. */
 json_t *figures_answer(const struct question *q);
-/* All words of a dimension that any return has, sorted: ["Berlin",…]; the caller's. */
+/* All words of a dimension that any return has, sorted: ["Berlin",…]. The caller's. */
 json_t *figures_words(enum dimension d);

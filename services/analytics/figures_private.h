@@ -16,15 +16,15 @@ struct words {
     size_t n, size;
 };
 
-/* What one team said of one return; moments are 0 where it did not. */
+/* What one team said of one return. Moments are 0 where it did not. */
 struct reacted {
-    uint32_t team, next; /* of the same return; 0: the last one */
+    uint32_t team, next; /* of the same return. 0: the last one */
     int64_t handled_at, declined_at;
 };
 
 struct returned {
     int64_t asked_at, cancelled_at, cost; /* asked_at 0: its request was not read yet */
-    uint32_t words[KINDS], reacted;       /* reacted: the first one; 0: none */
+    uint32_t words[KINDS], reacted;       /* reacted: the first one. 0: none */
 };
 
 extern struct figures {
@@ -38,5 +38,5 @@ extern struct figures {
 
 /* The array, with room for one more than n. Never NULL: without memory the process ends, to begin anew. */
 void *figures_room(void *array, size_t n, size_t *size, size_t each);
-void *figures_zeroes(size_t n, size_t each); /* room for n of them, and one more; never NULL either */
+void *figures_zeroes(size_t n, size_t each); /* room for n of them, and one more. Never NULL either */
 bool words_find(const struct words *w, const char *text, uint32_t *number);

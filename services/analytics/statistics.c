@@ -38,36 +38,39 @@ static bool question_read(struct exchange *x, struct question *q) {
     return good;
 }
 
-/* The same question at another path: "/api/statistics?model=…". */
-static json_t *question_url(struct exchange *x, const char *path) {
-    struct buffer url = BUFFER(16384);
-    char separator = '?';
-    buffer_text(&url, path);
+/* The same question in an address: "?model=…". "" where nothing is asked. The caller's. */
+static json_t *question_url(struct exchange *x) {
+    buffer_auto url = BUFFER(16384);
     for (int i = 0; i < DIMENSIONS + 3; i++) {
         const char *name = i < DIMENSIONS ? dimension_names[i] : moments[i - DIMENSIONS];
         const char *value = page_query(x, name);
         if (!value) continue;
-        buffer_format(&url, "%c%s=", separator, name);
+        buffer_format(&url, "%c%s=", url.length ? '&' : '?', name);
         buffer_percent(&url, value);
-        separator = '&';
     }
-    json_t *text = json_string(url.data ? url.data : path);
-    buffer_free(&url);
-    return text;
+    return json_string(url.data ? url.data : "");
 }
 
 /* --- As a page */
 
+static const struct {
+    const char *label, *title;
+} people[DIMENSIONS] = {
+    {"Model", "By model"},
+    {"Reason", "By reason"},
+    {"Channel", "By channel"},
+    {"Location", "By location of the device"},
+    {"Currency", NULL}};
+
 /* One select for each dimension: {"name","label","options":[{"text","selected"}]}. */
 static json_t *filters_page(struct exchange *x, bool *filtered) {
-    static const char *const labels[DIMENSIONS] = {"Model", "Reason", "Channel", "Location", "Currency"};
-    json_t *filters = json_array(), *word;
-    size_t i;
+    json_t *filters = json_array();
     for (int d = 0; d < DIMENSIONS; d++) {
         const char *asked = page_query(x, dimension_names[d]);
-        json_t *words = figures_words((enum dimension)d), *options = json_array();
+        json_auto_t *words = figures_words((enum dimension)d);
+        json_t *options = json_array();
         bool found = false;
-        json_array_foreach(words, i, word) {
+        json_each(i, word, words) {
             bool selected = asked && !strcmp(asked, json_string_value(word));
             found |= selected;
             if (selected || i < 100) /* a page that offers more is none that can be loaded */
@@ -75,19 +78,17 @@ static json_t *filters_page(struct exchange *x, bool *filtered) {
         }
         if (asked && !found) json_array_append_new(options, json_pack("{s:s, s:b}", "text", asked, "selected", 1));
         json_array_append_new(
-            filters, json_pack("{s:s, s:s, s:o}", "name", dimension_names[d], "label", labels[d], "options", options));
+            filters,
+            json_pack("{s:s, s:s, s:o}", "name", dimension_names[d], "label", people[d].label, "options", options));
         *filtered |= asked != NULL;
-        json_decref(words);
     }
     return filters;
 }
 
 /* Adds "bar", how long each one's is. */
 static void bars_add(json_t *rows, const char *member) {
-    json_t *row;
-    size_t i;
     double most = chart_most(rows, member);
-    json_array_foreach(rows, i, row) {
+    json_each(i, row, rows) {
         double part = most > 0 ? (double)json_get_int(row, member) / most : 0;
         json_object_set_new(row, "bar", json_integer((json_int_t)(part * BAR + 0.5)));
     }
@@ -95,85 +96,58 @@ static void bars_add(json_t *rows, const char *member) {
 
 /* The first few rows of a table for people, and how many more there are. */
 static json_t *table_page(const char *id, const char *title, const char *heading, const json_t *rows) {
-    json_t *some = json_array(), *row;
-    size_t i;
-    json_array_foreach((json_t *)rows, i, row) if (i < ROWS_ON_PAGE) json_array_append_new(some, json_copy(row));
-    bars_add(some, "returns");
+    json_t *some = json_array();
     size_t n = json_array_size(rows);
+    json_each(i, row, rows)
+        if (i < ROWS_ON_PAGE) json_array_append_new(some, json_copy(row));
+    bars_add(some, "returns");
     return json_pack(
-        "{s:s, s:s, s:s, s:o, s:o}", "id", id, "title", title, "heading", heading, "rows", some, "more",
-        json_integer(n > ROWS_ON_PAGE ? (json_int_t)(n - ROWS_ON_PAGE) : 0));
+        "{s:s, s:s, s:s, s:o, s:I}", "id", id, "title", title, "heading", heading, "rows", some, "more",
+        (json_int_t)(n > ROWS_ON_PAGE ? n - ROWS_ON_PAGE : 0));
 }
 
 static json_t *tables_page(const json_t *data) {
-    static const char *const titles[DIMENSIONS] = {
-        "By model", "By reason", "By channel", "By location of the device", ""};
-    static const char *const headings[DIMENSIONS] = {"Model", "Reason", "Channel", "Location", ""};
-    const json_t *by = json_object_get(data, "by");
     json_t *tables = json_array();
     for (int d = 0; d < CURRENCY; d++)
         json_array_append_new(
-            tables, table_page(dimension_names[d], titles[d], headings[d], json_object_get(by, dimension_names[d])));
+            tables, table_page(
+                        dimension_names[d], people[d].title, people[d].label,
+                        json_object_get(json_object_get(data, "by"), dimension_names[d])));
     return tables;
 }
 
-/* "took": in words, and the bar of the half. */
-static void teams_decorate(json_t *teams) {
-    static const char *const times[][2] = {{"p50_ms", "p50"}, {"p90_ms", "p90"}, {"p99_ms", "p99"}, {"max_ms", "most"}};
-    json_t *team;
-    size_t i;
-    bars_add(teams, "p50_ms");
-    json_array_foreach(teams, i, team) for (size_t t = 0; t < 4; t++) {
-        char text[DURATION_TEXT];
-        const json_t *ms = json_object_get(team, times[t][0]);
-        json_object_set_new(
-            team, times[t][1], json_string(json_is_null(ms) ? "–" : duration_text(json_integer_value(ms), text)));
-    }
-}
-
-static void charts_decorate(json_t *data) {
-    json_t *hours = json_object_get(data, "hours"), *time = json_object_get(data, "over_time"), *one;
-    json_t *samples = json_object_get(time, "samples");
-    double most = chart_most(hours, "returns"), most_then = chart_most(samples, "returns");
-    char step[DURATION_TEXT];
-    size_t i;
-    json_object_set_new(data, "hours_path", chart_path(hours, "returns", most));
-    json_object_set_new(data, "hours_most", json_integer((json_int_t)most));
-    json_object_set_new(time, "path", chart_path(samples, "returns", most_then));
-    json_object_set_new(time, "most", json_integer((json_int_t)most_then));
-    json_object_set_new(time, "step", json_string(duration_text(json_get_int(time, "step_ms"), step)));
-    json_array_foreach(samples, i, one) page_add_moment(one, "from", "text");
-    for (i = json_array_size(samples); i-- > 0;) /* the table tells only of when there were some */
-        if (!json_get_int(json_array_get(samples, i), "returns")) json_array_remove(samples, i);
+static json_t *form_page(const struct question *q) {
+    const int64_t asked[] = {q->since, q->until, q->as_of};
+    char local[3][MOMENT_LOCAL] = {"", "", ""};
+    for (int m = 0; m < 3; m++)
+        if (asked[m] != INT64_MIN && asked[m] != INT64_MAX) moment_local(asked[m], local[m]);
+    return json_pack("{s:s, s:s, s:s}", moments[0], local[0], moments[1], local[1], moments[2], local[2]);
 }
 
 static void form_decorate(struct exchange *x, const struct question *q) {
-    bool filtered = page_query(x, "since") || page_query(x, "until");
-    const int64_t asked[] = {q->since, q->until, q->as_of};
-    char local[MOMENT_LOCAL];
-    json_t *form = json_object();
-    json_object_set_new(x->data, "filters", filters_page(x, &filtered));
-    for (int m = 0; m < 3; m++) {
-        bool good = asked[m] != INT64_MIN && asked[m] != INT64_MAX;
-        json_object_set_new(form, moments[m], json_string(good ? moment_local(asked[m], local) : ""));
-    }
-    json_object_set_new(x->data, "form", form);
-    json_object_set_new(x->data, "open", json_boolean(filtered || page_query(x, "as_of")));
-    json_object_set_new(x->data, "heading", json_string("Statistics"));
-    json_object_set_new(x->data, "url", question_url(x, "/statistics"));
-    json_object_set_new(x->data, "api_url", question_url(x, "/api/statistics"));
-    json_object_set_new(x->data, "csv_url", question_url(x, "/api/statistics.csv"));
+    bool filtered = page_query(x, "since") || page_query(x, "until") || page_query(x, "as_of");
+    json_t *filters = filters_page(x, &filtered), *asked = question_url(x);
+    json_object_update_new(
+        x->data,
+        json_pack(
+            "{s:o, s:o, s:b, s:s, s:o, s:o}", "filters", filters, "form", form_page(q), "open", filtered, "heading",
+            "Statistics", "asked", asked, "api_url", json_sprintf("/api/statistics%s", json_string_value(asked))));
 }
 
 static void statistics_decorate(struct exchange *x, const struct question *q) {
-    json_object_set_new(x->data, "tables", tables_page(x->data));
-    json_object_set_new(
-        x->data, "cost_table",
-        table_page("costs", "Costs by model", "Model", json_object_get(x->data, "costs_by_model")));
-    teams_decorate(json_object_get(x->data, "teams"));
-    charts_decorate(x->data);
+    json_t *hours = json_object_get(x->data, "hours"), *time = json_object_get(x->data, "over_time");
+    const json_t *samples = json_object_get(time, "samples");
+    double most = chart_most(hours, "returns"), most_then = chart_most(samples, "returns");
+    bars_add(json_object_get(x->data, "teams"), "p50_ms");
+    json_object_update_new(
+        time,
+        json_pack("{s:o, s:I}", "path", chart_path(samples, "returns", most_then), "most", (json_int_t)most_then));
+    json_object_update_new(
+        x->data, json_pack(
+                     "{s:o, s:I, s:o, s:o}", "hours_path", chart_path(hours, "returns", most), "hours_most",
+                     (json_int_t)most, "tables", tables_page(x->data), "cost_table",
+                     table_page("costs", "Costs by model", "Model", json_object_get(x->data, "costs_by_model"))));
     form_decorate(x, q);
-    if (q->as_of != INT64_MAX) page_add_moment(x->data, "as_of", "as_of_text");
 }
 
 /* What cannot be asked comes back with what is wrong with it. */
@@ -212,7 +186,7 @@ static void line_add(struct buffer *out, const char *table, const char *name, co
     json_t *value;
     json_object_foreach((json_t *)row, figure, value) {
         bool amount = !strcmp(figure, "amount");
-        if (!json_is_integer(value) && !amount) continue;
+        if ((!json_is_integer(value) && !amount) || !strcmp(figure, "hour")) continue;
         buffer_format(out, "%s,", table);
         buffer_csv(out, name, strlen(name));
         buffer_format(out, ",%s,%s,", currency, figure);
@@ -223,17 +197,14 @@ static void line_add(struct buffer *out, const char *table, const char *name, co
     }
 }
 
+/* name: the member that names each row. */
 static void lines_add(struct buffer *out, const char *table, const char *name, const json_t *rows) {
-    json_t *row;
-    size_t i;
-    json_array_foreach((json_t *)rows, i, row) {
-        char hour[24];
-        snprintf(hour, sizeof hour, "%lld", json_get_int(row, "hour"));
-        const char *text = json_object_get(row, "hour") ? hour : json_get_text(row, name);
-        json_t *rest = json_copy(row);
-        json_object_del(rest, "hour");
-        line_add(out, table, text, json_get_text(row, "currency"), rest);
-        json_decref(rest);
+    json_each(i, row, rows) {
+        const json_t *named = json_object_get(row, name);
+        char number[24] = "";
+        if (json_is_integer(named)) snprintf(number, sizeof number, "%lld", (long long)json_integer_value(named));
+        line_add(
+            out, table, json_is_string(named) ? json_string_value(named) : number, json_get_text(row, "currency"), row);
     }
 }
 
@@ -243,21 +214,20 @@ static void csv_get(struct exchange *x) {
         exchange_problem(x, 400, "The filter cannot be used.");
         return;
     }
-    json_t *data = answer(&q), *rows;
-    struct buffer out = BUFFER(TEXT_BYTES);
+    json_auto_t *data = answer(&q);
+    json_t *rows;
+    buffer_auto out = BUFFER(TEXT_BYTES);
     const char *name;
     buffer_text(&out, "table,name,currency,figure,value\r\n");
     line_add(&out, "all", "", "", data);
     json_object_foreach(json_object_get(data, "by"), name, rows) lines_add(&out, name, "name", rows);
-    lines_add(&out, "hour", "", json_object_get(data, "hours"));
+    lines_add(&out, "hour", "hour", json_object_get(data, "hours"));
     lines_add(&out, "time", "from", json_object_get(json_object_get(data, "over_time"), "samples"));
     lines_add(&out, "cost", "", json_object_get(data, "costs"));
     lines_add(&out, "cost by model", "model", json_object_get(data, "costs_by_model"));
     lines_add(&out, "team", "team", json_object_get(data, "teams"));
     exchange_set_header(x, "Content-Disposition", "attachment; filename=\"statistics.csv\"");
     exchange_send(x, 200, "text/csv; charset=utf-8", out.data, out.length);
-    buffer_free(&out);
-    json_decref(data);
 }
 
 #define QUESTION "model reason channel location currency since until as_of"

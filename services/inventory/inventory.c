@@ -1,4 +1,4 @@
-/* inventory ships a replacement from stock, or backorders it; and recalls it when the return is cancelled. */
+/* inventory ships a replacement from stock, or backorders it, and recalls it when the return is cancelled. */
 #include "inventory.h"
 #include "chassis/events/cancelled.h"
 
@@ -21,7 +21,7 @@ static json_t *piece_and_stock(const struct request *q, int64_t on_hand) {
 
 /* --- Stock, and who waits for it */
 
-/* Takes one from stock. Returns what is left, or -1 when there was none; a model that we never had counts as none. */
+/* Takes one from stock. Returns what is left, or -1 when there was none. A model that we never had counts as none. */
 static int64_t stock_take(struct connection *store, const char *model) {
     return store_int(
         store, -1,

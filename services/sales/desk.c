@@ -17,12 +17,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIMIT = 50, LIMIT_MAX = 1000 };
+enum { LIMIT = 50, LIMIT_MAX = 1000, PATH = 400 };
+
+static const struct core *core_of(struct exchange *x) {
+    return runtime_core(x->context);
+}
 
 /* --- Looking */
 
 static struct connection *reader_of(struct exchange *x) {
-    return store_reader(runtime_core(x->context)->store);
+    return store_reader(core_of(x)->store);
 }
 
 /* False: the query is wrong, which was answered. */
@@ -33,7 +37,7 @@ static bool limit_ok(struct exchange *x, int *limit) {
     return false;
 }
 
-static void customers_show(struct exchange *x, const json_t *typed) {
+void desk_customers_get(struct exchange *x) {
     struct connection *reader = reader_of(x);
     const char *before = page_query(x, "before");
     int limit;
@@ -43,25 +47,19 @@ static void customers_show(struct exchange *x, const json_t *typed) {
     if (!x->data)
         exchange_problem(x, 400, "before \"%.60s\" is not the id of a customer.", before);
     else if (!x->api)
-        view_customers(x->data, typed, NULL);
-}
-
-void desk_customers_get(struct exchange *x) {
-    customers_show(x, NULL);
+        view_customers(x->data, NULL, NULL);
 }
 
 void desk_customer_get(struct exchange *x) {
     struct connection *reader = reader_of(x);
     const char *id = exchange_parameter(x, "id");
-    json_t *orders = x->api ? NULL : orders_page(reader, id, NULL, LIMIT);
+    json_auto_t *orders = x->api ? NULL : orders_page(reader, id, NULL, LIMIT);
     x->data = orders_customer(reader, id);
-    if (page_reader_ok(x, reader)) {
-        if (!x->data)
-            exchange_problem(x, 404, "There is no customer \"%.60s\".", id);
-        else if (!x->api)
-            view_customer(x->data, orders);
-    }
-    json_decref(orders);
+    if (!page_reader_ok(x, reader)) return;
+    if (!x->data)
+        exchange_problem(x, 404, "There is no customer \"%.60s\".", id);
+    else if (!x->api)
+        view_customer(x->data, orders);
 }
 
 void desk_orders_get(struct exchange *x) {
@@ -78,15 +76,13 @@ void desk_orders_get(struct exchange *x) {
 }
 
 void desk_order_new_get(struct exchange *x) {
-    const char *customer = exchange_query(x, "customer");
-    json_t *typed = json_pack("{s:s*}", "customer_id", customer);
+    json_auto_t *typed = json_pack("{s:s*}", "customer_id", exchange_query(x, "customer"));
     x->data = view_order_new(typed, VIEW_ROWS, NULL);
-    json_decref(typed);
 }
 
 static void etag_set(struct exchange *x, const json_t *order) {
     char etag[32];
-    snprintf(etag, sizeof etag, "\"%lld\"", (long long)json_integer_value(json_object_get(order, "version")));
+    snprintf(etag, sizeof etag, "\"%lld\"", json_get_int(order, "version"));
     exchange_set_header(x, "ETag", etag);
 }
 
@@ -108,12 +104,18 @@ void desk_order_get(struct exchange *x) {
         view_order(x->data, from, NULL, NULL);
 }
 
+/* "/api/orders/ORD-1", or what is a page of it */
+static const char *path_of(struct exchange *x, const char *kind, const char *id, char out[PATH]) {
+    buffer_auto path = BUFFER(PATH);
+    buffer_format(&path, "%s/%s/", x->api ? "/api" : "", kind);
+    buffer_percent(&path, id);
+    snprintf(out, PATH, "%s", path.data ? path.data : "/");
+    return out;
+}
+
 void desk_back_get(struct exchange *x) {
-    struct buffer path = BUFFER(400);
-    buffer_text(&path, "/orders/");
-    buffer_percent(&path, exchange_parameter(x, "id"));
-    exchange_redirect(x, path.data ? path.data : "/orders");
-    buffer_free(&path);
+    char path[PATH];
+    exchange_redirect(x, path_of(x, "orders", exchange_parameter(x, "id"), path));
 }
 
 /* --- What was sent */
@@ -125,140 +127,108 @@ struct sent {
     bool more;    /* of a form: give it more rows */
     char version[24];
 };
+#define sent_auto __attribute__((cleanup(sent_free))) struct sent /* freed at the end of its block */
 
 static void sent_free(struct sent *s) {
     json_decref(s->body);
     json_decref(s->found.errors);
 }
 
-/* Of a form, and away with it: what is not about the customer or the order. */
-static void form_take(json_t *form, const char *name, char *out, size_t size) {
-    const char *text = json_string_value(json_object_get(form, name));
-    snprintf(out, size, "%s", text ? text : "");
-    json_object_del(form, name);
-}
-
 static bool form_read(struct exchange *x, struct sent *s) {
-    char more[8], from[12];
-    json_t *form = exchange_sent(
+    json_auto_t *form = exchange_sent(
         x, SENT_FORM, "Send the form as application/x-www-form-urlencoded, or under /api as JSON.", "Nothing was done");
     if (!form) return false;
-    form_take(form, "more", more, sizeof more);
-    form_take(form, "from", from, sizeof from);
-    form_take(form, "version", s->version, sizeof s->version);
-    s->more = *more;
-    s->from = atoll(from) > 0 ? atoll(from) : 1;
+    s->more = *json_get_text(form, "more");
+    s->from = atoll(json_get_text(form, "from"));
+    if (s->from < 1) s->from = 1;
+    snprintf(s->version, sizeof s->version, "%s", json_get_text(form, "version"));
+    json_object_del(form, "more"); /* neither is about the customer or the order */
+    json_object_del(form, "from");
+    json_object_del(form, "version");
     s->body = order_nest(form, &s->found);
-    json_decref(form);
     return true;
-}
-
-/* Only a form has rows in which nothing was filled in. */
-static void nulls_refuse(const json_t *body, struct findings *found) {
-    json_t *item;
-    size_t i;
-    char field[40];
-    json_array_foreach(json_object_get(body, "items"), i, item) {
-        snprintf(field, sizeof field, "items.%zu", i);
-        if (json_is_null(item)) findings_add(found, field, "is null; write an object with its fields");
-    }
 }
 
 /* False: answered. */
 static bool sent_read(struct exchange *x, struct sent *s) {
     *s = (struct sent){.found.errors = json_array(), .from = 1};
-    if (x->api) {
-        s->body = x->body_n ? exchange_json_object(x) : json_object();
-        nulls_refuse(s->body, &s->found);
-    }
-    if (x->api ? s->body != NULL : form_read(x, s)) return true;
-    sent_free(s);
-    return false;
+    if (!x->api) return form_read(x, s);
+    s->body = x->body_n ? exchange_json_object(x) : json_object();
+    json_each(i, item, json_object_get(s->body, "items")) /* only a form has rows in which nothing was filled in */
+        if (json_is_null(item)) findings_add(&s->found, i, NULL, "is null; write an object with its fields");
+    return s->body;
 }
 
 /* --- Deciding */
 
-/* The event, its effect on the tables, and the audit row, in the caller's transaction. fields: the reference is taken.
- */
-static verdict desk_decide(
-    struct exchange *x, struct connection *c, const char *type, const char *key, int64_t version, json_t *fields,
-    const char *action, const char *summary, struct failure *why) {
-    struct runtime *rt = x->context;
-    struct uuid id;
-    char trace[TRACE_ID];
-    struct outgoing e = {
-        .type = type, .key = key, .version = version, .trace_parent = x->trace_parent, .fields = fields};
-    verdict v = decide(runtime_core(rt), c, &e, &id, why);
-    if (v != OK) return v;
-    audit_append(
-        c, &(struct audit_row){
-               .action = action,
-               .outcome = "accepted",
-               .actor = x->api ? "api" : "form",
-               .event_id = &id,
-               .event_type = outbox_type(runtime_core(rt)->outbox, type),
-               .summary = summary,
-               .trace_id = trace_id(x->trace_parent, trace)});
-    return OK;
-}
-
-static void path_of(struct exchange *x, const char *kind, const char *id, char out[200]) {
-    struct buffer path = BUFFER(200);
-    buffer_format(&path, "%s/%s/", x->api ? "/api" : "", kind);
-    buffer_percent(&path, id);
-    snprintf(out, 200, "%s", path.data ? path.data : "/");
-    buffer_free(&path);
-}
-
-/* The answer of what was made: 201 with where it is; a form is led there. data: the reference is taken. */
-static void answer_made(struct exchange *x, const char *kind, const char *id, json_t *data) {
-    char path[200];
-    path_of(x, kind, id, path);
-    if (x->api) {
-        exchange_set_header(x, "Location", path);
-        x->status = 201;
-        x->data = data;
-    } else {
-        exchange_redirect(x, path);
-        json_decref(data);
-    }
-}
+/* What becomes of what was sent: an event about `id`, and the answer, which is made in its transaction. */
+struct command {
+    const char *type, *id, *action;
+    int64_t version;
+    json_t *fields;
+    char summary[500];
+    void (*answer)(struct exchange *x, struct connection *c, const char *id);
+};
 
 static void answer_failed(struct exchange *x, verdict v, const struct failure *why) {
     if (v == RETRY) exchange_set_header(x, "Retry-After", "1");
     exchange_problem(x, v == RETRY ? 503 : 500, "Nothing was stored: %s. Send it again.", why->text);
 }
 
-static void answer_no_memory(struct exchange *x) {
-    struct failure why = {.text = "out of memory"};
-    answer_failed(x, RETRY, &why);
+/* True: the database, or want of memory, stands in the way, which was answered. c: ended then. NULL: none. */
+static bool failed(struct exchange *x, const struct sent *s, struct connection *c) {
+    struct failure why;
+    if (!s->found.out_of_memory && (!c || store_state(c) == OK)) return false;
+    verdict v = c && store_state(c) != OK ? fail(&why, store_state(c), "%s", store_error(c))
+                                          : fail(&why, RETRY, "out of memory");
+    if (c) store_rollback(c);
+    answer_failed(x, v, &why);
+    return true;
 }
 
-/* What the connection met; else it was want of memory. */
-static verdict store_failed(struct connection *c, struct failure *why) {
-    if (store_state(c) != OK) return fail(why, store_state(c), "%s", store_error(c));
-    return fail(why, RETRY, "out of memory");
-}
-
-/* Commits what was decided, with the answer that is set; else takes all of it back. */
-static void finish(struct exchange *x, struct connection *c, verdict v, struct failure *why) {
-    struct runtime *rt = x->context;
-    if (v == OK && x->api && !x->data) v = fail(why, RETRY, "out of memory for the answer");
+/* The event, its effect on the tables, its audit row and its answer: all of it, or an answer that says why not. */
+static void command_do(struct exchange *x, struct connection *c, const struct command *made) {
+    const struct core *core = core_of(x);
+    struct failure why;
+    struct uuid id;
+    char trace[TRACE_ID];
+    struct outgoing e = {
+        .type = made->type,
+        .key = made->id,
+        .version = made->version,
+        .trace_parent = x->trace_parent,
+        .fields = json_incref(made->fields)};
+    verdict v = decide(core, c, &e, &id, &why);
+    if (v == OK) {
+        audit_append(
+            c, &(struct audit_row){
+                   .action = made->action,
+                   .outcome = "accepted",
+                   .actor = x->api ? "api" : "form",
+                   .event_id = &id,
+                   .event_type = outbox_type(core->outbox, made->type),
+                   .summary = made->summary,
+                   .trace_id = trace_id(x->trace_parent, trace)});
+        made->answer(x, c, made->id);
+        if (x->api && !x->data) v = fail(&why, RETRY, "out of memory for the answer");
+    }
     if (v != OK)
         store_rollback(c);
     else
-        v = exchange_commit(x, c, why);
+        v = exchange_commit(x, c, &why);
     if (v == OK)
-        relay_wake(runtime_relay(rt));
+        relay_wake(runtime_relay(x->context));
     else
-        answer_failed(x, v, why);
+        answer_failed(x, v, &why);
 }
 
-static void errors_say(struct exchange *x, const json_t *errors) {
-    json_t *error;
-    size_t i;
-    json_array_foreach((json_t *)errors, i, error)
+/* By API. False: a form wants its page again. */
+static bool refused(struct exchange *x, const struct sent *s, int status, const char *what, const char *detail) {
+    if (!x->api) return false;
+    json_each(i, error, s->found.errors)
         exchange_problem_field(x, json_get_text(error, "field"), "%s", json_get_text(error, "detail"));
+    exchange_problem(x, status, "The %s: %s.", what, detail);
+    return true;
 }
 
 /* What became of a form that was not accepted: its page again, with all that was typed. */
@@ -270,259 +240,220 @@ static void form_page(struct exchange *x, int status, const char *page, json_t *
     x->data = data;
 }
 
-/* --- Customers */
-
-static void customer_refuse(struct exchange *x, struct sent *s, int status, const char *detail, const char *existing) {
-    if (x->api) {
-        errors_say(x, s->found.errors);
-        exchange_problem(x, status, "The customer was not registered: %s.", detail);
-        return;
-    }
-    x->data = orders_customers(reader_of(x), NULL, LIMIT);
-    if (existing) json_object_del(s->body, "customer_id"); /* the next one gets a new id */
-    view_customers(x->data, s->body, s->found.errors);
-    if (existing) page_add_notice(x->data, "There is a customer of that id already. Is this another one?", existing);
-    form_page(x, status, "customers.html", json_incref(x->data));
+/* Where there is one of that id: to it, if it is what the form asked for (it was sent twice). False: it is another. */
+static bool
+same_again(struct exchange *x, const char *path, const json_t *there, const json_t *fields, const char *const *names) {
+    for (; *names; names++)
+        if (!json_equal(json_object_get(fields, *names), json_object_get(there, *names))) return false;
+    if (!x->api) exchange_redirect(x, path);
+    return !x->api;
 }
 
-/* A form that was sent twice has its customer already. */
-static void customer_exists(struct exchange *x, struct sent *s, const json_t *there, const json_t *fields) {
-    const char *id = json_get_text(there, "customer_id");
-    char path[200], detail[120];
-    path_of(x, "customers", id, path);
-    if (!x->api && !strcmp(json_get_text(there, "name"), json_get_text(fields, "name")) &&
-        !strcmp(json_get_text(there, "location"), json_get_text(fields, "location"))) {
+/* 201 with where it is. A form is led there. data: the reference is taken. */
+static void answer_made(struct exchange *x, const char *kind, const char *id, json_t *data) {
+    char path[PATH];
+    path_of(x, kind, id, path);
+    if (x->api) {
+        exchange_set_header(x, "Location", path);
+        x->status = 201;
+        x->data = data;
+    } else {
         exchange_redirect(x, path);
-        return;
+        json_decref(data);
     }
-    snprintf(detail, sizeof detail, "there is a customer \"%.60s\" already", id);
-    customer_refuse(x, s, 409, detail, path);
+}
+
+/* The id that was sent, or a new one, which the fields get. */
+static void id_have(struct sent *s, json_t *fields, const char *name, const char *prefix, char id[80]) {
+    char made[32];
+    view_id(prefix, made);
+    if (!*json_get_text(fields, name)) findings_set(&s->found, fields, name, json_string(made));
+    snprintf(id, 80, "%s", json_get_text(fields, name));
+}
+
+/* --- Customers */
+
+/* existing: where the one is that has its id. NULL: there is none. */
+static void customer_refuse(struct exchange *x, struct sent *s, int status, const char *detail, const char *existing) {
+    if (refused(x, s, status, "customer was not registered", detail)) return;
+    json_t *data = orders_customers(reader_of(x), NULL, LIMIT);
+    if (existing) json_object_del(s->body, "customer_id"); /* the next one gets a new id */
+    view_customers(data, s->body, s->found.errors);
+    if (existing) page_add_notice(data, "There is a customer of that id already. Is this another one?", existing);
+    form_page(x, status, "customers.html", data);
+}
+
+static void customer_made(struct exchange *x, struct connection *c, const char *id) {
+    answer_made(x, "customers", id, orders_customer(c, id));
 }
 
 static void customer_register(struct exchange *x, struct sent *s, json_t *fields) {
-    struct runtime *rt = x->context;
-    struct failure why = {0};
-    char made[32], summary[500];
-    view_id("C-", made);
-    if (!*json_get_text(fields, "customer_id")) findings_set(&s->found, fields, "customer_id", json_string(made));
-    char id[80];
-    snprintf(id, sizeof id, "%s", json_get_text(fields, "customer_id"));
-    struct connection *c = store_begin(runtime_core(rt)->store);
-    json_t *there = orders_customer(c, id);
-    if (store_state(c) != OK || s->found.out_of_memory) {
-        finish(x, c, store_failed(c, &why), &why);
-    } else if (there) {
+    char id[80], path[PATH], detail[120];
+    id_have(s, fields, "customer_id", "C-", id);
+    struct connection *c = store_begin(core_of(x)->store);
+    json_auto_t *there = orders_customer(c, id);
+    if (failed(x, s, c)) return;
+    if (there) {
         store_rollback(c);
-        customer_exists(x, s, there, fields);
-    } else {
-        snprintf(
-            summary, sizeof summary, "%s, %s, %s", id, json_get_text(fields, "name"),
-            json_get_text(fields, "location"));
-        verdict v =
-            desk_decide(x, c, "CustomerRegistered", id, 1, json_incref(fields), "register a customer", summary, &why);
-        if (v == OK) answer_made(x, "customers", id, orders_customer(c, id));
-        finish(x, c, v, &why);
+        static const char *const names[] = {"name", "location", NULL};
+        if (same_again(x, path_of(x, "customers", id, path), there, fields, names)) return;
+        snprintf(detail, sizeof detail, "there is a customer \"%.60s\" already", id);
+        customer_refuse(x, s, 409, detail, path);
+        return;
     }
-    json_decref(there);
+    struct command made = {"CustomerRegistered", id, "register a customer", 1, fields, "", customer_made};
+    snprintf(
+        made.summary, sizeof made.summary, "%s, %s, %s", id, json_get_text(fields, "name"),
+        json_get_text(fields, "location"));
+    command_do(x, c, &made);
 }
 
 void desk_customers_post(struct exchange *x) {
-    struct sent s;
+    sent_auto s;
     if (!sent_read(x, &s)) return;
-    json_t *fields = order_customer(s.body, &s.found);
-    if (s.found.out_of_memory)
-        answer_no_memory(x);
-    else if (json_array_size(s.found.errors))
+    json_auto_t *fields = order_customer(s.body, &s.found);
+    if (failed(x, &s, NULL)) return;
+    if (json_array_size(s.found.errors))
         customer_refuse(x, &s, 422, "some of its fields cannot be accepted", NULL);
     else
         customer_register(x, &s, fields);
-    json_decref(fields);
-    sent_free(&s);
 }
 
 /* --- Placing an order */
 
-static int rows_needed(const struct sent *s) {
-    int n = (int)json_array_size(json_object_get(s->body, "items"));
-    return (n > VIEW_ROWS ? n : VIEW_ROWS) + (s->more ? 5 : 0);
-}
-
 static void order_refuse(struct exchange *x, struct sent *s, int status, const char *detail, const char *existing) {
-    if (x->api) {
-        errors_say(x, s->found.errors);
-        exchange_problem(x, status, "The order was not placed: %s.", detail);
-        return;
-    }
+    if (refused(x, s, status, "order was not placed", detail)) return;
+    int n = (int)json_array_size(json_object_get(s->body, "items"));
     if (existing) json_object_del(s->body, "order_id");
-    json_t *data = view_order_new(s->body, rows_needed(s), s->found.errors);
+    json_t *data = view_order_new(s->body, (n > VIEW_ROWS ? n : VIEW_ROWS) + (s->more ? 5 : 0), s->found.errors);
     if (existing) page_add_notice(data, "There is an order of that id already. Is this another one?", existing);
     form_page(x, status, "order_new.html", data);
 }
 
-static void order_exists(struct exchange *x, struct sent *s, const json_t *there, const json_t *fields) {
-    const char *id = json_get_text(there, "order_id");
-    char path[200], detail[120];
-    path_of(x, "orders", id, path);
-    bool same = json_equal(json_object_get(there, "items"), json_object_get(fields, "items")) &&
-                !strcmp(json_get_text(there, "customer_id"), json_get_text(fields, "customer_id")) &&
-                !strcmp(json_get_text(there, "shipment_id"), json_get_text(fields, "shipment_id"));
-    if (!x->api && same) {
-        exchange_redirect(x, path);
-        return;
-    }
-    snprintf(detail, sizeof detail, "there is an order \"%.60s\" already", id);
-    order_refuse(x, s, 409, detail, path);
-}
-
-/* A device is in one order only. rows: which item of what was sent each of these is; NULL: as they are. */
+/* A device is in one order only. Said of the item that was sent with it. */
 static void holders_check(
     struct connection *c, const char *order_id, const json_t *items, const json_t *sent_items, struct findings *found) {
-    json_t *item, *sent;
-    size_t i, k;
-    json_array_foreach((json_t *)items, i, item) {
+    json_each(i, item, items) {
         const char *serial = json_string_value(json_object_get(item, "serial_number"));
-        char *holder = serial ? orders_holder(c, serial, order_id) : NULL, field[60];
+        char *holder = serial ? orders_holder(c, serial, order_id) : NULL;
+        size_t at = json_array_size(sent_items);
         if (!holder) continue;
-        json_array_foreach(
-            (json_t *)sent_items, k, sent) if (!strcmp(json_get_text(sent, "serial_number"), serial)) break;
-        snprintf(field, sizeof field, "items.%zu.serial_number", k);
-        findings_add(found, field, "\"%.60s\" is in the order %.60s already", serial, holder);
+        json_each(k, sent, sent_items)
+            if (k < at && !strcmp(json_get_text(sent, "serial_number"), serial)) at = k;
+        findings_add(found, at, "serial_number", "\"%.60s\" is in the order %.60s already", serial, holder);
         free(holder);
     }
 }
 
 static json_t *order_brief(struct exchange *x, const json_t *order) {
-    struct runtime *rt = x->context;
     return json_pack(
         "{s:O, s:O, s:O, s:o}", "order_id", json_object_get(order, "order_id"), "version",
         json_object_get(order, "version"), "state", json_object_get(order, "state"), "page",
-        json_sprintf("%s/orders/%s", runtime_core(rt)->settings->public_url, json_get_text(order, "order_id")));
+        json_sprintf("%s/orders/%s", core_of(x)->settings->public_url, json_get_text(order, "order_id")));
 }
 
 static void order_made(struct exchange *x, struct connection *c, const char *id) {
-    json_t *order = orders_one(c, id);
+    json_auto_t *order = orders_one(c, id);
     if (x->api) etag_set(x, order);
     answer_made(x, "orders", id, order_brief(x, order));
-    json_decref(order);
 }
 
 static void order_place(struct exchange *x, struct sent *s, json_t *fields) {
-    struct runtime *rt = x->context;
-    struct failure why = {0};
     const json_t *items = json_object_get(fields, "items");
     const char *customer_id = json_get_text(fields, "customer_id");
-    char id[80], made[32], summary[300];
-    view_id("ORD-", made);
-    if (!*json_get_text(fields, "order_id")) findings_set(&s->found, fields, "order_id", json_string(made));
-    snprintf(id, sizeof id, "%s", json_get_text(fields, "order_id"));
-    struct connection *c = store_begin(runtime_core(rt)->store);
-    json_t *there = orders_one(c, id), *customer = orders_customer(c, customer_id);
+    char id[80], path[PATH], detail[120];
+    id_have(s, fields, "order_id", "ORD-", id);
+    struct connection *c = store_begin(core_of(x)->store);
+    json_auto_t *there = orders_one(c, id), *customer = orders_customer(c, customer_id);
     if (!customer)
-        findings_add(&s->found, "customer_id", "there is no customer \"%.60s\"; register it first", customer_id);
+        findings_add(
+            &s->found, NO_ITEM, "customer_id", "there is no customer \"%.60s\"; register it first", customer_id);
     else if (!there)
         holders_check(c, id, items, json_object_get(s->body, "items"), &s->found);
-    if (store_state(c) != OK || s->found.out_of_memory) {
-        finish(x, c, store_failed(c, &why), &why);
-    } else if (json_array_size(s->found.errors) || there) {
+    if (failed(x, s, c)) return;
+    if (there) {
         store_rollback(c);
-        if (there)
-            order_exists(x, s, there, fields);
-        else
-            order_refuse(
-                x, s, customer ? 409 : 422, customer ? "a device is in another order" : "it has no customer", NULL);
+        static const char *const names[] = {"items", "customer_id", "shipment_id", NULL};
+        if (same_again(x, path_of(x, "orders", id, path), there, fields, names)) return;
+        snprintf(detail, sizeof detail, "there is an order \"%.60s\" already", id);
+        order_refuse(x, s, 409, detail, path);
+    } else if (json_array_size(s->found.errors)) {
+        store_rollback(c);
+        order_refuse(
+            x, s, customer ? 409 : 422, customer ? "a device is in another order" : "it has no customer", NULL);
     } else {
-        snprintf(summary, sizeof summary, "order %s of %s: %zu items", id, customer_id, json_array_size(items));
-        verdict v = desk_decide(x, c, "OrderPlaced", id, 1, json_incref(fields), "place an order", summary, &why);
-        if (v == OK) order_made(x, c, id);
-        finish(x, c, v, &why);
+        struct command made = {"OrderPlaced", id, "place an order", 1, fields, "", order_made};
+        snprintf(
+            made.summary, sizeof made.summary, "order %s of %s: %zu items", id, customer_id, json_array_size(items));
+        command_do(x, c, &made);
     }
-    json_decref(there);
-    json_decref(customer);
 }
 
 void desk_orders_post(struct exchange *x) {
-    struct sent s;
+    sent_auto s;
     if (!sent_read(x, &s)) return;
-    json_t *fields = s.more ? NULL : order_placed(s.body, &s.found);
+    json_auto_t *fields = s.more ? NULL : order_placed(s.body, &s.found);
     if (s.more)
         order_refuse(x, &s, 200, "", NULL);
-    else if (s.found.out_of_memory)
-        answer_no_memory(x);
+    else if (failed(x, &s, NULL))
+        return;
     else if (json_array_size(s.found.errors))
         order_refuse(x, &s, 422, "some of its fields cannot be accepted", NULL);
     else
         order_place(x, &s, fields);
-    json_decref(fields);
-    sent_free(&s);
 }
 
 /* --- Changing and completing one */
 
 static void order_not(struct exchange *x, struct sent *s, json_t *order, int status, const char *detail) {
-    if (x->api) {
-        errors_say(x, s->found.errors);
-        if (order) etag_set(x, order);
-        exchange_problem(x, status, "The order was not changed: %s.", detail);
-        return;
-    }
-    if (!order || !json_is_object(order)) {
-        exchange_problem(x, status, "The order was not changed: %s.", detail);
-        return;
-    }
-    json_t *data = json_incref(order);
-    view_order(data, s->from, s->body, s->found.errors);
-    if (status != 422) {
-        char notice[300];
-        snprintf(notice, sizeof notice, "The order was not changed: %s.", detail);
-        page_add_notice(data, notice, NULL);
-    }
-    form_page(x, status, "order.html", data);
+    char notice[300];
+    if (x->api && order) etag_set(x, order);
+    if (refused(x, s, status, "order was not changed", detail)) return;
+    view_order(order, s->from, s->body, s->found.errors);
+    snprintf(notice, sizeof notice, "The order was not changed: %s.", detail);
+    if (status != 422) page_add_notice(order, notice, NULL);
+    form_page(x, status, "order.html", json_incref(order));
 }
 
-/* Whether it may be done to the order as it is; else answered. */
+/* Whether it may be done to the order as it is, or else answered. */
 static bool order_may(struct exchange *x, struct sent *s, json_t *order) {
     const char *tags = x->api ? exchange_header(x, "If-Match") : s->version;
-    int64_t version = json_integer_value(json_object_get(order, "version"));
-    char detail[700], tag[24];
+    char detail[700], number[24], tag[28];
     bool fits = false;
     struct failure why;
-    snprintf(tag, sizeof tag, x->api ? "\"%lld\"" : "%lld", (long long)version);
+    int status = 409;
     if (!order) {
         exchange_problem(x, 404, "There is no order \"%.60s\".", exchange_parameter(x, "id"));
-    } else if (!tags || !*tags) {
-        snprintf(detail, sizeof detail, "say which version you saw, with If-Match: \"%lld\"", (long long)version);
-        order_not(x, s, order, 428, detail);
+        return false;
+    }
+    snprintf(number, sizeof number, "%lld", json_get_int(order, "version"));
+    snprintf(tag, sizeof tag, "\"%s\"", number);
+    snprintf(detail, sizeof detail, "it is completed, and stays as it is");
+    if (!tags || !*tags) {
+        status = 428;
+        snprintf(detail, sizeof detail, "say which version you saw, with If-Match: %s", tag);
     } else if (x->api && precondition_fits(tags, tag, &fits, &why) != OK) {
-        order_not(x, s, order, 400, why.text);
-    } else if (x->api ? !fits : strcmp(s->version, tag) != 0) {
-        snprintf(
-            detail, sizeof detail, "you saw version %.40s, and by now it is \"%lld\"; look at it again", tags,
-            (long long)version);
-        order_not(x, s, order, 412, detail);
-    } else if (!strcmp(json_get_text(order, "state"), "completed")) {
-        order_not(x, s, order, 409, "it is completed, and stays as it is");
-    } else {
+        status = 400;
+        snprintf(detail, sizeof detail, "%s", why.text);
+    } else if (x->api ? !fits : strcmp(tags, number) != 0) {
+        status = 412;
+        snprintf(detail, sizeof detail, "you saw version %.40s, and by now it is %s; look at it again", tags, tag);
+    } else if (strcmp(json_get_text(order, "state"), "completed") != 0) {
         return true;
     }
+    order_not(x, s, order, status, detail);
     return false;
 }
 
 static void order_done(struct exchange *x, struct connection *c, const char *id) {
-    char path[200];
+    json_auto_t *order = x->api ? orders_one(c, id) : NULL;
+    char path[PATH];
     if (!x->api) {
-        path_of(x, "orders", id, path);
-        exchange_redirect(x, path);
+        exchange_redirect(x, path_of(x, "orders", id, path));
         return;
     }
-    json_t *order = orders_one(c, id);
     etag_set(x, order);
     x->data = order_brief(x, order);
-    json_decref(order);
-}
-
-static bool is_different(const json_t *fields) {
-    return json_array_size(json_object_get(fields, "items")) > 0 ||
-           json_is_string(json_object_get(fields, "shipment_id"));
 }
 
 /* What a command makes of an order: the event's fields, or errors. */
@@ -530,41 +461,32 @@ typedef json_t *order_command(struct connection *c, struct sent *s, json_t *orde
 
 static json_t *change_make(struct connection *c, struct sent *s, json_t *order, int *status) {
     json_t *fields = order_changed(s->body, order, &s->found);
-    *status = 422;
-    if (!findings_none(&s->found)) return fields;
-    *status = 409;
-    holders_check(
-        c, json_get_text(order, "order_id"), json_object_get(fields, "items"), json_object_get(s->body, "items"),
-        &s->found);
+    *status = findings_none(&s->found) ? 409 : 422;
+    if (*status == 409)
+        holders_check(
+            c, json_get_text(order, "order_id"), json_object_get(fields, "items"), json_object_get(s->body, "items"),
+            &s->found);
     return fields;
 }
 
 /* Every line with its device. */
 static json_t *complete_make(struct connection *c, struct sent *s, json_t *order, int *status) {
-    json_t *items = json_array(), *item;
-    size_t i;
-    char field[60];
+    json_t *items = json_array(), *value;
     const char *name;
     (void)c;
-    *status = 409;
-    json_object_foreach(s->body, name, item) {
-        findings_add(&s->found, name, "there is no such field; leave it out");
-        *status = 422;
-    }
+    *status = json_object_size(s->body) ? 422 : 409;
+    json_object_foreach(s->body, name, value)
+        findings_add(&s->found, NO_ITEM, name, "there is no such field; leave it out");
     if (!json_is_string(json_object_get(order, "shipment_id")))
-        findings_add(&s->found, "shipment_id", "is not known yet; change the order first");
-    json_array_foreach(json_object_get(order, "items"), i, item) {
-        snprintf(field, sizeof field, "items.%zu.serial_number", i);
-        if (json_is_string(json_object_get(item, "serial_number")))
-            findings_append(
-                &s->found, items,
-                json_pack(
-                    "{s:O, s:O}", "line", json_object_get(item, "line"), "serial_number",
-                    json_object_get(item, "serial_number")));
+        findings_add(&s->found, NO_ITEM, "shipment_id", "is not known yet; change the order first");
+    json_each(i, item, json_object_get(order, "items")) {
+        json_t *serial = json_object_get(item, "serial_number"), *line = json_object_get(item, "line");
+        if (json_is_string(serial))
+            findings_append(&s->found, items, json_pack("{s:O, s:O}", "line", line, "serial_number", serial));
         else
             findings_add(
-                &s->found, field, "of line %lld is not known yet; change the order first",
-                (long long)json_integer_value(json_object_get(item, "line")));
+                &s->found, i, "serial_number", "of line %lld is not known yet; change the order first",
+                (long long)json_integer_value(line));
     }
     return findings_have(
         &s->found, json_pack(
@@ -572,50 +494,41 @@ static json_t *complete_make(struct connection *c, struct sent *s, json_t *order
                        json_object_get(order, "shipment_id"), "items", items));
 }
 
-static void command_run(struct exchange *x, struct sent *s, order_command *make, const char *type, const char *action) {
-    struct runtime *rt = x->context;
-    struct failure why = {0};
-    struct connection *c = store_begin(runtime_core(rt)->store);
+static void command_run(struct exchange *x, order_command *make, const char *type, const char *action) {
+    sent_auto s;
+    if (!sent_read(x, &s)) return;
     const char *id = exchange_parameter(x, "id");
-    json_t *order = orders_one(c, id), *fields = NULL;
-    int status = 0;
-    verdict v;
-    if (store_state(c) != OK) {
-        finish(x, c, store_failed(c, &why), &why);
-    } else if (!order_may(x, s, order)) {
+    struct connection *c = store_begin(core_of(x)->store);
+    json_auto_t *order = orders_one(c, id), *fields = NULL;
+    int status;
+    if (failed(x, &s, c)) return;
+    if (!order_may(x, &s, order)) {
         store_rollback(c);
-    } else if (fields = make(c, s, order, &status), store_state(c) != OK || s->found.out_of_memory) {
-        finish(x, c, store_failed(c, &why), &why);
-    } else if (json_array_size(s->found.errors)) {
+        return;
+    }
+    fields = make(c, &s, order, &status);
+    if (failed(x, &s, c)) return;
+    const json_t *items = json_object_get(fields, "items");
+    if (json_array_size(s.found.errors)) {
         store_rollback(c);
-        order_not(x, s, order, status, "see what is in the way of it");
-    } else if (!strcmp(type, "OrderChanged") && !is_different(fields)) {
-        order_done(x, c, id);
+        order_not(x, &s, order, status, "see what is in the way of it");
+    } else if (
+        make == change_make && !json_array_size(items) && !json_is_string(json_object_get(fields, "shipment_id"))) {
+        order_done(x, c, id); /* nothing is different */
         store_rollback(c);
     } else {
-        int64_t version = json_integer_value(json_object_get(order, "version")) + 1;
-        char summary[200];
+        struct command made = {type, id, action, json_get_int(order, "version") + 1, fields, "", order_done};
         snprintf(
-            summary, sizeof summary, "order %s, now version %lld: %zu lines", id, (long long)version,
-            json_array_size(json_object_get(fields, "items")));
-        v = desk_decide(x, c, type, id, version, json_incref(fields), action, summary, &why);
-        if (v == OK) order_done(x, c, id);
-        finish(x, c, v, &why);
+            made.summary, sizeof made.summary, "order %s, now version %lld: %zu lines", id, (long long)made.version,
+            json_array_size(items));
+        command_do(x, c, &made);
     }
-    json_decref(order);
-    json_decref(fields);
 }
 
 void desk_change_post(struct exchange *x) {
-    struct sent s;
-    if (!sent_read(x, &s)) return;
-    command_run(x, &s, change_make, "OrderChanged", "change an order");
-    sent_free(&s);
+    command_run(x, change_make, "OrderChanged", "change an order");
 }
 
 void desk_complete_post(struct exchange *x) {
-    struct sent s;
-    if (!sent_read(x, &s)) return;
-    command_run(x, &s, complete_make, "OrderCompleted", "complete an order");
-    sent_free(&s);
+    command_run(x, complete_make, "OrderCompleted", "complete an order");
 }

@@ -5,7 +5,7 @@
 #include "chassis/web/http.h"
 
 void desk_customers_get(struct exchange *x);
-void desk_customers_post(struct exchange *x); /* 201 with Location, or 303; 409: there is one of that id */
+void desk_customers_post(struct exchange *x); /* 201 with Location, or 303. 409: there is one of that id */
 void desk_customer_get(struct exchange *x);
 void desk_orders_get(struct exchange *x);
 void desk_orders_post(struct exchange *x); /* 409 as well when a device is in another order */
@@ -14,6 +14,6 @@ void desk_back_get(struct exchange *x);  /* to the order, from an address that o
 void desk_order_get(struct exchange *x); /* its version is its ETag */
 
 /* If-Match names the version, or the form's field: 428 without, 412 when it is another by now, 409 when the order is
- * completed; 200, also when nothing was different and so nothing happened. */
+ * completed. 200, also when nothing was different and so nothing happened. */
 void desk_change_post(struct exchange *x);
 void desk_complete_post(struct exchange *x); /* 409 as well while a serial number or the shipment is missing */

@@ -8,7 +8,7 @@
 
 enum { VIEW_LINES = 25, VIEW_ROWS = 3, VIEW_ROWS_MAX = 40 };
 
-/* typed: what a form holds, nested (order_input.h), or NULL; errors: [{"field","detail"}], or NULL. All add to data. */
+/* typed: what a form holds, nested (order_input.h), or NULL. errors: [{"field","detail"}], or NULL. All add to data. */
 void view_customers(json_t *data, const json_t *typed, const json_t *errors);
 void view_customer(json_t *data, json_t *orders);
 void view_orders(json_t *data, const char *customer_id);

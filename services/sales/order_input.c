@@ -1,6 +1,7 @@
 #include "order_input.h"
 
 #include "chassis/base/input.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/money.h"
 #include "chassis/base/utf8.h"
 
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ERRORS_MAX = 40, TEXT_MAX = 100, ID_MAX = 60, WITHIN = 100, FIELD_NAME = 120 };
+enum { ERRORS_MAX = 40, TEXT_MAX = 100, ID_MAX = 60, FIELD_NAME = 160 };
 
 bool findings_none(const struct findings *found) {
     return !json_array_size(found->errors) && !found->out_of_memory;
@@ -33,20 +34,28 @@ void findings_set(struct findings *found, json_t *object, const char *name, json
     if (json_object_set_new(object, name, value)) found->out_of_memory = true;
 }
 
-void findings_add(struct findings *found, const char *field, const char *detail_format, ...) {
-    char detail[700];
+/* "items.3.price.amount", "items.3", "shipment_id" */
+static const char *field_name(size_t item, const char *name, char out[FIELD_NAME]) {
+    int n = item == NO_ITEM ? 0 : snprintf(out, FIELD_NAME, name ? "items.%zu." : "items.%zu", item);
+    if (name) snprintf(out + n, (size_t)(FIELD_NAME - n), "%.100s", name);
+    return out;
+}
+
+void findings_add(struct findings *found, size_t item, const char *name, const char *detail_format, ...) {
+    char detail[700], field[FIELD_NAME];
     va_list arguments;
     va_start(arguments, detail_format);
     vsnprintf(detail, sizeof detail, detail_format, arguments);
     va_end(arguments);
     if (json_array_size(found->errors) < ERRORS_MAX)
         findings_append(
-            found, found->errors, json_pack("{s:o, s:o}", "field", utf8_json(field), "detail", utf8_json(detail)));
+            found, found->errors,
+            json_pack("{s:o, s:o}", "field", utf8_json(field_name(item, name, field)), "detail", utf8_json(detail)));
 }
 
 /* --- A form's names */
 
-/* The object that "items.3.price" leads to, made on the way; NULL: the name leads to none. */
+/* The object that "items.3.price" leads to, made on the way. NULL: the name leads to none. */
 static json_t *item_at(json_t *items, const char *number, const char **rest, struct findings *found) {
     char *end;
     unsigned long i = strtoul(number, &end, 10);
@@ -59,22 +68,19 @@ static json_t *item_at(json_t *items, const char *number, const char **rest, str
 }
 
 static void form_set(json_t *body, json_t *items, const char *name, const char *text, struct findings *found) {
-    json_t *object = body;
     const char *rest = name;
-    if (!strncmp(name, "items.", 6) && (object = item_at(items, name + 6, &rest, found)) &&
-        !strncmp(rest, "price.", 6)) {
+    json_t *object = !strncmp(name, "items.", 6) ? item_at(items, name + 6, &rest, found) : NULL;
+    if (object && !strncmp(rest, "price.", 6)) {
         json_t *price = json_object_get(object, "price");
         if (!price) findings_set(found, object, "price", price = json_object());
         object = price;
         rest += 6;
     }
-    if (!object) object = body, rest = name; /* to be refused under its name */
+    if (!object) object = body; /* what leads nowhere is refused under its name */
     if (!strcmp(rest, "line") && *text && !text[strspn(text, "0123456789")])
         findings_set(found, object, rest, json_integer(atoll(text)));
-    else if (*text && !strcmp(rest, "removed"))
-        findings_set(found, object, rest, json_true());
     else if (*text)
-        findings_set(found, object, rest, json_string(text));
+        findings_set(found, object, rest, strcmp(rest, "removed") ? json_string(text) : json_true());
 }
 
 static bool item_blank(const json_t *item) {
@@ -84,179 +90,185 @@ static bool item_blank(const json_t *item) {
 }
 
 json_t *order_nest(const json_t *form, struct findings *found) {
-    json_t *body = json_object(), *items = json_array(), *value, *item;
+    json_t *body = json_object(), *value;
+    json_auto_t *items = json_array();
     const char *name;
-    size_t i;
     json_object_foreach((json_t *)form, name, value) form_set(body, items, name, json_string_value(value), found);
-    json_array_foreach(items, i, item) if (item_blank(item)) json_array_set_new(items, i, json_null());
-    if (json_array_size(items))
-        findings_set(found, body, "items", items);
-    else
-        json_decref(items);
+    json_each(i, item, items)
+        if (item_blank(item)) json_array_set_new(items, i, json_null());
+    if (json_array_size(items)) findings_set(found, body, "items", json_incref(items));
     return body;
 }
 
-/* --- Fields */
+/* --- Fields. item: which of the items they are in, or NO_ITEM. */
 
-/* A member that nobody would read is refused: more likely than not, it is a misspelt name. known: " a b ". */
-static void unknown_check(const json_t *object, const char *within, const char *known, struct findings *found) {
+/* A member that nobody would read is refused: more likely than not, it is a misspelt name. known: " a b ", each behind
+ * what is before it in the field's name. */
+static void
+unknown_check(const json_t *object, size_t item, const char *before, const char *known, struct findings *found) {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)object, name, value) {
         char word[FIELD_NAME], field[FIELD_NAME];
         snprintf(word, sizeof word, " %.80s ", name);
-        snprintf(field, sizeof field, "%s%.60s", within, name);
+        snprintf(field, sizeof field, "%s%.60s", before, name);
         if (strchr(name, ' ') || !strstr(known, word))
-            findings_add(found, field, "there is no such field; leave it out");
+            findings_add(found, item, field, "there is no such field; leave it out");
     }
 }
 
-/* The text, or NULL: it is wrong, or it is not there, which is an error as well where it is required. */
+/* The text, or NULL: it is wrong, or it is not there, which is an error as well where it is required. name: behind what
+ * is before it, "price.amount". */
 static const char *text_read(
-    const json_t *object, const char *within, const char *name, const char *example, bool required,
-    struct findings *found) {
-    const json_t *value = json_object_get(object, name);
+    const json_t *object, size_t item, const char *name, const char *example, bool required, struct findings *found) {
+    const char *dot = strchr(name, '.');
+    const json_t *value = json_object_get(object, dot ? dot + 1 : name);
     struct failure why;
-    char field[FIELD_NAME];
-    snprintf(field, sizeof field, "%s%s", within, name);
-    if (!value || (json_is_null(value) && !required)) {
-        if (required) findings_add(found, field, "is missing; write it, such as \"%s\"", example);
+    if (!required && (!value || json_is_null(value))) return NULL;
+    if (!value) {
+        findings_add(found, item, name, "is missing; write it, such as \"%s\"", example);
         return NULL;
     }
     if (input_text(value, example, TEXT_MAX, false, &why) == OK) return json_string_value(value);
-    findings_add(found, field, "%s", why.text);
+    findings_add(found, item, name, "%s", why.text);
     return NULL;
 }
 
 /* It becomes a part of addresses. */
 static const char *id_read(const json_t *body, const char *name, const char *example, struct findings *found) {
-    const char *id = text_read(body, "", name, example, false, found);
+    const char *id = text_read(body, NO_ITEM, name, example, false, found);
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
     if (!id || (strlen(id) <= ID_MAX && !id[strspn(id, allowed)] && *id != '.')) return id;
     findings_add(
-        found, name, "\"%.60s\" cannot be an id: at most %d letters, digits, - _ and . (not first), such as \"%s\"", id,
-        ID_MAX, example);
+        found, NO_ITEM, name,
+        "\"%.60s\" cannot be an id: at most %d letters, digits, - _ and . (not first), such as \"%s\"", id, ID_MAX,
+        example);
     return NULL;
 }
 
 /* NULL: it is wrong. */
-static json_t *price_read(const json_t *price, const char *within, struct findings *found) {
-    char prefix[FIELD_NAME], field[FIELD_NAME], amount[32];
+static json_t *price_read(const json_t *price, size_t item, struct findings *found) {
+    char amount[32];
     struct failure why;
     int64_t minor = 0;
-    snprintf(field, sizeof field, "%sprice", within);
     if (price && !json_is_object(price)) {
-        findings_add(found, field, "is %s; write {\"amount\":\"149.90\",\"currency\":\"EUR\"}", input_type(price));
+        findings_add(
+            found, item, "price", "is %s; write {\"amount\":\"149.90\",\"currency\":\"EUR\"}", input_type(price));
         return NULL;
     }
-    snprintf(prefix, sizeof prefix, "%sprice.", within);
-    unknown_check(price, prefix, " amount currency ", found);
-    const char *said = text_read(price, prefix, "amount", "149.90", true, found);
-    const char *currency = text_read(price, prefix, "currency", "EUR", true, found);
+    unknown_check(price, item, "price.", " amount currency ", found);
+    const char *said = text_read(price, item, "price.amount", "149.90", true, found);
+    const char *currency = text_read(price, item, "price.currency", "EUR", true, found);
     if (currency && input_currency(currency, &why) != OK) {
-        snprintf(field, sizeof field, "%sprice.currency", within);
-        findings_add(found, field, "%s", why.text);
+        findings_add(found, item, "price.currency", "%s", why.text);
         currency = NULL;
     }
     if (said && input_amount(said, currency, &minor, &why) != OK) {
-        snprintf(field, sizeof field, "%sprice.amount", within);
-        findings_add(found, field, "%s", why.text);
+        findings_add(found, item, "price.amount", "%s", why.text);
         return NULL;
     }
     if (!said || !currency) return NULL;
     return findings_have(found, json_pack("{s:s, s:s}", "amount", money_text(minor, amount), "currency", currency));
 }
 
-/* A new item, with a line; NULL: it is wrong. */
-static json_t *item_new(const json_t *item, const char *within, int64_t line, struct findings *found) {
-    const char *model = text_read(item, within, "model", "Aurora 14 laptop", true, found);
-    json_t *price = price_read(json_object_get(item, "price"), within, found);
-    const char *serial = text_read(item, within, "serial_number", "SN-1", false, found);
-    if (!model) {
-        json_decref(price);
-        return NULL;
-    }
+/* A new item, with a line. NULL: it is wrong. */
+static json_t *item_new(const json_t *sent, size_t item, json_int_t line, struct findings *found) {
+    const char *model = text_read(sent, item, "model", "Aurora 14 laptop", true, found);
+    json_auto_t *price = price_read(json_object_get(sent, "price"), item, found);
+    const char *serial = text_read(sent, item, "serial_number", "SN-1", false, found);
+    if (!model) return NULL;
     return findings_have(
         found, json_pack(
-                   "{s:I, s:s, s:o?, s:o}", "line", (json_int_t)line, "model", model, "price", price, "serial_number",
+                   "{s:I, s:s, s:O?, s:o}", "line", line, "model", model, "price", price, "serial_number",
                    text_or_null(found, serial)));
 }
 
-/* "items.3."; false: it is no object, which was noted, or null, which a form has where nothing was filled in. */
-static bool item_named(const json_t *item, size_t i, char within[WITHIN], struct findings *found) {
-    snprintf(within, WITHIN, "items.%zu", i);
-    if (!json_is_object(item) && !json_is_null(item))
-        findings_add(found, within, "is %s; write an object with its fields", input_type(item));
-    strcat(within, ".");
-    return json_is_object(item);
+/* False: it is no object, which was noted, or null, which a form has where nothing was filled in. */
+static bool item_is(const json_t *sent, size_t item, struct findings *found) {
+    if (!json_is_object(sent) && !json_is_null(sent))
+        findings_add(found, item, NULL, "is %s; write an object with its fields", input_type(sent));
+    return json_is_object(sent);
 }
 
-/* The same device twice. Said of the items that have a `field`. */
-static void serials_check(const json_t *items, struct findings *found) {
-    json_t *seen = json_object(), *item;
-    size_t i;
-    json_array_foreach((json_t *)items, i, item) {
+/* NULL: it has none, or what is none, which was noted. */
+static const json_t *items_read(const json_t *body, struct findings *found) {
+    const json_t *items = json_object_get(body, "items");
+    if (!items || json_is_array(items)) return items;
+    findings_add(found, NO_ITEM, "items", "is %s; write an array of items", input_type(items));
+    return NULL;
+}
+
+/* --- The order as it will be: {"7": the item of line 7, with "sent": which of what was sent names it, and "removed"}
+ */
+
+static const char *line_key(const json_t *item, char out[24]) {
+    snprintf(out, 24, "%lld", json_get_int(item, "line"));
+    return out;
+}
+
+static void after_add(json_t *after, const json_t *item, size_t sent, struct findings *found) {
+    char key[24];
+    json_t *copy = findings_have(found, json_copy((json_t *)item));
+    if (sent != NO_ITEM) findings_set(found, copy, "sent", json_integer((json_int_t)sent));
+    findings_set(found, after, line_key(item, key), copy);
+}
+
+/* How many items there are, and the same device twice, which is said of an item that was sent. */
+static void after_check(const json_t *after, struct findings *found) {
+    json_auto_t *seen = json_object();
+    const char *key;
+    json_t *item;
+    size_t n = 0;
+    bool readable = findings_none(found);
+    json_object_foreach((json_t *)after, key, item) {
         const char *serial = json_string_value(json_object_get(item, "serial_number"));
-        const char *field = json_string_value(json_object_get(item, "field"));
-        const json_t *first = serial ? json_object_get(seen, serial) : NULL;
-        if (first && !field) field = json_string_value(first);
-        if (first && field)
-            findings_add(found, field, "\"%.60s\" is in this order twice; a device is in one line only", serial);
-        if (serial) findings_set(found, seen, serial, field ? json_string(field) : json_true());
+        if (json_is_true(json_object_get(item, "removed"))) continue;
+        n++;
+        if (!serial) continue;
+        const json_t *first = json_object_get(seen, serial), *sent = json_object_get(item, "sent");
+        if (first && !sent) sent = json_is_integer(first) ? first : NULL;
+        if (first && sent)
+            findings_add(
+                found, (size_t)json_integer_value(sent), "serial_number",
+                "\"%.60s\" is in this order twice; a device is in one line only", serial);
+        findings_set(found, seen, serial, sent ? json_copy((json_t *)sent) : json_true());
     }
-    json_decref(seen);
-}
-
-static json_t *field_noted(json_t *item, size_t i, struct findings *found) {
-    json_t *copy = findings_have(found, json_copy(item));
-    findings_set(found, copy, "field", json_sprintf("items.%zu.serial_number", i));
-    return copy;
-}
-
-static void size_check(size_t n, struct findings *found) {
-    if (!n) findings_add(found, "items", "holds no item; an order has at least one");
-    if (n > ITEMS_MAX)
-        findings_add(found, "items", "would be %zu; an order has at most %d. Place another order", n, ITEMS_MAX);
+    if (readable && !n) findings_add(found, NO_ITEM, "items", "holds no item; an order has at least one");
+    if (readable && n > ITEMS_MAX)
+        findings_add(
+            found, NO_ITEM, "items", "would be %zu; an order has at most %d. Place another order", n, ITEMS_MAX);
 }
 
 /* --- Bodies */
 
 json_t *order_customer(const json_t *body, struct findings *found) {
-    unknown_check(body, "", " customer_id name location ", found);
+    unknown_check(body, NO_ITEM, "", " customer_id name location ", found);
     const char *id = id_read(body, "customer_id", "C-1029", found);
-    const char *name = text_read(body, "", "name", "Nordwind Logistik GmbH", true, found);
-    const char *location = text_read(body, "", "location", "Berlin", true, found);
+    const char *name = text_read(body, NO_ITEM, "name", "Nordwind Logistik GmbH", true, found);
+    const char *location = text_read(body, NO_ITEM, "location", "Berlin", true, found);
     return findings_have(
         found, json_pack(
                    "{s:o, s:o, s:o}", "customer_id", text_or_null(found, id), "name", text_or_null(found, name),
                    "location", text_or_null(found, location)));
 }
 
-static bool items_read(const json_t *body, json_t **items, struct findings *found) {
-    *items = json_object_get(body, "items");
-    if (!*items || json_is_array(*items)) return *items;
-    findings_add(found, "items", "is %s; write an array of items", input_type(*items));
-    return false;
-}
-
 json_t *order_placed(const json_t *body, struct findings *found) {
-    json_t *sent, *item, *items = json_array(), *noted = json_array();
-    size_t i;
-    char within[WITHIN];
-    unknown_check(body, "", " order_id customer_id shipment_id items ", found);
+    json_t *items = json_array();
+    json_auto_t *after = json_object();
+    unknown_check(body, NO_ITEM, "", " order_id customer_id shipment_id items ", found);
     const char *id = id_read(body, "order_id", "ORD-20481", found);
-    const char *customer = text_read(body, "", "customer_id", "C-1029", true, found);
-    const char *shipment = text_read(body, "", "shipment_id", "SHP-7730", false, found);
-    if (items_read(body, &sent, found)) json_array_foreach(sent, i, item) {
-            if (!item_named(item, i, within, found)) continue;
-            unknown_check(item, within, " model price serial_number ", found);
-            json_t *new = item_new(item, within, (int64_t)json_array_size(items) + 1, found);
-            if (new) findings_append(found, noted, field_noted(new, i, found));
-            if (new) findings_append(found, items, new);
-        }
-    if (findings_none(found)) size_check(json_array_size(items), found);
-    serials_check(noted, found);
-    json_decref(noted);
+    const char *customer = text_read(body, NO_ITEM, "customer_id", "C-1029", true, found);
+    const char *shipment = text_read(body, NO_ITEM, "shipment_id", "SHP-7730", false, found);
+    const json_t *sent_items = items_read(body, found);
+    json_each(i, sent, sent_items) {
+        if (!item_is(sent, i, found)) continue;
+        unknown_check(sent, i, "", " model price serial_number ", found);
+        json_t *item = item_new(sent, i, (json_int_t)json_array_size(items) + 1, found);
+        if (!item) continue;
+        after_add(after, item, i, found);
+        findings_append(found, items, item);
+    }
+    after_check(after, found);
     return findings_have(
         found, json_pack(
                    "{s:o, s:o, s:o, s:o}", "order_id", text_or_null(found, id), "customer_id",
@@ -265,129 +277,82 @@ json_t *order_placed(const json_t *body, struct findings *found) {
 
 /* --- What is different */
 
-static json_t *line_find(const json_t *order, json_int_t line) {
-    json_t *item;
-    size_t i;
-    json_array_foreach(
-        json_object_get(order, "items"), i,
-        item) if (json_integer_value(json_object_get(item, "line")) == line) return item;
-    return NULL;
-}
-
 /* Text that was sent and differs from what is there. It can be replaced, not taken away. */
 static const char *text_different(
-    const json_t *sent, const json_t *was, const char *within, const char *name, const char *example,
-    struct findings *found) {
+    const json_t *sent, const json_t *was, size_t item, const char *name, const char *example, struct findings *found) {
     const char *before = json_string_value(json_object_get(was, name));
     if (before && json_is_null(json_object_get(sent, name))) {
-        char field[FIELD_NAME];
-        snprintf(field, sizeof field, "%s%s", within, name);
-        findings_add(found, field, "is null; \"%.60s\" cannot be taken away, only replaced", before);
+        findings_add(found, item, name, "is null; \"%.60s\" cannot be taken away, only replaced", before);
         return NULL;
     }
-    const char *text = text_read(sent, within, name, example, false, found);
+    const char *text = text_read(sent, item, name, example, false, found);
     return text && (!before || strcmp(text, before) != 0) ? text : NULL;
 }
 
-/* Of an item that is there; NULL: nothing is different. */
-static json_t *item_different(const json_t *sent, const json_t *was, const char *within, struct findings *found) {
+/* Of an item that is there. NULL: nothing is different. */
+static json_t *item_different(const json_t *sent, const json_t *was, size_t item, struct findings *found) {
+    const json_t *line = json_object_get(was, "line"), *price = json_object_get(sent, "price");
     if (json_is_true(json_object_get(sent, "removed")))
-        return findings_have(found, json_pack("{s:O, s:b}", "line", json_object_get(was, "line"), "removed", 1));
-    const char *model = text_different(sent, was, within, "model", "Aurora 14 laptop", found);
-    const char *serial = text_different(sent, was, within, "serial_number", "SN-1", found);
-    json_t *price = json_object_get(sent, "price") ? price_read(json_object_get(sent, "price"), within, found) : NULL;
-    if (price && json_equal(price, json_object_get(was, "price"))) {
-        json_decref(price);
-        price = NULL;
-    }
-    if (!model && !serial && !price) return NULL;
+        return findings_have(found, json_pack("{s:O, s:b}", "line", line, "removed", 1));
+    const char *model = text_different(sent, was, item, "model", "Aurora 14 laptop", found);
+    const char *serial = text_different(sent, was, item, "serial_number", "SN-1", found);
+    json_auto_t *read = price ? price_read(price, item, found) : NULL;
+    bool dearer = read && !json_equal(read, json_object_get(was, "price"));
+    if (!model && !serial && !dearer) return NULL;
     return findings_have(
         found, json_pack(
-                   "{s:O, s:o, s:o?, s:o}", "line", json_object_get(was, "line"), "model", text_or_null(found, model),
-                   "price", price, "serial_number", text_or_null(found, serial)));
+                   "{s:O, s:o, s:O?, s:o}", "line", line, "model", text_or_null(found, model), "price",
+                   dearer ? read : NULL, "serial_number", text_or_null(found, serial)));
 }
 
-/* lines: those that were named before, by their number. NULL as well when it is wrong. */
-static json_t *item_change(
-    const json_t *sent, const json_t *order, const char *within, int64_t next, json_t *lines, struct findings *found) {
-    const json_t *line = json_object_get(sent, "line"), *removed = json_object_get(sent, "removed");
-    char field[FIELD_NAME], number[24];
-    unknown_check(sent, within, " line removed model price serial_number ", found);
-    if (removed && !json_is_boolean(removed)) {
-        snprintf(field, sizeof field, "%sremoved", within);
-        findings_add(found, field, "is %s; write true or false", input_type(removed));
+/* What is sent of a line that is there, which `after` gets. NULL as well when it is wrong. last: the order's last line.
+ */
+static json_t *item_change(const json_t *sent, json_t *after, size_t item, json_int_t last, struct findings *found) {
+    const json_t *line = json_object_get(sent, "line");
+    char key[24];
+    json_t *was = json_object_get(after, line_key(sent, key)), *value;
+    const char *name;
+    if (!json_is_integer(line) || json_integer_value(line) > last || !was) {
+        findings_add(found, item, "line", "is not one of the order's lines; leave it out to add an item");
         return NULL;
     }
-    if (!line && !json_is_true(removed)) return item_new(sent, within, next, found);
-    json_t *was = line_find(order, json_integer_value(line));
-    snprintf(number, sizeof number, "%lld", (long long)json_integer_value(line));
-    snprintf(field, sizeof field, "%sline", within);
-    if (!json_is_integer(line) || !was)
-        findings_add(found, field, "is not one of the order's lines; leave it out to add an item");
-    else if (json_object_get(lines, number))
-        findings_add(found, field, "%s is named twice; write each line once", number);
-    else {
-        findings_set(found, lines, number, json_true());
-        return item_different(sent, was, within, found);
+    if (json_object_get(was, "named")) {
+        findings_add(found, item, "line", "%s is named twice; write each line once", key);
+        return NULL;
     }
-    return NULL;
-}
-
-/* null: as before. */
-static void change_merge(json_t *item, const json_t *change, struct findings *found) {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)change, name, value) if (!json_is_null(value))
-        findings_set(found, item, name, json_incref(value));
-}
-
-/* The order's items as they will be. */
-static json_t *items_after(const json_t *order, const json_t *changes, struct findings *found) {
-    json_t *after = json_array(), *item, *change;
-    json_t *by_line = json_object();
-    size_t i;
-    char number[24];
-    json_array_foreach((json_t *)changes, i, change) {
-        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(change, "line")));
-        findings_set(found, by_line, number, json_incref(change));
-    }
-    json_array_foreach(json_object_get(order, "items"), i, item) {
-        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(item, "line")));
-        json_t *merged = findings_have(found, json_copy(item));
-        if ((change = json_object_get(by_line, number))) change_merge(merged, change, found);
-        json_object_del(by_line, number);
-        if (json_is_true(json_object_get(merged, "removed")))
-            json_decref(merged);
-        else
-            findings_append(found, after, merged);
-    }
-    const char *name;
-    json_object_foreach(by_line, name, change) findings_append(found, after, json_incref(change));
-    json_decref(by_line);
-    return after;
+    findings_set(found, was, "named", json_true());
+    json_t *change = item_different(sent, was, item, found);
+    json_object_foreach(change, name, value) if (!json_is_null(value)) /* null: as before */
+        findings_set(found, was, name, json_incref(value));
+    if (change) findings_set(found, was, "sent", json_integer((json_int_t)item));
+    return change;
 }
 
 json_t *order_changed(const json_t *body, const json_t *order, struct findings *found) {
-    json_t *sent, *item, *changes = json_array(), *lines = json_object();
-    int64_t next = json_integer_value(json_object_get(order, "last_line")) + 1;
-    size_t i;
-    char within[WITHIN];
-    unknown_check(body, "", " shipment_id items ", found);
-    const char *shipment = text_different(body, order, "", "shipment_id", "SHP-7730", found);
-    if (items_read(body, &sent, found)) json_array_foreach(sent, i, item) {
-            if (!item_named(item, i, within, found)) continue;
-            json_t *change = item_change(item, order, within, next, lines, found);
-            if (!change) continue;
-            if (json_integer_value(json_object_get(change, "line")) == next) next++;
-            findings_set(found, change, "field", json_sprintf("%sserial_number", within));
-            findings_append(found, changes, change);
+    json_t *changes = json_array();
+    json_auto_t *after = json_object();
+    json_int_t last = json_get_int(order, "last_line"), next = last + 1;
+    json_each(i, item, json_object_get(order, "items")) after_add(after, item, NO_ITEM, found);
+    unknown_check(body, NO_ITEM, "", " shipment_id items ", found);
+    const char *shipment = text_different(body, order, NO_ITEM, "shipment_id", "SHP-7730", found);
+    const json_t *sent_items = items_read(body, found);
+    json_each(i, sent, sent_items) {
+        if (!item_is(sent, i, found)) continue;
+        const json_t *removed = json_object_get(sent, "removed");
+        bool added = !json_object_get(sent, "line") && !json_is_true(removed);
+        unknown_check(sent, i, "", " line removed model price serial_number ", found);
+        if (removed && !json_is_boolean(removed)) {
+            findings_add(found, i, "removed", "is %s; write true or false", input_type(removed));
+            continue;
         }
-    json_t *after = items_after(order, changes, found);
-    if (findings_none(found)) size_check(json_array_size(after), found);
-    serials_check(after, found);
-    json_array_foreach(changes, i, item) json_object_del(item, "field");
-    json_decref(after);
-    json_decref(lines);
+        json_t *change = added ? item_new(sent, i, next, found) : item_change(sent, after, i, last, found);
+        if (change && added) {
+            after_add(after, change, i, found);
+            next++;
+        }
+        if (change) findings_append(found, changes, change);
+    }
+    after_check(after, found);
     return findings_have(
         found, json_pack(
                    "{s:O, s:o, s:o}", "order_id", json_object_get(order, "order_id"), "shipment_id",

@@ -1,5 +1,5 @@
 /* order_input: what is sent about customers and orders, checked, and made into the fields of the event that it becomes.
- * Nothing here reads the database. Each function adds to `found` what is wrong; what it returns is of use only while
+ * Nothing here reads the database. Each function adds to `found` what is wrong. What it returns is of use only while
  * nothing is. The JSON is the caller's. */
 #pragma once
 
@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { ITEMS_MAX = 1000 };
 
@@ -15,8 +16,10 @@ struct findings {
     bool out_of_memory; /* something was not read or noted for that: nothing may be made of it */
 };
 bool findings_none(const struct findings *found);
-void findings_add(struct findings *found, const char *field, const char *detail_format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Of a field of that item, or of the item (NULL), or of none (NO_ITEM). */
+#define NO_ITEM SIZE_MAX
+void findings_add(struct findings *found, size_t item, const char *name, const char *detail_format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* The value, which must be there. */
 json_t *findings_have(struct findings *found, json_t *value);
 /* json_array_append_new() and json_object_set_new() */
@@ -33,7 +36,7 @@ MUST_CHECK json_t *order_customer(const json_t *body, struct findings *found);
 /* {"order_id" (the same),"customer_id","shipment_id","items"} → OrderPlaced's fields. */
 MUST_CHECK json_t *order_placed(const json_t *body, struct findings *found);
 
-/* {"shipment_id","items":[{"line","removed","model","price","serial_number"}]}, all of which may be missing; an item
- * without a line is a new one. order: as it is (orders.h). → OrderChanged's fields, with only what is different; its
+/* {"shipment_id","items":[{"line","removed","model","price","serial_number"}]}, all of which may be missing. An item
+ * without a line is a new one. order: as it is (orders.h). → OrderChanged's fields, with only what is different. Its
  * items are empty and its shipment_id is null when nothing is. */
 MUST_CHECK json_t *order_changed(const json_t *body, const json_t *order, struct findings *found);

@@ -22,7 +22,7 @@ static void customer_registered(struct connection *c, const struct event *own) {
         value_text(text_of(own->data, "location")), value_int(own->occurred_at));
 }
 
-/* What the event says of an item's price; NULL: nothing. */
+/* What the event says of an item's price. NULL: nothing. */
 static struct value amount_value(struct connection *c, const json_t *price) {
     int64_t minor;
     struct failure why;
@@ -35,29 +35,26 @@ static struct value amount_value(struct connection *c, const json_t *price) {
 
 static void item_add(struct connection *c, const char *order_id, const json_t *item) {
     const json_t *price = json_object_get(item, "price");
+    int64_t line = json_get_int(item, "line");
     (void)store_run(
         c,
         "INSERT INTO order_item (order_id, line, model, price_minor, price_currency, serial_number) VALUES (?, ?, ?, ?, ?, ?)",
-        value_text(order_id), value_int(json_get_int(item, "line")), value_text(text_of(item, "model")),
-        amount_value(c, price), value_text(text_of(price, "currency")), value_text(text_of(item, "serial_number")));
+        value_text(order_id), value_int(line), value_text(text_of(item, "model")), amount_value(c, price),
+        value_text(text_of(price, "currency")), value_text(text_of(item, "serial_number")));
+    (void)store_run(
+        c, "UPDATE customer_order SET last_line = ? WHERE order_id = ? AND last_line < ?", value_int(line),
+        value_text(order_id), value_int(line));
 }
 
 static void order_placed(struct connection *c, const struct event *own) {
     const char *order_id = text_of(own->data, "order_id");
-    json_t *item, *items = json_object_get(own->data, "items");
-    size_t i;
-    int64_t last = 0;
-    json_array_foreach(items, i, item) {
-        item_add(c, order_id, item);
-        if (json_get_int(item, "line") > last) last = json_get_int(item, "line");
-    }
     (void)store_run(
         c,
         "INSERT INTO customer_order (order_id, version, customer_id, state, shipment_id, placed_at, changed_at, last_line) "
-        "VALUES (?, ?, ?, 'placed', ?, ?, ?, ?)",
+        "VALUES (?, ?, ?, 'placed', ?, ?, ?, 0)",
         value_text(order_id), value_int(own->version), value_text(text_of(own->data, "customer_id")),
-        value_text(text_of(own->data, "shipment_id")), value_int(own->occurred_at), value_int(own->occurred_at),
-        value_int(last));
+        value_text(text_of(own->data, "shipment_id")), value_int(own->occurred_at), value_int(own->occurred_at));
+    json_each(i, item, json_object_get(own->data, "items")) item_add(c, order_id, item);
 }
 
 static void item_change(struct connection *c, const char *order_id, const json_t *item) {
@@ -76,9 +73,6 @@ static void item_change(struct connection *c, const char *order_id, const json_t
             value_text(text_of(item, "model")), amount_value(c, price), value_text(text_of(price, "currency")),
             value_text(text_of(item, "serial_number")), value_text(order_id), value_int(line)))
         item_add(c, order_id, item);
-    (void)store_run(
-        c, "UPDATE customer_order SET last_line = ? WHERE order_id = ? AND last_line < ?", value_int(line),
-        value_text(order_id), value_int(line));
 }
 
 /* state: NULL: as before. */
@@ -92,10 +86,7 @@ static void order_touch(struct connection *c, const struct event *own, const cha
 }
 
 static void order_changed(struct connection *c, const struct event *own) {
-    json_t *item;
-    size_t i;
-    json_array_foreach(json_object_get(own->data, "items"), i, item)
-        item_change(c, text_of(own->data, "order_id"), item);
+    json_each(i, item, json_object_get(own->data, "items")) item_change(c, text_of(own->data, "order_id"), item);
     order_touch(c, own, NULL);
 }
 

@@ -21,21 +21,22 @@ bool orders_allow(
 
 /* --- Queries. The JSON is the caller's. */
 
-/* {"customer_id","version","name","location","registered_at"}; NULL: no such customer. */
+/* {"customer_id","version","name","location","registered_at"}. NULL: no such customer. */
 MUST_CHECK json_t *orders_customer(struct connection *c, const char *customer_id);
 
-/* {"customers":[…],"next":id or null}, newest first; before: only what was registered before that one, or NULL. NULL:
+/* {"customers":[…],"next":id or null}, newest first. before: only what was registered before that one, or NULL. NULL:
  * there is no such customer. */
 MUST_CHECK json_t *orders_customers(struct connection *reader, const char *before, int limit);
 
 /* {"order_id","version","state","customer_id","shipment_id","placed_at","changed_at","last_line","items":[{"line",
- * "model","price":{"amount","currency"},"serial_number"}]}; state: placed or completed. NULL: no such order. */
+ * "model","price":{"amount","currency"},"serial_number"}]}, the state being placed or completed. NULL: no such order.
+ */
 MUST_CHECK json_t *orders_read(struct connection *reader, const char *order_id);
 MUST_CHECK json_t *orders_one(struct connection *c, const char *order_id); /* the same within a transaction */
 
-/* {"orders":[… with "items" as a number],"next":id or null}, newest first; of that customer, or of all (NULL). NULL:
+/* {"orders":[… with "items" as a number],"next":id or null}, newest first. Of that customer, or of all (NULL). NULL:
  * `before` is no order. */
 MUST_CHECK json_t *orders_page(struct connection *reader, const char *customer_id, const char *before, int limit);
 
-/* The order that has the device, other than that one. The caller's; NULL: none. */
+/* The order, other than that one, that has the device. The caller's. NULL: none. */
 MUST_CHECK char *orders_holder(struct connection *c, const char *serial_number, const char *but_order_id);

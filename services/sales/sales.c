@@ -40,7 +40,7 @@ static struct value place_next(struct reaction *r, const struct request *q) {
         value_text(q->order_id), value_text(q->serial_number)));
 }
 
-/* waits: it is refunded once nothing else holds the item; otherwise it is declined for good. */
+/* waits: it is refunded once nothing else holds the item. Otherwise it is declined for good. */
 static void decline(struct reaction *r, const struct request *q, bool waits, const char *reason) {
     (void)store_run(
         r->store,

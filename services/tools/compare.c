@@ -1,24 +1,15 @@
-#include "compare.h"
-
+/* compare: has support run one load through both ways (services/support/traditional/compare.h), and prints how it
+ * went. */
 #include "cli.h"
 
 #include "chassis/base/json_get.h"
 #include "chassis/base/terminal.h"
 #include "chassis/web/caller.h"
 
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { UNKNOWN = 2, EVERY_MS = 250, ANSWER_MS = 10000 };
-
-static int refuse(const char *text) {
-    fprintf(stderr, "%s\n", shown(text));
-    return UNKNOWN;
-}
+enum { EVERY_MS = 250, ANSWER_MS = 10000 };
 
 /* --- Asking */
 
@@ -27,20 +18,15 @@ static json_t *ask(struct caller *c, const char *site, const char *body) {
     struct heard heard;
     char url[600];
     snprintf(url, sizeof url, "%.500s/api/compare", site);
-    struct outcall o = {.url = url, .body = body, .connect_ms = ANSWER_MS, .total_ms = ANSWER_MS};
-    caller_ask(c, &o, &heard);
+    caller_ask(c, &(struct outcall){.url = url, .body = body, .connect_ms = ANSWER_MS, .total_ms = ANSWER_MS}, &heard);
     if (heard.status / 100 == 2 && heard.said) return heard.said;
-    const char *detail = json_string_value(json_object_get(heard.said, "detail"));
-    json_t *error, *errors = json_object_get(heard.said, "errors");
-    size_t i;
     if (heard.status)
-        fprintf(stderr, "support answered %d: %s\n", heard.status, shown(detail));
+        fprintf(stderr, "support answered %d: %s\n", heard.status, shown(json_get_text(heard.said, "detail")));
     else
         fprintf(
             stderr, "support does not answer at %s: %s. Is it up? ./returns status\n", shown(site), shown(heard.why));
-    json_array_foreach(errors, i, error) fprintf(
-        stderr, "  %s %s\n", shown(json_string_value(json_object_get(error, "field"))),
-        shown(json_string_value(json_object_get(error, "detail"))));
+    json_each(i, error, json_object_get(heard.said, "errors"))
+        fprintf(stderr, "  %s %s\n", shown(json_get_text(error, "field")), shown(json_get_text(error, "detail")));
     json_decref(heard.said);
     return NULL;
 }
@@ -74,10 +60,8 @@ static void print_count(const char *label, const json_t *ways, const char *name)
 }
 
 static void print_list(const json_t *run, const char *list, const char *verb, const char *name) {
-    json_t *one;
-    size_t i;
-    json_array_foreach(json_object_get(run, list), i, one)
-        printf("%lld %s: %s\n", json_get_int(one, "n"), verb, shown(json_string_value(json_object_get(one, name))));
+    json_each(i, one, json_object_get(run, list))
+        printf("%lld %s: %s\n", json_get_int(one, "n"), verb, shown(json_get_text(one, name)));
 }
 
 static void print_run(const json_t *run) {
@@ -104,53 +88,49 @@ static void print_run(const json_t *run) {
 /* --- Running */
 
 static json_t *run_follow(struct caller *c, const char *site) {
-    for (;;) {
-        json_t *run = ask(c, site, NULL);
-        if (!run) return NULL;
+    json_t *run;
+    while ((run = ask(c, site, NULL))) {
         progress(run);
-        if (!json_is_true(json_object_get(run, "running"))) return run;
+        if (!json_is_true(json_object_get(run, "running"))) break;
         json_decref(run);
-        nanosleep(&(struct timespec){0, EVERY_MS * 1000000L}, NULL);
+        usleep(EVERY_MS * 1000);
     }
+    return run;
 }
 
-static int run_all(const char *site, const char *rate, const char *seconds, bool as_json) {
-    struct caller *c;
-    struct failure why;
-    if (caller_start(&c, &why) != OK) return refuse(why.text);
-    json_t *asked = json_pack("{s:s, s:s}", "rate", rate, "seconds", seconds), *run = NULL;
+/* NULL: it could not be run, which was said. The caller's. */
+static json_t *run_all(struct caller *c, const char *site, const char *rate, const char *seconds) {
+    json_auto_t *asked = json_pack("{s:s, s:s}", "rate", rate, "seconds", seconds);
     char *body = json_dumps(asked, 0);
-    json_t *begun = body ? ask(c, site, body) : NULL;
-    if (begun) run = run_follow(c, site);
-    if (run && isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
-    if (run && as_json)
-        (void)show_json(run, stdout, JSON_INDENT(2)), printf("\n");
-    else if (run)
-        print_run(run);
-    json_decref(asked);
-    json_decref(begun);
-    json_decref(run);
+    json_auto_t *begun = body ? ask(c, site, body) : NULL;
     free(body);
-    caller_stop(&c);
-    return run ? 0 : UNKNOWN;
+    json_t *run = begun ? run_follow(c, site) : NULL;
+    if (run && isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
+    return run;
 }
 
 int compare_run(int n, char *arguments[]) {
-    const char *rate = "5", *seconds = "20", *site = NULL;
+    const char *rate = "5", *seconds = "20";
     bool as_json = false;
-    for (int i = 0; i < n; i++) {
-        if (!strcmp(arguments[i], "--json"))
-            as_json = true;
-        else if (!strcmp(arguments[i], "--rate") && i + 1 < n)
-            rate = arguments[++i];
-        else if (!strcmp(arguments[i], "--for") && i + 1 < n)
-            seconds = arguments[++i];
-        else if (!site && arguments[i][0] != '-')
-            site = arguments[i];
-        else
-            return fprintf(stderr, "\"%s\": ", shown(arguments[i])),
-                   refuse("no such option. See ./returns compare --help");
+    struct cli cli = {0};
+    struct failure why;
+    struct caller *c;
+    const struct cli_option options[] = {
+        {"--rate", .value = &rate}, {"--for", .value = &seconds}, {"--json", .given = &as_json}, {0}};
+    verdict v = cli_options(&cli, n, arguments, options, &why);
+    if (v == OK && cli.words_n > 1) v = fail(&why, REJECT, "\"%s\": no such option", cli.words[1]);
+    if (v != OK) {
+        fprintf(stderr, "%s. See ./returns compare --help\n", shown(why.text));
+        return CLI_UNKNOWN;
     }
-    if (!site) return refuse("compare: name support's URL");
-    return run_all(site, rate, seconds, as_json);
+    if (!cli.words_n) v = fail(&why, REJECT, "compare: name support's URL");
+    if (v == OK) v = caller_start(&c, &why);
+    if (v != OK) return cli_end(v, &why);
+    json_auto_t *run = run_all(c, cli.words[0], rate, seconds);
+    caller_stop(&c);
+    if (run && as_json)
+        cli_print(run, JSON_INDENT(2));
+    else if (run)
+        print_run(run);
+    return run ? CLI_YES : CLI_UNKNOWN;
 }

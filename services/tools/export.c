@@ -11,7 +11,7 @@
 
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
-#include "chassis/base/terminal.h"
+#include "chassis/base/json_get.h"
 #include "chassis/kafka/denial.h"
 #include "transfer.h"
 
@@ -20,13 +20,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CONFIG_MS = 10000 };
-
 struct export {
     struct cli cli;
     const char *path;
     FILE *out;
-    struct reader *reader;
     json_t *known; /* schema ids that were written */
     int64_t records;
 };
@@ -41,68 +38,42 @@ static verdict line_write(struct export *e, json_t *line, struct failure *why) {
 
 /* --- The head */
 
-static rd_kafka_resp_err_t config_of(rd_kafka_event_t *event, json_t **config) {
-    static const char *const kept[] = {"cleanup.policy", "retention.ms", "max.message.bytes"};
-    size_t resources_n, n;
-    const rd_kafka_ConfigResource_t **resources =
-        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &resources_n);
-    if (!resources_n) return RD_KAFKA_RESP_ERR__FAIL;
-    rd_kafka_resp_err_t error = rd_kafka_ConfigResource_error(resources[0]);
-    if (error) return error;
-    *config = json_object();
-    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &n);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < sizeof kept / sizeof *kept; k++)
-            if (!strcmp(kept[k], rd_kafka_ConfigEntry_name(entries[i])) && !rd_kafka_ConfigEntry_is_default(entries[i]))
-                json_object_set_new(*config, kept[k], json_string(rd_kafka_ConfigEntry_value(entries[i])));
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-static verdict config_ask(struct export *e, const char *topic, json_t **out, struct failure *why) {
-    rd_kafka_t *rk = reader_client(e->reader);
-    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-    rd_kafka_DescribeConfigs(rk, &resource, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CONFIG_MS);
-    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (!error) error = config_of(event, out);
+/* A topic and where its partitions begin and end. */
+static verdict topic_json(struct export *e, const struct place *places, size_t n, json_t **topic, struct failure *why) {
+    static const char *const kept[] = {"cleanup.policy", "retention.ms", "max.message.bytes", NULL};
+    const char *name = places->topic;
+    rd_kafka_resp_err_t error;
     char reason[DENIAL_TEXT];
-    verdict v = OK;
-    if (error)
-        v = fail(
-            why, RETRY, "Kafka does not say how the topic \"%s\" is configured: %s", topic,
-            denial_reason(&e->cli.settings, error, (struct right){"DescribeConfigs", "topic", topic}, reason));
-    if (event) rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_ConfigResource_destroy(resource);
-    return v;
+    json_t *partitions = json_array();
+    json_t *config = config_read(reader_client(e->cli.reader), RD_KAFKA_RESOURCE_TOPIC, name, kept, true, &error);
+    for (; n && !strcmp(places->topic, name); n--, places++)
+        json_array_append_new(
+            partitions, json_pack("{s:I, s:I}", "begin", (json_int_t)places->begin, "end", (json_int_t)places->end));
+    *topic = json_pack(
+        "{s:s, s:o, s:o*}", "topic", cli_unscoped(&e->cli.settings, name), "partitions", partitions, "config", config);
+    if (!error) return OK;
+    return fail(
+        why, RETRY, "Kafka does not say how the topic \"%s\" is configured: %s", name,
+        denial_reason(&e->cli.settings, error, (struct right){"DescribeConfigs", "topic", name}, reason));
 }
 
 static verdict head_write(struct export *e, struct failure *why) {
     char moment[TIME_TEXT];
-    json_t *topics = json_array(), *partitions = NULL;
+    json_auto_t *topics = json_array();
     size_t n;
-    const struct place *places = reader_places(e->reader, &n);
+    const struct place *places = reader_places(e->cli.reader, &n);
     verdict v = OK;
     for (size_t i = 0; v == OK && i < n; i++) {
-        if (!places[i].partition) {
-            json_t *config = NULL;
-            v = config_ask(e, places[i].topic, &config, why);
-            partitions = json_array();
-            json_array_append_new(
-                topics, json_pack(
-                            "{s:s, s:o, s:o*}", "topic", cli_unscoped(&e->cli.settings, places[i].topic), "partitions",
-                            partitions, "config", config));
-        }
-        json_array_append_new(
-            partitions,
-            json_pack("{s:I, s:I}", "begin", (json_int_t)places[i].begin, "end", (json_int_t)places[i].end));
+        json_t *topic = NULL;
+        if (places[i].partition) continue;
+        v = topic_json(e, places + i, n - i, &topic, why);
+        json_array_append_new(topics, topic);
     }
-    json_t *head =
-        json_pack("{s:i, s:s, s:o}", "export", TRANSFER_VERSION, "at", time_text(clock_ms(), moment), "topics", topics);
-    if (v == OK) return line_write(e, head, why);
-    json_decref(head);
-    return v;
+    if (v != OK) return v;
+    return line_write(
+        e,
+        json_pack("{s:i, s:s, s:O}", "export", TRANSFER_VERSION, "at", time_text(clock_ms(), moment), "topics", topics),
+        why);
 }
 
 /* --- Schemas */
@@ -112,92 +83,72 @@ static void note(int32_t id, const char *what) {
     fprintf(stderr, "schema id %d: %s\n", id, what);
 }
 
-static json_t *unscoped_json(const struct export *e, const json_t *subject) {
-    return json_string(cli_unscoped(&e->cli.settings, json_string_value(subject)));
+/* The registry's answer to GET. */
+static verdict
+ask(const struct export *e, const char *path, const char *name, const char *rest, json_t **out, struct failure *why) {
+    return cli_registry(&e->cli.settings, (struct cli_request){"GET", path, name, rest, NULL}, out, why);
 }
 
-/* The subject's own level; null: it has none, and the registry's counts. */
-static verdict compatibility_ask(struct export *e, const char *subject, json_t **level, struct failure *why) {
-    struct buffer path = BUFFER(8192);
-    json_t *answer = NULL;
-    cli_path(&path, "/config/", subject, "");
-    verdict v = cli_registry(&e->cli.settings, "GET", path.data, NULL, &answer, why);
-    *level = v == OK ? json_incref(json_object_get(answer, "compatibilityLevel")) : NULL;
-    if (!*level) *level = json_null();
-    json_decref(answer);
-    buffer_free(&path);
-    return v == REJECT ? OK : v;
+static void subject_unscope(const struct export *e, json_t *of) {
+    const char *subject = json_string_value(json_object_get(of, "subject"));
+    if (subject) json_object_set_new(of, "subject", json_string(cli_unscoped(&e->cli.settings, subject)));
 }
 
+/* With the subjects' own levels, or null: it has none, and the registry's counts. */
 static verdict subjects_name(struct export *e, json_t *subjects, struct failure *why) {
-    json_t *one;
-    size_t i;
-    verdict v = OK;
-    json_array_foreach(subjects, i, one) {
-        json_t *level = NULL;
+    json_each(i, one, subjects) {
+        json_auto_t *answer = NULL;
         const json_t *subject = json_object_get(one, "subject");
-        if (v == OK && json_is_string(subject)) v = compatibility_ask(e, json_string_value(subject), &level, why);
-        json_object_set_new(one, "compatibility", level ? level : json_null());
-        if (json_is_string(subject)) json_object_set_new(one, "subject", unscoped_json(e, subject));
+        verdict v = json_is_string(subject) ? ask(e, "/config/", json_string_value(subject), NULL, &answer, why) : OK;
+        if (v == RETRY) return v;
+        json_object_set_new(one, "compatibility", json_pack("O?", json_object_get(answer, "compatibilityLevel")));
+        subject_unscope(e, one);
     }
-    return v;
+    return OK;
 }
 
 static verdict schema_write(struct export *e, int32_t id, struct failure *why);
 
 /* What it refers to stands before it. */
 static verdict references_write(struct export *e, int32_t id, json_t *references, struct failure *why) {
-    json_t *one;
-    size_t i;
-    verdict v = OK;
-    json_array_foreach(references, i, one) {
-        struct buffer path = BUFFER(8192);
+    json_each(i, one, references) {
         char version[40];
-        json_t *found = NULL, *subject = json_object_get(one, "subject");
-        snprintf(
-            version, sizeof version, "/versions/%lld", (long long)json_integer_value(json_object_get(one, "version")));
-        cli_path(&path, "/subjects/", json_is_string(subject) ? json_string_value(subject) : "", version);
-        if (v == OK) v = cli_registry(&e->cli.settings, "GET", path.data, NULL, &found, why);
+        json_auto_t *found = NULL;
+        snprintf(version, sizeof version, "/versions/%lld", json_get_int(one, "version"));
+        verdict v = ask(e, "/subjects/", json_get_text(one, "subject"), version, &found, why);
         if (v == REJECT)
             note(id, "a schema that it refers to is not in the registry any more: an import will be refused");
-        if (v == OK) v = schema_write(e, (int32_t)json_integer_value(json_object_get(found, "id")), why);
-        if (v == REJECT) v = OK;
-        if (json_is_string(subject)) json_object_set_new(one, "subject", unscoped_json(e, subject));
-        json_decref(found);
-        buffer_free(&path);
+        if (v == OK) v = schema_write(e, (int32_t)json_get_int(found, "id"), why);
+        if (v == RETRY) return v;
+        subject_unscope(e, one);
     }
-    return v;
+    return OK;
 }
 
 static verdict schema_write(struct export *e, int32_t id, struct failure *why) {
-    char path[80], number[24];
-    json_t *schema = NULL, *subjects = NULL;
+    char number[24];
+    json_auto_t *schema = NULL, *subjects = NULL;
     snprintf(number, sizeof number, "%d", id);
     if (json_object_get(e->known, number)) return OK;
     json_object_set_new(e->known, number, json_true());
-    snprintf(path, sizeof path, "/schemas/ids/%d", id);
-    verdict v = cli_registry(&e->cli.settings, "GET", path, NULL, &schema, why);
+    verdict v = ask(e, "/schemas/ids/", number, NULL, &schema, why);
     if (v == REJECT) {
         note(id, "the registry has it not; its records are exported as they are, and stay undecodable");
         return OK;
     }
     json_t *references = json_object_get(schema, "references"), *type = json_object_get(schema, "schemaType");
     if (v == OK && json_array_size(references)) v = references_write(e, id, references, why);
-    snprintf(path, sizeof path, "/schemas/ids/%d/versions", id);
-    if (v == OK) v = cli_registry(&e->cli.settings, "GET", path, NULL, &subjects, why);
+    if (v == OK) v = ask(e, "/schemas/ids/", number, "/versions", &subjects, why);
     if (v == OK && !json_array_size(subjects))
         note(id, "it is in no subject any more: an import cannot register it, and its records stay undecodable there");
     if (v == OK) v = subjects_name(e, subjects, why);
-    if (v == OK)
-        v = line_write(
-            e,
-            json_pack(
-                "{s:{s:i, s:s, s:O, s:O*, s:O}}", "schema", "id", id, "type", type ? json_string_value(type) : "AVRO",
-                "text", json_object_get(schema, "schema"), "references", references, "subjects", subjects),
-            why);
-    json_decref(schema);
-    json_decref(subjects);
-    return v;
+    if (v != OK) return v;
+    return line_write(
+        e,
+        json_pack(
+            "{s:{s:i, s:s, s:O, s:O*, s:O}}", "schema", "id", id, "type", type ? json_string_value(type) : "AVRO",
+            "text", json_object_get(schema, "schema"), "references", references, "subjects", subjects),
+        why);
 }
 
 /* --- Records */
@@ -220,7 +171,7 @@ static verdict record_write(struct export *e, const rd_kafka_message_t *m, struc
     struct failure reason;
     verdict v = id < 0 ? OK : schema_write(e, (int32_t)id, why);
     if (v != OK) return v;
-    if (reader_decode(e->reader, m, NULL, &data, &reason) == RETRY) return fail(why, RETRY, "%s", reason.text);
+    if (reader_decode(e->cli.reader, m, NULL, &data, &reason) == RETRY) return fail(why, RETRY, "%s", reason.text);
     e->records++;
     return line_write(
         e,
@@ -233,26 +184,19 @@ static verdict record_write(struct export *e, const rd_kafka_message_t *m, struc
         why);
 }
 
-static verdict records_write(struct export *e, struct failure *why) {
-    rd_kafka_message_t *m = NULL;
-    verdict v;
-    while ((v = reader_next(e->reader, &m, why)) == OK && m) {
-        v = record_write(e, m, why);
-        rd_kafka_message_destroy(m);
-        if (v != OK) break;
-    }
-    return v == OK ? line_write(e, json_pack("{s:{s:I}}", "end", "records", (json_int_t)e->records), why) : v;
-}
-
 /* --- */
 
 static verdict export_all(struct export *e, struct failure *why) {
-    verdict v = e->cli.words_n ? reader_open(&e->reader, &e->cli.settings, why)
-                               : fail(why, REJECT, "export: name the topics, or '*.*' for all of every service");
-    for (int i = 0; v == OK && i < e->cli.words_n; i++)
-        v = cli_topics(e->reader, &e->cli.settings, e->cli.words[i], why);
+    if (!e->cli.words_n) return fail(why, REJECT, "export: name the topics, or '*.*' for all of every service");
+    rd_kafka_message_t *m;
+    verdict v = OK;
+    for (int i = 0; v == OK && i < e->cli.words_n; i++) v = cli_topics(&e->cli, e->cli.words[i], why);
     if (v == OK) v = head_write(e, why);
-    return v == OK ? records_write(e, why) : v;
+    while (v == OK && (v = reader_next(e->cli.reader, &m, why)) == OK && m) {
+        v = record_write(e, m, why);
+        rd_kafka_message_destroy(m);
+    }
+    return v == OK ? line_write(e, json_pack("{s:{s:I}}", "end", "records", (json_int_t)e->records), why) : v;
 }
 
 /* A file appears only once it is whole. */
@@ -269,17 +213,13 @@ static verdict export_to_file(struct export *e, struct failure *why) {
 }
 
 int export_run(int n, char *arguments[]) {
-    struct export e = {.out = stdout, .known = json_object()};
+    json_auto_t *known = json_object();
+    struct export e = {.out = stdout, .known = known};
     struct failure why;
-    const struct cli_option options[] = {{"--out", &e.path, NULL}, {0}};
-    verdict v = cli_open(&e.cli, n, arguments, options, &why);
+    verdict v = cli_open(&e.cli, n, arguments, (const struct cli_option[]){{"--out", .value = &e.path}, {0}}, &why);
     if (v == OK) v = e.path ? export_to_file(&e, &why) : export_all(&e, &why);
     if (v == OK && fflush(stdout)) v = fail(&why, RETRY, "could not write: %s", strerror(errno));
     if (v == OK) fprintf(stderr, "%lld records exported\n", (long long)e.records);
-    json_decref(e.known);
-    reader_close(&e.reader);
     cli_close(&e.cli);
-    if (v == OK) return CLI_YES;
-    fprintf(stderr, "%s\n", shown(why.text));
-    return CLI_UNKNOWN;
+    return cli_end(v, &why);
 }

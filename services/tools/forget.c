@@ -1,9 +1,8 @@
-/* What a service that was removed left in Kafka: its consumer group, for which everybody would wait; with --topics, its
+/* What a service that was removed left in Kafka: its consumer group, for which everybody would wait. With --topics, its
  * topics too. */
 #include "cli.h"
 
 #include "chassis/base/ids.h"
-#include "chassis/base/terminal.h"
 #include "chassis/kafka/client.h"
 
 #include <string.h>
@@ -27,7 +26,7 @@ static rd_kafka_resp_err_t group_delete_once(rd_kafka_t *rk, rd_kafka_queue_t *a
     return error;
 }
 
-/* A member that was killed counts until its session ends; and a coordinator may be on its way. */
+/* A member that was killed counts until its session ends, and a coordinator may be on its way. */
 static bool passes(rd_kafka_resp_err_t error) {
     return error == RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP || error == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
            error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE || error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
@@ -63,9 +62,8 @@ static verdict topics_delete(rd_kafka_t *rk, rd_kafka_queue_t *answers, const ch
 static verdict forget(const struct settings *s, const char *name, bool topics, struct failure *why) {
     static const struct property none[] = {{0}};
     char group[CLI_NAME], prefix[CLI_NAME + 1];
-    rd_kafka_t *rk = NULL;
-    settings_scoped(s, name, group, sizeof group);
-    snprintf(prefix, sizeof prefix, "%s.", group);
+    rd_kafka_t *rk;
+    snprintf(prefix, sizeof prefix, "%s.", settings_scoped(s, name, group, sizeof group));
     verdict v = kafka_open(&rk, RD_KAFKA_PRODUCER, s, NULL, NULL, none, why);
     if (v != OK) return v;
     rd_kafka_queue_t *answers = rd_kafka_queue_new(rk);
@@ -77,14 +75,11 @@ static verdict forget(const struct settings *s, const char *name, bool topics, s
 }
 
 int forget_run(int n, char *arguments[]) {
-    struct cli c;
+    cli_auto c;
     struct failure why;
     bool topics = false;
-    const struct cli_option options[] = {{"--topics", NULL, &topics}, {0}};
-    verdict v = cli_open(&c, n, arguments, options, &why);
+    verdict v = cli_open(&c, n, arguments, (const struct cli_option[]){{"--topics", .given = &topics}, {0}}, &why);
     if (v == OK && c.words_n != 1) v = fail(&why, REJECT, "usage: returns_tool forget NAME [--topics]");
     if (v == OK) v = forget(&c.settings, c.words[0], topics, &why);
-    cli_close(&c);
-    if (v != OK) fprintf(stderr, "%s\n", shown(why.text));
-    return v == OK ? CLI_YES : CLI_UNKNOWN;
+    return cli_end(v, &why);
 }

@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/terminal.h"
 #include "chassis/web/template.h"
 
@@ -25,99 +26,62 @@ struct wanted {
 
 /* --- What the templates are filled with */
 
-/* fraud-check gives "Fraud check". */
-static json_t *title_of(const char *name) {
-    char title[100];
-    snprintf(title, sizeof title, "%s", name);
-    for (char *p = title; *p; p++)
-        if (*p == '-') *p = ' ';
-    if (*title >= 'a' && *title <= 'z') *title -= 'a' - 'A';
-    return json_string(title);
-}
-
-/* "RefundRequest and RefundCancelled"; of many, how many. */
+/* "RefundRequest and RefundCancelled". Of many, how many. */
 static json_t *what_of(const json_t *events) {
-    struct buffer text = BUFFER(1000);
-    size_t i, n = json_array_size(events);
-    json_t *event;
-    json_array_foreach((json_t *)events, i, event)
-        buffer_format(&text, "%s%s", i ? i + 1 == n ? " and " : ", " : "", new_text(event, "event"));
-    json_t *what = text.length > 80 ? json_sprintf("%zu types of events", n) : json_string(text.data ? text.data : "");
-    buffer_free(&text);
-    return what;
+    buffer_auto text = BUFFER(1000);
+    size_t n = json_array_size(events);
+    json_each(i, event, events)
+        buffer_format(&text, "%s%s", i ? i + 1 == n ? " and " : ", " : "", json_get_text(event, "event"));
+    return text.length > 80 ? json_sprintf("%zu types of events", n) : json_string(text.data ? text.data : "");
 }
 
-static json_t *subscribes_of(const json_t *events) {
-    const char *owner = new_text(json_array_get(events, 0), "owner");
-    size_t i;
-    json_t *event;
-    json_array_foreach(
-        (json_t *)events, i, event) if (strcmp(new_text(event, "owner"), owner) != 0) return json_string("*");
-    return json_string(owner);
+static const char *subscribes_of(const json_t *events) {
+    const char *owner = json_get_text(json_array_get(events, 0), "owner");
+    json_each(i, event, events)
+        if (strcmp(json_get_text(event, "owner"), owner) != 0) return "*";
+    return owner;
 }
 
-/* The handler of each event; one that only undoes another gets no fields. */
-static json_t *handlers_of(const json_t *events, bool pairs) {
-    json_t *lines = json_array(), *event;
-    size_t i;
-    json_array_foreach((json_t *)events, i, event) {
-        const char *snake = new_text(event, "snake");
-        json_t *words = json_array();
-        json_array_append_new(words, json_sprintf("\"%s\"", new_text(event, "type")));
-        json_array_append_new(words, json_sprintf("FIELDS(%s_fields, struct %s)", snake, snake));
-        json_array_append_new(words, json_sprintf("note_%s", snake));
-        if (json_is_true(json_object_get(event, "has_fields")))
-            new_fill(lines, words, (struct layout){"    {", "     ", ",", "},"});
-        else
-            json_array_append_new(
-                lines, json_sprintf("    {.type = \"%s\", .handle = note_%s},", new_text(event, "type"), snake));
-        json_decref(words);
+/* The handler of an event. One that only undoes another gets no fields. */
+static void handler_add(json_t *lines, const json_t *event) {
+    const char *snake = json_get_text(event, "snake"), *type = json_get_text(event, "type");
+    if (!json_is_true(json_object_get(event, "has_fields"))) {
+        json_array_append_new(lines, json_sprintf("    {.type = \"%s\", .handle = note_%s},", type, snake));
+        return;
     }
-    if (pairs) json_array_append_new(lines, json_string("    {.type = \"" NEW_CANCELLED "\", .handle = cancel},"));
-    return lines;
-}
-
-static json_t *types_of(const json_t *events, bool pairs) {
-    json_t *types = json_array(), *event;
-    size_t i;
-    json_array_foreach((json_t *)events, i, event) json_array_append(types, json_object_get(event, "type"));
-    if (pairs) json_array_append_new(types, json_string(NEW_CANCELLED));
-    return types;
-}
-
-static json_t *test_of(const char *name) {
-    char file[100];
-    snprintf(file, sizeof file, "test_%s.py", name);
-    for (char *p = file; *p; p++)
-        if (*p == '-') *p = '_';
-    return json_string(file);
+    json_auto_t *words = json_pack(
+        "[o, o, o]", json_sprintf("\"%s\"", type), json_sprintf("FIELDS(%s_fields, struct %s)", snake, snake),
+        json_sprintf("note_%s", snake));
+    new_fill(lines, words, (struct layout){"    {", "     ", ",", "},"});
 }
 
 /* A cancellation undoes a request, where both are wanted: then it has no table of its own. */
 static json_t *data_of(const struct wanted *w, json_t *events) {
-    size_t i;
-    json_t *event;
-    json_t *what = what_of(events), *data = json_object();
+    json_t *what = what_of(events), *handlers = json_array(), *types = json_array(), *undone = NULL;
     ssize_t request = new_find(events, NEW_REQUEST), cancelled = new_find(events, NEW_CANCELLED);
-    bool pairs = request >= 0 && cancelled >= 0;
-    if (pairs) {
-        json_t *undone = json_array_get(events, (size_t)request);
+    char title[NEW_NAME], test[NEW_NAME];
+    if (request >= 0 && cancelled >= 0) {
+        undone = json_array_get(events, (size_t)request);
         new_undone(undone);
-        json_object_set(data, "pairs", json_object_get(undone, "snake"));
         json_array_remove(events, (size_t)cancelled);
     }
-    json_array_foreach(events, i, event) new_align(event);
-    json_object_set_new(data, "name", json_string(w->name));
-    json_object_set_new(data, "title", title_of(w->name));
-    json_object_set_new(data, "what", what);
-    json_object_set_new(data, "port", json_string(w->port));
-    json_object_set_new(data, "test", test_of(w->name));
-    json_object_set_new(data, "subscribes", subscribes_of(events));
-    json_object_set_new(data, "in_memory", json_boolean(w->in_memory));
-    json_object_set_new(data, "handlers", handlers_of(events, pairs));
-    json_object_set_new(data, "types", types_of(events, pairs));
-    json_object_set(data, "events", events);
-    return data;
+    json_each(i, event, events) {
+        new_align(event);
+        handler_add(handlers, event);
+        json_array_append(types, json_object_get(event, "type"));
+    }
+    if (undone) {
+        json_array_append_new(handlers, json_string("    {.type = \"" NEW_CANCELLED "\", .handle = cancel},"));
+        json_array_append_new(types, json_string(NEW_CANCELLED));
+    }
+    new_heading(w->name, title);
+    snprintf(test, sizeof test, "test_%s.py", w->name);
+    for (char *p = test; *p; p++)
+        if (*p == '-') *p = '_';
+    return json_pack(
+        "{s:s, s:s, s:o, s:s, s:s, s:s, s:b, s:o, s:o, s:O, s:O*}", "name", w->name, "title", title, "what", what,
+        "port", w->port, "test", test, "subscribes", subscribes_of(events), "in_memory", w->in_memory, "handlers",
+        handlers, "types", types, "events", events, "pairs", json_object_get(undone, "snake"));
 }
 
 /* --- Files */
@@ -136,52 +100,39 @@ static verdict file_write(const struct wanted *w, const char *name, const struct
 static verdict files_write(const struct wanted *w, const json_t *data, struct failure *why) {
     char source[110];
     snprintf(source, sizeof source, "%s.c", w->name);
-    const struct {
-        const char *file, *page;
-    } files[] = {
+    const char *files[][2] = {
         {source, "service.c.mustache"},
         {"schema.sql", "schema.sql.mustache"},
         {"README.md", "README.md.mustache"},
-        {new_text(data, "test"), "test.py.mustache"},
+        {json_get_text(data, "test"), "test.py.mustache"},
     };
     verdict v = OK;
     for (size_t i = 0; v == OK && i < sizeof files / sizeof *files; i++) {
-        struct buffer text = BUFFER(FILE_MAX);
-        v = template_render_plain(files[i].page, data, &text, why);
-        if (v == OK && text.failed) v = fail(why, RETRY, "%s becomes too long", files[i].file);
-        if (v == OK) v = file_write(w, files[i].file, &text, why);
-        buffer_free(&text);
+        buffer_auto text = BUFFER(FILE_MAX);
+        v = template_render_plain(files[i][1], data, &text, why);
+        if (v == OK && text.failed) v = fail(why, RETRY, "%s becomes too long", files[i][0]);
+        if (v == OK) v = file_write(w, files[i][0], &text, why);
     }
     return v;
 }
 
 static void known_print(void) {
-    json_t *name, *known = new_known();
-    size_t i;
+    json_auto_t *known = new_known();
     fprintf(stderr, "There are:");
-    json_array_foreach(known, i, name) fprintf(stderr, " %s", shown(json_string_value(name)));
+    json_each(i, name, known) fprintf(stderr, " %s", shown(json_string_value(name)));
     fprintf(stderr, "\n");
-    json_decref(known);
 }
 
 int new_run(int n, char *arguments[]) {
     struct failure why;
-    const char *events_text = n > 3 ? arguments[3] : "";
-    if (n != 5) {
-        fprintf(stderr, "usage: returns_tool new NAME FOLDER PORT TYPE,… 0|1\n");
-        return 2;
-    }
+    json_auto_t *events = NULL;
+    if (n != 5) return cli_end(fail(&why, REJECT, "usage: returns_tool new NAME FOLDER PORT TYPE,… 0|1"), &why);
     struct wanted w = {arguments[0], arguments[1], arguments[2], !strcmp(arguments[4], "1")};
     assets_of_service(new_assets, new_assets_n);
-    json_t *events = NULL;
-    verdict v = new_events(events_text, &events, &why);
-    if (v == OK) {
-        json_t *data = data_of(&w, events);
-        v = files_write(&w, data, &why);
-        json_decref(data);
-    }
-    json_decref(events);
-    if (v != OK) fprintf(stderr, "%s\n", shown(why.text));
+    verdict v = new_events(arguments[3], &events, &why);
+    json_auto_t *data = v == OK ? data_of(&w, events) : NULL;
+    if (data) v = files_write(&w, data, &why);
+    int status = cli_end(v, &why);
     if (v == REJECT) known_print();
-    return v == OK ? 0 : v == REJECT ? 1 : 2;
+    return v == REJECT ? CLI_NO : status;
 }

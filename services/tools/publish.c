@@ -4,6 +4,7 @@
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/input.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/terminal.h"
 #include "chassis/kafka/client.h"
 
@@ -16,9 +17,8 @@ enum { INPUT_MAX = 64 << 20, DELIVER_MS = 30000, KEY_MAX = ID_BYTES_MAX + 1 };
 struct publish {
     struct cli cli;
     const char *key, *schema_file;
-    const char *path; /* of the input; "-": standard input */
-    struct reader *reader;
-    const char *topic; /* the scan's */
+    const char *path;  /* of the input. "-": standard input */
+    const char *topic; /* the reader's */
     char subject[2 * CLI_NAME];
     int32_t schema_id;
     json_t *schema_json;
@@ -48,14 +48,6 @@ static verdict input_read(const char *path, struct buffer *out, struct failure *
 
 /* --- The schema */
 
-static verdict topic_find(struct publish *p, const char *word, struct failure *why) {
-    size_t n;
-    verdict v = strpbrk(word, "*?[") ? fail(why, REJECT, "\"%s\": name one topic", word)
-                                     : cli_topics(p->reader, &p->cli.settings, word, why);
-    if (v == OK) p->topic = reader_places(p->reader, &n)->topic;
-    return v;
-}
-
 /* Its last part, "RefundRequest", or all of it. */
 static bool type_matches(const char *full, const char *asked) {
     const char *dot = strrchr(full, '.');
@@ -64,16 +56,15 @@ static bool type_matches(const char *full, const char *asked) {
 
 /* Which of the registry's subjects, TOPIC-TYPE, is meant. */
 static verdict subject_find(struct publish *p, const char *asked, struct failure *why) {
-    json_t *subjects, *one;
-    if (strchr(asked, '.')) { /* a whole name needs no list, which registries may cut */
-        snprintf(p->subject, sizeof p->subject, "%s-%s", p->topic, asked);
-        return OK;
-    }
-    struct buffer types = BUFFER(400);
-    size_t i, n = strlen(p->topic), found = 0;
-    verdict v = cli_registry(&p->cli.settings, "GET", "/subjects", NULL, &subjects, why);
+    json_auto_t *subjects = NULL;
+    buffer_auto types = BUFFER(400);
+    size_t n = strlen(p->topic), found = 0;
+    snprintf(p->subject, sizeof p->subject, "%s-%s", p->topic, asked);
+    if (strchr(asked, '.')) return OK; /* a whole name needs no list, which registries may cut */
+    verdict v =
+        cli_registry(&p->cli.settings, (struct cli_request){.method = "GET", .path = "/subjects"}, &subjects, why);
     if (v != OK) return v;
-    json_array_foreach(subjects, i, one) {
+    json_each(i, one, subjects) {
         const char *subject = json_string_value(one);
         if (!subject || strncmp(subject, p->topic, n) != 0 || subject[n] != '-') continue;
         buffer_format(&types, "%s%s", types.length ? ", " : "", subject + n + 1);
@@ -81,14 +72,11 @@ static verdict subject_find(struct publish *p, const char *asked, struct failure
         found++;
         snprintf(p->subject, sizeof p->subject, "%s", subject);
     }
-    json_decref(subjects);
-    const char *list = types.failed || !types.data ? "none, or too many to name" : types.data;
-    if (found != 1)
-        v = fail(
-            why, REJECT, "\"%.100s\": %s type of %s is named so; use its full name. There are: %s", asked,
-            found ? "more than one" : "no", p->topic, list);
-    buffer_free(&types);
-    return v;
+    if (found == 1) return OK;
+    return fail(
+        why, REJECT, "\"%.100s\": %s type of %s is named so; use its full name. There are: %s", asked,
+        found ? "more than one" : "no", p->topic,
+        types.failed || !types.data ? "none, or too many to name" : types.data);
 }
 
 static verdict schema_take(struct publish *p, const char *text, size_t n, struct failure *why) {
@@ -96,66 +84,57 @@ static verdict schema_take(struct publish *p, const char *text, size_t n, struct
     return schema_parse(text, n, &p->schema, why);
 }
 
-static verdict schema_latest(struct publish *p, const char *type, struct failure *why) {
-    struct buffer path = BUFFER(4096);
-    json_t *answer = NULL;
-    verdict v = subject_find(p, type, why);
-    cli_path(&path, "/subjects/", p->subject, "/versions/latest");
-    if (v == OK) v = cli_registry(&p->cli.settings, "GET", path.data, NULL, &answer, why);
-    buffer_free(&path);
-    const json_t *text = json_object_get(answer, "schema");
-    p->schema_id = (int32_t)json_integer_value(json_object_get(answer, "id"));
-    if (v == OK) v = schema_take(p, json_string_value(text), json_string_length(text), why);
-    json_decref(answer);
+/* POST or GET of what is behind its subject. The answer is the caller's. */
+static verdict
+subject_ask(struct publish *p, const char *rest, const json_t *body, json_t **answer, struct failure *why) {
+    struct cli_request request = {body ? "POST" : "GET", "/subjects/", p->subject, rest, body};
+    verdict v = cli_registry(&p->cli.settings, request, answer, why);
+    p->schema_id = (int32_t)json_get_int(*answer, "id");
     return v;
 }
 
-/* One that is not registered yet, by its file; it must be compatible with what is there. */
+static verdict schema_latest(struct publish *p, const char *type, struct failure *why) {
+    json_auto_t *answer = NULL;
+    verdict v = subject_find(p, type, why);
+    if (v == OK) v = subject_ask(p, "/versions/latest", NULL, &answer, why);
+    const json_t *text = json_object_get(answer, "schema");
+    return v == OK ? schema_take(p, json_string_value(text), json_string_length(text), why) : v;
+}
+
+/* One that is not registered yet, by its file. It must be compatible with what is there. */
 static verdict schema_register(struct publish *p, const char *type, struct failure *why) {
-    struct buffer text = BUFFER(SCHEMA_BYTES_MAX), path = BUFFER(4096);
-    json_t *answer = NULL, *body = NULL;
+    buffer_auto text = BUFFER(SCHEMA_BYTES_MAX);
     verdict v = input_read(p->schema_file, &text, why);
     if (v == OK) v = schema_take(p, text.data ? text.data : "", text.length, why);
-    if (v == OK && !type_matches(schema_name(p->schema), type))
-        v = fail(why, REJECT, "the schema in \"%s\" is of %s, not of %s", p->schema_file, schema_name(p->schema), type);
-    if (v == OK) {
-        snprintf(p->subject, sizeof p->subject, "%s-%s", p->topic, schema_name(p->schema));
-        cli_path(&path, "/subjects/", p->subject, "/versions");
-        body = json_pack("{s:s, s:s%}", "schemaType", "AVRO", "schema", text.data, text.length);
-        v = cli_registry(&p->cli.settings, "POST", path.data, body, &answer, why);
-    }
-    p->schema_id = (int32_t)json_integer_value(json_object_get(answer, "id"));
-    json_decref(answer);
-    json_decref(body);
-    buffer_free(&path);
-    buffer_free(&text);
-    return v;
+    if (v != OK) return v;
+    const char *name = schema_name(p->schema);
+    if (!type_matches(name, type))
+        return fail(why, REJECT, "the schema in \"%s\" is of %s, not of %s", p->schema_file, name, type);
+    snprintf(p->subject, sizeof p->subject, "%s-%s", p->topic, name);
+    json_auto_t *body = json_pack("{s:s, s:s%}", "schemaType", "AVRO", "schema", text.data, text.length),
+                *answer = NULL;
+    return subject_ask(p, "/versions", body, &answer, why);
 }
 
 /* --- Each event */
 
 static bool has_field(const struct publish *p, const char *name) {
-    json_t *field;
-    size_t i;
-    json_array_foreach(json_object_get(p->schema_json, "fields"), i, field) {
-        const char *is = json_string_value(json_object_get(field, "name"));
-        if (is && !strcmp(is, name)) return true;
-    }
+    json_each(i, field, json_object_get(p->schema_json, "fields"))
+        if (!strcmp(json_get_text(field, "name"), name)) return true;
     return false;
 }
 
 /* What every event has, where the schema asks for it and the input has none. */
 static void fill(const struct publish *p, struct message *m, json_t *event) {
-    static const char *const names[] = {"event_id", "occurred_at", "version"};
     int64_t now = clock_ms();
-    uuid_text(uuid_make(), m->id);
-    json_t *values[] = {json_string(m->id), json_integer(now), json_integer(1)};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (has_field(p, names[i]) && !json_object_get(event, names[i])) {
-            json_object_set(event, names[i], values[i]);
-            fprintf(stderr, "%s:%d: %s was filled in\n", shown(p->path), m->line, names[i]);
-        }
-        json_decref(values[i]);
+    json_auto_t *made = json_pack(
+        "{s:s, s:I, s:i}", "event_id", uuid_text(uuid_make(), m->id), "occurred_at", (json_int_t)now, "version", 1);
+    const char *name;
+    json_t *value;
+    json_object_foreach(made, name, value) {
+        if (!has_field(p, name) || json_object_get(event, name)) continue;
+        json_object_set(event, name, value);
+        fprintf(stderr, "%s:%d: %s was filled in\n", shown(p->path), m->line, name);
     }
     const char *id = json_string_value(json_object_get(event, "event_id"));
     const json_t *at = json_object_get(event, "occurred_at");
@@ -203,7 +182,7 @@ static int lines_in(const char *text, size_t n) {
 
 /* One object after another, each on one line or on many. */
 static verdict events_read(struct publish *p, struct failure *why) {
-    struct buffer text = BUFFER(INPUT_MAX);
+    buffer_auto text = BUFFER(INPUT_MAX);
     verdict v = input_read(p->path, &text, why);
     size_t at = 0;
     int line = 1;
@@ -213,18 +192,16 @@ static verdict events_read(struct publish *p, struct failure *why) {
         while (space < text.length && strchr(" \t\r\n", text.data[space])) space++;
         line += lines_in(text.data + at, space - at);
         if ((at = space) == text.length) break;
-        json_t *event = json_loadb(
+        json_auto_t *event = json_loadb(
             text.data + at, text.length - at, JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-        v = event ? event_add(p, event, line, why)
-                  : fail(
-                        why, REJECT, "%s:%d: is no JSON: %s", p->path, line + (error.line > 0 ? error.line - 1 : 0),
-                        error.text);
-        json_decref(event);
-        if (v != OK) break;
+        if (!event)
+            return fail(
+                why, REJECT, "%s:%d: is no JSON: %s", p->path, line + (error.line > 0 ? error.line - 1 : 0),
+                error.text);
+        v = event_add(p, event, line, why);
         line += lines_in(text.data + at, (size_t)error.position);
         at += (size_t)error.position;
     }
-    buffer_free(&text);
     if (v == OK && !p->messages_n) v = fail(why, REJECT, "\"%s\" holds no event", p->path);
     return v;
 }
@@ -248,7 +225,7 @@ static void prepare(rd_kafka_conf_t *conf, void *opaque) {
     rd_kafka_conf_set_opaque(conf, opaque);
 }
 
-static rd_kafka_headers_t *headers_make(const struct publish *p, const struct message *m) {
+static rd_kafka_resp_err_t send_one(struct publish *p, rd_kafka_t *rk, struct message *m) {
     char trace[TRACE_PARENT];
     trace_make(trace);
     const char *const pairs[][2] = {
@@ -259,11 +236,6 @@ static rd_kafka_headers_t *headers_make(const struct publish *p, const struct me
     rd_kafka_headers_t *headers = rd_kafka_headers_new(sizeof pairs / sizeof *pairs);
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
-    return headers;
-}
-
-static rd_kafka_resp_err_t send_one(struct publish *p, rd_kafka_t *rk, struct message *m) {
-    rd_kafka_headers_t *headers = headers_make(p, m);
     rd_kafka_resp_err_t error;
     while ((error = rd_kafka_producev(
                 rk, RD_KAFKA_V_TOPIC(p->topic), RD_KAFKA_V_KEY(*m->key ? m->key : NULL, strlen(m->key)),
@@ -274,7 +246,7 @@ static rd_kafka_resp_err_t send_one(struct publish *p, rd_kafka_t *rk, struct me
     return error;
 }
 
-/* The services' own partitioner is librdkafka's default; so is this one. */
+/* The services' own partitioner is librdkafka's default, and so is this one. */
 static verdict send_all(struct publish *p, struct failure *why) {
     static const struct property properties[] = {
         {"enable.idempotence", "true"}, {"acks", "all"}, {"message.timeout.ms", "20000"}, {0}};
@@ -296,13 +268,17 @@ static verdict send_all(struct publish *p, struct failure *why) {
 /* --- */
 
 static verdict publish(struct publish *p, struct failure *why) {
+    const char *const *words = p->cli.words;
     if (p->cli.words_n != 3)
         return fail(why, REJECT, "publish wants a topic, a type, and a file or - for standard input");
-    p->path = p->cli.words[2];
     if (p->key && strlen(p->key) >= KEY_MAX) return fail(why, REJECT, "--key has more than %d bytes", KEY_MAX - 1);
-    verdict v = reader_open(&p->reader, &p->cli.settings, why);
-    if (v == OK) v = topic_find(p, p->cli.words[0], why);
-    if (v == OK) v = p->schema_file ? schema_register(p, p->cli.words[1], why) : schema_latest(p, p->cli.words[1], why);
+    if (strpbrk(words[0], "*?[")) return fail(why, REJECT, "\"%s\": name one topic", words[0]);
+    verdict v = cli_topics(&p->cli, words[0], why);
+    if (v != OK) return v;
+    size_t n;
+    p->topic = reader_places(p->cli.reader, &n)->topic;
+    p->path = words[2];
+    v = p->schema_file ? schema_register(p, words[1], why) : schema_latest(p, words[1], why);
     if (v == OK) v = events_read(p, why);
     return v == OK ? send_all(p, why) : v;
 }
@@ -310,16 +286,15 @@ static verdict publish(struct publish *p, struct failure *why) {
 int publish_run(int n, char *arguments[]) {
     struct publish p = {0};
     struct failure why;
-    const struct cli_option options[] = {{"--key", &p.key, NULL}, {"--schema", &p.schema_file, NULL}, {0}};
+    const struct cli_option options[] = {{"--key", .value = &p.key}, {"--schema", .value = &p.schema_file}, {0}};
     verdict v = cli_open(&p.cli, n, arguments, options, &why);
     if (v == OK) v = publish(&p, &why);
     for (size_t i = 0; i < p.messages_n; i++) buffer_free(&p.messages[i].record);
     free(p.messages);
     schema_free(&p.schema);
     json_decref(p.schema_json);
-    reader_close(&p.reader);
     cli_close(&p.cli);
-    if (v == OK) return CLI_YES;
-    fprintf(stderr, "%s%s\n", shown(why.text), v == REJECT ? "\nNothing was sent." : "");
-    return v == REJECT ? CLI_NO : CLI_UNKNOWN;
+    int status = cli_end(v, &why);
+    if (v == REJECT) fputs("Nothing was sent.\n", stderr);
+    return v == REJECT ? CLI_NO : status;
 }

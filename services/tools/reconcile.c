@@ -1,27 +1,17 @@
-#include "reconcile.h"
-
+/* reconcile: holds what support published against what each team did with it (services/support/reconcile/reconcile.h),
+ * and prints it. */
 #include "cli.h"
 
 #include "../support/reconcile/reconcile.h"
 
 #include "chassis/base/json_get.h"
-#include "chassis/base/log.h"
 #include "chassis/base/terminal.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { FITS = 0, FINDINGS = 1, UNKNOWN = 2 };
-
 static void say_published(const json_t *result) {
-    const json_t *one;
-    size_t i;
     printf(
         "%s, up to %s: %lld records, up to offset", shown(json_get_text(result, "topic")),
         shown(json_get_text(result, "at")), json_get_int(result, "records"));
-    json_array_foreach(json_object_get(result, "watermark"), i, one)
+    json_each(i, one, json_object_get(result, "watermark"))
         printf(" [%lld] %lld", json_get_int(one, "partition"), json_get_int(one, "end"));
     printf("\n\n");
 }
@@ -38,12 +28,10 @@ static void say_late(const json_t *team) {
 }
 
 static void say_teams(const json_t *result) {
-    const json_t *one;
-    size_t i;
     printf(
         "%-16s %9s %9s %12s %8s %9s %6s %8s %8s %8s\n", "team", "handled", "declined", "quarantined", "skipped",
         "duplicate", "late", "missing", "doubled", "changed");
-    json_array_foreach(json_object_get(result, "teams"), i, one) {
+    json_each(i, one, json_object_get(result, "teams")) {
         printf(
             "%-16s %9lld %9lld %12lld %8lld %9lld %6lld %8lld %8lld %8lld\n", shown(json_get_text(one, "team")),
             json_get_int(one, "handled"), json_get_int(one, "declined"), json_get_int(one, "quarantined"),
@@ -62,36 +50,30 @@ static void say_finding(const json_t *one) {
     printf(": %s\n", shown(json_get_text(one, "what")));
 }
 
-static int say(const json_t *result) {
-    const json_t *one;
-    size_t i;
-    bool fits = json_is_true(json_object_get(result, "fits"));
+static void say(const json_t *result) {
     say_published(result);
     say_teams(result);
-    json_array_foreach(json_object_get(result, "findings"), i, one) say_finding(one);
+    json_each(i, one, json_object_get(result, "findings")) say_finding(one);
     if (json_get_int(result, "more")) printf("and %lld more\n", json_get_int(result, "more"));
-    if (fits) printf("Nothing is missing or doubled.\n");
-    return fits ? FITS : FINDINGS;
+    if (json_is_true(json_object_get(result, "fits"))) printf("Nothing is missing or doubled.\n");
 }
 
 int reconcile_main(int n, char *arguments[]) {
-    extern char **environ;
-    struct settings settings;
+    cli_auto c = {0};
     struct failure why;
     struct reconcile_progress progress = {0};
-    json_t *result = NULL;
-    bool as_json = n && !strcmp(arguments[0], "--json");
-    log_start("support", LOG_ERROR);
-    char **given = as_json ? arguments : arguments - 1; /* after a word that is not theirs, as main() has it */
-    verdict v = settings_read(&settings, "support", 0, n + !as_json, given, environ, &why);
-    if (v == OK) v = reconcile_run(&settings, &progress, &result, &why);
-    settings_free(&settings);
+    json_auto_t *result = NULL;
+    bool as_json;
+    verdict v = cli_settings(&c.settings, "support", n, arguments, &as_json, &why);
+    if (v == OK) v = reconcile_run(&c.settings, &progress, &result, &why);
     if (v != OK) {
         fprintf(stderr, "could not reconcile: %s\n", shown(why.text));
-        return UNKNOWN;
+        return CLI_UNKNOWN;
     }
-    int status = as_json ? json_is_true(json_object_get(result, "fits")) ? FITS : FINDINGS : say(result);
-    if (as_json && (show_json(result, stdout, JSON_INDENT(2)) || printf("\n") < 0)) status = UNKNOWN;
-    json_decref(result);
-    return fflush(stdout) ? UNKNOWN : status;
+    if (as_json)
+        cli_print(result, JSON_INDENT(2));
+    else
+        say(result);
+    if (fflush(stdout) || ferror(stdout)) return CLI_UNKNOWN;
+    return json_is_true(json_object_get(result, "fits")) ? CLI_YES : CLI_NO;
 }

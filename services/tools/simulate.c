@@ -1,5 +1,5 @@
-#include "simulate.h"
-
+/* simulate: submits returns to a running support at a steady rate, and follows each one it accepted through the teams'
+ * audit logs. */
 #include "cli.h"
 
 #include "../support/load/sample.h"
@@ -17,14 +17,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TEAMS_MAX = 32, CONNECTIONS = 12, ANSWER_MS = 10000, PAGE = 1000, LOOK_MS = 200, BAR = 30, SECONDS_MAX = 86400 };
+enum { CONNECTIONS = 12, ANSWER_MS = 10000, PAGE = 1000, LOOK_MS = 200, BAR = 30, SECONDS_MAX = 86400 };
 
 struct team {
-    const char *name;
-    char url[300];
+    char name[200], url[300];
     bool running;   /* it answered when it was last asked */
     int64_t seen;   /* its newest audit row that was looked at */
-    double *delays; /* of each accepted return, in ms; NAN: not handled yet */
+    double *delays; /* of each accepted return, in ms. NAN: not handled yet */
     size_t handled, declined, quarantined;
 };
 
@@ -39,13 +38,13 @@ struct simulation {
     int limit;
     bool as_json, on_terminal;
     const char *support, *sales;
-    struct team teams[TEAMS_MAX];
+    struct team teams[CLI_WORDS];
     int teams_n;
 
     int64_t count, began_at, answered;
-    int64_t held, invalid, otherwise, errors; /* refused by 409, by 422, by another 4xx; no answer, or a 5xx */
+    int64_t held, invalid, otherwise, errors; /* refused by 409, by 422, by another 4xx, and no answer or a 5xx */
     char first_error[300];
-    char without[300]; /* why the orders are made up; "": they are sales' */
+    char without[300]; /* why the orders are made up. "": they are sales' */
     struct accepted *accepted;
     size_t accepted_n;
     double *took;
@@ -54,107 +53,98 @@ struct simulation {
 
 /* --- Asked for */
 
-static int refuse(const char *option, const char *value, const char *rule) {
-    fprintf(stderr, "simulate: %s \"%s\": must be %s\n", option, shown(value), rule);
-    return 2;
+enum { RATE, SECONDS, SEED, LIMIT, DUPLICATES, BAD, NUMBERS };
+static const struct {
+    const char *option, *ends;
+    double least, most;
+    bool whole;
+    const char *rule;
+} numbers[NUMBERS] = {
+    [RATE] = {"--rate", "", 0.1, 5000, false, "returns a second, 0.1 to 5000"},
+    [SECONDS] = {"--for", "sm", 0.1, SECONDS_MAX, false, "a time such as 30s or 2m, of a day at most"},
+    [SEED] = {"--seed", "", 0, 1e15, true, "a whole number from 0 to 10^15"},
+    [LIMIT] = {"--limit", "", 0, 3600, true, "whole seconds, from 0 to 3600"},
+    [DUPLICATES] = {"--duplicates", "", 0, 45, true, "a whole number of percent, from 0 to 45"},
+    [BAD] = {"--bad", "", 0, 45, true, "a whole number of percent, from 0 to 45"},
+};
+
+static verdict refuse(struct failure *why, const char *option, const char *value, const char *rule) {
+    return fail(why, REJECT, "simulate: %s \"%s\": must be %s", option, value, rule);
 }
 
-static bool number_read(const char *text, const char *ends, double least, double most, double *out) {
+/* text: NULL: *out stays. */
+static verdict number_read(const char *text, int which, double *out, struct failure *why) {
+    const char *ends = numbers[which].ends, *option = numbers[which].option;
     char *end;
+    if (!text) return OK;
     errno = 0;
-    double number = text ? strtod(text, &end) : 0;
-    if (!text || end == text || errno || (*end && (!strchr(ends, *end) || end[1]))) return false;
+    double number = strtod(text, &end);
+    bool read = end != text && !errno && (!*end || (strchr(ends, *end) && !end[1]));
     if (*end == 'm') number *= 60;
+    /* not for NAN either */
+    if (!read || !(number >= numbers[which].least && number <= numbers[which].most) ||
+        (numbers[which].whole && number != floor(number)))
+        return refuse(why, option, text, numbers[which].rule);
     *out = number;
-    return number >= least && number <= most; /* not for NAN either */
+    return OK;
 }
 
-static int team_add(struct simulation *s, const char *pair) {
-    const char *equals = pair ? strchr(pair, '=') : NULL;
-    if (!equals || equals == pair || strlen(equals) > 200 || s->teams_n == TEAMS_MAX)
-        return refuse("--team", pair, "NAME=URL");
+static verdict team_add(struct simulation *s, const char *pair, struct failure *why) {
+    const char *equals = strchr(pair, '=');
     struct team *t = &s->teams[s->teams_n++];
-    *t = (struct team){.name = strndup(pair, (size_t)(equals - pair))};
+    if (!equals || equals == pair || equals - pair >= (ssize_t)sizeof t->name || strlen(equals) > 200)
+        return refuse(why, "--team", pair, "NAME=URL");
+    snprintf(t->name, sizeof t->name, "%.*s", (int)(equals - pair), pair);
     snprintf(t->url, sizeof t->url, "%s", equals + 1);
-    return 0;
+    return OK;
 }
 
-static int option_read(struct simulation *s, const char *option, const char *value) {
-    double number = 0;
-    if (!strcmp(option, "--rate"))
-        return number_read(value, "", 0.1, 5000, &s->rate) ? 0 : refuse(option, value, "returns a second, 0.1 to 5000");
-    if (!strcmp(option, "--for"))
-        return number_read(value, "sm", 0.1, SECONDS_MAX, &s->seconds)
-                   ? 0
-                   : refuse(option, value, "a time such as 30s or 2m, of a day at most");
-    if (!strcmp(option, "--team")) return team_add(s, value);
-    if (!strcmp(option, "--support") || !strcmp(option, "--sales")) {
-        *(!strcmp(option, "--sales") ? &s->sales : &s->support) = value;
-        return value ? 0 : refuse(option, value, "a URL");
-    }
-    bool is_seed = !strcmp(option, "--seed"), is_limit = !strcmp(option, "--limit");
-    double most = is_seed ? 1e15 : is_limit ? 3600 : 45;
-    if (!number_read(value, "", 0, most, &number) || number != floor(number))
-        return refuse(
-            option, value,
-            is_seed    ? "a whole number from 0 to 10^15"
-            : is_limit ? "whole seconds, from 0 to 3600"
-                       : "a whole number of percent, from 0 to 45");
-    if (is_seed)
-        s->sample.seed = (uint64_t)number;
-    else if (is_limit)
-        s->limit = (int)number;
-    else
-        *(!strcmp(option, "--bad") ? &s->sample.bad : &s->sample.duplicates) = (int)number;
-    return 0;
-}
-
-static int options_read(struct simulation *s, int n, char *arguments[]) {
-    static const char known[] = " --rate --for --seed --limit --duplicates --bad --support --sales --team ";
-    for (int i = 0; i < n; i++) {
-        char padded[40];
-        int length = snprintf(padded, sizeof padded, " %s ", arguments[i]);
-        if (!strcmp(arguments[i], "--json")) {
-            s->as_json = true;
-        } else if (length >= (int)sizeof padded || strncmp(arguments[i], "--", 2) != 0 || !strstr(known, padded)) {
-            fprintf(stderr, "simulate: \"%s\": no such option\n", shown(arguments[i]));
-            return 2;
-        } else {
-            const char *value = i + 1 < n ? arguments[i + 1] : NULL;
-            int status = option_read(s, arguments[i++], value);
-            if (status) return status;
-        }
-    }
-    if (s->support) return 0;
-    return refuse("--support", NULL, "given: support's URL");
+static verdict options_read(struct simulation *s, int n, char *arguments[], struct failure *why) {
+    const char *texts[NUMBERS] = {0}, *pairs[CLI_WORDS];
+    double values[NUMBERS] = {20, 10, (double)(clock_ms() % 1000000), 60, 5, 3};
+    int pairs_n = 0;
+    struct cli c = {0};
+    struct cli_option options[NUMBERS + 5] = {
+        {"--json", .given = &s->as_json},
+        {"--support", .value = &s->support},
+        {"--sales", .value = &s->sales},
+        {"--team", .value = pairs, .n = &pairs_n}};
+    struct failure reason;
+    for (int i = 0; i < NUMBERS; i++) options[4 + i] = (struct cli_option){numbers[i].option, .value = &texts[i]};
+    if (cli_options(&c, n, arguments, options, &reason) != OK) return fail(why, REJECT, "simulate: %s", reason.text);
+    if (c.words_n) return fail(why, REJECT, "simulate: \"%s\": no such option", c.words[0]);
+    verdict v = OK;
+    for (int i = 0; v == OK && i < NUMBERS; i++) v = number_read(texts[i], i, &values[i], why);
+    for (int i = 0; v == OK && i < pairs_n; i++) v = team_add(s, pairs[i], why);
+    if (v == OK && !s->support) v = refuse(why, "--support", "", "given: support's URL");
+    s->rate = values[RATE];
+    s->seconds = values[SECONDS];
+    s->limit = (int)values[LIMIT];
+    s->sample =
+        (struct sample){.seed = (uint64_t)values[SEED], .duplicates = (int)values[DUPLICATES], .bad = (int)values[BAD]};
+    return v;
 }
 
 /* --- The load */
 
 static void accept_note(struct simulation *s, const struct load_answer *a) {
-    json_t *said = json_loads(a->body, 0, NULL);
-    const char *id = json_string_value(json_object_get(said, "return_id"));
+    json_auto_t *said = json_loads(a->body, 0, NULL);
     struct accepted *one = &s->accepted[s->accepted_n++];
     one->due_at = a->due_at;
-    snprintf(one->id, sizeof one->id, "%s", id ? id : "");
-    json_decref(said);
+    snprintf(one->id, sizeof one->id, "%s", json_get_text(said, "return_id"));
 }
 
 static void answered(void *simulation, const struct load_answer *a) {
     struct simulation *s = simulation;
+    bool refused = a->status >= 400 && a->status < 500;
     s->answered++;
     if (a->status >= 200 && a->status < 500) s->took[s->took_n++] = a->ms;
-    if (a->status == 202) {
+    if (a->status == 202)
         accept_note(s, a);
-    } else if (a->status == 409) {
-        s->held++;
-    } else if (a->status == 422) {
-        s->invalid++;
-    } else if (a->status >= 400 && a->status < 500) {
-        s->otherwise++;
-    } else {
-        if (!s->errors++) snprintf(s->first_error, sizeof s->first_error, "%d %.280s", a->status, a->body);
-    }
+    else if (refused)
+        *(a->status == 409 ? &s->held : a->status == 422 ? &s->invalid : &s->otherwise) += 1;
+    else if (!s->errors++)
+        snprintf(s->first_error, sizeof s->first_error, "%d %.280s", a->status, a->body);
 }
 
 static void bar_draw(const struct simulation *s, const char *what, size_t done, size_t of) {
@@ -186,14 +176,9 @@ static json_t *ask(struct team *t, const char *query) {
     return said;
 }
 
-static int64_t row_id(const json_t *row) {
-    return json_integer_value(json_object_get(row, "id"));
-}
-
 static void team_begin(struct team *t) {
-    json_t *said = ask(t, "limit=1");
-    t->seen = row_id(json_array_get(json_object_get(said, "rows"), 0));
-    json_decref(said);
+    json_auto_t *said = ask(t, "limit=1");
+    t->seen = json_get_int(json_array_get(json_object_get(said, "rows"), 0), "id");
 }
 
 static int by_id(const void *a, const void *b) {
@@ -203,11 +188,11 @@ static int by_id(const void *a, const void *b) {
 static void row_note(const struct simulation *s, struct team *t, const json_t *row) {
     struct accepted wanted;
     const char *outcome = json_get_text(row, "outcome");
-    int64_t at;
+    int64_t at = json_get_time(row, "at");
     snprintf(wanted.id, sizeof wanted.id, "%s", json_get_text(row, "return_id"));
     const struct accepted *found =
         *wanted.id ? bsearch(&wanted, s->accepted, s->accepted_n, sizeof wanted, by_id) : NULL;
-    if (!found || !time_parse(json_get_text(row, "at"), &at)) return;
+    if (!found || !at) return;
     double *delay = &t->delays[found - s->accepted];
     if (!strcmp(outcome, "quarantined")) t->quarantined++;
     if (!isnan(*delay) || (strcmp(outcome, "handled") != 0 && strcmp(outcome, "declined") != 0)) return;
@@ -218,24 +203,22 @@ static void row_note(const struct simulation *s, struct team *t, const json_t *r
 
 /* The rows since the last look, newest first. */
 static void team_look(const struct simulation *s, struct team *t) {
-    char query[80] = "";
-    int64_t newest = 0, at = 0, last = INT64_MAX;
+    int64_t newest = 0, last = INT64_MAX;
     while (last > t->seen + 1) {
-        snprintf(query, sizeof query, "limit=%d", PAGE);
-        if (newest) snprintf(query, sizeof query, "limit=%d&before=%lld", PAGE, (long long)last);
-        json_t *said = ask(t, query), *row = NULL;
-        size_t i;
-        if (!said) return; /* what was noted is noted; the next look begins anew */
-        json_array_foreach(json_object_get(said, "rows"), i, row) {
-            last = row_id(row);
+        char query[80];
+        int64_t at = INT64_MAX;
+        int length = snprintf(query, sizeof query, "limit=%d", PAGE);
+        if (newest) snprintf(query + length, sizeof query - (size_t)length, "&before=%lld", (long long)last);
+        json_auto_t *said = ask(t, query);
+        if (!said) return; /* what was noted is noted. The next look begins anew */
+        json_each(i, row, json_object_get(said, "rows")) {
+            last = json_get_int(row, "id");
+            at = json_get_time(row, "at");
             if (!newest) newest = last;
             if (last <= t->seen) break;
             row_note(s, t, row);
         }
-        bool more = json_is_integer(json_object_get(said, "next"));
-        bool older = row && time_parse(json_get_text(row, "at"), &at) && at < s->began_at - 1000;
-        json_decref(said);
-        if (!more || older || last <= t->seen) break;
+        if (!json_is_integer(json_object_get(said, "next")) || (at && at < s->began_at - 1000)) break;
     }
     if (newest) t->seen = newest;
 }
@@ -264,13 +247,6 @@ static void teams_follow(struct simulation *s) {
 
 /* --- Saying it */
 
-static size_t team_delays(const struct simulation *s, const struct team *t, double *out) {
-    size_t n = 0;
-    for (size_t i = 0; i < s->accepted_n; i++)
-        if (!isnan(t->delays[i])) out[n++] = t->delays[i];
-    return n;
-}
-
 static json_t *figures_json(double *values, size_t n) {
     if (!n) return json_pack("{s:n, s:n, s:n}", "p50_ms", "p99_ms", "max_ms");
     return json_pack(
@@ -278,18 +254,26 @@ static json_t *figures_json(double *values, size_t n) {
         load_percentile(values, n, 100));
 }
 
-static json_t *result_json(struct simulation *s, double *room) {
+/* Of the returns that it has handled. */
+static json_t *delays_json(const struct simulation *s, const struct team *t) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->accepted_n; i++)
+        if (!isnan(t->delays[i])) t->delays[n++] = t->delays[i];
+    return figures_json(t->delays, n);
+}
+
+static json_t *result_json(struct simulation *s) {
     json_int_t planned[3] = {0};
     json_t *teams = json_array();
     for (int64_t n = 0; n < s->answered; n++) planned[sample_kind(&s->sample, n)]++;
     for (int i = 0; i < s->teams_n; i++) {
         const struct team *t = &s->teams[i];
-        json_t *delay = figures_json(room, team_delays(s, t, room));
         json_array_append_new(
             teams, json_pack(
                        "{s:s, s:b, s:I, s:I, s:I, s:I, s:o}", "team", t->name, "running", t->running, "handled",
                        (json_int_t)t->handled, "not_handled", (json_int_t)(s->accepted_n - t->handled), "quarantined",
-                       (json_int_t)t->quarantined, "declined", (json_int_t)t->declined, "submit_to_handled", delay));
+                       (json_int_t)t->quarantined, "declined", (json_int_t)t->declined, "submit_to_handled",
+                       delays_json(s, t)));
     }
     return json_pack(
         "{s:I, s:s, s:f, s:f, s:I, s:{s:I, s:I, s:I}, s:I, s:{s:I, s:I, s:I}, s:I, s:o, s:o, s:s?}", "seed",
@@ -301,40 +285,38 @@ static json_t *result_json(struct simulation *s, double *room) {
 }
 
 static void figures_say(const json_t *figures) {
-    if (json_is_null(json_object_get(figures, "p50_ms"))) return;
-    printf(
-        "p50 %8.1f ms   p99 %8.1f ms   most %8.1f ms", json_real_value(json_object_get(figures, "p50_ms")),
-        json_real_value(json_object_get(figures, "p99_ms")), json_real_value(json_object_get(figures, "max_ms")));
+    double half, most_of, most;
+    if (json_unpack((json_t *)figures, "{s:f, s:f, s:f}", "p50_ms", &half, "p99_ms", &most_of, "max_ms", &most)) return;
+    printf("p50 %8.1f ms   p99 %8.1f ms   most %8.1f ms", half, most_of, most);
+}
+
+static void team_say(const struct simulation *s, const struct team *t, const json_t *result) {
+    printf("  %-14s %8zu   ", shown(t->name), t->handled);
+    figures_say(json_object_get(result, "submit_to_handled"));
+    if (t->handled < s->accepted_n)
+        printf("   %zu %s", s->accepted_n - t->handled, t->running ? "NOT HANDLED" : "wait: it does not run");
+    if (t->quarantined) printf("   %zu quarantined", t->quarantined);
+    if (t->declined) printf("   %zu declined", t->declined);
+    printf("\n");
 }
 
 static void result_say(const struct simulation *s, const json_t *result) {
-    json_t *planned = json_object_get(result, "planned"), *team;
-    size_t i;
+    const json_t *planned = json_object_get(result, "planned");
     printf(
         "seed %llu, run %s: %lld returns at %g a second\n", (unsigned long long)s->sample.seed, shown(s->sample.run),
         (long long)s->answered, s->rate);
     printf("  accepted       %8zu\n", s->accepted_n);
     printf(
         "  refused        %8lld   409, its item is in an open return: %lld (%lld meant to be); 422, a field is wrong: %lld (%lld meant to be)",
-        (long long)(s->held + s->invalid + s->otherwise), (long long)s->held,
-        (long long)json_integer_value(json_object_get(planned, "duplicates")), (long long)s->invalid,
-        (long long)json_integer_value(json_object_get(planned, "bad")));
+        (long long)(s->held + s->invalid + s->otherwise), (long long)s->held, json_get_int(planned, "duplicates"),
+        (long long)s->invalid, json_get_int(planned, "bad"));
     printf(s->otherwise ? "; otherwise: %lld\n" : "\n", (long long)s->otherwise);
     printf(
         "  errors         %8lld%s%s\n", (long long)s->errors, s->errors ? "   the first: " : "", shown(s->first_error));
     printf("\n  submit                    ");
     figures_say(json_object_get(result, "submit"));
     printf("\n");
-    json_array_foreach(json_object_get(result, "teams"), i, team) {
-        const struct team *t = &s->teams[i];
-        printf("  %-14s %8zu   ", shown(t->name), t->handled);
-        figures_say(json_object_get(team, "submit_to_handled"));
-        if (t->handled < s->accepted_n)
-            printf("   %zu %s", s->accepted_n - t->handled, t->running ? "NOT HANDLED" : "wait: it does not run");
-        if (t->quarantined) printf("   %zu quarantined", t->quarantined);
-        if (t->declined) printf("   %zu declined", t->declined);
-        printf("\n");
-    }
+    json_each(i, team, json_object_get(result, "teams")) team_say(s, &s->teams[i], team);
     printf("\nSubmit: from the moment a return was due to its answer. Teams: from that moment to the one in the audit\n"
            "row, which the transaction with the effect writes.\n");
 }
@@ -357,10 +339,7 @@ static bool room_make(struct simulation *s) {
 static void room_free(struct simulation *s) {
     free(s->accepted);
     free(s->took);
-    for (int i = 0; i < s->teams_n; i++) {
-        free(s->teams[i].delays);
-        free((char *)s->teams[i].name);
-    }
+    for (int i = 0; i < s->teams_n; i++) free(s->teams[i].delays);
 }
 
 static bool place_turn(void *simulation, int64_t done) {
@@ -381,18 +360,19 @@ static void orders_place(struct simulation *s) {
 static verdict submit_all(struct simulation *s, struct failure *why) {
     char url[400];
     snprintf(url, sizeof url, "%.300s/api/returns", s->support);
-    struct load load = {
-        .url = url,
-        .rate = s->rate,
-        .count = s->count,
-        .connections = CONNECTIONS,
-        .timeout_ms = ANSWER_MS,
-        .context = s,
-        .body = sample_text,
-        .answered = answered,
-        .turn = turn};
     s->began_at = clock_ms();
-    return load_run(&load, why);
+    return load_run(
+        &(struct load){
+            .url = url,
+            .rate = s->rate,
+            .count = s->count,
+            .connections = CONNECTIONS,
+            .timeout_ms = ANSWER_MS,
+            .context = s,
+            .body = sample_text,
+            .answered = answered,
+            .turn = turn},
+        why);
 }
 
 static int simulate(struct simulation *s) {
@@ -403,35 +383,25 @@ static int simulate(struct simulation *s) {
     if (v != OK) fprintf(stderr, "simulate: stopped early: %s\n", shown(why.text));
     teams_follow(s);
     if (s->on_terminal) fprintf(stderr, "\r\033[K");
-    double *room = calloc((size_t)s->count + 1, sizeof *room);
-    json_t *result = room ? result_json(s, room) : NULL;
-    free(room);
-    if (s->as_json) {
-        (void)show_json(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-        printf("\n");
-    } else {
+    json_auto_t *result = result_json(s);
+    if (s->as_json)
+        cli_print(result, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    else
         result_say(s, result);
-    }
-    json_decref(result);
-    return v == OK && all_handled(s) && s->accepted_n ? 0 : 1;
+    return v == OK && all_handled(s) && s->accepted_n ? CLI_YES : CLI_NO;
 }
 
 int simulate_run(int n, char *arguments[]) {
-    struct simulation s = {
-        .rate = 20,
-        .seconds = 10,
-        .limit = 60,
-        .on_terminal = isatty(STDERR_FILENO),
-        .sample = {.seed = (uint64_t)clock_ms() % 1000000, .duplicates = 5, .bad = 3}};
-    int status = options_read(&s, n, arguments);
+    struct simulation s = {.on_terminal = isatty(STDERR_FILENO)};
+    struct failure why;
+    verdict v = options_read(&s, n, arguments, &why);
+    if (v != OK) return cli_end(v, &why);
     sample_run_name(s.sample.run);
     s.count = (int64_t)(s.rate * s.seconds + 0.5);
     if (s.count < 1) s.count = 1;
-    if (!status && !room_make(&s)) {
-        fprintf(stderr, "simulate: out of memory for %lld returns\n", (long long)s.count);
-        status = 2;
-    }
-    if (!status) status = simulate(&s);
+    int status = room_make(&s)
+                     ? simulate(&s)
+                     : cli_end(fail(&why, RETRY, "simulate: out of memory for %lld returns", (long long)s.count), &why);
     room_free(&s);
     return status;
 }

@@ -4,6 +4,7 @@
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/input.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/terminal.h"
 #include "chassis/base/utf8.h"
 #include "chassis/kafka/client.h"
@@ -16,38 +17,32 @@ enum { SHOWN = 48, QUIET_MS = 10000, POLL_MS = 20 };
 
 struct tail {
     struct cli cli;
-    struct reader *reader;
     const char *from, *only, *most;
     bool json, ends, colours;
-    int64_t left; /* records to show; INT64_MAX: all */
+    int64_t left; /* records to show. INT64_MAX: all */
     bool follows; /* all that was there at first is shown */
 };
 
 /* --- What a record is, as JSON */
 
-/* {"topic","partition","offset","timestamp","key","headers","schema_id","type","data"}; with "reason" and "value" (hex)
+/* {"topic","partition","offset","timestamp","key","headers","schema_id","type","data"}. With "reason" and "value" (hex)
  * in place of data where it cannot be decoded. The caller's. */
 static json_t *record_json(struct tail *t, const rd_kafka_message_t *m) {
-    struct failure why;
+    struct failure why = {0};
     const char *type = NULL;
     char moment[TIME_TEXT];
-    json_t *data = NULL;
+    json_t *data = NULL, *value = NULL;
     rd_kafka_headers_t *headers = NULL;
     int64_t at = kafka_time(m), id = frame_number(m->payload, m->len);
-    verdict v = reader_decode(t->reader, m, &type, &data, &why);
+    bool decoded = reader_decode(t->cli.reader, m, &type, &data, &why) == OK;
+    if (!decoded) value = m->payload ? hex_json(m->payload, m->len) : json_null();
     if (rd_kafka_message_headers(m, &headers)) headers = NULL;
-    json_t *record = json_pack(
-        "{s:s, s:i, s:I, s:s?, s:o, s:o, s:o, s:s?}", "topic", rd_kafka_topic_name(m->rkt), "partition", m->partition,
-        "offset", (json_int_t)m->offset, "timestamp", at ? time_text(at, moment) : NULL, "key",
-        bytes_json(m->key, m->key_len), "headers", kafka_headers_json(headers), "schema_id",
-        id < 0 ? json_null() : json_integer(id), "type", type);
-    if (v == OK) {
-        json_object_set_new(record, "data", data);
-    } else {
-        json_object_set_new(record, "reason", utf8_json(why.text));
-        json_object_set_new(record, "value", m->payload ? hex_json(m->payload, m->len) : json_null());
-    }
-    return record;
+    return json_pack(
+        "{s:s, s:i, s:I, s:s?, s:o, s:o, s:o, s:s?, s:o*, s:o*, s:o*}", "topic", rd_kafka_topic_name(m->rkt),
+        "partition", m->partition, "offset", (json_int_t)m->offset, "timestamp", at ? time_text(at, moment) : NULL,
+        "key", bytes_json(m->key, m->key_len), "headers", kafka_headers_json(headers), "schema_id",
+        id < 0 ? json_null() : json_integer(id), "type", type, "data", data, "reason",
+        decoded ? NULL : utf8_json(why.text), "value", value);
 }
 
 /* --- For people: one line a record */
@@ -58,20 +53,13 @@ static void colour(const struct tail *t, const char *code) {
 
 /* Shortened, and on one line: nothing in it may move a terminal's cursor. */
 static void print_shortened(const char *text) {
-    int characters = 0;
-    size_t n = strlen(text), length;
-    for (size_t i = 0; i < n; i += length) {
+    size_t i = 0, n = strlen(text), length;
+    for (int characters = 0; i < n && characters < SHOWN; characters++, i += length) {
         bool plain;
         length = utf8_next(text + i, n - i, &plain);
-        if (++characters > SHOWN) {
-            fputs("…", stdout);
-            return;
-        }
-        if (plain)
-            fwrite(text + i, 1, length, stdout);
-        else
-            putchar(' ');
+        fwrite(plain ? text + i : " ", 1, plain ? length : 1, stdout);
     }
+    if (i < n) fputs("…", stdout);
 }
 
 static void print_fields(const json_t *data) {
@@ -90,18 +78,15 @@ static void print_fields(const json_t *data) {
 }
 
 static void print_line(const struct tail *t, const json_t *record) {
-    const char *type = json_string_value(json_object_get(record, "type")), *dot = type ? strrchr(type, '.') : NULL;
+    const char *type = json_get_text(record, "type"), *dot = strrchr(type, '.');
     const json_t *key = json_object_get(record, "key"), *data = json_object_get(record, "data");
-    char moment[24];
+    char moment[24] = "(no time)";
     const char *at = json_string_value(json_object_get(record, "timestamp"));
-    snprintf(moment, sizeof moment, "%s", at ? at : "(no time)");
-    if (at) moment[10] = ' ';
+    if (at) snprintf(moment, sizeof moment, "%.10s %s", at, at + 11);
     colour(t, "2");
     printf(
-        "%s  %s[%d]@%lld  ", moment,
-        cli_unscoped(&t->cli.settings, json_string_value(json_object_get(record, "topic"))),
-        (int)json_integer_value(json_object_get(record, "partition")),
-        (long long)json_integer_value(json_object_get(record, "offset")));
+        "%s  %s[%d]@%lld  ", moment, cli_unscoped(&t->cli.settings, json_get_text(record, "topic")),
+        (int)json_get_int(record, "partition"), json_get_int(record, "offset"));
     colour(t, "0");
     print_shortened(json_is_string(key) ? json_string_value(key) : json_is_null(key) ? "-" : "(key)");
     colour(t, data ? "1" : "31");
@@ -110,7 +95,7 @@ static void print_line(const struct tail *t, const json_t *record) {
     if (data)
         print_fields(data);
     else
-        printf(" %s", shown(json_string_value(json_object_get(record, "reason"))));
+        printf(" %s", shown(json_get_text(record, "reason")));
     putchar('\n');
 }
 
@@ -118,20 +103,17 @@ static void print_line(const struct tail *t, const json_t *record) {
 
 static bool is_wanted(struct tail *t, const rd_kafka_message_t *m) {
     struct failure ignored;
-    json_t *data = NULL;
+    json_auto_t *data = NULL;
     if (!t->only || (m->key && m->key_len == strlen(t->only) && !memcmp(m->key, t->only, m->key_len))) return true;
-    if (reader_decode(t->reader, m, NULL, &data, &ignored) != OK) return false;
-    const char *id = json_string_value(json_object_get(data, "return_id"));
-    bool wanted = id && !strcmp(id, t->only);
-    json_decref(data);
-    return wanted;
+    if (reader_decode(t->cli.reader, m, NULL, &data, &ignored) != OK) return false;
+    return !strcmp(json_get_text(data, "return_id"), t->only);
 }
 
-/* The next record of the place that is to be shown; NULL: none, or none yet. */
+/* The next record of the place that is to be shown. NULL: none, or none yet. */
 static verdict head_get(struct tail *t, struct place *p, rd_kafka_message_t **head, struct failure *why) {
     verdict v = OK;
     while (v == OK && !*head) {
-        v = reader_get(t->reader, p, t->follows ? 0 : QUIET_MS, head, why);
+        v = reader_get(t->cli.reader, p, t->follows ? 0 : QUIET_MS, head, why);
         if (!*head || is_wanted(t, *head)) break;
         rd_kafka_message_destroy(*head);
         *head = NULL;
@@ -139,11 +121,11 @@ static verdict head_get(struct tail *t, struct place *p, rd_kafka_message_t **he
     return v;
 }
 
-/* Of what comes next in each place, the oldest; NULL: nothing is there now. */
+/* Of what comes next in each place, the oldest. NULL: nothing is there now. */
 static verdict
 oldest_get(struct tail *t, rd_kafka_message_t **heads, rd_kafka_message_t ***oldest, struct failure *why) {
     size_t n;
-    struct place *places = reader_places(t->reader, &n);
+    struct place *places = reader_places(t->cli.reader, &n);
     verdict v = OK;
     *oldest = NULL;
     for (size_t i = 0; v == OK && i < n; i++) {
@@ -156,16 +138,13 @@ oldest_get(struct tail *t, rd_kafka_message_t **heads, rd_kafka_message_t ***old
 }
 
 static void record_show(struct tail *t, const rd_kafka_message_t *m) {
-    json_t *record = record_json(t, m);
+    json_auto_t *record = record_json(t, m);
     if (!record) return;
     t->left--;
-    if (t->json) {
-        show_json(record, stdout, JSON_COMPACT);
-        putchar('\n');
-    } else {
+    if (t->json)
+        cli_print(record, JSON_COMPACT);
+    else
         print_line(t, record);
-    }
-    json_decref(record);
 }
 
 /* What is there is shown in the order of its times, and then what comes, as it comes. */
@@ -182,7 +161,7 @@ static verdict show_all(struct tail *t, rd_kafka_message_t **heads, struct failu
         }
         fflush(stdout);
         if (t->ends) break;
-        struct place *places = reader_places(t->reader, &n);
+        struct place *places = reader_places(t->cli.reader, &n);
         for (size_t i = 0; !t->follows && i < n; i++) places[i].end = INT64_MAX;
         if (t->follows) usleep(POLL_MS * 1000);
         t->follows = true;
@@ -192,7 +171,7 @@ static verdict show_all(struct tail *t, rd_kafka_message_t **heads, struct failu
 
 static verdict follow(struct tail *t, struct failure *why) {
     size_t n;
-    (void)reader_places(t->reader, &n);
+    (void)reader_places(t->cli.reader, &n);
     rd_kafka_message_t **heads = calloc(n + 1, sizeof(rd_kafka_message_t *));
     verdict v = heads ? show_all(t, heads, why) : fail(why, RETRY, "out of memory");
     for (size_t i = 0; heads && i < n; i++)
@@ -218,51 +197,33 @@ static verdict moment_read(const char *text, int64_t *ms, struct failure *why) {
         text);
 }
 
-static verdict places_set(struct tail *t, struct failure *why) {
+static verdict tail(struct tail *t, struct failure *why) {
+    bool at_end = !strcmp(t->from, "end"), by_moment = !at_end && strcmp(t->from, "beginning") != 0;
     int64_t moment;
     size_t n;
-    verdict v = OK;
-    struct place *places = reader_places(t->reader, &n);
-    if (!strcmp(t->from, "end"))
-        for (size_t i = 0; i < n; i++) places[i].next = places[i].end;
-    else if (strcmp(t->from, "beginning") != 0 && (v = moment_read(t->from, &moment, why)) == OK)
-        v = reader_since(t->reader, moment, why);
-    return v;
-}
-
-static verdict tail(struct tail *t, struct failure *why) {
-    int64_t moment;
     verdict v = OK;
     struct failure reason;
     if (t->only && input_id(t->only, strlen(t->only), &reason) != OK)
         return fail(why, REJECT, "--return %s", reason.text);
     if (t->most) v = cli_number(t->most, "--max", &t->left, why);
-    if (v == OK && strcmp(t->from, "end") != 0 && strcmp(t->from, "beginning") != 0)
-        v = moment_read(t->from, &moment, why);
-    if (v == OK) v = reader_open(&t->reader, &t->cli.settings, why);
-    if (v == OK && !t->cli.words_n) v = cli_topics(t->reader, &t->cli.settings, "*.events", why);
-    for (int i = 0; v == OK && i < t->cli.words_n; i++)
-        v = cli_topics(t->reader, &t->cli.settings, t->cli.words[i], why);
-    if (v == OK) v = places_set(t, why);
-    return v == OK ? follow(t, why) : v;
+    if (v == OK && by_moment) v = moment_read(t->from, &moment, why);
+    if (v == OK && !t->cli.words_n) v = cli_topics(&t->cli, "*.events", why);
+    for (int i = 0; v == OK && i < t->cli.words_n; i++) v = cli_topics(&t->cli, t->cli.words[i], why);
+    if (v == OK && by_moment) v = reader_since(t->cli.reader, moment, why);
+    if (v != OK) return v;
+    struct place *places = reader_places(t->cli.reader, &n);
+    for (size_t i = 0; at_end && i < n; i++) places[i].next = places[i].end;
+    return follow(t, why);
 }
 
 int tail_run(int n, char *arguments[]) {
-    struct tail *t = calloc(1, sizeof *t);
-    struct failure why = {.text = "out of memory"};
-    if (!t) return CLI_UNKNOWN;
-    t->from = "end";
-    t->left = INT64_MAX;
-    const struct cli_option options[] = {{"--from", &t->from, NULL}, {"--return", &t->only, NULL},
-                                         {"--max", &t->most, NULL},  {"--json", NULL, &t->json},
-                                         {"--exit", NULL, &t->ends}, {0}};
-    t->colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-    verdict v = cli_open(&t->cli, n, arguments, options, &why);
-    if (v == OK) v = tail(t, &why);
-    reader_close(&t->reader);
-    cli_close(&t->cli);
-    free(t);
-    if (v == OK) return CLI_YES;
-    fprintf(stderr, "%s\n", shown(why.text));
-    return CLI_UNKNOWN;
+    struct tail t = {.from = "end", .left = INT64_MAX, .colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
+    struct failure why;
+    const struct cli_option options[] = {{"--from", .value = &t.from}, {"--return", .value = &t.only},
+                                         {"--max", .value = &t.most},  {"--json", .given = &t.json},
+                                         {"--exit", .given = &t.ends}, {0}};
+    verdict v = cli_open(&t.cli, n, arguments, options, &why);
+    if (v == OK) v = tail(&t, &why);
+    cli_close(&t.cli);
+    return cli_end(v, &why);
 }

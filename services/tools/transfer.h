@@ -1,15 +1,28 @@
-/* transfer: what export writes and import reads: base64 in JSON. */
+/* transfer: what export writes and import reads: base64 in JSON, and topics with their configuration. */
 #pragma once
 
 #include "chassis/base/failure.h"
 
 #include <jansson.h>
+#include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 /* Version 1 had no types of schemas, no references and no compatibility. */
-enum { TRANSFER_VERSION = 2 };
+enum { TRANSFER_VERSION = 2, CONFIG_MS = 10000 };
 
-json_t *base64_json(const void *bytes, size_t n); /* null for no bytes; the caller's */
-/* *out is malloc'ed, NULL for null. False: it is no base64. */
-MUST_CHECK bool base64_read(const json_t *json, unsigned char **out, size_t *n);
+struct bytes {
+    unsigned char *at; /* NULL: none */
+    size_t n;
+};
+#define bytes_auto __attribute__((cleanup(bytes_free))) struct bytes /* freed at the end of its block */
+void bytes_free(struct bytes *b);
+
+json_t *base64_json(const void *bytes, size_t n);                   /* null for no bytes. The caller's */
+MUST_CHECK bool base64_read(const json_t *json, struct bytes *out); /* false: it is no base64, and *out is none */
+
+/* {"retention.ms": "…"}: those of the names (up to a NULL) that the topic or broker has. set: only what is not the
+ * default. The caller's. *error: why Kafka does not say. */
+json_t *config_read(
+    rd_kafka_t *rk, rd_kafka_ResourceType_t type, const char *resource, const char *const *names, bool set,
+    rd_kafka_resp_err_t *error);
