@@ -28,16 +28,6 @@ void page_add_notice(json_t *form, const char *notice, const char *existing) {
         form, json_pack("{s:b, s:s, s:s*}", "has_errors", 1, "notice", notice, "existing", existing));
 }
 
-/* "2026-11-21 09:28:51.123" of the RFC 3339 text at `from`. */
-void page_add_moment(json_t *object, const char *from, const char *name) {
-    const char *rfc = json_string_value(json_object_get(object, from));
-    char text[24] = "";
-    if (!rfc) return;
-    snprintf(text, sizeof text, "%s", rfc);
-    if (text[0] && text[10]) text[10] = ' ';
-    json_object_set_new(object, name, json_string(text));
-}
-
 /* False: the database could not be read, and that was answered. */
 bool page_reader_ok(struct exchange *x, struct connection *reader) {
     if (store_state(reader) == OK) return true;

@@ -9,8 +9,6 @@ struct connection;
 const char *page_query(struct exchange *x, const char *name); /* NULL when it is not there, or empty */
 /* Of a form that comes again: what it says at its head, and the URL of what is there already, or NULL. */
 void page_add_notice(json_t *form, const char *notice, const char *existing);
-void page_add_moment(
-    json_t *object, const char *from, const char *name);            /* "2026-11-21 09:28:51" of an RFC 3339 member */
 bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read. Answered with 503 */
 int64_t page_id(const char *text); /* the number of a row, in an address. 0: it is none */
 /* A whole number from 1 to max in the query. otherwise: it is not there. What is none becomes a field of the problem.
