@@ -297,15 +297,20 @@ static void from_one_drill_to_the_next(void **state) {
 
 /* --- For others than the consumer */
 
+static void set(struct drill *d, enum drill_mode mode, int64_t ms) {
+    struct failure why;
+    assert_int_equal(drill_change(d, &(struct drill_change){.mode = mode, .ms = ms}, &why), OK);
+}
+
 static void work_on_another_thread_is_delayed_too(void **state) {
     (void)state;
     struct drill *d = drill_new();
     int64_t began = steady_ms();
     assert_true(drill_delay(d, 1000));
-    drill_set(d, DRILL_SLOW, 50);
+    set(d, DRILL_SLOW, 50);
     assert_true(drill_delay(d, 1000));
     assert_true(steady_ms() - began >= 50);
-    drill_set(d, DRILL_PAUSED, 0);
+    set(d, DRILL_PAUSED, 0);
     began = steady_ms();
     assert_false(drill_delay(d, 50));
     assert_true(steady_ms() - began >= 50);

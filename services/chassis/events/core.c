@@ -3,6 +3,7 @@
 #include "chassis/avro/registry.h"
 #include "chassis/base/assets.h"
 #include "chassis/base/health.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/settings.h"
 #include "chassis/base/wait.h"
 #include "chassis/events/outbox.h"
@@ -17,7 +18,12 @@ core_open(struct core *core, const struct service *service, const struct setting
     return core->health ? OK : fail(why, RETRY, "out of memory");
 }
 
-static verdict start_registry(struct core *core, void (*changed)(void *context), void *context, struct failure *why) {
+static void note_type(void *context, const char *type, const char *text, size_t n) {
+    (void)text, (void)n;
+    *(const char **)context = type;
+}
+
+verdict core_start_codec(struct core *core, void (*changed)(void *context), void *context, struct failure *why) {
     const struct settings *s = core->settings;
     struct registry_options o = {
         .url = s->registry,
@@ -29,30 +35,20 @@ static verdict start_registry(struct core *core, void (*changed)(void *context),
         .changed = changed,
         .context = context,
     };
-    return registry_start(&core->registry, &o, why);
-}
-
-static void note_type(void *context, const char *type, const char *text, size_t n) {
-    (void)text, (void)n;
-    *(const char **)context = type;
-}
-
-verdict core_start_codec(struct core *core, void (*changed)(void *context), void *context, struct failure *why) {
     const struct asset *schemas;
     size_t schemas_n;
     assets_service(&schemas, &schemas_n);
-    verdict v = outbox_open(&core->outbox, schemas, schemas_n, core->settings->schemas, why);
+    verdict v = outbox_open(&core->outbox, schemas, schemas_n, s->schemas, why);
     const char *published = NULL;
     if (v == OK && core->service->in_memory) outbox_each(core->outbox, note_type, &published);
     if (published) v = fail(why, FATAL, "a service in memory publishes nothing, but has a schema: \"%s\"", published);
-    return v == OK ? start_registry(core, changed, context, why) : v;
+    return v == OK ? registry_start(&core->registry, &o, why) : v;
 }
 
 void core_news(void *core) {
     struct core *c = core;
-    pthread_mutex_lock(&c->lock);
+    lock_auto(&c->lock);
     pthread_cond_broadcast(&c->news);
-    pthread_mutex_unlock(&c->lock);
 }
 
 void core_close(struct core *core) {

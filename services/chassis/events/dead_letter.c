@@ -2,6 +2,7 @@
 
 #include "chassis/base/buffer.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/events/event.h"
 #include "chassis/kafka/client.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 /* Of a letter in a list: its value and key up to so many bytes, its headers (as text) up to SHOWN_HEADERS times as
  * many. Of a page: what it shows, and what is read for it. Each page has one letter at least. */
@@ -17,17 +19,13 @@ enum { SHOWN_BYTES = 1024, SHOWN_HEADERS = 4, PAGE_SHOWN = 512 << 10, PAGE_LOADE
 
 /* --- Bytes of JSON (bytes_json()), and back */
 
-static int digit_of(char hex) {
-    return hex <= '9' ? hex - '0' : (hex | ' ') - 'a' + 10;
-}
-
 /* Appends the bytes. False for null. */
 static bool bytes_of(const json_t *json, struct buffer *out) {
     const json_t *hex = json_object_get(json, "hex");
     const char *text = json_string_value(hex);
     if (json_is_string(json)) buffer_bytes(out, json_string_value(json), json_string_length(json));
     for (; text && text[0] && text[1]; text += 2) {
-        char byte = (char)(digit_of(text[0]) << 4 | digit_of(text[1]));
+        char digits[] = {text[0], text[1], '\0'}, byte = (char)strtol(digits, NULL, 16);
         buffer_bytes(out, &byte, 1);
     }
     return json_is_string(json) || hex;
@@ -35,10 +33,8 @@ static bool bytes_of(const json_t *json, struct buffer *out) {
 
 /* NULL: out of memory. */
 static char *headers_text(rd_kafka_headers_t *headers) {
-    json_t *all = kafka_headers_json(headers);
-    char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
-    json_decref(all);
-    return text;
+    json_auto_t *all = kafka_headers_json(headers);
+    return all ? json_dumps(all, JSON_COMPACT) : NULL;
 }
 
 char *event_headers(const struct event *e) {
@@ -48,28 +44,22 @@ char *event_headers(const struct event *e) {
 /* REJECT: they cannot be read. */
 static verdict headers_of(const char *text, rd_kafka_headers_t **out, struct failure *why) {
     json_error_t error;
-    json_t *all = json_loads(text, JSON_ALLOW_NUL, &error), *pair;
+    json_auto_t *all = json_loads(text, JSON_ALLOW_NUL, &error);
     if (!all && (json_error_code(&error) == json_error_out_of_memory || !*error.text)) /* jansson may not say so */
         return fail(why, RETRY, "out of memory");
-    if (!json_is_array(all)) {
-        json_decref(all);
-        return fail(why, REJECT, "its headers cannot be read: %s", error.text);
-    }
+    if (!json_is_array(all)) return fail(why, REJECT, "its headers cannot be read: %s", error.text);
     rd_kafka_headers_t *headers = *out = rd_kafka_headers_new(json_array_size(all));
     bool whole = true;
-    size_t i;
-    json_array_foreach(all, i, pair) {
-        struct buffer name = BUFFER(HEADER_BYTES), value = BUFFER(HEADER_BYTES);
+    json_each(i, pair, all) {
+        buffer_auto name = BUFFER(HEADER_BYTES);
+        buffer_auto value = BUFFER(HEADER_BYTES);
         (void)bytes_of(json_array_get(pair, 0), &name);
         bool has_value = bytes_of(json_array_get(pair, 1), &value);
         rd_kafka_header_add(
             headers, name.data ? name.data : "", (ssize_t)name.length,
             has_value ? (value.data ? value.data : "") : NULL, has_value ? (ssize_t)value.length : 0);
         whole = whole && !name.failed && !value.failed;
-        buffer_free(&name);
-        buffer_free(&value);
     }
-    json_decref(all);
     return whole ? OK : fail(why, RETRY, "out of memory");
 }
 
@@ -86,11 +76,6 @@ int64_t dead_letter_keep(struct connection *c, const struct raw *raw, int64_t at
         value_text(reason));
     free(headers);
     return id;
-}
-
-void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason) {
-    int64_t now = clock_ms();
-    dead_letter_publish(c, dead_letter_keep(c, raw, now, reason), trace_parent, now);
 }
 
 void dead_letter_publish(struct connection *c, int64_t id, const char *trace_parent, int64_t at) {
@@ -136,7 +121,7 @@ verdict dead_letter_read(struct connection *c, int64_t id, struct dead_letter *o
         rows_close(&r);
         if (v != OK) return fail(why, v, "could not read dead letter %lld: %s", (long long)id, why->text);
     }
-    return store_state(c) == OK ? v : fail(why, store_state(c), "%s", store_error(c));
+    return store_state(c) == OK ? v : store_check(c, why);
 }
 
 void dead_letter_free(struct dead_letter *letter) {
@@ -184,16 +169,12 @@ static json_t *row_json(const struct rows *r, size_t most) {
         rows_time_json(r, 11), "later_handled", (json_int_t)rows_int(r, 12));
 }
 
-static size_t less(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
 /* Whether the row fits, too, into what a page shows and what is read for one. */
 static bool page_has_room(const struct rows *r, size_t *shown, size_t *loaded) {
     size_t key_n, n, headers_n = strlen(rows_text(r, 8)), most = SHOWN_BYTES * SHOWN_HEADERS;
     (void)rows_blob(r, 7, &key_n), (void)rows_blob(r, 9, &n);
     *loaded += key_n + n + headers_n;
-    *shown += less(key_n, SHOWN_BYTES) + less(n, SHOWN_BYTES) + (headers_n > most ? 0 : headers_n) +
+    *shown += MIN(key_n, SHOWN_BYTES) + MIN(n, SHOWN_BYTES) + (headers_n > most ? 0 : headers_n) +
               strlen(rows_text(r, 3)) + strlen(rows_text(r, 10));
     return *shown <= PAGE_SHOWN && *loaded <= PAGE_LOADED;
 }
@@ -206,11 +187,10 @@ json_t *dead_letter_page(struct connection *reader, int64_t before, int limit) {
     struct rows r = store_rows(
         reader, "SELECT " COLUMNS " FROM dead_letter AS d WHERE d.id < ? ORDER BY d.id DESC LIMIT ?",
         value_int(before ? before : INT64_MAX), value_int(limit + 1));
-    while (rows_next(&r)) {
-        more = json_array_size(all) == (size_t)limit;
-        if (more) break;
-        more = json_array_size(all) && !page_has_room(&r, &shown, &loaded);
-        if (more) break;
+    while (!more && rows_next(&r)) {
+        size_t n = json_array_size(all);
+        more = n == (size_t)limit || (n && !page_has_room(&r, &shown, &loaded));
+        if (more) continue;
         last = rows_int(&r, 0);
         json_array_append_new(all, row_json(&r, SHOWN_BYTES));
     }

@@ -15,12 +15,9 @@ struct connection;
 
 enum { DEAD_LETTER_BYTES_MAX = 8 << 20, DEAD_LETTER_REASON = 1000 };
 
-/* Stores it, with a row of the outbox that publishes it, in the caller's transaction. */
-void dead_letter_add(struct connection *c, const struct raw *raw, const char *trace_parent, const char *reason);
-
-/* The row alone: it was published before. Returns its id. */
+/* Stores it in the caller's transaction. Returns its id. */
 int64_t dead_letter_keep(struct connection *c, const struct raw *raw, int64_t at, const char *reason);
-/* The row of the outbox alone, which publishes the letter of that id. */
+/* Adds a row of the outbox that publishes the letter of that id. */
 void dead_letter_publish(struct connection *c, int64_t id, const char *trace_parent, int64_t at);
 
 struct dead_letter {

@@ -5,7 +5,7 @@ decide(const struct core *core, struct connection *c, const struct outgoing *e, 
     struct outgoing made = *e;
     struct uuid event_id;
     if (!made.at) made.at = clock_ms();
-    json_incref(made.fields); /* the outbox completes them, and lets go of its reference */
+    json_auto_t *fields = json_incref(made.fields); /* the outbox completes them, and lets go of its reference */
     verdict v = outbox_add(core->outbox, c, &made, &event_id, why);
     if (v == OK && id) *id = event_id;
     if (v == OK && core->service->decided)
@@ -20,8 +20,7 @@ decide(const struct core *core, struct connection *c, const struct outgoing *e, 
                    .occurred_at = made.at,
                    .trace_parent = made.trace_parent,
                    .topic = "",
-                   .data = made.fields,
-                   .written = &(struct written){.data = made.fields}});
-    json_decref(made.fields);
+                   .data = fields,
+                   .written = &(struct written){.data = fields}});
     return v;
 }

@@ -32,5 +32,7 @@ struct event {
     struct written *written; /* the same with its types, for project() */
 };
 
+/* "RefundRequest" of the full name. */
+const char *event_name(const char *type);
 /* Its record's headers as JSON text: [["name","text" or {"hex":"…"} or null],…], the caller's. NULL: no memory. */
 char *event_headers(const struct event *e);

@@ -74,19 +74,13 @@ static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *t
     return v;
 }
 
-static bool is_read(const struct history *h, const char *topic) {
-    static const char ending[] = ".events";
-    const char *namespace = h->core->settings->namespace;
-    size_t n = strlen(topic), k = sizeof ending - 1;
-    return n > k && !strcmp(topic + n - k, ending) && !strncmp(topic, namespace, strlen(namespace));
-}
-
 /* REJECT: the group has read of some topic. */
 static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
-    for (int i = 0; i < all->topic_cnt; i++)
-        for (int k = 0; is_read(h, all->topics[i].topic) && k < all->topics[i].partition_cnt; k++)
-            rd_kafka_topic_partition_list_add(list, all->topics[i].topic, all->topics[i].partitions[k].id);
+    const char *owner;
+    for (const rd_kafka_metadata_topic_t *t = all->topics; t < all->topics + all->topic_cnt; t++)
+        for (int k = 0; topic_owner(h->core->settings, t->topic, ".events", &owner) && k < t->partition_cnt; k++)
+            rd_kafka_topic_partition_list_add(list, t->topic, t->partitions[k].id);
     rd_kafka_resp_err_t error = list->cnt ? rd_kafka_committed(h->rk, list, ASK_MS) : 0;
     verdict v = error ? not_said(h, error, (struct right){"Describe", "group", h->group}, why) : OK;
     for (int i = 0; v == OK && i < list->cnt; i++)
@@ -103,18 +97,15 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
 static void places_set(struct history *h, struct reader *own) {
     size_t n;
     struct place *places = reader_places(own, &n);
-    for (size_t i = 0; i < n; i++)
-        if (places[i].end - places[i].begin > LAST) places[i].next = places[i].end - LAST;
-    for (
-        struct rows r = store_rows(
-            store_reader(h->core->store),
-            "SELECT partition, MAX(record_offset) FROM (SELECT partition, record_offset FROM outbox WHERE sent_at IS NOT "
-            "NULL AND dead_letter IS NULL ORDER BY id DESC LIMIT ?) GROUP BY partition",
-            value_int(LAST));
-        rows_next(&r);)
-        for (size_t i = 0; i < n; i++)
-            if (places[i].partition == rows_int(&r, 0) && places[i].next <= rows_int(&r, 1))
-                places[i].next = rows_int(&r, 1) + 1;
+    for (struct place *p = places; p < places + n; p++) {
+        int64_t sent = store_int(
+            store_reader(h->core->store), -1,
+            "SELECT MAX(record_offset) FROM (SELECT partition, record_offset FROM outbox WHERE sent_at IS NOT NULL AND "
+            "dead_letter IS NULL ORDER BY id DESC LIMIT ?) WHERE partition = ? GROUP BY partition",
+            value_int(LAST), value_int(p->partition));
+        if (p->end - p->begin > LAST) p->next = p->end - LAST;
+        if (p->next <= sent) p->next = sent + 1;
+    }
 }
 
 /* A record that has no number of an outbox is none of ours, whatever is in it. */
@@ -183,11 +174,10 @@ static verdict look(struct history *h, struct failure *why) {
 /* A rebuild goes by what is noted. */
 static verdict note(struct history *h, verdict found, struct failure *why) {
     struct failure trouble;
-    struct connection *c;
     bool behind = found == REJECT;
     if (found == RETRY || (h->begun ? (history_of(store_reader(h->core->store)) == BEHIND) == behind : behind))
         return found;
-    c = store_begin(h->core->store);
+    struct connection *c = store_begin(h->core->store);
     if (h->begun)
         (void)store_run(c, "UPDATE beginning SET behind = ?", value_int(behind));
     else

@@ -1,6 +1,7 @@
 #include "chassis/events/outbox.h"
 
 #include "chassis/avro/codec.h"
+#include "chassis/events/event.h"
 #include "chassis/store/store.h"
 
 #include <errno.h>
@@ -12,8 +13,7 @@
 
 struct version {
     struct schema *schema;
-    const char *text; /* NUL-terminated */
-    size_t n;
+    const char *text;
     int64_t row; /* of outbox_schema. 0: not noted */
     bool given;
 };
@@ -32,11 +32,6 @@ static bool is_schema(const struct asset *a) {
     return n > 5 && !strcmp(a->name + n - 5, ".avsc") && !snapshot;
 }
 
-static const char *short_name(const char *full_name) {
-    const char *dot = strrchr(full_name, '.');
-    return dot ? dot + 1 : full_name;
-}
-
 static struct own_type *type_find(const struct outbox *o, const char *type) {
     for (size_t i = 0; i < o->n; i++)
         if (!strcmp(schema_name(o->types[i].own.schema), type)) return &o->types[i];
@@ -45,35 +40,27 @@ static struct own_type *type_find(const struct outbox *o, const char *type) {
 
 /* --- A schema that was given */
 
-/* NULL: there is no such file, or why->kind tells what is wrong with it. The caller's. */
-static char *file_read(const char *path, size_t *n, struct failure *why) {
-    FILE *file = fopen(path, "re");
-    char *text = file ? malloc(SCHEMA_BYTES_MAX + 1) : NULL;
-    why->kind = OK;
-    if (!file && errno == ENOENT) return NULL;
-    if (!file) {
-        (void)!fail(why, REJECT, "could not read \"%s\": %s", path, strerror(errno));
-    } else if (!text) {
-        (void)!fail(why, RETRY, "could not read \"%s\": out of memory", path);
-    } else if ((*n = fread(text, 1, SCHEMA_BYTES_MAX + 1, file)) > SCHEMA_BYTES_MAX || ferror(file)) {
-        (void)!fail(why, REJECT, "could not read \"%s\", or it is larger than %d bytes", path, SCHEMA_BYTES_MAX);
-    }
-    if (file) fclose(file);
-    if (why->kind != OK) free(text), text = NULL;
-    if (text) text[*n] = '\0';
-    return text;
-}
-
+/* OK as well when there is no such file. */
 static verdict given_read(struct own_type *t, const char *folder, struct failure *why) {
     char path[4000];
     struct failure reason;
     const char *type = schema_name(t->own.schema);
-    snprintf(path, sizeof path, "%s/%s.avsc", folder, short_name(type));
-    t->given.text = file_read(path, &t->given.n, &reason);
-    if (!t->given.text) return reason.kind == OK ? OK : fail(why, reason.kind, "schemas: %s", reason.text);
-    verdict v = schema_parse(t->given.text, t->given.n, &t->given.schema, &reason);
+    snprintf(path, sizeof path, "%s/%s.avsc", folder, event_name(type));
+    FILE *file = fopen(path, "re");
+    if (!file && errno == ENOENT) return OK;
+    if (!file) return fail(why, REJECT, "schemas: could not read \"%s\": %s", path, strerror(errno));
+    char *text = malloc(SCHEMA_BYTES_MAX + 1);
+    size_t n = text ? fread(text, 1, SCHEMA_BYTES_MAX + 1, file) : 0;
+    bool whole = n <= SCHEMA_BYTES_MAX && !ferror(file);
+    fclose(file);
+    t->given = (struct version){.text = text, .given = true};
+    if (!text) return fail(why, RETRY, "schemas: could not read \"%s\": out of memory", path);
+    if (!whole)
+        return fail(
+            why, REJECT, "schemas: could not read \"%s\", or it is larger than %d bytes", path, SCHEMA_BYTES_MAX);
+    text[n] = '\0';
+    verdict v = schema_parse(text, n, &t->given.schema, &reason);
     if (v != OK) return fail(why, v, "schemas: \"%s\": %s", path, reason.text);
-    t->given.given = true;
     if (!strcmp(schema_name(t->given.schema), type)) return OK;
     return fail(
         why, REJECT, "schemas: \"%s\" is the schema of \"%s\"; in this file must be that of \"%s\"", path,
@@ -108,7 +95,7 @@ outbox_open(struct outbox **out, const struct asset *assets, size_t n, const cha
         if (!is_schema(a)) continue;
         struct failure reason;
         struct own_type *t = &o->types[o->n];
-        t->own = (struct version){.text = a->bytes, .n = a->n};
+        t->own.text = a->bytes;
         if (schema_parse(a->bytes, a->n, &t->own.schema, &reason) != OK)
             return fail(why, FATAL, "could not read the schema file \"%s\": %s", a->name, reason.text);
         o->n++;
@@ -122,9 +109,8 @@ static void version_note(struct connection *c, struct version *of) {
     if (!of->schema) return;
     struct value type = value_text(schema_name(of->schema)), text = value_text(of->text);
     of->row = store_int(c, 0, "SELECT id FROM outbox_schema WHERE type = ? AND text = ?", type, text);
-    if (of->row) return;
-    (void)store_run(c, "INSERT INTO outbox_schema (type, text) VALUES (?, ?)", type, text);
-    of->row = store_int(c, 0, "SELECT id FROM outbox_schema WHERE type = ? AND text = ?", type, text);
+    if (!of->row)
+        of->row = store_int(c, 0, "INSERT INTO outbox_schema (type, text) VALUES (?, ?) RETURNING id", type, text);
 }
 
 verdict outbox_note(struct outbox *o, struct store *store, struct failure *why) {
@@ -155,7 +141,7 @@ void outbox_close(struct outbox **out) {
 void outbox_each(
     const struct outbox *o, void (*each)(void *context, const char *type, const char *text, size_t n), void *context) {
     for (size_t i = 0; i < o->n; i++)
-        each(context, schema_name(o->types[i].own.schema), o->types[i].own.text, o->types[i].own.n);
+        each(context, schema_name(o->types[i].own.schema), o->types[i].own.text, strlen(o->types[i].own.text));
 }
 
 int64_t outbox_schema_row(const struct outbox *o, const char *type, bool given) {
@@ -166,24 +152,19 @@ int64_t outbox_schema_row(const struct outbox *o, const char *type, bool given) 
 /* The one in use, by its short name. */
 static const struct version *find_version(const struct outbox *o, const char *name) {
     for (size_t i = 0; i < o->n; i++)
-        if (!strcmp(short_name(schema_name(o->types[i].own.schema)), name))
+        if (!strcmp(event_name(schema_name(o->types[i].own.schema)), name))
             return o->types[i].adopted ? &o->types[i].given : &o->types[i].own;
     return NULL;
 }
 
-static const struct schema *find_type(const struct outbox *o, const char *name) {
-    const struct version *found = find_version(o, name);
-    return found ? found->schema : NULL;
-}
-
 const char *outbox_type(const struct outbox *o, const char *short_name) {
-    const struct schema *schema = find_type(o, short_name);
-    return schema ? schema_name(schema) : NULL;
+    const struct version *found = find_version(o, short_name);
+    return found ? schema_name(found->schema) : NULL;
 }
 
 const json_t *outbox_symbols(const struct outbox *o, const char *short_name, const char *field) {
-    const struct schema *schema = find_type(o, short_name);
-    return schema ? schema_symbols(schema, field) : NULL;
+    const struct version *found = find_version(o, short_name);
+    return found ? schema_symbols(found->schema, field) : NULL;
 }
 
 /* What every event has (DESIGN: Events). */
@@ -201,29 +182,23 @@ static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id,
 static verdict encode(
     const struct outbox *o, const struct outgoing *e, struct uuid id, int64_t at, const struct version **by,
     struct buffer *body, struct failure *why) {
-    struct failure reason = {0};
-    verdict v = OK;
+    struct failure reason;
+    json_auto_t *fields = e->fields;
     *by = find_version(o, e->type);
-    if (!*by)
-        v = fail(why, REJECT, "could not publish a %s: this service has no such schema", e->type);
-    else if (!e->fields || !add_common(e->fields, e, id, at))
-        v = fail(why, RETRY, "could not publish a %s: no memory for its fields", e->type);
-    else if ((*by)->given)
-        schema_prune((*by)->schema, e->fields);
-    if (v == OK && (v = codec_encode((*by)->schema, e->fields, body, &reason)) != OK)
-        v = fail(why, v, "could not publish a %s: %s", e->type, reason.text);
-    json_decref(e->fields);
-    return v;
+    if (!*by) return fail(why, REJECT, "could not publish a %s: this service has no such schema", e->type);
+    if (!fields || !add_common(fields, e, id, at))
+        return fail(why, RETRY, "could not publish a %s: no memory for its fields", e->type);
+    if ((*by)->given) schema_prune((*by)->schema, fields);
+    verdict v = codec_encode((*by)->schema, fields, body, &reason);
+    return v == OK ? OK : fail(why, v, "could not publish a %s: %s", e->type, reason.text);
 }
 
 verdict
 outbox_preview(const struct outbox *o, const struct outgoing *e, struct uuid id, json_t **data, struct failure *why) {
-    struct buffer body = BUFFER(EVENT_BYTES_MAX);
+    buffer_auto body = BUFFER(EVENT_BYTES_MAX);
     const struct version *by;
     verdict v = encode(o, e, id, e->at, &by, &body, why);
-    if (v == OK) v = codec_decode(by->schema, body.data, body.length, data, why);
-    buffer_free(&body);
-    return v;
+    return v == OK ? codec_decode(by->schema, body.data, body.length, data, why) : v;
 }
 
 verdict outbox_read(
@@ -246,21 +221,18 @@ verdict outbox_add(
     struct uuid event_id = uuid_make();
     int64_t now = e->at ? e->at : clock_ms();
     char trace[TRACE_PARENT];
-    struct buffer body = BUFFER(EVENT_BYTES_MAX);
+    buffer_auto body = BUFFER(EVENT_BYTES_MAX);
     const struct version *by;
     verdict v = encode(o, e, event_id, now, &by, &body, why);
-    if (v == OK) {
-        trace_child(e->trace_parent, trace);
-        (void)store_run(
-            c,
-            "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, received_at, "
-            "schema_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            value_blob(event_id.bytes, 16), value_text(schema_name(by->schema)),
-            value_text(e->key ? e->key : e->return_id), value_blob(body.data, body.length), value_text(trace),
-            value_int(now), e->received_at ? value_int(e->received_at) : value_text(NULL),
-            by->row ? value_int(by->row) : value_text(NULL));
-        if (id) *id = event_id;
-    }
-    buffer_free(&body);
-    return v;
+    if (v != OK) return v;
+    trace_child(e->trace_parent, trace);
+    (void)store_run(
+        c,
+        "INSERT INTO outbox (event_id, type, return_id, body, trace_parent, occurred_at, received_at, "
+        "schema_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        value_blob(event_id.bytes, 16), value_text(schema_name(by->schema)), value_text(e->key ? e->key : e->return_id),
+        value_blob(body.data, body.length), value_text(trace), value_int(now),
+        e->received_at ? value_int(e->received_at) : value_text(NULL), by->row ? value_int(by->row) : value_text(NULL));
+    if (id) *id = event_id;
+    return OK;
 }

@@ -3,6 +3,7 @@
 #include "chassis/events/outbox.h"
 
 #include "chassis/avro/codec.h"
+#include "chassis/base/format.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/base/settings.h"
@@ -10,7 +11,6 @@
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/record.h"
 
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,10 +81,7 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
     struct reaction_private *p = r->private;
     p->outcome = outcome;
     p->action = action;
-    va_list arguments;
-    va_start(arguments, summary_format);
-    vsnprintf(p->summary, sizeof p->summary, summary_format, arguments);
-    va_end(arguments);
+    format_arguments(p->summary, summary_format);
 }
 
 bool reaction_policy_is(const struct reaction *r, const char *name, const char *value) {
@@ -97,12 +94,6 @@ bool reaction_policy_is(const struct reaction *r, const char *name, const char *
 
 /* --- Applying */
 
-static void reply_note(struct reply *a, const char *outcome, const char *action, const char *summary) {
-    a->outcome = outcome;
-    snprintf(a->action, sizeof a->action, "%s", action);
-    snprintf(a->summary, sizeof a->summary, "%s", summary);
-}
-
 /* A redrive has no place in a topic: that one's row is the quarantine's. Nor has a call. */
 static void
 audit_record(struct connection *c, struct record *r, const char *outcome, const char *action, const char *summary) {
@@ -114,7 +105,11 @@ audit_record(struct connection *c, struct record *r, const char *outcome, const 
             (long long)r->raw.offset, summary);
     r->outcome = outcome;
     if (r->replayed) return;
-    if (r->reply) reply_note(r->reply, outcome, action, summary);
+    if (r->reply) {
+        r->reply->outcome = outcome;
+        snprintf(r->reply->action, sizeof r->reply->action, "%s", action);
+        snprintf(r->reply->summary, sizeof r->reply->summary, "%s", summary);
+    }
     audit_append(
         c, &(struct audit_row){
                .action = action,
@@ -131,13 +126,11 @@ audit_record(struct connection *c, struct record *r, const char *outcome, const 
 }
 
 static void quarantine(const struct core *core, struct connection *c, struct record *r, const char *reason) {
-    if (core->service->in_memory)
-        (void)dead_letter_keep(c, &r->raw, clock_ms(), reason);
-    else
-        dead_letter_add(c, &r->raw, r->trace, reason);
+    char trace[TRACE_ID];
+    int64_t now = clock_ms(), id = dead_letter_keep(c, &r->raw, now, reason);
+    if (!core->service->in_memory) dead_letter_publish(c, id, r->trace, now);
     audit_record(c, r, "quarantined", "quarantine", reason);
     metric_add(METRIC_events_quarantined, 1);
-    char trace[TRACE_ID];
     log_line(
         LOG_WARNING, "record quarantined", "topic", r->event.topic, "reason", reason, "trace",
         trace_id(r->trace, trace), NULL);
@@ -152,7 +145,7 @@ static const struct handler *handler_of(const struct service *s, const char *typ
     return any;
 }
 
-static const char *simple_name(const char *type) {
+const char *event_name(const char *type) {
     const char *dot = strrchr(type, '.');
     return dot ? dot + 1 : type;
 }
@@ -160,21 +153,15 @@ static const char *simple_name(const char *type) {
 /* The handled event of this name in another namespace, which the topic's owner publishes: whoever made it meant that
  * one, so it is not passed over like an event that nobody here knows. NULL: there is none. */
 static const char *namesake_of(const struct service *s, const struct event *e) {
-    const char *name = simple_name(e->type);
+    const char *name = event_name(e->type);
     size_t n = strlen(e->source);
     for (const struct handler *h = s->handlers; h && h->type; h++) {
-        const char *known = simple_name(h->type), *owner = h->type;
+        const char *known = event_name(h->type), *owner = h->type;
         if (strcmp(known, name) != 0 || !strcmp(h->type, e->type) || (size_t)(known - h->type) < n + 1) continue;
         owner = known - n - 1;
         if (!strncmp(owner, e->source, n) && owner[n] == '.' && (owner == h->type || owner[-1] == '.')) return h->type;
     }
     return NULL;
-}
-
-static bool first_time(struct connection *c, const struct uuid *id) {
-    return store_run(
-               c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", value_blob(id->bytes, 16)) ==
-           1;
 }
 
 /* What a rebuild rejected may have been answered before that. It may come back in another record than its letter's,
@@ -225,7 +212,8 @@ handle(const struct core *core, struct connection *c, struct record *r, const st
 static verdict handle_once(
     const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
     store_savepoint(c);
-    if (!first_time(c, &r->event.id)) {
+    struct value id = value_blob(r->event.id.bytes, sizeof r->event.id.bytes);
+    if (!store_run(c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", id)) {
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
         metric_add(METRIC_events_duplicate, 1);
     } else {
@@ -233,10 +221,8 @@ static verdict handle_once(
         verdict v = handle(core, c, r, h, why);
         if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
         if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;
-        if (v == REJECT) {
-            store_undo(c);
-            return REJECT;
-        }
+        if (v == REJECT) store_undo(c);
+        if (v == REJECT) return REJECT;
         if (again) answered_done(c, r);
     }
     store_release(c);
@@ -265,21 +251,8 @@ void record_apply(const struct core *core, struct connection *c, struct record *
     if (apply(core, c, r, &why) == REJECT) quarantine(core, c, r, why.text);
 }
 
-static verdict apply_or_refuse(
-    const struct core *core, struct connection *c, struct record *r, const char *action, struct failure *why) {
+verdict record_apply_asked(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
     verdict v = apply(core, c, r, why);
-    if (v == REJECT) audit_record(c, r, "refused", action, why->text);
+    if (v == REJECT) audit_record(c, r, "refused", r->reply ? "answer a call" : "redrive", why->text);
     return v;
-}
-
-verdict record_redrive(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
-    return apply_or_refuse(core, c, r, "redrive", why);
-}
-
-verdict record_call(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
-    return apply_or_refuse(core, c, r, "answer a call", why);
-}
-
-verdict record_replay(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
-    return apply(core, c, r, why);
 }

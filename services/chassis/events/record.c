@@ -2,6 +2,7 @@
 
 #include "chassis/avro/registry.h"
 #include "chassis/base/input.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/wait.h"
 
 #include <stddef.h>
@@ -99,12 +100,11 @@ verdict record_decode_wait(
     struct core *core, const struct raw *raw, int64_t deadline, struct patience *patience, struct record *out,
     struct failure *why) {
     verdict v;
-    pthread_mutex_lock(&core->lock);
+    lock_auto(&core->lock);
     while ((v = record_decode(core, raw, patience, out, why)) == RETRY && steady_ms() < deadline) {
         int64_t left = patience_left(patience), now = steady_ms();
         (void)wait_until(&core->news, &core->lock, left < deadline - now ? now + left : deadline);
     }
-    pthread_mutex_unlock(&core->lock);
     return v;
 }
 

@@ -63,17 +63,9 @@ void record_free(struct record *record);
 /* In the caller's transaction. A failure of the database is sticky there. */
 void record_apply(const struct core *core, struct connection *c, struct record *record);
 
-/* The same for a dead letter, audited as done by hand. REJECT: it still cannot have its effect. Nothing of it is left.
- */
+/* The same for what was asked for: a dead letter's redrive (redriven_by is set), which is audited as done by hand, a
+ * call
+ * (`event`, `data` and `reply` are given, and nothing is published), or a reaction that is had once more (`replayed` is
+ * set, and `now` as it was then). REJECT: it has no effect, for that reason. Nothing of it is left. */
 MUST_CHECK verdict
-record_redrive(const struct core *core, struct connection *c, struct record *record, struct failure *why);
-
-/* The same for what was asked by a call: `event`, `data` and `reply` of the record are given, and nothing is published.
- */
-MUST_CHECK verdict
-record_call(const struct core *core, struct connection *c, struct record *record, struct failure *why);
-
-/* The same again, of a record whose `replayed` is set, and `now` as it was then. REJECT: it has no effect, for that
- * reason. Nothing of it is left. */
-MUST_CHECK verdict
-record_replay(const struct core *core, struct connection *c, struct record *record, struct failure *why);
+record_apply_asked(const struct core *core, struct connection *c, struct record *record, struct failure *why);

@@ -1,18 +1,13 @@
 #include "chassis/events/redrive.h"
 
 #include "chassis/avro/registry.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/events/by_hand.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/record.h"
 
 #include <string.h>
-
-/* What the registry said of an id before counts no more: it may have been registered since. */
-static void schema_ask_again(struct core *core, const struct raw *raw) {
-    int32_t id;
-    if (frame_schema(raw->value, raw->value_n, &id)) registry_ask_again(core->registry, id);
-}
 
 static json_t *result_json(int64_t id, const char *state, const char *outcome, const char *reason) {
     return json_pack(
@@ -26,18 +21,14 @@ static void note_refused(struct connection *c, int64_t id, const char *reason) {
         value_int(id));
 }
 
-static bool is_open(struct connection *c, int64_t id) {
-    return store_int(c, 0, "SELECT COUNT(*) FROM dead_letter WHERE id = ? AND state = 'open'", value_int(id)) == 1;
-}
-
 /* Looks at the state once more under the writer's lock, so that of two who ask at once one finds it done. */
 static verdict
 apply(struct core *core, const struct redrive *asked, struct record *record, json_t **result, struct failure *why) {
     struct failure reason = {0};
     int64_t id = asked->id;
     struct connection *c = store_begin(core->store);
-    bool open = is_open(c, id);
-    verdict v = open ? record_redrive(core, c, record, &reason) : OK;
+    bool open = store_int(c, 0, "SELECT 1 FROM dead_letter WHERE id = ? AND state = 'open'", value_int(id));
+    verdict v = open ? record_apply_asked(core, c, record, &reason) : OK;
     if (open && v == OK) by_hand_redrive(c, id, record);
     if (open && v == REJECT) note_refused(c, id, reason.text);
     json_t *said = v == REJECT ? result_json(id, "open", NULL, reason.text)
@@ -56,12 +47,15 @@ apply(struct core *core, const struct redrive *asked, struct record *record, jso
 verdict redrive_one(struct core *core, const struct redrive *asked, json_t **result, struct failure *why) {
     struct dead_letter letter;
     struct record record;
+    int32_t schema_id;
     verdict v = dead_letter_read(store_reader(core->store), asked->id, &letter, why);
     if (v == OK && !letter.open) {
         *result = result_json(asked->id, "redriven", NULL, "it was redriven before; nothing was done again");
         if (asked->answer) asked->answer(asked->context, *result);
     } else if (v == OK) {
-        schema_ask_again(core, &letter.raw);
+        /* What the registry said of the id before counts no more: it may have been registered since. */
+        if (frame_schema(letter.raw.value, letter.raw.value_n, &schema_id))
+            registry_ask_again(core->registry, schema_id);
         v = record_decode_wait(core, &letter.raw, asked->deadline, NULL, &record, why);
         if (v == OK) {
             record.redriven_by = asked->actor;
@@ -82,13 +76,9 @@ static verdict ids_open(struct core *core, int64_t after, json_t **ids, struct f
              value_int(REDRIVE_AT_ONCE + 1));
          rows_next(&r);)
         json_array_append_new(*ids, json_integer(rows_int(&r, 0)));
-    if (store_state(reader) == OK) return OK;
+    if (store_check(reader, why) == OK) return OK;
     json_decref(*ids);
-    return fail(why, RETRY, "%s", store_error(reader));
-}
-
-static bool is_redriven(const json_t *result) {
-    return !strcmp(json_string_value(json_object_get(result, "state")), "redriven");
+    return RETRY;
 }
 
 /* Its schema or the database could not be had: the page says so. Should even that fail, the answer still does. */
@@ -103,10 +93,10 @@ static json_t *put_off(struct core *core, int64_t id, const char *reason) {
 /* The first time round nobody waits, so that all schemas are asked for at once: else the first that the registry does
  * not know would use up the time of all behind it. */
 static json_t *redrive_each(struct core *core, json_t *ids, const char *actor) {
-    json_t *results = json_array(), *id;
+    json_t *results = json_array();
     int64_t deadlines[] = {0, steady_ms() + REDRIVE_WAIT_MS};
-    size_t i;
-    for (int round = 0; round < 2; round++) json_array_foreach(ids, i, id) {
+    for (int round = 0; round < 2; round++)
+        json_each(i, id, ids) {
             json_t *one = json_array_get(results, i);
             struct failure why = {0};
             if (one && !json_is_null(one)) continue;
@@ -120,9 +110,8 @@ static json_t *redrive_each(struct core *core, json_t *ids, const char *actor) {
 }
 
 verdict redrive_all(struct core *core, int64_t after, const char *actor, json_t **result, struct failure *why) {
-    json_t *ids, *next = json_null(), *one;
+    json_t *ids, *next = json_null();
     json_int_t redriven = 0, asked;
-    size_t i;
     verdict v = ids_open(core, after, &ids, why);
     if (v != OK) return v;
     if (json_array_size(ids) > REDRIVE_AT_ONCE) {
@@ -130,7 +119,7 @@ verdict redrive_all(struct core *core, int64_t after, const char *actor, json_t 
         next = json_incref(json_array_get(ids, REDRIVE_AT_ONCE - 1));
     }
     json_t *results = redrive_each(core, ids, actor);
-    json_array_foreach(results, i, one) redriven += is_redriven(one);
+    json_each(i, one, results) redriven += !strcmp(json_get_text(one, "state"), "redriven");
     asked = (json_int_t)json_array_size(ids);
     json_decref(ids);
     *result = json_pack(

@@ -22,8 +22,7 @@ void catch_up_watch(struct consumer *c) {
     if (!c->catching_up) return;
     int64_t done = 0, all = 0;
     bool known = c->partitions_n > 0;
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (!partition_count(c, &c->partitions[i], &done, &all)) known = false;
+    each_partition(p, c) known = partition_count(c, p, &done, &all) && known;
     if (!known || done < all) {
         health_set(
             c->core->health, "replay", HEALTH_WAITING,

@@ -2,6 +2,7 @@
 
 #include "chassis/base/crash.h"
 #include "chassis/base/health.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/base/process.h"
@@ -40,58 +41,49 @@ static void assign_again(struct consumer *c) {
     c->assign_again = false;
     c->assign_at = steady_ms() + ASSIGN_MS;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (p->state != PARTITION_LOST) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
     }
     partitions_unread(c);
     rd_kafka_assign(c->rk, list);
     rd_kafka_resume_partitions(c->rk, list); /* one that was held before is else paused for ever */
     rd_kafka_topic_partition_list_destroy(list);
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (partition_is_held(&c->partitions[i])) partition_pause(c, &c->partitions[i]);
+    each_partition(p, c)
+        if (partition_is_held(p)) partition_pause(c, p);
 }
 
 /* --- Rights */
 
-static void denied(struct consumer *c, struct right right) {
+/* what: the partition's `denied`, or the consumer's. */
+static void denied(struct consumer *c, bool *what, struct right right) {
     char text[DENIAL_TEXT];
-    denial_text(c->core->settings, right, text);
-    health_set(c->core->health, "kafka rights", HEALTH_WAITING, "nothing more is read: %.400s", text);
+    *what = true;
+    c->denied_at = steady_ms();
+    health_set(
+        c->core->health, "kafka rights", HEALTH_WAITING, "nothing more is read: %.400s",
+        denial_text(c->core->settings, right, text));
 }
 
 /* A group is joined by Read. Who coordinates it is asked for by Describe. */
 static void denied_group(struct consumer *c, const char *said) {
     const char *operation = strstr(said, "FindCoordinator") ? "Describe" : "Read";
     char group[NAME_SIZE];
-    c->denied = true;
-    denied(
-        c,
-        (struct right){
-            operation, "group", settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group)});
-}
-
-static void denied_topic(struct consumer *c, struct partition *p, const char *topic, const char *operation) {
-    if (p)
-        p->denied = true;
-    else
-        c->denied = true;
-    c->denied_at = steady_ms();
-    denied(c, (struct right){operation, "topic", topic});
+    settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
+    denied(c, &c->denied, (struct right){operation, "group", group});
 }
 
 static void allowed(struct consumer *c) {
     c->denied = false;
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].denied) return;
+    each_partition(p, c)
+        if (p->denied) return;
     health_set(c->core->health, "kafka rights", HEALTH_OK, "reads what it is to read");
 }
 
 static void denied_try_again(struct consumer *c) {
     if (steady_ms() < c->denied_at + DENIED_MS) return;
     c->denied_at = steady_ms();
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].denied) c->assign_again = true;
+    each_partition(p, c)
+        if (p->denied) c->assign_again = true;
 }
 
 /* --- What librdkafka calls, inside rd_kafka_consumer_poll() on the consumer's thread */
@@ -189,10 +181,10 @@ static void commit_positions(struct consumer *c) {
     if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || steady_ms() < c->commit_at) return;
     if (c->catching_up) return;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
-    for (size_t i = 0; i < c->partitions_n; i++) position_add(c, list, &c->partitions[i]);
-    c->commit_wanted = false;
-    c->commit_under_way = !rd_kafka_commit(c->rk, list, true);
-    if (!c->commit_under_way) c->commit_wanted = true, c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
+    each_partition(p, c) position_add(c, list, p);
+    c->commit_wanted = rd_kafka_commit(c->rk, list, true);
+    c->commit_under_way = !c->commit_wanted;
+    if (c->commit_wanted) c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
     rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -241,6 +233,7 @@ static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
 
 static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
     const char *text = rd_kafka_message_errstr(m);
+    struct partition *p = partition_of(c, m);
     switch (m->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF: take_end(c, m); break;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: offset_lost(c, m); break;
@@ -253,7 +246,7 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
     case RD_KAFKA_RESP_ERR__FATAL: on_error(c->rk, m->err, text, c); break;
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED: denied_group(c, text); break;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        denied_topic(c, partition_of(c, m), topic_of(m), partition_of(c, m) ? "Read" : "Describe");
+        denied(c, p ? &p->denied : &c->denied, (struct right){p ? "Read" : "Describe", "topic", topic_of(m)});
         break;
     default: log_line(LOG_WARNING, "Kafka reports", "reason", text, NULL);
     }
@@ -288,8 +281,7 @@ static bool take_one(struct consumer *c, int timeout_ms) {
 static int first_wait(const struct consumer *c) {
     int64_t now = steady_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
     if (c->assign_again && wait > ASSIGN_MS / 5) wait = ASSIGN_MS / 5;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (!p->waiting_n || c->drill.mode != DRILL_NONE) continue;
         int64_t left = partition_wait(p, now);
         if (left < wait) wait = left;
@@ -328,8 +320,7 @@ static size_t records_decode(struct consumer *c) {
     const struct partition *turn = throttle_turn(c, most);
     int64_t now = steady_ms();
     if (batch < most) most = batch;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         p->taken = 0;
         while (!partition_wait(p, now) && p->taken < p->waiting_n && n < most && bytes < BATCH_BYTES &&
                (!turn || p == turn)) {
@@ -347,28 +338,23 @@ static size_t records_decode(struct consumer *c) {
     return n;
 }
 
-/* Moves the offset only from where this process left it: a second owner of the partition is noticed here. */
+/* Moves the offset only from where this process left it: a second owner of the partition is noticed here. No row has
+ * OFFSET_NONE. */
 static bool offset_move(const struct consumer *c, struct connection *conn, const struct partition *p) {
     const rd_kafka_message_t *last = p->waiting[p->taken - 1];
-    struct value cluster = value_text(*c->cluster ? c->cluster : NULL);
-    if (p->next == OFFSET_NONE)
-        return store_run(
-                   conn,
-                   "INSERT INTO consumer_offset (topic, partition, next_offset, mark, cluster) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                   value_text(p->topic), value_int(p->id), value_int(last->offset + 1), value_int(log_mark(last)),
-                   cluster) == 1;
     return store_run(
                conn,
-               "UPDATE consumer_offset SET next_offset = ?, mark = ?, cluster = COALESCE(?, cluster) WHERE topic = ? AND partition = ? AND next_offset = ?",
-               value_int(last->offset + 1), value_int(log_mark(last)), cluster, value_text(p->topic), value_int(p->id),
-               value_int(p->next)) == 1;
+               "INSERT INTO consumer_offset AS o (topic, partition, next_offset, mark, cluster) VALUES (?, ?, ?, ?, ?) "
+               "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, mark = excluded.mark, "
+               "cluster = COALESCE(excluded.cluster, o.cluster) WHERE o.next_offset = ?",
+               value_text(p->topic), value_int(p->id), value_int(last->offset + 1), value_int(log_mark(last)),
+               value_text(*c->cluster ? c->cluster : NULL), value_int(p->next)) == 1;
 }
 
 static verdict records_commit(struct consumer *c, size_t n, struct failure *why) {
     struct connection *conn = store_begin(c->core->store);
     for (size_t i = 0; i < n; i++) record_apply(c->core, conn, &c->records[i]);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (!p->taken || offset_move(c, conn, p) || store_state(conn) != OK) continue;
         store_rollback(conn);
         return fail(
@@ -381,8 +367,7 @@ static verdict records_commit(struct consumer *c, size_t n, struct failure *why)
 
 static void partitions_advance(struct consumer *c) {
     pthread_mutex_lock(&c->lock);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (!p->taken) continue;
         p->next = p->waiting[p->taken - 1]->offset + 1;
         p->mark = log_mark(p->waiting[p->taken - 1]);
@@ -393,22 +378,16 @@ static void partitions_advance(struct consumer *c) {
         memmove(p->waiting, p->waiting + p->taken, p->waiting_n * sizeof *p->waiting);
     }
     pthread_mutex_unlock(&c->lock);
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (!c->partitions[i].waiting_n) partition_resume(c, &c->partitions[i]);
-}
-
-static void partitions_hold(struct consumer *c, const char *why) {
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].taken) partition_hold(c, &c->partitions[i], why);
+    each_partition(p, c)
+        if (!p->waiting_n) partition_resume(c, p);
 }
 
 /* From when each had happened, as far as it says so, else from when Kafka had it. */
 static void rates_beat(struct consumer *c, size_t n) {
     int64_t now = clock_ms();
     for (size_t i = 0; i < n; i++) {
-        const struct record *r = &c->records[i];
-        bool says = r->event.occurred_at > 0 && r->event.occurred_at <= now;
-        int64_t at = says ? r->event.occurred_at : r->raw.at;
+        int64_t at = c->records[i].event.occurred_at;
+        if (at <= 0 || at > now) at = c->records[i].raw.at;
         c->delays[i] = at > 0 ? now - at : 0;
     }
     rates_add(c->options.rates, now, c->delays, n);
@@ -433,7 +412,8 @@ static void handle_waiting(struct consumer *c) {
         return;
     }
     metric_add(METRIC_batch_retries, 1);
-    partitions_hold(c, why.text);
+    each_partition(p, c)
+        if (p->taken) partition_hold(c, p, why.text);
     if (v == RETRY)
         health_set(c->core->health, "store", HEALTH_FAILED, "nothing is handled until this is mended: %s", why.text);
     else
@@ -492,12 +472,6 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     return c->core->held ? OK : subscribe(c, why);
 }
 
-/* One that was held (history.h) joins its group only now: a member that takes nothing would have the others wait. */
-static void subscribe_late(struct consumer *c) {
-    struct failure why;
-    if (!c->subscribed && !c->core->held && subscribe(c, &why) != OK) process_end(why.text);
-}
-
 static void consumer_close(struct consumer *c) {
     if (!c->rk) return;
     rd_kafka_consumer_close(c->rk);
@@ -530,9 +504,12 @@ static void consumer_reopen(struct consumer *c) {
 
 static void *consumer_run(void *consumer) {
     struct consumer *c = consumer;
+    struct failure why;
     pthread_setname_np(pthread_self(), "consumer");
     while (!c->stopping) {
-        subscribe_late(c);
+        /* One that was held (history.h) joins its group only now: a member that takes nothing would have others wait.
+         */
+        if (!c->subscribed && !c->core->held && subscribe(c, &why) != OK) process_end(why.text);
         take_what_is_there(c);
         if (c->broken) consumer_reopen(c);
         if (c->stopping || !c->rk) break;
@@ -567,9 +544,8 @@ verdict consumer_start(struct consumer **out, const struct consumer_options *o, 
 void consumer_wake(struct consumer *c) {
     if (!c) return;
     c->news = true;
-    pthread_mutex_lock(&c->lock);
+    lock_auto(&c->lock);
     if (c->queue) rd_kafka_queue_yield(c->queue);
-    pthread_mutex_unlock(&c->lock);
 }
 
 void consumer_log_accepted(struct consumer *c) {
@@ -595,10 +571,10 @@ void consumer_stop(struct consumer **out) {
 
 json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
     json_t *all = json_array();
-    int64_t oldest = 0, now = clock_ms();
-    pthread_mutex_lock(&c->lock);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
+    int64_t now = clock_ms();
+    *oldest_unhandled_ms = 0;
+    lock_auto(&c->lock);
+    each_partition(p, c) {
         int64_t low, end = -1, position = partition_position(p);
         if (rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end)) end = -1;
         if (end >= 0 && p->ended >= 0) end = p->ended;
@@ -610,9 +586,7 @@ json_t *consumer_partitions(struct consumer *c, int64_t *oldest_unhandled_ms) {
                      (json_int_t)partition_next(p), "end", end < 0 ? json_null() : json_integer(end), "lag",
                      end < 0 ? json_null() : json_integer(end - position), "held", *p->lost ? p->lost : NULL));
         int64_t at = p->waiting_n ? kafka_time(p->waiting[0]) : now;
-        if (at && now - at > oldest) oldest = now - at;
+        if (at && now - at > *oldest_unhandled_ms) *oldest_unhandled_ms = now - at;
     }
-    pthread_mutex_unlock(&c->lock);
-    *oldest_unhandled_ms = oldest;
     return all;
 }

@@ -48,6 +48,10 @@ struct consumer {
     int64_t *delays;          /* and as many */
 };
 
+/* each_partition(p, c) { … }: all that this process owns. */
+#define each_partition(p, c)                                                                                           \
+    for (struct partition *p = (c)->partitions; p && p < (c)->partitions + (c)->partitions_n; p++)
+
 /* --- log_watch.c */
 
 /* True: the record is not to be taken. It was the last one of before, or it shows that the log is another one. */

@@ -1,9 +1,9 @@
 #include "chassis/incoming/drill.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/wait.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 struct drill {
@@ -33,30 +33,13 @@ void drill_free(struct drill **out) {
     *out = NULL;
 }
 
-static struct drill_state state_make(enum drill_mode mode, int64_t ms) {
-    return (struct drill_state){mode, mode == DRILL_SLOW ? ms : 0, clock_ms()};
-}
-
-static void state_set(struct drill *d, struct drill_state state) {
-    pthread_mutex_lock(&d->lock);
-    d->state = state;
-    pthread_cond_broadcast(&d->news);
-    pthread_mutex_unlock(&d->lock);
-}
-
-void drill_set(struct drill *d, enum drill_mode mode, int64_t ms) {
-    state_set(d, state_make(mode, ms));
-}
-
 struct drill_state drill_now(struct drill *d) {
     if (!d) return (struct drill_state){0};
-    pthread_mutex_lock(&d->lock);
-    struct drill_state state = d->state;
-    pthread_mutex_unlock(&d->lock);
-    return state;
+    lock_auto(&d->lock);
+    return d->state;
 }
 
-json_t *drill_state_json(struct drill_state s) {
+json_t *drill_json(struct drill_state s) {
     char since[TIME_TEXT];
     if (s.mode == DRILL_NONE) return json_null();
     return json_pack(
@@ -64,17 +47,17 @@ json_t *drill_state_json(struct drill_state s) {
         time_text(s.since, since));
 }
 
-json_t *drill_json(struct drill *d) {
-    return drill_state_json(drill_now(d));
-}
-
 verdict drill_change(struct drill *d, const struct drill_change *change, struct failure *why) {
-    pthread_mutex_lock(&d->change);
-    struct drill_state state = change->stays ? drill_now(d) : state_make(change->mode, change->ms);
-    verdict v = change->commit(change->context, state, why);
-    if (v == OK && !change->stays) state_set(d, state);
-    pthread_mutex_unlock(&d->change);
-    return v;
+    lock_auto(&d->change);
+    struct drill_state state = {change->mode, change->mode == DRILL_SLOW ? change->ms : 0, clock_ms()};
+    if (change->stays) state = drill_now(d);
+    verdict v = change->commit ? change->commit(change->context, state, why) : OK;
+    if (v != OK || change->stays) return v;
+    pthread_mutex_lock(&d->lock);
+    d->state = state;
+    pthread_cond_broadcast(&d->news);
+    pthread_mutex_unlock(&d->lock);
+    return OK;
 }
 
 /* --- Waiting */
@@ -82,21 +65,18 @@ verdict drill_change(struct drill *d, const struct drill_change *change, struct 
 bool drill_delay(struct drill *d, int64_t most_ms) {
     int64_t began = steady_ms(), now = began;
     if (!d) return true;
-    pthread_mutex_lock(&d->lock);
+    lock_auto(&d->lock);
     for (; !d->ended && d->state.mode != DRILL_NONE; now = steady_ms()) {
         int64_t until = began + (d->state.mode == DRILL_SLOW ? d->state.ms : most_ms);
         if (now >= until) break;
         (void)wait_until(&d->news, &d->lock, until);
     }
-    bool go_on = !d->ended && d->state.mode != DRILL_PAUSED;
-    pthread_mutex_unlock(&d->lock);
-    return go_on;
+    return !d->ended && d->state.mode != DRILL_PAUSED;
 }
 
 void drill_end(struct drill *d) {
     if (!d) return;
-    pthread_mutex_lock(&d->lock);
+    lock_auto(&d->lock);
     d->ended = true;
     pthread_cond_broadcast(&d->news);
-    pthread_mutex_unlock(&d->lock);
 }

@@ -25,12 +25,10 @@ struct drill_state {
     int64_t since;
 };
 
-struct drill *drill_new(void);     /* NULL: no memory */
-void drill_free(struct drill **d); /* accepts NULL */
-void drill_set(struct drill *d, enum drill_mode mode, int64_t ms);
-struct drill_state drill_now(struct drill *d);  /* NULL: none is on, as in the two that follow */
-json_t *drill_state_json(struct drill_state s); /* as drill_json() */
-json_t *drill_json(struct drill *d); /* null, or {"mode":"paused"|"slow","ms":N,"since":"…"}, the caller's */
+struct drill *drill_new(void);                 /* NULL: no memory */
+void drill_free(struct drill **d);             /* accepts NULL */
+struct drill_state drill_now(struct drill *d); /* of NULL: none is on */
+json_t *drill_json(struct drill_state s); /* null, or {"mode":"paused"|"slow","ms":N,"since":"…"}, the caller's */
 
 /* For who does this service's work on another thread than the consumer's: waits as long as it should take now. False:
  * it is paused, and that has lasted for most_ms, or the service stops: do not do it. */
@@ -43,7 +41,7 @@ struct drill_change {
     bool stays; /* the state stays as it is: only the writing down is in order with the others */
     enum drill_mode mode;
     int64_t ms;
-    verdict (*commit)(void *context, struct drill_state state, struct failure *why);
+    verdict (*commit)(void *context, struct drill_state state, struct failure *why); /* NULL: nobody writes it down */
     void *context;
 };
 MUST_CHECK verdict drill_change(struct drill *d, const struct drill_change *change, struct failure *why);

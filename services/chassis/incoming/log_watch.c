@@ -1,10 +1,10 @@
+#include "chassis/base/format.h"
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/process.h"
 #include "chassis/incoming/consumer_private.h"
 #include "chassis/kafka/raw.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +14,9 @@ enum { WATCH_MS = 1000, SHORT_MS = 3000 /* a new leader may not know the end at 
 /* Names the partitions of the first topic that is held, why, and what ends it. */
 void log_report(struct consumer *c) {
     const struct partition *first = NULL;
-    struct buffer ids = BUFFER(200);
+    buffer_auto ids = BUFFER(200);
     int n = 0, others = 0;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (p->state != PARTITION_LOST) continue;
         if (!first) first = p;
         if (strcmp(p->topic, first->topic) != 0)
@@ -36,19 +35,15 @@ void log_report(struct consumer *c) {
             n == 1 ? "/" : "", n == 1 ? ids.data : "");
     else
         health_set(c->core->health, "log", HEALTH_OK, "is the one that was read");
-    buffer_free(&ids);
 }
 
 __attribute__((format(printf, 3, 4))) void log_lose(struct consumer *c, struct partition *p, const char *format, ...) {
     if (p->state == PARTITION_LOST) return;
     partition_drop(c, p);
     partition_move(p, PARTITION_LOST);
-    va_list arguments;
-    va_start(arguments, format);
     pthread_mutex_lock(&c->lock);
-    vsnprintf(p->lost, sizeof p->lost, format, arguments);
+    format_arguments(p->lost, format);
     pthread_mutex_unlock(&c->lock);
-    va_end(arguments);
     c->assign_again = true;
     log_report(c);
 }
@@ -71,9 +66,8 @@ void log_clusters_compare(struct consumer *c) {
     char *id = rd_kafka_clusterid(c->rk, 0);
     if (id) snprintf(c->cluster, sizeof c->cluster, "%s", id);
     if (id) rd_kafka_mem_free(c->rk, id);
-    for (size_t i = 0; *c->cluster && i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
-        if (*p->cluster && strcmp(p->cluster, c->cluster) != 0)
+    each_partition(p, c) {
+        if (*c->cluster && *p->cluster && strcmp(p->cluster, c->cluster) != 0)
             log_lose(c, p, "this is the cluster %s; it was read on %s", c->cluster, p->cluster);
     }
 }
@@ -81,8 +75,7 @@ void log_clusters_compare(struct consumer *c) {
 /* A log that ends before our place answers a fetch just there with nothing, as an idle one does. */
 static void ends_compare(struct consumer *c) {
     int64_t now = steady_ms(), low, end;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (p->state == PARTITION_LOST || rd_kafka_get_watermark_offsets(c->rk, p->topic, p->id, &low, &end) ||
             end < 0 || end >= p->next)
             p->short_since = 0;
@@ -97,8 +90,7 @@ static void ends_compare(struct consumer *c) {
 
 static void partitions_check_again(struct consumer *c) {
     c->check_again = false;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (p->state == PARTITION_LOST || p->mark_of == OFFSET_NONE) continue;
         partition_drop(c, p);
         partition_check(p);
@@ -109,8 +101,8 @@ static void partitions_check_again(struct consumer *c) {
 /* Somebody decided: the database says where to go on. */
 static void partitions_accept(struct consumer *c) {
     struct failure why;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i], again;
+    each_partition(p, c) {
+        struct partition again;
         if (p->state != PARTITION_LOST) continue;
         if (partition_init(c, &again, p->topic, p->id, &why) != OK) {
             process_end(why.text);

@@ -1,4 +1,5 @@
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/incoming/consumer_private.h"
@@ -62,22 +63,20 @@ bool partition_passes_over(const struct partition *p) {
 /* --- Those that are owned */
 
 struct partition *partition_find(struct consumer *c, const char *topic, int32_t id) {
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].id == id && !strcmp(c->partitions[i].topic, topic)) return &c->partitions[i];
+    each_partition(p, c)
+        if (p->id == id && !strcmp(p->topic, topic)) return p;
     return NULL;
 }
 
 void partitions_clear(struct consumer *c) {
-    pthread_mutex_lock(&c->lock);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
+    lock_auto(&c->lock);
+    each_partition(p, c) {
         for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
         free(p->waiting);
     }
     free(c->partitions);
     c->partitions = NULL;
     c->partitions_n = 0;
-    pthread_mutex_unlock(&c->lock);
 }
 
 /* Where the service's own database says to go on. An absolute offset starts fastest, so 0 for a first run. */
@@ -101,7 +100,7 @@ verdict partition_init(struct consumer *c, struct partition *p, const char *topi
         p->mark = rows_int(&r, 1);
         snprintf(p->cluster, sizeof p->cluster, "%s", rows_text(&r, 2));
     }
-    if (store_state(reader) != OK) return fail(why, FATAL, "%s", store_error(reader));
+    if (store_check(reader, why) != OK) return FATAL;
     p->fetched = partition_next(p);
     if (p->mark_of != OFFSET_NONE) partition_check(p);
     return OK;
@@ -112,31 +111,31 @@ verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_t *list
     if (!all) return fail(why, FATAL, "out of memory");
     for (int i = 0; i < list->cnt; i++) {
         verdict v = partition_init(c, &all[i], list->elems[i].topic, list->elems[i].partition, why);
-        if (v != OK) {
-            free(all);
-            return v;
-        }
+        if (v == OK) continue;
+        free(all);
+        return v;
     }
     partitions_clear(c);
-    pthread_mutex_lock(&c->lock);
+    lock_auto(&c->lock);
     c->partitions = all;
     c->partitions_n = (size_t)list->cnt;
-    pthread_mutex_unlock(&c->lock);
     return OK;
 }
 
 /* --- Holding */
 
-static rd_kafka_topic_partition_list_t *partition_list(const struct partition *p) {
+/* set: rd_kafka_pause_partitions or rd_kafka_resume_partitions */
+static void fetching_set(
+    struct consumer *c, const struct partition *p,
+    rd_kafka_resp_err_t (*set)(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list)) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, p->topic, p->id);
-    return list;
+    set(c->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
 }
 
 void partition_pause(struct consumer *c, const struct partition *p) {
-    rd_kafka_topic_partition_list_t *list = partition_list(p);
-    rd_kafka_pause_partitions(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
+    fetching_set(c, p, rd_kafka_pause_partitions);
 }
 
 void partition_hold(struct consumer *c, struct partition *p, const char *why) {
@@ -160,8 +159,8 @@ int64_t partition_wait(const struct partition *p, int64_t now) {
 
 void partitions_try(struct consumer *c) {
     int64_t now = steady_ms();
-    for (size_t i = 0; i < c->partitions_n; i++)
-        if (c->partitions[i].held_until > now) c->partitions[i].held_until = now;
+    each_partition(p, c)
+        if (p->held_until > now) p->held_until = now;
 }
 
 /* All that waited was handled, and there is no more: the next doubted id is waited for anew. */
@@ -174,9 +173,7 @@ void partition_resume(struct consumer *c, struct partition *p) {
     if (!partition_is_held(p)) return;
     partition_move(p, partition_passes_over(p) ? PARTITION_PASSING_OVER : PARTITION_READING);
     p->held_for = p->held_until = 0;
-    rd_kafka_topic_partition_list_t *list = partition_list(p);
-    rd_kafka_resume_partitions(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
+    fetching_set(c, p, rd_kafka_resume_partitions);
 }
 
 /* --- What comes */
@@ -207,38 +204,33 @@ verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
 }
 
 void partition_pass_over(struct consumer *c, struct partition *p) {
-    pthread_mutex_lock(&c->lock);
+    lock_auto(&c->lock);
     p->ended = OFFSET_NONE;
-    pthread_mutex_unlock(&c->lock);
     if (!partition_passes_over(p))
         partition_move(p, partition_is_held(p) ? PARTITION_HELD_PASSING_OVER : PARTITION_PASSING_OVER);
 }
 
 void partition_drop(struct consumer *c, struct partition *p) {
     partition_resume(c, p);
-    pthread_mutex_lock(&c->lock);
+    lock_auto(&c->lock);
     for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
     p->waiting_n = p->taken = 0;
     p->read_to = 0;
-    pthread_mutex_unlock(&c->lock);
 }
 
 void partition_end(struct consumer *c, struct partition *p, int64_t offset) {
-    pthread_mutex_lock(&c->lock);
+    lock_auto(&c->lock);
     p->ended = offset;
     if (!partition_passes_over(p)) p->read_to = offset;
     partition_rest(c, p);
-    pthread_mutex_unlock(&c->lock);
 }
 
 void partitions_unread(struct consumer *c) {
-    pthread_mutex_lock(&c->lock);
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        struct partition *p = &c->partitions[i];
+    lock_auto(&c->lock);
+    each_partition(p, c) {
         if (partition_passes_over(p)) partition_move(p, partition_is_held(p) ? PARTITION_HELD : PARTITION_READING);
         p->ended = OFFSET_NONE;
     }
-    pthread_mutex_unlock(&c->lock);
 }
 
 /* --- Where it is */

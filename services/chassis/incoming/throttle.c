@@ -7,8 +7,7 @@ void throttle_follow(struct consumer *c) {
     struct drill_state now = drill_now(c->options.drill);
     if (now.mode != c->drill.mode || now.ms != c->drill.ms) c->due = 0;
     c->drill = now;
-    for (size_t i = 0; i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
+    each_partition(p, c) {
         if (partition_passes_over(p) && (now.mode == DRILL_NONE || (now.mode == DRILL_SLOW && !p->waiting_n)))
             c->assign_again = true;
     }
@@ -21,16 +20,12 @@ bool throttle_keeps(struct consumer *c, struct partition *p) {
     return false;
 }
 
-static bool takes_now(const struct partition *p, int64_t now) {
-    return p->waiting_n && !partition_wait(p, now);
-}
-
 const struct partition *throttle_turn(const struct consumer *c, size_t most) {
     const struct partition *turn = NULL;
     int64_t oldest = INT64_MAX, now = steady_ms();
-    for (size_t i = 0; most == 1 && i < c->partitions_n; i++) {
-        const struct partition *p = &c->partitions[i];
-        if (!takes_now(p, now)) continue;
+    if (most != 1) return NULL;
+    each_partition(p, c) {
+        if (!p->waiting_n || partition_wait(p, now)) continue;
         int64_t at = rd_kafka_message_timestamp(p->waiting[0], NULL);
         if (turn && at >= oldest) continue;
         turn = p;

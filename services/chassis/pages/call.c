@@ -90,7 +90,7 @@ static void perform(struct exchange *x, struct record *r) {
         return;
     }
     struct connection *c = store_begin(rt->core.store);
-    verdict v = record_call(&rt->core, c, r, &refusal);
+    verdict v = record_apply_asked(&rt->core, c, r, &refusal);
     bool repeated = v == OK && r->reply->outcome && !strcmp(r->reply->outcome, "duplicate");
     if (v == OK && !repeated) by_hand_call(c, r);
     bool same = !repeated || reply_recall(c, r, outcome);

@@ -92,7 +92,7 @@ static void answer(struct exchange *x, const struct wish *w, struct drill_state 
         exchange_redirect(x, "/status#drill");
     else
         x->data = json_pack(
-            "{s:o, s:o*, s:o*}", "drill", drill_state_json(state), "crashed", w->crash ? json_true() : NULL, "heading",
+            "{s:o, s:o*, s:o*}", "drill", drill_json(state), "crashed", w->crash ? json_true() : NULL, "heading",
             x->api ? NULL : json_string("Crashed, as asked"));
 }
 
@@ -134,7 +134,7 @@ void drill_post(struct exchange *x) {
 void drill_get(struct exchange *x) {
     struct runtime *rt = x->context;
     if (!drill_allowed(x)) return;
-    x->data = json_pack("{s:o}", "drill", drill_json(rt->drill));
+    x->data = json_pack("{s:o}", "drill", drill_json(drill_now(rt->drill)));
     if (x->api) return;
     json_object_set_new(x->data, "heading", json_string("Drills"));
     drill_decorate(x, x->data);

@@ -147,7 +147,7 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
         service->title, "duty", service->duty, "in_memory", service->in_memory, "started_at", time_json(rt->started_at),
         "partitions", partitions, "outcomes", outcomes_json(reader), "outbox", outbox_json(reader),
         "oldest_unhandled_ms", (json_int_t)oldest, "views", views_json(reader, service->views, NULL), "dead_letters",
-        (json_int_t)dead_letter_open(reader), "drill", drill_json(rt->drill));
+        (json_int_t)dead_letter_open(reader), "drill", drill_json(drill_now(rt->drill)));
     (void)store_run(reader, "COMMIT");
     json_object_update_new(status, health);
     json_object_update_new(status, rates_json(rt->rates, clock_ms()));

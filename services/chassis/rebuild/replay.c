@@ -99,7 +99,7 @@ static verdict record_again(struct replay *r, struct record *record, int64_t now
     record->replayed = &r->replayed;
     record->now = r->reaction ? r->reaction->occurred_at : now ? now : record->event.occurred_at;
     if (record->now <= 0) record->now = 1; /* 0 would be the clock's */
-    verdict v = record_replay(r->core, r->c, record, &reason);
+    verdict v = record_apply_asked(r->core, r->c, record, &reason);
     *stalled = r->stalled;
     if (store_state(r->c) == RETRY || store_state(r->c) == FATAL) return fail(why, RETRY, "%s", store_error(r->c));
     if (v == REJECT && !r->stalled) rejected_note(r, record, reason.text);
