@@ -1,20 +1,18 @@
 #include "chassis/events/letter.h"
 
+#include "chassis/base/format.h"
 #include "chassis/base/ids.h"
-#include "chassis/base/log.h"
 #include "chassis/kafka/topic_spec.h"
 
 #include <string.h>
 
 enum { HEADER_OVERHEAD = 10 }; /* two lengths, of at most five bytes each */
 
-static void note(rd_kafka_headers_t *headers, enum letter_header which, const char *text) {
+__attribute__((format(printf, 3, 4))) static void
+note(rd_kafka_headers_t *headers, enum letter_header which, const char *format, ...) {
+    char text[DEAD_LETTER_REASON];
+    format_arguments(text, format);
     rd_kafka_header_add(headers, topic_spec_letters.headers[which].name, -1, text, -1);
-}
-
-static void note_number(rd_kafka_headers_t *headers, enum letter_header which, long long n) {
-    char number[24];
-    note(headers, which, log_number(number, n));
 }
 
 static bool takes(size_t *room, size_t n) {
@@ -45,21 +43,21 @@ rd_kafka_headers_t *letter_record(const struct dead_letter *letter, const char *
     *raw = letter->raw;
     bool key = takes(&room, raw->key_n), value = takes(&room, raw->value_n);
     rd_kafka_headers_t *headers = headers_fit(letter->raw.headers, &room, &omitted);
-    note(headers, LETTER_REASON, letter->reason);
-    note(headers, LETTER_SERVICE, service);
-    note(headers, LETTER_TOPIC, raw->topic);
-    note_number(headers, LETTER_PARTITION, raw->partition);
-    note_number(headers, LETTER_OFFSET, raw->offset);
-    if (letter->answered_at) note(headers, LETTER_ANSWERED_AT, time_text(letter->answered_at, at));
+    note(headers, LETTER_REASON, "%s", letter->reason);
+    note(headers, LETTER_SERVICE, "%s", service);
+    note(headers, LETTER_TOPIC, "%s", raw->topic);
+    note(headers, LETTER_PARTITION, "%d", raw->partition);
+    note(headers, LETTER_OFFSET, "%lld", (long long)raw->offset);
+    if (letter->answered_at) note(headers, LETTER_ANSWERED_AT, "%s", time_text(letter->answered_at, at));
     if (!letter->open) note(headers, LETTER_REDRIVEN, "true");
     if (!value) {
-        note_number(headers, LETTER_OMITTED_BYTES, (long long)raw->value_n);
+        note(headers, LETTER_OMITTED_BYTES, "%zu", raw->value_n);
         raw->value = NULL, raw->value_n = 0;
     }
     if (!key) {
-        note_number(headers, LETTER_OMITTED_KEY_BYTES, (long long)raw->key_n);
+        note(headers, LETTER_OMITTED_KEY_BYTES, "%zu", raw->key_n);
         raw->key = NULL, raw->key_n = 0;
     }
-    if (omitted) note_number(headers, LETTER_OMITTED_HEADERS, (long long)omitted);
+    if (omitted) note(headers, LETTER_OMITTED_HEADERS, "%zu", omitted);
     return headers;
 }

@@ -32,9 +32,12 @@ static bool is_schema(const struct asset *a) {
     return n > 5 && !strcmp(a->name + n - 5, ".avsc") && !snapshot;
 }
 
-static struct own_type *type_find(const struct outbox *o, const char *type) {
-    for (size_t i = 0; i < o->n; i++)
-        if (!strcmp(schema_name(o->types[i].own.schema), type)) return &o->types[i];
+/* By its full name, or its short one. */
+static struct own_type *type_find(const struct outbox *o, const char *name) {
+    for (struct own_type *t = o->types; t < o->types + o->n; t++) {
+        const char *full = schema_name(t->own.schema);
+        if (!strcmp(full, name) || !strcmp(event_name(full), name)) return t;
+    }
     return NULL;
 }
 
@@ -149,12 +152,10 @@ int64_t outbox_schema_row(const struct outbox *o, const char *type, bool given) 
     return !t ? 0 : given ? t->given.row : t->own.row;
 }
 
-/* The one in use, by its short name. */
+/* The one in use. */
 static const struct version *find_version(const struct outbox *o, const char *name) {
-    for (size_t i = 0; i < o->n; i++)
-        if (!strcmp(event_name(schema_name(o->types[i].own.schema)), name))
-            return o->types[i].adopted ? &o->types[i].given : &o->types[i].own;
-    return NULL;
+    const struct own_type *t = type_find(o, name);
+    return !t ? NULL : t->adopted ? &t->given : &t->own;
 }
 
 const char *outbox_type(const struct outbox *o, const char *short_name) {
@@ -170,12 +171,11 @@ const json_t *outbox_symbols(const struct outbox *o, const char *short_name, con
 /* What every event has (DESIGN: Events). */
 static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id, int64_t now) {
     char text[UUID_TEXT], cause[UUID_TEXT];
-    json_t *caused_by = e->caused_by ? json_string(uuid_text(*e->caused_by, cause)) : json_null();
-    return !json_object_set_new(fields, "caused_by", caused_by) && /* first: it is made already */
-           !json_object_set_new(fields, "event_id", json_string(uuid_text(id, text))) &&
-           (!e->return_id || !json_object_set_new(fields, "return_id", json_string(e->return_id))) &&
-           !json_object_set_new(fields, "version", json_integer(e->version)) &&
-           !json_object_set_new(fields, "occurred_at", json_integer(now));
+    json_t *common = json_pack(
+        "{s:s, s:s*, s:I, s:I, s:s?}", "event_id", uuid_text(id, text), "return_id", e->return_id, "version",
+        (json_int_t)e->version, "occurred_at", (json_int_t)now, "caused_by",
+        e->caused_by ? uuid_text(*e->caused_by, cause) : NULL);
+    return !json_object_update_new(fields, common);
 }
 
 /* Takes e->fields. */

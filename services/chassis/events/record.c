@@ -16,31 +16,21 @@ static void source_read(const struct core *core, const char *topic, char out[SOU
     snprintf(out, SOURCE_NAME, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
 }
 
-static void read_place(const struct core *core, struct record *r) {
-    const struct raw *raw = &r->raw;
-    r->event.topic = raw->topic;
-    r->event.partition = raw->partition;
-    r->event.offset = raw->offset;
-    r->event.recorded_at = raw->at;
-    r->event.bytes = raw->value;
-    r->event.bytes_n = raw->value_n;
-    r->event.raw = raw;
-    source_read(core, raw->topic, r->source);
-    r->event.source = r->source;
-    /* The key is the return's id. Should it be something else, the audit row goes without one. */
+/* The key is the return's id. Should it be something else, the audit row goes without one. */
+static void read_key(struct record *r) {
     struct failure why;
+    const struct raw *raw = &r->raw;
     if (!raw->key || raw->key_n >= sizeof r->key || input_id(raw->key, raw->key_n, &why) != OK) return;
     memcpy(r->key, raw->key, raw->key_n);
     r->event.return_id = r->event.key = r->key;
 }
 
 /* A record without a trace begins one, the same for whoever reads it, and whenever. */
-static void read_headers(struct record *r) {
+static void read_trace(struct record *r) {
     char place[500];
     (void)raw_header(&r->raw, "traceparent", r->trace, sizeof r->trace);
     snprintf(place, sizeof place, "%s[%d]@%lld", r->raw.topic, r->raw.partition, (long long)r->raw.offset);
     if (!trace_valid(r->trace)) trace_named(place, r->trace);
-    r->event.trace_parent = r->trace;
 }
 
 /* What every event has (DESIGN: Events). */
@@ -87,9 +77,22 @@ static verdict read_value(const struct core *core, struct patience *patience, st
 verdict record_decode(
     const struct core *core, const struct raw *raw, struct patience *patience, struct record *out,
     struct failure *why) {
-    *out = (struct record){.raw = *raw, .event.received_at = clock_ms()};
-    read_place(core, out);
-    read_headers(out);
+    *out = (struct record){
+        .raw = *raw,
+        .event = {
+            .source = out->source,
+            .received_at = clock_ms(),
+            .trace_parent = out->trace,
+            .topic = raw->topic,
+            .partition = raw->partition,
+            .offset = raw->offset,
+            .recorded_at = raw->at,
+            .bytes = raw->value,
+            .bytes_n = raw->value_n,
+            .raw = &out->raw}};
+    source_read(core, raw->topic, out->source);
+    read_key(out);
+    read_trace(out);
     out->state = read_value(core, patience, out);
     if (out->state != RETRY) return OK;
     record_free(out);

@@ -195,14 +195,9 @@ static const char *topic_of(const rd_kafka_message_t *m) {
     return m->rkt ? rd_kafka_topic_name(m->rkt) : "";
 }
 
-static struct partition *partition_of(struct consumer *c, const rd_kafka_message_t *m) {
-    return partition_find(c, topic_of(m), m->partition);
-}
-
 /* The log has no such offset. On a first run that means that it begins later. So it does when all that was read, and
  * nothing else, was deleted. Otherwise somebody must decide. */
-static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
-    struct partition *p = partition_of(c, m);
+static void offset_lost(struct consumer *c, struct partition *p, const rd_kafka_message_t *m) {
     if (!p || p->state == PARTITION_LOST) return;
     c->assign_again = true;
     if (p->fetched >= 0 && m->offset >= 0 && m->offset != p->fetched) return; /* of where it was before: asks anew */
@@ -216,10 +211,8 @@ static void offset_lost(struct consumer *c, const rd_kafka_message_t *m) {
 }
 
 /* Nothing more can be read now: what is behind it, if anything, belongs to a transaction that is under way. */
-static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
-    struct partition *p = c->assign_again ? NULL : partition_of(c, m);
-    if (p && p->denied) p->denied = false, allowed(c);
-    if (!p || p->state == PARTITION_LOST) return;
+static void take_end(struct consumer *c, struct partition *p, const rd_kafka_message_t *m) {
+    if (!p || c->assign_again || p->state == PARTITION_LOST) return;
     if (p->state == PARTITION_CHECKING && m->offset >= p->next) {
         log_lose(
             c, p, "the record at offset %lld, which was read, is not there (the topic was made anew)",
@@ -231,12 +224,11 @@ static void take_end(struct consumer *c, const rd_kafka_message_t *m) {
     if (partition_position(p) > before) c->commit_wanted = true;
 }
 
-static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
+static void take_error(struct consumer *c, struct partition *p, const rd_kafka_message_t *m) {
     const char *text = rd_kafka_message_errstr(m);
-    struct partition *p = partition_of(c, m);
     switch (m->err) {
-    case RD_KAFKA_RESP_ERR__PARTITION_EOF: take_end(c, m); break;
-    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: offset_lost(c, m); break;
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF: take_end(c, p, m); break;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: offset_lost(c, p, m); break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
         c->check_again = true;
         health_set(
@@ -256,13 +248,15 @@ static void take_error(struct consumer *c, const rd_kafka_message_t *m) {
 static bool take_one(struct consumer *c, int timeout_ms) {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, timeout_ms);
     if (!m) return false;
+    struct partition *p = partition_find(c, topic_of(m), m->partition);
     /* What comes before a new assignment is made is from the old position. It will be fetched again. */
-    struct partition *p = m->err || c->assign_again ? NULL : partition_of(c, m);
-    if (m->err) take_error(c, m);
-    if (p && p->denied) p->denied = false, allowed(c);
+    bool read = p && !c->assign_again && (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF);
+    if (read && p->denied) p->denied = false, allowed(c);
+    if (m->err) take_error(c, p, m);
     /* Below `fetched`: a second copy of a fetch, as versions before 2.1.1 can give. Not kept for want of memory:
      * fetched again. */
-    if (p && p->state != PARTITION_LOST && m->offset >= p->fetched && !log_compare(c, p, m) && throttle_keeps(c, p)) {
+    if (read && !m->err && p->state != PARTITION_LOST && m->offset >= p->fetched && !log_compare(c, p, m) &&
+        throttle_keeps(c, p)) {
         pthread_mutex_lock(&c->lock);
         verdict v = partition_add(p, m);
         pthread_mutex_unlock(&c->lock);
@@ -528,12 +522,14 @@ static void *consumer_run(void *consumer) {
 verdict consumer_start(struct consumer **out, const struct consumer_options *o, struct failure *why) {
     struct consumer *c = *out = calloc(1, sizeof *c);
     if (!c) return fail(why, FATAL, "out of memory");
-    c->options = *o;
-    c->core = o->core;
-    c->catching_up = c->core->service->in_memory;
+    size_t batch = (size_t)o->core->settings->batch;
+    *c = (struct consumer){
+        .options = *o,
+        .core = o->core,
+        .catching_up = o->core->service->in_memory,
+        .records = calloc(batch, sizeof *c->records),
+        .delays = calloc(batch, sizeof *c->delays)};
     pthread_mutex_init(&c->lock, NULL);
-    c->records = calloc((size_t)c->core->settings->batch, sizeof *c->records);
-    c->delays = calloc((size_t)c->core->settings->batch, sizeof *c->delays);
     if (!c->records || !c->delays) return fail(why, FATAL, "out of memory");
     verdict v = consumer_open(c, why);
     if (v != OK) return v;

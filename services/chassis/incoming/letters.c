@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { TOPICS_MS = 2000, ASK_MS = 2000, POLL_MS = 300, NAME_SIZE = 400, REASON_MAX = 1000 };
 
@@ -52,11 +53,11 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
         redriven[8];
     int64_t at = rd_kafka_message_timestamp(m, NULL), answered_at = 0;
     struct failure why;
-    bool letter = team_of(l, rd_kafka_topic_name(m->rkt), team) &&
-                  !strcmp(message_header(m, "dead-letter.topic", topic, sizeof topic), l->topic) &&
-                  *message_header(m, "dead-letter.partition", partition, sizeof partition) &&
-                  *message_header(m, "dead-letter.offset", offset, sizeof offset);
-    if (!letter) return;
+    if (!team_of(l, rd_kafka_topic_name(m->rkt), team) ||
+        strcmp(message_header(m, "dead-letter.topic", topic, sizeof topic), l->topic) != 0 ||
+        !*message_header(m, "dead-letter.partition", partition, sizeof partition) ||
+        !*message_header(m, "dead-letter.offset", offset, sizeof offset))
+        return;
     (void)message_header(m, "dead-letter.reason", reason, sizeof reason);
     if (!time_parse(message_header(m, "dead-letter.answered-at", answered, sizeof answered), &answered_at))
         answered_at = 0;
@@ -68,8 +69,7 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
                    team, strtol(partition, NULL, 10), strtoll(offset, NULL, 10), at, answered_at, done, reason});
         if (store_commit(c, &why) == OK) return;
         log_line(LOG_WARNING, "could not keep what a service has put aside", "reason", why.text, NULL);
-        struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-        nanosleep(&pause, NULL);
+        usleep(POLL_MS * 1000);
     } while (!atomic_load(&l->stopping));
 }
 

@@ -1,4 +1,3 @@
-#include "chassis/base/hash.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
@@ -13,7 +12,6 @@ enum { STATEMENTS_N = 48, BUSY_MS = 5000 };
 
 struct statement {
     sqlite3_stmt *prepared;
-    uint64_t hash;
     bool busy;
 };
 
@@ -137,17 +135,17 @@ verdict store_snapshot(const char *path, const char *to, struct failure *why) {
 /* --- Statements */
 
 /* One that was prepared of this text, or a slot for it: an empty one, or the next in turn. NULL: all are busy. */
-static struct statement *statement_slot(struct database *db, const char *sql, uint64_t hash) {
+static struct statement *statement_slot(struct database *db, const char *sql) {
     for (int i = 0; i < STATEMENTS_N; i++) {
         struct statement *s = &db->statements[i];
-        if (s->prepared && !s->busy && s->hash == hash && !strcmp(sqlite3_sql(s->prepared), sql)) return s;
+        if (s->prepared && !s->busy && !strcmp(sqlite3_sql(s->prepared), sql)) return s;
     }
     for (int tried = 0; tried < STATEMENTS_N; tried++) {
         struct statement *s = &db->statements[db->next_victim];
         db->next_victim = (db->next_victim + 1) % STATEMENTS_N;
         if (s->busy) continue;
         sqlite3_finalize(s->prepared);
-        *s = (struct statement){.hash = hash};
+        s->prepared = NULL;
         return s;
     }
     return NULL;
@@ -165,7 +163,7 @@ static int bind_one(sqlite3_stmt *stmt, int at, const struct value *v) {
 /* values[0] is a filler (see store_run), so that a statement without values is possible. */
 static struct statement *statement_start(struct connection *c, const char *sql, const struct value *values, size_t n) {
     if (c->state != OK) return NULL;
-    struct statement *s = statement_slot(c->db, sql, hash_text(HASH_START, sql));
+    struct statement *s = statement_slot(c->db, sql);
     if (!s) return connection_fail(c, SQLITE_MISUSE, "run more statements at once"), NULL;
     int code = SQLITE_OK;
     if (!s->prepared) code = sqlite3_prepare_v3(c->db->sqlite, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->prepared, NULL);
