@@ -72,11 +72,9 @@ static bool charged(struct reaction *r, struct money *cost) {
 
 static verdict charge(struct reaction *r, const void *fields, struct failure *why) {
     const struct money *cost = &((const struct request *)fields)->cost;
-    struct money before;
     char amount[32];
     if (cancelled_before(r)) return OK;
-    if (charged(r, &before))
-        return fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
+    if (reaction_answered(r, "ledger", why)) return REJECT;
     if (cost->minor < 0) return fail(why, REJECT, "the cost %s is negative", money_text(cost->minor, amount));
     post(r, &disposal, cost);
     return OK;

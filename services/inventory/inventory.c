@@ -73,8 +73,7 @@ static void backorder(struct reaction *r, const struct request *q) {
 static verdict replace(struct reaction *r, const void *fields, struct failure *why) {
     const struct request *q = fields;
     if (cancelled_before(r)) return OK;
-    if (store_int(r->store, 0, "SELECT 1 FROM replacement WHERE return_id = ?", value_text(r->event->return_id)))
-        return fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
+    if (reaction_answered(r, "replacement", why)) return REJECT;
     int64_t on_hand = stock_take(r->store, q->model);
     if (on_hand >= 0)
         ship(r, q, on_hand);

@@ -74,8 +74,7 @@ static void decline(struct reaction *r, const struct request *q, const char *sit
 static verdict queue(struct reaction *r, const void *fields, struct failure *why) {
     const struct request *q = fields;
     if (cancelled_before(r)) return OK;
-    if (store_int(r->store, 0, "SELECT 1 FROM disassembly_order WHERE return_id = ?", value_text(r->event->return_id)))
-        return fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
+    if (reaction_answered(r, "disassembly_order", why)) return REJECT;
     char site[SITE_SIZE];
     site_of(r->store, q->location, site);
     if (queue_item(r, q, site)) {

@@ -58,8 +58,7 @@ static verdict refund(struct reaction *r, const void *fields, struct failure *wh
     const struct request *q = fields;
     char reason[ORDERS_REASON];
     if (cancelled_before(r)) return OK;
-    if (store_int(r->store, 0, "SELECT 1 FROM refund WHERE return_id = ?", value_text(r->event->return_id)))
-        return fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
+    if (reaction_answered(r, "refund", why)) return REJECT;
     if (!orders_allow(r, q->order_id, q->serial_number, &q->cost, reason)) {
         decline(r, q, false, reason);
     } else if (refund_item(r, q)) {

@@ -84,6 +84,13 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
     format_arguments(p->summary, summary_format);
 }
 
+bool reaction_answered(struct reaction *r, const char *table, struct failure *why) {
+    char sql[200];
+    snprintf(sql, sizeof sql, "SELECT 1 FROM %s WHERE return_id = ?", table);
+    return store_int(r->store, 0, sql, value_text(r->event->return_id)) &&
+           fail(why, REJECT, "return \"%s\" was answered before, by another event", r->event->return_id);
+}
+
 bool reaction_policy_is(const struct reaction *r, const char *name, const char *value) {
     const struct core *core = r->private->core;
     char usual[100] = "", now[100];
@@ -221,8 +228,10 @@ static verdict handle_once(
         verdict v = handle(core, c, r, h, why);
         if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
         if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;
-        if (v == REJECT) store_undo(c);
-        if (v == REJECT) return REJECT;
+        if (v == REJECT) {
+            store_undo(c);
+            return REJECT;
+        }
         if (again) answered_done(c, r);
     }
     store_release(c);
