@@ -389,11 +389,12 @@ static void rates_beat(struct consumer *c, size_t n) {
 
 static void handle_waiting(struct consumer *c) {
     struct failure why;
-    if (atomic_exchange(&c->news, false)) partitions_try(c);
+    if (atomic_exchange(&c->news, false))
+        each_partition(p, c) p->held_until = 0; /* each is tried again at once */
     size_t n = records_decode(c);
-    verdict v = n ? records_commit(c, n, &why) : OK;
-    for (size_t i = 0; i < n; i++) record_free(&c->records[i]);
     if (!n) return;
+    verdict v = records_commit(c, n, &why);
+    for (size_t i = 0; i < n; i++) record_free(&c->records[i]);
     if (v == OK) {
         crash_point("after commit");
         rates_beat(c, n);

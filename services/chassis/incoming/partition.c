@@ -157,12 +157,6 @@ int64_t partition_wait(const struct partition *p, int64_t now) {
     return partition_is_held(p) && p->held_until > now ? p->held_until - now : 0;
 }
 
-void partitions_try(struct consumer *c) {
-    int64_t now = steady_ms();
-    each_partition(p, c)
-        if (p->held_until > now) p->held_until = now;
-}
-
 /* All that waited was handled, and there is no more: the next doubted id is waited for anew. */
 static void partition_rest(const struct consumer *c, struct partition *p) {
     if (!p->waiting_n && p->ended >= 0) p->patience = (struct patience){.left_ms = c->core->settings->unknown_id_ms};

@@ -123,5 +123,4 @@ void partition_pause(struct consumer *c, const struct partition *p); /* nothing 
 /* Its records stay where they are and are tried again later. Nothing new is fetched for it meanwhile. */
 void partition_hold(struct consumer *c, struct partition *p, const char *why);
 int64_t partition_wait(const struct partition *p, int64_t now); /* ms until they are tried again. 0: they may be now */
-void partitions_try(struct consumer *c);                        /* each is tried again at once */
 void partition_resume(struct consumer *c, struct partition *p); /* all that waited was handled, or was let go */
