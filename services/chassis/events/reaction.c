@@ -20,10 +20,8 @@ enum { SUMMARY_MAX = 1000 };
 
 struct reaction_private {
     const struct core *core;
-    struct reply *reply;       /* NULL: it is published */
-    struct replayed *replayed; /* NULL: it is had for the first time */
-    struct failure failure;    /* of an emit, with kind OK while there is none */
-    bool answered;             /* what it publishes was published before */
+    struct record *record;
+    struct failure failure; /* of an emit, with kind OK while there is none */
     const char *outcome, *action;
     char summary[SUMMARY_MAX];
 };
@@ -37,12 +35,12 @@ static void reply_emit(struct reaction_private *p, const char *type, json_t *fie
         (void)!fail(&p->failure, REJECT, "could not answer with a %s: this service has no such schema", type);
     else if (!fields && p->failure.kind == OK)
         (void)!fail(&p->failure, RETRY, "could not answer with a %s: no memory for its fields", type);
-    if (p->reply->event_type || !name) {
+    if (p->record->reply->event_type || !name) {
         json_decref(fields);
         return;
     }
-    p->reply->event_type = name;
-    p->reply->fields = fields;
+    p->record->reply->event_type = name;
+    p->record->reply->fields = fields;
 }
 
 void reaction_emit(struct reaction *r, const char *type, json_t *fields) {
@@ -51,11 +49,11 @@ void reaction_emit(struct reaction *r, const char *type, json_t *fields) {
 
 void reaction_emit_for(struct reaction *r, const char *return_id, int64_t version, const char *type, json_t *fields) {
     struct reaction_private *p = r->private;
-    if (p->reply) {
+    if (p->record->reply) {
         reply_emit(p, type, fields);
         return;
     }
-    if (p->answered) {
+    if (p->record->answered_at) { /* what it publishes was published before */
         json_decref(fields);
         return;
     }
@@ -71,9 +69,9 @@ void reaction_emit_for(struct reaction *r, const char *return_id, int64_t versio
         .at = r->now,
     };
     struct failure why;
-    verdict v =
-        p->replayed ? p->replayed->emit(p->replayed, &e, &why) : outbox_add(p->core->outbox, r->store, &e, NULL, &why);
-    if (v == OK && !p->replayed) audit_emitted(r->store, r->event->topic, r->event->partition, r->event->offset);
+    struct replayed *again = p->record->replayed;
+    verdict v = again ? again->emit(again, &e, &why) : outbox_add(p->core->outbox, r->store, &e, NULL, &why);
+    if (v == OK && !again) audit_emitted(r->store, r->event->topic, r->event->partition, r->event->offset);
     if (v != OK && p->failure.kind == OK) p->failure = why;
 }
 
@@ -194,13 +192,7 @@ static void answered_done(struct connection *c, const struct record *r) {
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
 static verdict
 handle(const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
-    struct reaction_private private = {
-        .core = core,
-        .reply = r->reply,
-        .replayed = r->replayed,
-        .answered = r->answered_at,
-        .outcome = "handled",
-        .action = "handle"};
+    struct reaction_private private = {.core = core, .record = r, .outcome = "handled", .action = "handle"};
     if (!r->now) r->now = clock_ms();
     struct reaction reaction = {&r->event, c, r->now, &private};
     _Alignas(max_align_t) char fields[1024];
