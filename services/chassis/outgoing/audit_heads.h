@@ -14,19 +14,10 @@
 #include <librdkafka/rdkafka.h>
 
 struct audit_heads;
-struct audit_check;
-struct store;
-struct registry;
-struct health;
+struct relay_options;
 
-struct audit_heads_options {
-    const struct settings *settings;
-    struct store *store;
-    struct registry *registry;
-    struct health *health;           /* told as component "audit heads" when there is something to say */
-    struct audit_check *audit_check; /* what it found goes with them; may be NULL */
-};
-MUST_CHECK verdict audit_heads_open(struct audit_heads **out, const struct audit_heads_options *o, struct failure *why);
+/* Tells component "audit heads" when there is something to say. The options outlive it. */
+MUST_CHECK verdict audit_heads_open(struct audit_heads **out, const struct relay_options *o, struct failure *why);
 void audit_heads_close(struct audit_heads **h); /* accepts NULL */
 
 void audit_heads_step(struct audit_heads *h, rd_kafka_t *producer); /* publishes when it is time and there is news */

@@ -16,10 +16,8 @@
 #include <jansson.h>
 #include <librdkafka/rdkafka.h>
 
-struct store;
 struct connection;
-struct registry;
-struct health;
+struct relay_options;
 struct snapshots;
 
 /* What a service declares that publishes snapshots, and keeps the table snapshot_due (return_id, change, refused). */
@@ -32,15 +30,8 @@ struct snapshot_source {
 /* In the transaction that changes it. */
 void snapshot_due(struct connection *c, const char *return_id);
 
-struct snapshots_options {
-    const struct settings *settings;
-    struct store *store;
-    struct registry *registry;
-    struct health *health; /* told as component "snapshots" */
-    const struct snapshot_source *source;
-};
-/* *out is NULL when there is no source; all others take that. */
-MUST_CHECK verdict snapshots_open(struct snapshots **out, const struct snapshots_options *o, struct failure *why);
+/* Tells component "snapshots". *out is NULL when there is no source. All others take that. The options outlive it. */
+MUST_CHECK verdict snapshots_open(struct snapshots **out, const struct relay_options *o, struct failure *why);
 void snapshots_close(struct snapshots **s);
 
 void snapshots_step(struct snapshots *s, rd_kafka_t *producer); /* publishes when it is time and some are due */

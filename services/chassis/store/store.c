@@ -279,6 +279,14 @@ struct value value_blob(const void *bytes, size_t n) {
     return bytes ? (struct value){.kind = VALUE_BLOB, .bytes = bytes, .length = n} : (struct value){0};
 }
 
+bool rows_uuid(const struct rows *r, int column, struct uuid *out) {
+    size_t n;
+    const void *bytes = rows_blob(r, column, &n);
+    *out = (struct uuid){{0}};
+    if (n == sizeof *out) memcpy(out, bytes, n);
+    return n == sizeof *out;
+}
+
 bool rows_null(const struct rows *r, int column) {
     return rows_kind(r, column) == VALUE_NULL;
 }

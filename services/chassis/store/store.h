@@ -11,6 +11,7 @@
 #pragma once
 
 #include "chassis/base/failure.h"
+#include "chassis/base/ids.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -109,6 +110,7 @@ void rows_close(struct rows *r);
 int64_t rows_int(const struct rows *r, int column);                 /* 0 for NULL */
 const char *rows_text(const struct rows *r, int column);            /* "" for NULL */
 const void *rows_blob(const struct rows *r, int column, size_t *n); /* NULL and 0 for NULL */
+bool rows_uuid(const struct rows *r, int column, struct uuid *out); /* false: it is none, and *out is all zero */
 bool rows_null(const struct rows *r, int column);
 int rows_kind(const struct rows *r, int column); /* how it is stored: VALUE_…, or −1 for a real number */
 int rows_columns(const struct rows *r);
