@@ -35,11 +35,12 @@ static void gather(void *context, const struct topic_record *r) {
 static struct gathered read_all(struct world *w, const char *topic) {
     struct gathered g = {0};
     struct topics *t;
-    struct topic_ends ends;
+    const struct place *places;
+    size_t n;
     struct failure why;
     verdict v = topics_open(&t, &w->settings, NULL, &why);
-    if (v == OK) v = topics_look(t, topic, &ends, &why);
-    if (v == OK && ends.n) v = topics_read(t, gather, &g, &why);
+    if (v == OK) v = topics_look(t, topic, &places, &n, &why);
+    if (v == OK && n) v = topics_read(t, gather, &g, &why);
     if (v != OK) fail_msg("%s", why.text);
     topics_close(&t);
     return g;
@@ -85,14 +86,15 @@ static void topics_are_found_by_their_ending(void **state) {
 static void an_outage_is_said(void **state) {
     struct world *w = *state;
     struct topics *t;
-    struct topic_ends ends;
+    const struct place *places;
+    size_t n;
     struct failure why;
     struct gathered g = {0};
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
     assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
-    assert_int_equal(topics_look(t, "probe.events", &ends, &why), OK);
+    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), OK);
     w->registry_down = true;
     assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
     assert_non_null(strstr(why.text, w->registry_url));
@@ -103,7 +105,8 @@ static void an_outage_is_said(void **state) {
 static void a_reading_can_be_stopped(void **state) {
     struct world *w = *state;
     struct topics *t;
-    struct topic_ends ends;
+    const struct place *places;
+    size_t n;
     struct failure why;
     struct gathered g = {0};
     atomic_bool stop = false;
@@ -111,11 +114,11 @@ static void a_reading_can_be_stopped(void **state) {
     for (int i = 1; i <= 12; i++) ask(w, 0, "R-1", i);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 12);
     assert_int_equal(topics_open(&t, &w->settings, &stop, &why), OK);
-    assert_int_equal(topics_look(t, "probe.events", &ends, &why), OK);
+    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), OK);
     stop = true;
     assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
     assert_int_equal(g.n, 1);
-    assert_int_equal(topics_look(t, "probe.events", &ends, &why), RETRY);
+    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), RETRY);
     topics_close(&t);
 }
 
@@ -136,14 +139,15 @@ static void a_reading_needs_no_right_on_any_group(void **state) {
 static void a_denied_reading_names_the_topic_and_the_right(void **state) {
     struct world *w = *state;
     struct topics *t;
-    struct topic_ends ends;
+    const struct place *places;
+    size_t n;
     struct failure why;
     struct gathered g = {0};
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
     assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
-    assert_int_equal(topics_look(t, "probe.events", &ends, &why), OK);
+    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), OK);
     for (int i = 0; i < 100; i++)
         rd_kafka_mock_push_request_errors(w->cluster, 1 /* Fetch */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     assert_int_equal(topics_read(t, gather, &g, &why), RETRY);

@@ -12,7 +12,7 @@
 /* Called on librdkafka's own threads. */
 static void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char *text) {
     (void)rk;
-    /* That a broker is away, denies something or is not believed is told by the health components, once; librdkafka
+    /* That a broker is away, denies something or is not believed is told by the health components, once. librdkafka
      * says it at every attempt. */
     static const char *const at_every_attempt[] = {"FAIL", "ERROR", "FATAL", "SSLCERTVRFY", "PARTCNT"};
     enum log_level most = level <= 3 ? LOG_WARNING : level <= 5 ? LOG_INFO : LOG_DEBUG;
@@ -148,28 +148,11 @@ verdict kafka_topic(
     return fail(why, REJECT, "there is no topic \"%s\" in Kafka at %s", topic, s->kafka);
 }
 
-static verdict create_answer(
-    rd_kafka_t *rk, const struct settings *s, rd_kafka_event_t *event, const char *topic, struct failure *why) {
-    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (!error) {
-        size_t n = 0;
-        const rd_kafka_topic_result_t **results =
-            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
-        error = n ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__FAIL;
-        const char *text = n ? rd_kafka_topic_result_error_string(results[0]) : NULL;
-        if (error && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS && !denial_is(error))
-            return fail(
-                why, RETRY, "could not create the topic \"%s\": %s; create it, or allow this service to", topic,
-                text ? text : rd_kafka_err2str(error));
-    }
-    if (!error || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return OK;
-    return not_done(rk, s, "create", error, (struct right){"Create", "topic", topic}, why);
-}
-
 static verdict create_topic(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int partitions, const struct property *config,
     int timeout_ms, struct failure *why) {
     char text[300];
+    size_t n = 0;
     rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
     if (!wanted) return fail(why, FATAL, "could not create the topic \"%s\": %s", topic, text);
     for (const struct property *p = config; p->name; p++) rd_kafka_NewTopic_set_config(wanted, p->name, p->value);
@@ -178,7 +161,18 @@ static verdict create_topic(
     rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof text);
     rd_kafka_CreateTopics(rk, &wanted, 1, options, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
-    verdict v = create_answer(rk, s, event, topic, why);
+    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    const rd_kafka_topic_result_t **results =
+        error ? NULL : rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+    const char *said = n ? rd_kafka_topic_result_error_string(results[0]) : NULL;
+    if (!error) error = n ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__FAIL;
+    verdict v = OK;
+    if (error && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        v = results && !denial_is(error)
+                ? fail(
+                      why, RETRY, "could not create the topic \"%s\": %s; create it, or allow this service to", topic,
+                      said ? said : rd_kafka_err2str(error))
+                : not_done(rk, s, "create", error, (struct right){"Create", "topic", topic}, why);
     if (event) rd_kafka_event_destroy(event);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_queue_destroy(queue);

@@ -11,7 +11,7 @@
 
 struct health;
 
-/* [["name", value],…], each as bytes_json() has it; headers: NULL: none. The caller's; NULL: no memory. */
+/* [["name", value],…], each as bytes_json() has it. headers: NULL: none. The caller's. NULL: no memory. */
 json_t *kafka_headers_json(rd_kafka_headers_t *headers);
 
 /* A new handle with the settings' brokers and -X properties, and these ones (up to a {0}) below them, so that a user's
@@ -28,10 +28,11 @@ MUST_CHECK verdict kafka_open(
 bool kafka_lost(
     struct health *h, const char *component, const struct settings *s, rd_kafka_resp_err_t error, const char *text);
 
-/* Whether librdkafka takes the settings' brokers and -X properties. REJECT: not; the text quotes name and value. */
+/* Whether librdkafka takes the settings' brokers and -X properties. REJECT: it does not. The text quotes name and
+ * value. */
 MUST_CHECK verdict kafka_check(const struct settings *s, struct failure *why);
 
-/* When Kafka, or the record's producer, says that it was written, ms; 0: it does not say so (CreateTime is what the
+/* When Kafka, or the record's producer, says that it was written, ms. 0: it does not say so (CreateTime is what the
  * producer pleases, also −1 and the year 50000). */
 int64_t kafka_time(const rd_kafka_message_t *m);
 
@@ -40,7 +41,7 @@ int64_t kafka_time(const rd_kafka_message_t *m);
 MUST_CHECK verdict kafka_topic(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int timeout_ms, int32_t *has, struct failure *why);
 
-/* Creates the topic where it does not exist yet. has: how many partitions it has then; may be NULL. May take up to
+/* Creates the topic where it does not exist yet. has (may be NULL): how many partitions it has then. May take up to
  * timeout_ms: never on a thread that others wait for. RETRY: the cluster cannot be reached or will not say. */
 MUST_CHECK verdict kafka_ensure_topic(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int partitions, const struct property *config,

@@ -14,9 +14,9 @@ enum { ENTRY_MS = 60000, REASON_TEXT = 260 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static rd_kafka_resp_err_t entry; /* 0: the process is let in, as far as is known */
 static char entry_reason[REASON_TEXT];
-static int entry_certificate; /* what is wrong with the broker's, as OpenSSL numbers it; 0: not said */
+static int entry_certificate; /* what is wrong with the broker's, as OpenSSL numbers it. 0: not said */
 static int64_t entry_until;
-static int certificate_error; /* of the last that was not believed, as OpenSSL numbers it; 0: none was */
+static int certificate_error; /* of the last that was not believed, as OpenSSL numbers it. 0: none was */
 
 /* --- Rights */
 
@@ -35,27 +35,21 @@ const char *denial_principal(const struct settings *s, char out[200]) {
 
 const char *denial_text(const struct settings *s, struct right right, char out[DENIAL_TEXT]) {
     bool cluster = !strcmp(right.type, "cluster");
-    char who[200], what[300];
+    char who[200], what[300], text[3 * DENIAL_TEXT];
     denial_principal(s, who);
-    if (cluster)
-        snprintf(what, sizeof what, "the cluster");
-    else
-        snprintf(what, sizeof what, "the %s \"%s\"", right.type, right.name);
+    snprintf(what, sizeof what, cluster ? "the cluster" : "the %s \"%s\"", right.type, right.name);
     int n = snprintf(
-        out, DENIAL_TEXT,
+        text, sizeof text,
         "Kafka denies %.100s the operation %s on %s. Allow it, or remove the ACL that denies it: ", who,
         right.operation, what);
-    /* A command is given whole or not at all. */
-    char command[DENIAL_TEXT];
-    int m = snprintf(
-        command, sizeof command,
-        "kafka-acls.sh --bootstrap-server %s --add --allow-principal %s --operation %s --%s%s%s", s->kafka,
+    snprintf(
+        text + n, sizeof text - (size_t)n,
+        "kafka-acls.sh --bootstrap-server %.500s --add --allow-principal %s --operation %s --%s%s%.300s", s->kafka,
         strncmp(who, "User:", 5) ? "User:NAME" : who, right.operation, right.type, cluster ? "" : " ",
         cluster ? "" : right.name);
-    if (n > 0 && m > 0 && n + m < DENIAL_TEXT)
-        memcpy(out + n, command, (size_t)m + 1);
-    else if (n > 0 && n < DENIAL_TEXT)
-        snprintf(out + n, DENIAL_TEXT - (size_t)n, "see kafka-acls.sh --add");
+    /* A command is given whole or not at all. */
+    if (strlen(text) >= DENIAL_TEXT) snprintf(text + n, sizeof text - (size_t)n, "see kafka-acls.sh --add");
+    snprintf(out, DENIAL_TEXT, "%.*s", DENIAL_TEXT - 1, text);
     return out;
 }
 

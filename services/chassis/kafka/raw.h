@@ -11,7 +11,7 @@ struct raw {
     const char *topic;
     int32_t partition;
     int64_t offset;
-    int64_t at;              /* Kafka's timestamp, ms; 0: not known */
+    int64_t at;              /* Kafka's timestamp, ms. 0: not known */
     const void *key, *value; /* NULL: none */
     size_t key_n, value_n;
     rd_kafka_headers_t *headers; /* NULL: none */

@@ -29,8 +29,8 @@ struct place { /* a partition */
     char topic[256];
     int32_t partition;
     int64_t begin;     /* of the log, when it was added */
-    int64_t next, end; /* the offset that is read next, and one past the last; INT64_MAX: it is followed. Equal: done */
-    rd_kafka_topic_t *handle; /* the reader's; NULL: nothing of it is being fetched */
+    int64_t next, end; /* the offset that is read next, and one past the last. INT64_MAX: it is followed. Equal: done */
+    rd_kafka_topic_t *handle; /* the reader's. NULL: nothing of it is being fetched */
 };
 
 MUST_CHECK verdict reader_open(struct reader **out, const struct settings *s, struct failure *why);
@@ -42,11 +42,11 @@ MUST_CHECK verdict reader_add(struct reader *r, const char *topic, struct failur
 /* One partition, without asking Kafka. */
 MUST_CHECK verdict
 reader_add_part(struct reader *r, const char *topic, int32_t partition, int64_t next, int64_t end, struct failure *why);
-/* Those that were added, in their order; until the next one is. */
+/* Those that were added, in their order. They live until the next one is added. */
 struct place *reader_places(struct reader *r, size_t *n);
 /* Moves the end of all places to where they end now. */
 MUST_CHECK verdict reader_extend(struct reader *r, struct failure *why);
-/* Of a moment, ms: from the first record that is not older, in every place; at its end where there is none. */
+/* Of a moment, ms: from the first record that is not older, in every place. At its end where there is none. */
 MUST_CHECK verdict reader_since(struct reader *r, int64_t moment, struct failure *why);
 
 /* The place's next record, the caller's (rd_kafka_message_destroy()). OK with NULL: it is done, or it is followed and
@@ -57,7 +57,7 @@ reader_get(struct reader *r, struct place *p, int wait_ms, rd_kafka_message_t **
  * seconds, or the log was cut meanwhile. */
 MUST_CHECK verdict reader_next(struct reader *r, rd_kafka_message_t **out, struct failure *why);
 
-/* What the record says, by its writer's schema, of the settings' registry; *type (may be NULL) is the schema's full
+/* What the record says, by its writer's schema, of the settings' registry. *type (may be NULL) is the schema's full
  * name, and lives until the next record is decoded. *out is the caller's. REJECT: it cannot be decoded. RETRY: the
  * registry does not give the schema. */
 MUST_CHECK verdict
@@ -66,7 +66,7 @@ reader_decode(struct reader *r, const rd_kafka_message_t *m, const char **type, 
 MUST_CHECK verdict reader_written(
     struct reader *r, const rd_kafka_message_t *m, const char **type, struct written *out, struct failure *why);
 
-/* Its client, for what else is to be asked of Kafka; the reader's. */
+/* Its client, for what else is to be asked of Kafka. The reader's. */
 rd_kafka_t *reader_client(struct reader *r);
-/* The topics that the cluster has, by name; internal ones are left out. The caller's. */
+/* The topics that the cluster has, by name, without internal ones. The caller's. */
 MUST_CHECK verdict reader_topics(struct reader *r, json_t **out, struct failure *why);

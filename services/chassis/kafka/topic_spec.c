@@ -8,7 +8,7 @@
 #define NUMBER "^\\d+$"
 #define AVRO "^application/avro$"
 
-/* CloudEvents 1.0, Kafka binding, binary mode; W3C Trace Context. ce_sequence and ce_receivedtime are extensions. */
+/* CloudEvents 1.0, Kafka binding, binary mode. W3C Trace Context. ce_sequence and ce_receivedtime are extensions. */
 static const struct header event_headers[] = {
     [CE_SPECVERSION] = {"ce_specversion", "^1\\.0$", "The version of CloudEvents."},
     [CE_ID] = {"ce_id", UUID, "The event's event_id. A reader that has seen it ignores a second one."},

@@ -50,10 +50,10 @@ enum letter_header {
     LETTER_HEADERS
 };
 
-/* A topic's or group's name without the namespace, in place; NULL: it is in another one. */
+/* A topic's or group's name without the namespace, in place. NULL: it is in another one. */
 const char *name_unscoped(const struct settings *s, const char *name);
 
-/* Where NAME of "demo.NAME.events" begins, for the ending ".events", and how long it is; 0: this is no such topic of
+/* Where NAME of "demo.NAME.events" begins, for the ending ".events", and how long it is. 0: this is no such topic of
  * the namespace. */
 size_t topic_owner(const struct settings *s, const char *topic, const char *ending, const char **owner);
 

@@ -1,12 +1,12 @@
 #include "chassis/kafka/topics.h"
 
+#include "chassis/base/json_get.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
 #include "chassis/kafka/admin.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
-#include "chassis/kafka/reader.h"
 #include "chassis/kafka/topic_spec.h"
 
 #include <stdio.h>
@@ -43,14 +43,13 @@ void topics_close(struct topics **out) {
 /* --- Which there are */
 
 verdict topics_find(struct topics *t, const char *ending, json_t **names, struct failure *why) {
-    json_t *all = NULL, *one;
+    json_auto_t *all = NULL;
     const char *name;
-    size_t i;
     verdict v = reader_topics(t->reader, &all, why);
     if (v == OK) *names = json_array();
-    json_array_foreach(all, i, one) if (topic_owner(t->settings, json_string_value(one), ending, &name))
-        json_array_append_new(*names, json_string(name));
-    json_decref(all);
+    json_each(i, one, all)
+        if (topic_owner(t->settings, json_string_value(one), ending, &name))
+            json_array_append_new(*names, json_string(name));
     return v;
 }
 
@@ -94,13 +93,13 @@ group_ask(struct topics *t, const char *group, const char *topic, int partitions
 verdict topics_groups(struct topics *t, const char *topic, json_t **groups, struct failure *why) {
     const rd_kafka_ConsumerGroupListing_t **all;
     rd_kafka_resp_err_t error;
-    struct topic_ends ends;
+    const struct place *places;
     char scoped[NAME_SIZE];
-    size_t n;
-    verdict v = topics_look(t, topic, &ends, why);
+    size_t n, parts;
+    verdict v = topics_look(t, topic, &places, &parts, why);
     *groups = json_object();
-    if (v == OK && ends.n) v = client_open(t, why);
-    if (v != OK || !ends.n) return v;
+    if (v == OK && parts) v = client_open(t, why);
+    if (v != OK || !parts) return v;
     rd_kafka_event_t *event = admin_groups(&t->admin, &all, &n, &error);
     if (!event)
         return kafka_unanswered(
@@ -111,7 +110,7 @@ verdict topics_groups(struct topics *t, const char *topic, json_t **groups, stru
         const char *group = rd_kafka_ConsumerGroupListing_group_id(all[i]), *name = name_unscoped(t->settings, group);
         if (!name || strchr(name, '.')) continue;
         json_auto_t *offsets = json_object();
-        v = group_ask(t, group, scoped, ends.n, offsets, why);
+        v = group_ask(t, group, scoped, (int)parts, offsets, why);
         if (json_object_size(offsets)) json_object_set(*groups, name, offsets);
     }
     rd_kafka_event_destroy(event);
@@ -120,23 +119,15 @@ verdict topics_groups(struct topics *t, const char *topic, json_t **groups, stru
 
 /* --- Reading */
 
-verdict topics_look(struct topics *t, const char *topic, struct topic_ends *out, struct failure *why) {
+verdict topics_look(struct topics *t, const char *topic, const struct place **places, size_t *n, struct failure *why) {
     char scoped[NAME_SIZE];
-    size_t n;
-    *out = (struct topic_ends){0};
+    *n = 0;
     reader_clear(t->reader);
     if (t->stop && *t->stop) return fail(why, RETRY, "it was stopped");
     verdict v = reader_add(t->reader, settings_scoped(t->settings, topic, scoped, sizeof scoped), why);
-    if (v == REJECT) return OK;
-    const struct place *places = reader_places(t->reader, &n);
-    if (v == OK && n > TOPIC_PARTITIONS)
-        v = fail(why, RETRY, "%s has more than %d partitions", scoped, TOPIC_PARTITIONS);
-    for (size_t i = 0; v == OK && i < n; i++) {
-        out->begin[i] = places[i].begin;
-        out->end[i] = places[i].end;
-        out->n++;
-    }
-    return v;
+    if (v == OK) *places = reader_places(t->reader, n);
+    if (*n > TOPIC_PARTITIONS) v = fail(why, RETRY, "%s has more than %d partitions", scoped, TOPIC_PARTITIONS);
+    return v == REJECT ? OK : v;
 }
 
 const char *topic_header(const struct topic_record *r, const char *name, char *out, size_t size) {

@@ -3,11 +3,12 @@
  * committed, so nobody notices.
  *
  * One thread at a time, and never one that others wait for: each call may take seconds. RETRY: Kafka or the registry
- * does not answer; the text says which. Names are given and answered without the namespace. */
+ * does not answer. The text says which. Names are given and answered without the namespace. */
 #pragma once
 
 #include "chassis/base/failure.h"
 #include "chassis/base/settings.h"
+#include "chassis/kafka/reader.h"
 
 #include <jansson.h>
 #include <stdatomic.h>
@@ -27,23 +28,21 @@ MUST_CHECK verdict topics_find(struct topics *t, const char *ending, json_t **na
 MUST_CHECK verdict topics_groups(struct topics *t, const char *topic, json_t **groups, struct failure *why);
 
 enum { TOPIC_PARTITIONS = 64 };
-struct topic_ends {
-    int n; /* partitions; 0: there is no such topic */
-    int64_t begin[TOPIC_PARTITIONS], end[TOPIC_PARTITIONS];
-};
-/* Where the topic begins and ends now. */
-MUST_CHECK verdict topics_look(struct topics *t, const char *topic, struct topic_ends *out, struct failure *why);
+/* Where the topic begins and ends now: its partitions, until the next one is looked at. None: there is no such topic.
+ */
+MUST_CHECK verdict
+topics_look(struct topics *t, const char *topic, const struct place **places, size_t *n, struct failure *why);
 
 /* A record, as long as the call that gets it. */
 struct topic_record {
     int32_t partition;
-    int64_t offset, at; /* at: ms, Kafka's; 0: not known */
+    int64_t offset, at; /* at: ms, Kafka's. 0: not known */
     const char *key;    /* NULL: none, or no text */
-    const char *type;   /* full name; "": it cannot be decoded, and then data is NULL */
+    const char *type;   /* full name. "": it cannot be decoded, and then data is NULL */
     const json_t *data;
     const void *message; /* for topic_header() */
 };
-/* The last header of that name as text; "": there is none, or it does not fit. Returns out. */
+/* The last header of that name as text. "": there is none, or it does not fit. Returns out. */
 const char *topic_header(const struct topic_record *r, const char *name, char *out, size_t size);
 
 /* Every record of the topic that was looked at last, up to where it ended then, in each partition in order. */

@@ -20,9 +20,9 @@ struct audit_heads {
     const struct relay_options *o;
     struct state_topic topic;
     int64_t due;       /* by the clock that never steps */
-    int64_t again_ms;  /* the pause after the last failure; 0: there was none */
+    int64_t again_ms;  /* the pause after the last failure. 0: there was none */
     json_t *counted;   /* counts.h */
-    json_t *last;      /* what this process published last, without its moment; NULL: nothing yet */
+    json_t *last;      /* what this process published last, without its moment. NULL: nothing yet */
     json_t *in_flight; /* NULL: none */
 };
 
@@ -85,7 +85,7 @@ static json_t *heads_take(struct audit_heads *h) {
     return heads && store_state(c) == OK && is_news(h, heads) ? json_incref(heads) : NULL;
 }
 
-/* While events wait to be sent there would be more to say a moment later; but not for ever. */
+/* While events wait to be sent there would be more to say a moment later, but not for ever. */
 static bool is_due(struct audit_heads *h) {
     int64_t late = steady_ms() - h->due, every = h->o->settings->audit_heads_ms;
     if (late < 0) return false;
@@ -109,7 +109,7 @@ static void heads_wait(struct audit_heads *h, const char *why) {
     health_set(h->o->health, "audit heads", HEALTH_WAITING, "not published for now: %s", why);
 }
 
-/* Each is made anew, and may be smaller; so it is tried again, at long intervals. */
+/* Each is made anew, and may be smaller. So it is tried again, at long intervals. */
 static void heads_refused(struct audit_heads *h, const char *why) {
     h->due = steady_ms() + AGAIN_MAX_MS;
     health_set(h->o->health, "audit heads", HEALTH_FAILED, "refused, and tried again in a minute: %s", why);
@@ -176,22 +176,10 @@ void audit_heads_forget(struct audit_heads *h) {
 
 /* --- Reading them back */
 
-static verdict record_read(struct reader *reader, const rd_kafka_message_t *m, json_t **out, struct failure *why) {
-    struct failure reason;
-    char moment[TIME_TEXT];
-    verdict v = reader_decode(reader, m, NULL, out, &reason);
-    if (v != OK)
-        return fail(
-            why, v, "could not read %s[0]@%lld: %s", rd_kafka_topic_name(m->rkt), (long long)m->offset, reason.text);
-    int64_t at = json_integer_value(json_object_get(*out, "at"));
-    json_object_set_new(*out, "at", json_string(time_text(at, moment)));
-    json_object_set_new(*out, "offset", json_integer(m->offset));
-    return OK;
-}
-
 verdict audit_heads_read(
     const struct settings *s, void (*each)(void *context, const json_t *heads), void *context, struct failure *why) {
-    char topic[400];
+    char topic[400], moment[TIME_TEXT];
+    struct failure reason;
     struct reader *reader = NULL;
     rd_kafka_message_t *m = NULL;
     verdict v = reader_open(&reader, s, why);
@@ -199,8 +187,14 @@ verdict audit_heads_read(
     if (v == REJECT) v = why->kind = RETRY; /* nothing was published yet */
     while (v == OK && (v = reader_next(reader, &m, why)) == OK && m) {
         json_auto_t *heads = NULL;
-        v = record_read(reader, m, &heads, why);
-        if (v == OK) each(context, heads);
+        v = reader_decode(reader, m, NULL, &heads, &reason);
+        int64_t at = json_integer_value(json_object_get(heads, "at"));
+        json_object_set_new(heads, "at", json_string(time_text(at, moment)));
+        json_object_set_new(heads, "offset", json_integer(m->offset));
+        if (v == OK)
+            each(context, heads);
+        else
+            v = fail(why, v, "could not read %s[0]@%lld: %s", topic, (long long)m->offset, reason.text);
         rd_kafka_message_destroy(m);
     }
     reader_close(&reader);

@@ -4,7 +4,7 @@
  *
  * They do not pass through the outbox: they are read from what is committed, so one that was lost is made up for by the
  * next, and the outbox stays what it is, the service's events. All functions but audit_heads_read() belong to the
- * relay's thread; it lends its producer, and gives the delivery reports whose opaque is NULL. */
+ * relay's thread. It lends its producer, and gives the delivery reports whose opaque is NULL. */
 #pragma once
 
 #include "chassis/base/failure.h"
@@ -22,9 +22,9 @@ void audit_heads_close(struct audit_heads **h); /* accepts NULL */
 
 void audit_heads_step(struct audit_heads *h, rd_kafka_t *producer); /* publishes when it is time and there is news */
 void audit_heads_delivered(struct audit_heads *h, const rd_kafka_message_t *report);
-void audit_heads_forget(struct audit_heads *h); /* the producer was thrown away with what was in flight; accepts NULL */
+void audit_heads_forget(struct audit_heads *h); /* the producer was thrown away with what was in flight. Accepts NULL */
 
 /* Every record of the service's topic, oldest first, as AuditHeads.avsc has it, and its "offset". RETRY: Kafka or the
- * registry cannot be reached; the text says which. REJECT: a record cannot be decoded. */
+ * registry cannot be reached. The text says which. REJECT: a record cannot be decoded. */
 MUST_CHECK verdict audit_heads_read(
     const struct settings *s, void (*each)(void *context, const json_t *heads), void *context, struct failure *why);

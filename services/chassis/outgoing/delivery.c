@@ -18,16 +18,18 @@ static const struct {
     {RD_KAFKA_RESP_ERR_INVALID_RECORD, false}, /* such as one without a key, in a compacted topic */
 };
 
-bool delivery_refuses(rd_kafka_resp_err_t error) {
+static bool is_refusal(rd_kafka_resp_err_t error, bool by_size_alone) {
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-        if (refusals[i].error == error) return true;
+        if (refusals[i].error == error) return refusals[i].by_size || !by_size_alone;
     return false;
 }
 
+bool delivery_refuses(rd_kafka_resp_err_t error) {
+    return is_refusal(error, false);
+}
+
 bool delivery_by_size(rd_kafka_resp_err_t error) {
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-        if (refusals[i].error == error) return refusals[i].by_size;
-    return false;
+    return is_refusal(error, true);
 }
 
 bool delivery_unheard(const rd_kafka_message_t *report) {

@@ -25,7 +25,7 @@ struct event_schemas {
         int32_t id;
     } versions[VERSIONS_MAX];
     size_t n;
-    bool needed, settled; /* the registry has all but those that were given; and those too */
+    bool needed, settled; /* the registry has all but those that were given, and those too */
 };
 
 /* NULL: there are too many. */
@@ -39,17 +39,12 @@ static struct version *version_add(struct event_schemas *s, const char *type, co
     return v;
 }
 
-static void add_own(void *context, const char *type, const char *text, size_t n) {
+static void add_type(void *context, const char *type, const char *text, size_t n) {
     struct event_schemas *s = context;
-    struct version *own = version_add(s, type, text, outbox_schema_row(s->o->outbox, type, false));
-    if (own) registry_publish(s->o->registry, own->subject, text, n);
-}
-
-static void add_given(void *context, const char *type, const char *text, size_t n) {
-    struct event_schemas *s = context;
-    (void)text, (void)n;
     const char *given = outbox_given(s->o->outbox, type);
-    struct version *v = given ? version_add(s, type, given, outbox_schema_row(s->o->outbox, type, true)) : NULL;
+    struct version *v = version_add(s, type, text, outbox_schema_row(s->o->outbox, type, false));
+    if (v) registry_publish(s->o->registry, v->subject, text, n);
+    v = given ? version_add(s, type, given, outbox_schema_row(s->o->outbox, type, true)) : NULL;
     if (v) v->given = true;
 }
 
@@ -58,8 +53,7 @@ struct event_schemas *event_schemas_new(const struct relay_options *o, const cha
     if (!s) return NULL;
     s->o = o;
     s->topic = topic;
-    outbox_each(o->outbox, add_own, s);
-    outbox_each(o->outbox, add_given, s);
+    outbox_each(o->outbox, add_type, s);
     return s;
 }
 

@@ -21,7 +21,7 @@ void event_schemas_free(struct event_schemas **s); /* accepts NULL */
  * the program's own. */
 bool event_schemas_ready(struct event_schemas *s);
 
-/* The id of a row's schema. named: the row names it, as schema_row; a row from before that was noted goes by the
+/* The id of a row's schema. named: the row names it, as schema_row. A row from before that was noted goes by the
  * program's own. RETRY: it is not registered yet. REJECT: there is none. */
 MUST_CHECK verdict event_schemas_id(
     struct event_schemas *s, struct connection *c, const char *type, bool named, int64_t schema_row, int32_t *id,

@@ -7,7 +7,7 @@
 
 enum { FORGOTTEN_MS = 3600 * 1000 };
 
-/* Those of librdkafka that go by the key; by "random" no return has an order that could be kept. */
+/* Those of librdkafka that go by the key. By "random" no return has an order that could be kept. */
 static const struct {
     const char *name;
     int32_t (*partitioner)(const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *);

@@ -15,15 +15,15 @@
 
 struct first_record {
     int32_t (*partitioner)(const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *);
-    int64_t *confirmed; /* of each partition: when, by steady_ms(); 0: it has taken nothing yet */
+    int64_t *confirmed; /* of each partition: when, by steady_ms(). 0: it has taken nothing yet */
     int32_t partitions;
 };
 
-/* A new producer, to a topic of so many partitions. False: no memory; then no partition is known ever. */
+/* A new producer, to a topic of so many partitions. False: no memory. Then no partition is known ever. */
 bool first_record_begin(struct first_record *f, rd_kafka_t *producer, int32_t partitions);
 void first_record_end(struct first_record *f);
 
-/* Whether the partition that a record with this key goes to (not empty; by the producer's `partitioner`) has taken a
+/* Whether the partition that a record with this key goes to (not empty, by the producer's `partitioner`) has taken a
  * record of this producer within an hour: a broker forgets a producer after producer.id.expiration.ms, a day. */
 bool first_record_taken(const struct first_record *f, const void *key, size_t n);
 

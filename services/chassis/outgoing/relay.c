@@ -7,6 +7,7 @@
 #include "chassis/base/metrics.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/outgoing/audit_heads.h"
+#include "chassis/outgoing/set_aside.h"
 #include "chassis/outgoing/snapshots.h"
 
 #include <stdlib.h>
@@ -96,17 +97,6 @@ static void mark_sent(struct relay *r) {
     r->done_n = 0;
 }
 
-static void mark_never(struct relay *r) {
-    struct failure why;
-    if (!r->never.row) return;
-    if (set_aside(r->o.store, r->never.row, r->never.reason, &why) != OK) {
-        log_line(LOG_ERROR, "could not set an event aside; trying again", "reason", why.text, NULL);
-        return;
-    }
-    r->never.row = 0;
-    set_aside_tell(r->o.store, r->o.health);
-}
-
 /* --- The thread */
 
 static void relay_step(struct relay *r) {
@@ -118,13 +108,12 @@ static void relay_step(struct relay *r) {
     }
     if (!r->topic_ready) relay_topics_ask(r);
     bool encodable = event_schemas_ready(r->schemas), held = r->o.held && *r->o.held,
-         may = !held && r->topic_ready && !r->failed && !r->never.row && steady_ms() >= r->not_before;
+         may = !held && r->topic_ready && !r->failed && steady_ms() >= r->not_before;
     if (may && encodable && !r->done_n) send_waiting(r);
     if (may && !r->failed) audit_heads_step(r->heads, r->producer);
     if (may && !r->failed) snapshots_step(r->snapshots, r->producer);
-    rd_kafka_poll(r->producer, r->never.row ? 0 : may && !r->failed ? 1000 : 50);
+    rd_kafka_poll(r->producer, may && !r->failed ? 1000 : 50);
     mark_sent(r);
-    mark_never(r);
     if (r->failed) relay_producer_end(r);
 }
 

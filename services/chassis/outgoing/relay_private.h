@@ -10,7 +10,6 @@
 #include "chassis/events/outbox.h"
 #include "chassis/outgoing/event_schemas.h"
 #include "chassis/outgoing/first_record.h"
-#include "chassis/outgoing/set_aside.h"
 #include "chassis/store/store.h"
 
 #include <librdkafka/rdkafka.h>
@@ -35,7 +34,7 @@ struct relay {
     bool topic_ready;
     bool failed;                  /* a delivery failed: start again at the first row not marked */
     int64_t drain_until;          /* then: what is in flight is waited for, so that what was taken is not sent again */
-    int64_t pause_ms, not_before; /* after what may pass; 0: the last was taken */
+    int64_t pause_ms, not_before; /* after what may pass. 0: the last was taken */
     int64_t last_row;             /* the newest that was handed to the producer */
     int in_flight;
     struct first_record first; /* of the topic of events */
@@ -48,14 +47,10 @@ struct relay {
 
     /* A batch was refused, and with it many a record that is not at fault: each is sent alone up to this row. */
     int64_t alone_until;
-    bool by_size, guilty; /* why; one of them was refused alone as well */
-    int64_t alone, bare;  /* which row is sent alone; which dead letter goes without what came with it */
+    bool by_size, guilty; /* why, and whether one of them was refused alone as well */
+    int64_t alone, bare;  /* which row is sent alone, and which dead letter goes without what came with it */
     bool is_letter;       /* the one that is alone */
     int batch_bytes;
-    struct {
-        int64_t row; /* 0: none */
-        char reason[SET_ASIDE_REASON];
-    } never; /* to be set aside */
 };
 
 /* --- relay_producer.c */
@@ -68,7 +63,7 @@ void relay_producer_end(struct relay *r);
 void relay_topics_ask(struct relay *r);
 /* What may pass: sending begins again after a pause, which doubles until something is taken again. */
 void relay_try_again(struct relay *r, const char *reason);
-/* That row can never be sent, for that reason. */
+/* That row can never be sent, for that reason: it is set aside, or else met again. */
 void relay_never(struct relay *r, int64_t row, const char *reason);
 
 /* --- relay_record.c */

@@ -10,6 +10,7 @@
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/outgoing/audit_heads.h"
 #include "chassis/outgoing/delivery.h"
+#include "chassis/outgoing/set_aside.h"
 #include "chassis/outgoing/snapshots.h"
 #include "chassis/outgoing/state_topic.h"
 
@@ -21,15 +22,20 @@ enum { DRAIN_MS = 5000, PAUSE_MS = 100, PAUSE_MAX_MS = 10000, CLOSE_MS = 15000 }
 /* --- What librdkafka calls, inside rd_kafka_poll() on the relay thread */
 
 void relay_never(struct relay *r, int64_t row, const char *reason) {
-    r->never.row = row;
-    snprintf(r->never.reason, sizeof r->never.reason, "%.*s", SET_ASIDE_REASON - 1, reason);
+    struct failure why;
+    if (set_aside(r->o.store, row, reason, &why) != OK)
+        log_line(LOG_ERROR, "could not set an event aside; trying again", "reason", why.text, NULL);
+    else
+        relay_wake(r); /* what stands behind goes on at once */
+    set_aside_tell(r->o.store, r->o.health);
 }
 
 static void refused(struct relay *r, int64_t row, rd_kafka_resp_err_t error) {
     char reason[SET_ASIDE_REASON];
     r->failed = true;
     if (row != r->alone) {
-        if (r->alone_until < r->last_row) r->alone_until = r->last_row, r->guilty = false;
+        if (r->alone_until < r->last_row) r->guilty = false;
+        if (r->alone_until < r->last_row) r->alone_until = r->last_row;
         r->by_size = delivery_by_size(error);
     } else if (r->is_letter && r->bare != row) {
         r->bare = row;
@@ -163,7 +169,7 @@ void relay_producer_end(struct relay *r) {
         r->drain_until = steady_ms() + DRAIN_MS;
         rd_kafka_purge(r->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
     }
-    if (r->done_n || r->never.row || (rd_kafka_outq_len(r->producer) && steady_ms() < r->drain_until)) return;
+    if (r->done_n || (rd_kafka_outq_len(r->producer) && steady_ms() < r->drain_until)) return;
     struct limit limit; /* a stop has its own (service.c) */
     limit_begin(&limit, CLOSE_MS, r->o.end, "librdkafka did not close the producer within 15 s");
     relay_producer_close(r);

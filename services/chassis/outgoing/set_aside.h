@@ -1,5 +1,5 @@
 /* set_aside: events of the outbox that can never be published as they are, each with its reason. The relay passes them
- * by, so that nothing behind them waits; the order of their return is given up, as for dead letters. They stay in the
+ * by, so that nothing behind them waits. The order of their return is given up, as for dead letters. They stay in the
  * outbox until somebody has mended what refused them, and asks to have them sent again. */
 #pragma once
 
@@ -17,7 +17,7 @@ enum { SET_ASIDE_REASON = sizeof((struct failure *)0)->text }; /* whole */
 /* That row of the outbox, from now on. RETRY: it could not be written. */
 MUST_CHECK verdict set_aside(struct store *store, int64_t row, const char *reason, struct failure *why);
 
-/* How many there are; and the oldest of them: [{"id","at","type","return_id","reason"}], the caller's. */
+/* How many there are, and the oldest of them: [{"id","at","type","return_id","reason"}], the caller's. */
 int64_t set_aside_count(struct connection *c);
 MUST_CHECK json_t *set_aside_json(struct connection *reader, int limit);
 

@@ -27,7 +27,7 @@ struct snapshots {
     const struct relay_options *o;
     struct state_topic topic;
     int64_t due;      /* by the clock that never steps */
-    int64_t pause_ms; /* the pause after the last failure; 0: there was none since something was taken */
+    int64_t pause_ms; /* the pause after the last failure. 0: there was none since something was taken */
     struct sent {
         char *key;
         int64_t change;

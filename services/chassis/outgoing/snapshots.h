@@ -1,13 +1,13 @@
 /* snapshots: the state of each thing that a service's events are about, published to <service>.snapshots, a compacted
  * topic, so that who comes late need not read every event from the first one on. A record says for which offsets it
- * stands (its positions); what was made of the events up to there lies in the same moment of the database.
+ * stands (its positions). What was made of the events up to there lies in the same moment of the database.
  *
  *     handler ─▶ snapshot_due ─▶ relay: make, produce ─▶ Kafka ─▶ delivery report ─▶ the row of snapshot_due goes
  *
- * A row goes only once its snapshot is delivered, and only if nothing changed since; so a crash loses none, and many
+ * A row goes only once its snapshot is delivered, and only if nothing changed since. So a crash loses none, and many
  * changes in a short time make one snapshot. One that can never be published as it is (delivery.h) is set aside until
  * its return changes: its row says why, and the others have their turn. All but the first and the last two belong to
- * the relay's thread; it lends its producer. */
+ * the relay's thread. It lends its producer. */
 #pragma once
 
 #include "chassis/base/failure.h"
@@ -23,7 +23,7 @@ struct snapshots;
 /* What a service declares that publishes snapshots, and keeps the table snapshot_due (return_id, change, refused). */
 struct snapshot_source {
     const char *schema; /* the asset's name, which ends in "Snapshot.avsc" */
-    /* All fields but digest and at, as they are in the reader's moment; NULL: there is nothing of it. The caller's. */
+    /* All fields but digest and at, as they are in the reader's moment. NULL: there is nothing of it. The caller's. */
     json_t *(*make)(struct connection *reader, const char *return_id);
 };
 

@@ -50,17 +50,16 @@ static verdict service_await_stop(struct rebuild *b, struct failure *why) {
 }
 
 static verdict files_claim(struct rebuild *b, struct failure *why) {
-    char own[DATABASE_PATH + 20];
     settings_database(b->settings, b->path);
     snprintf(b->base, sizeof b->base, "%s.rebuild-base", b->path);
     snprintf(b->new, sizeof b->new, "%s.rebuild-new", b->path);
     snprintf(b->before, sizeof b->before, "%s.before-rebuild", b->path);
-    snprintf(own, sizeof own, "%s.rebuild", b->path);
+    snprintf(b->own_name, sizeof b->own_name, "%s.rebuild", b->path);
     enum beginning beginning = beginning_of(b->path);
     b->older = beginning == BEHIND;
     b->held = b->older || beginning == NOT_BEGUN; /* history.h */
     b->lost = b->held || access(b->path, F_OK) != 0;
-    verdict v = store_lock(own, &b->own_lock, why);
+    verdict v = store_lock(b->own_name, &b->own_lock, why);
     if (v == RETRY) return fail(why, RETRY, "another rebuild of %s is under way", b->settings->service);
     if (v != OK) return v;
     file_remove(b->base); /* of one that was cut short */
@@ -74,42 +73,37 @@ static verdict files_claim(struct rebuild *b, struct failure *why) {
 }
 
 static void files_release(struct rebuild *b) {
-    char own[DATABASE_PATH + 20];
     if (b->own_lock >= 0) {
         file_remove(b->base);
         file_remove(b->new);
-        snprintf(own, sizeof own, "%s.rebuild.lock", b->path);
-        unlink(own);
+        file_remove(b->own_name);
     }
     store_unlock(&b->own_lock);
     store_unlock(&b->lock);
 }
 
-/* The database as it is at one moment, with the tables of this program's version. */
-static verdict base_take(struct rebuild *b, struct failure *why) {
+/* With the tables of this program's version. */
+static verdict database_open(struct store **out, const char *path, struct failure *why) {
     struct migration migrations[MIGRATIONS_MAX];
-    struct store *s = NULL;
     size_t n = assets_migrations("chassis", "tables", migrations, 0);
     n = assets_migrations("team", "schema", migrations, n);
+    return store_open(out, path, migrations, n, why);
+}
+
+/* The database as it is at one moment. */
+static verdict base_take(struct rebuild *b, struct failure *why) {
+    struct store *s = NULL;
     if (b->lost && !b->held) return OK;
     verdict v = OK;
     if (b->attached) v = store_detach(b->core.store, why);
     b->attached = false;
     file_remove(b->base);
     if (v == OK) v = store_snapshot(b->path, b->base, why);
-    if (v == OK) v = store_open(&s, b->base, migrations, n, why);
+    if (v == OK) v = database_open(&s, b->base, why);
     store_close(&s);
     if (v == OK) v = store_attach(b->core.store, b->base, why);
     b->attached = v == OK;
     return v;
-}
-
-static verdict new_open(struct rebuild *b, struct failure *why) {
-    struct migration migrations[MIGRATIONS_MAX];
-    size_t n = assets_migrations("chassis", "tables", migrations, 0);
-    n = assets_migrations("team", "schema", migrations, n);
-    verdict v = store_open(&b->core.store, b->new, migrations, n, why);
-    return v == OK ? store_hurry(b->core.store, why) : v;
 }
 
 /* --- Transactions of the new database: they are there to be cheap, since it counts only when it is whole. */
@@ -153,48 +147,36 @@ static void replay_step(struct replay *r, void *context, verdict *v, struct fail
 
 /* --- One round: from a copy of the database to the same moment in the new one */
 
-static json_t *words(const char *text) {
-    json_t *all = json_array();
-    for (const char *p = text ? text : ""; *p; p += strspn(p, " ")) {
-        size_t n = strcspn(p, " ");
-        json_array_append_new(all, json_stringn(p, n));
-        p += n;
-    }
-    return all;
+/* Both were made by the same statements. */
+static void table_copy(struct connection *c, const char *table) {
+    char sql[400];
+    snprintf(sql, sizeof sql, "DELETE FROM main.\"%.100s\"", table);
+    (void)store_run(c, sql);
+    snprintf(sql, sizeof sql, "INSERT INTO main.\"%.100s\" SELECT * FROM base.\"%.100s\"", table, table);
+    (void)store_run(c, sql);
 }
 
-static void table_copy(struct connection *c, const char *table) {
-    struct buffer names = BUFFER(8000), sql = BUFFER(20000);
-    for (struct rows r = store_columns(c, table); rows_next(&r);)
-        buffer_format(&names, "%s\"%s\"", names.length ? ", " : "", rows_text(&r, 0));
-    buffer_format(&sql, "DELETE FROM main.\"%s\"", table);
-    (void)store_run(c, sql.data ? sql.data : "");
-    buffer_clear(&sql);
-    buffer_format(
-        &sql, "INSERT INTO main.\"%s\" (%s) SELECT %s FROM base.\"%s\"", table, names.data ? names.data : "",
-        names.data ? names.data : "", table);
-    (void)store_run(c, sql.data ? sql.data : "");
-    if (names.failed || sql.failed) store_spoil(c, RETRY, "out of memory");
-    buffer_free(&names);
-    buffer_free(&sql);
+/* All that are named but those that a rebuild makes itself. */
+static void tables_copy(struct connection *c, const char *names) {
+    static const char *const made[] = {"consumer_offset", "event_seen", "schema_version"};
+    char table[100];
+    for (const char *p = names ? names : ""; *p; p += strspn(p, " ")) {
+        snprintf(table, sizeof table, "%.*s", (int)strcspn(p, " "), p);
+        bool anew = false;
+        for (size_t k = 0; k < sizeof made / sizeof *made; k++) anew |= !strcmp(table, made[k]);
+        if (!anew) table_copy(c, table);
+        p += strcspn(p, " ");
+    }
 }
 
 /* What no topic can give back. */
 static void tables_keep(struct rebuild *b) {
-    static const char *const made[] = {"consumer_offset", "event_seen", "schema_version"};
-    if (b->lost) return;
     buffer_auto names = BUFFER(4000);
+    if (b->lost) return;
     state_text_chassis_tables(&names);
-    json_t *kept = words(b->service->kept), *chassis = words(names.data), *name;
-    size_t i;
-    json_array_foreach(kept, i, name) table_copy(b->c, json_string_value(name));
-    json_array_foreach(chassis, i, name) {
-        bool anew = false;
-        for (size_t k = 0; k < sizeof made / sizeof *made; k++) anew |= !strcmp(json_string_value(name), made[k]);
-        if (!anew) table_copy(b->c, json_string_value(name));
-    }
-    json_decref(kept);
-    json_decref(chassis);
+    tables_copy(b->c, b->service->kept);
+    tables_copy(b->c, names.data);
+    if (names.failed) store_spoil(b->c, RETRY, "out of memory");
 }
 
 static void compare(struct rebuild *b) {
@@ -209,23 +191,26 @@ static void compare(struct rebuild *b) {
 
 static verdict round_first(struct rebuild *b, struct failure *why) {
     begin(b);
-    published_prepare(b->c);
-    rebuild_letters_prepare(b->c);
-    if (!b->lost) table_copy(b->c, "dead_letter"); /* what is redriven is decoded from there */
-    json_t *kept = words(b->attached ? b->service->kept : ""), *name;
-    size_t i;
-    json_array_foreach(kept, i, name) table_copy(b->c, json_string_value(name));
-    json_decref(kept);
-    if (b->held) table_copy(b->c, "outbox_schema"), table_copy(b->c, "idempotency");
+    rebuild_tables_make(b->c);
+    if (b->attached) tables_copy(b->c, b->service->kept);
+    if (b->held) {
+        table_copy(b->c, "outbox_schema");
+        table_copy(b->c, "idempotency");
+    }
     b->tables = state_text_tables(b->c, b->service->kept);
     verdict v = rebuild_sources_open(b, why);
     if (v != OK) return v;
-    struct replay *r = &b->replay;
-    r->core = &b->core, r->c = b->c, r->known = &b->known, r->inputs = b->inputs;
-    r->patience = &b->patience;
-    r->lost = b->lost, r->most = b->options->most;
-    r->step = replay_step, r->rejected = rebuild_rejected, r->context = b;
-    return replay_open(r, why);
+    b->replay = (struct replay){
+        .core = &b->core,
+        .c = b->c,
+        .inputs = b->inputs,
+        .patience = &b->patience,
+        .lost = b->lost,
+        .most = b->options->most,
+        .step = replay_step,
+        .rejected = rebuild_rejected,
+        .context = b};
+    return replay_open(&b->replay, why);
 }
 
 static verdict round_run(struct rebuild *b, struct failure *why) {
@@ -235,13 +220,17 @@ static verdict round_run(struct rebuild *b, struct failure *why) {
     if (first)
         v = round_first(b, why);
     else
-        begin(b), table_copy(b->c, "dead_letter");
+        begin(b);
+    if (!b->lost) {
+        table_copy(b->c, "dead_letter");
+        table_copy(b->c, "by_hand");
+    }
     if (v == OK) v = rebuild_sources_read(b, why);
-    if (v == OK) v = replay_letters_read(&b->replay, why);
     if (v == OK) v = replay_run(&b->replay, why);
     if (v == OK) v = rebuild_offsets_store(b, why);
     if (v == OK) progress(b, "replayed", b->replay.records, records_all(b), true);
     if (v == OK) compare(b);
+    b->not_met = published_not_met(b->c);
     if (v == OK) return commit(b, why);
     if (b->c) store_rollback(b->c);
     b->c = NULL;
@@ -314,7 +303,7 @@ static verdict finish(struct rebuild *b, struct failure *why) {
     if (b->lost) history_note(b->c);
     audit_rebuild(b);
     rebuild_letters_keep(b->c);
-    published_forget(b->c);
+    rebuild_tables_drop(b->c);
     verdict v = commit(b, why);
     if (v == OK && b->attached) v = store_detach(b->core.store, why);
     b->attached = false;
@@ -337,10 +326,9 @@ static json_t *report_json(const struct rebuild *b) {
         "identical", !b->lost && agrees(b), "hash", b->hash, "hash_before", b->lost ? NULL : b->hash_before,
         "differences", b->differences, "events", "different", (json_int_t)b->replay.differences_n, "lines",
         b->replay.differences, "rejected", "n", (json_int_t)b->rejected_n, "lines", b->rejected, "unexplained",
-        (json_int_t)replay_not_met(&b->replay), "switched", b->switched, "before",
-        b->switched && keeps_old(b) ? b->before : NULL, "older", b->older, "left", (json_int_t)b->left, "seconds",
-        (double)(steady_ms() - b->began) / 1000, "stopped_ms",
-        (json_int_t)(b->waited_at ? steady_ms() - b->waited_at : 0));
+        (json_int_t)b->not_met, "switched", b->switched, "before", b->switched && keeps_old(b) ? b->before : NULL,
+        "older", b->older, "left", (json_int_t)b->left, "seconds", (double)(steady_ms() - b->began) / 1000,
+        "stopped_ms", (json_int_t)(b->waited_at ? steady_ms() - b->waited_at : 0));
 }
 
 static verdict run(struct rebuild *b, struct failure *why) {
@@ -348,7 +336,8 @@ static verdict run(struct rebuild *b, struct failure *why) {
     verdict v = files_claim(b, why);
     if (v == OK) v = core_open(&b->core, b->service, b->settings, why);
     if (v == OK) v = core_start_codec(&b->core, core_news, &b->core, why);
-    if (v == OK) v = new_open(b, why);
+    if (v == OK) v = database_open(&b->core.store, b->new, why);
+    if (v == OK) v = store_hurry(b->core.store, why);
     if (v == OK) v = round_run(b, why);
     if (v != OK || o->shadow) return v;
     if (!b->alone && (agrees(b) || o->switch_anyway)) {
@@ -375,7 +364,6 @@ verdict rebuild_run(
     verdict v = run(&b, why);
     *report = v == OK ? report_json(&b) : NULL;
     replay_close(&b.replay);
-    published_close(&b.known);
     reader_close(&b.own);
     reader_close(&b.inputs);
     if (b.core.service) core_close(&b.core);

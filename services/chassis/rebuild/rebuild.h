@@ -17,14 +17,14 @@ struct rebuild_options {
     bool shadow;        /* only compare */
     bool switch_anyway; /* also when the two differ */
     int64_t most;       /* lines of differences in the report */
-    /* The running service has to be stopped now; whoever asked for the rebuild does it, and it is waited for. */
+    /* The running service has to be stopped now. Whoever asked for the rebuild does it, and it is waited for. */
     void (*caught_up)(void *context);
     void (*progress)(void *context, const char *doing, int64_t done, int64_t all); /* each may be NULL */
     void *context;
 };
 
 /* *report is the caller's: {"service","shadow","lost","records","answered","identical","hash","hash_before",
- * "differences" (state_text.h; null:
+ * "differences" (state_text.h, null:
  * none),"events":{"different","lines"},"rejected":{"n","lines"},"switched","before","older" (than its topics),"left"
  * (events that were decided with a held database, and are taken over),"seconds","waited_ms"}. Not OK: nothing was
  * changed. RETRY: Kafka, the registry, or the service's database cannot be had now. REJECT: the log is not the one that
@@ -34,6 +34,6 @@ MUST_CHECK verdict rebuild_run(
     json_t **report, struct failure *why);
 
 /* The subcommand: NAME rebuild [--shadow] [--json] [--lines N] [--switch-anyway] [--ready FILE] [settings]. Exit code:
- * 0 identical, or switched as --switch-anyway asked for; 1 something differs; 2 it could not be done; 3 switched, and
+ * 0 identical, or switched as --switch-anyway asked for, 1 something differs, 2 it could not be done, 3 switched, and
  * records that the service now rejects are in its dead letters. */
 int rebuild_main(const struct service *service, const char *name, int port, int argc, char *argv[]);

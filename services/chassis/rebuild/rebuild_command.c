@@ -79,33 +79,33 @@ static void print_event(const json_t *line) {
 }
 
 static void print_rejected(const json_t *report) {
-    const json_t *rejected = json_object_get(report, "rejected"), *one;
-    size_t i;
+    const json_t *rejected = json_object_get(report, "rejected");
     if (!json_get_int(rejected, "n")) return;
     printf(
         "%lld records that had their effect are rejected now; %s:\n", json_get_int(rejected, "n"),
         is(report, "switched") ? "they are open dead letters" : "they would become dead letters");
-    json_array_foreach(json_object_get(rejected, "lines"), i, one) printf(
-        "  %s[%lld]@%lld, return %s%s: %s\n", shown(json_get_text(one, "topic")), json_get_int(one, "partition"),
-        json_get_int(one, "offset"), shown(json_get_text(one, "return_id")),
-        is(one, "answered") ? ", which was answered" : "", shown(json_get_text(one, "reason")));
+    json_each(i, one, json_object_get(rejected, "lines"))
+        printf(
+            "  %s[%lld]@%lld, return %s%s: %s\n", shown(json_get_text(one, "topic")), json_get_int(one, "partition"),
+            json_get_int(one, "offset"), shown(json_get_text(one, "return_id")),
+            is(one, "answered") ? ", which was answered" : "", shown(json_get_text(one, "reason")));
 }
 
 static void print_differences(const json_t *report) {
-    const json_t *differences = json_object_get(report, "differences"), *one;
+    const json_t *differences = json_object_get(report, "differences");
     const json_t *events = json_object_get(report, "events");
-    size_t i;
     if (json_is_object(differences)) {
         printf("%lld rows differ (+ only new, - only old, ~ changed, old → new):\n", json_get_int(differences, "rows"));
-        json_array_foreach(json_object_get(differences, "tables"), i, one) printf(
-            "  %s: %lld only old, %lld only new, %lld changed\n", shown(json_get_text(one, "table")),
-            json_get_int(one, "only_old"), json_get_int(one, "only_new"), json_get_int(one, "changed"));
-        json_array_foreach(json_object_get(differences, "lines"), i, one) print_line(one);
+        json_each(i, one, json_object_get(differences, "tables"))
+            printf(
+                "  %s: %lld only old, %lld only new, %lld changed\n", shown(json_get_text(one, "table")),
+                json_get_int(one, "only_old"), json_get_int(one, "only_new"), json_get_int(one, "changed"));
+        json_each(i, one, json_object_get(differences, "lines")) print_line(one);
     }
     print_rejected(report);
     if (!json_get_int(events, "different")) return;
     printf("%lld events differ (what was published → what would be now):\n", json_get_int(events, "different"));
-    json_array_foreach(json_object_get(events, "lines"), i, one) print_event(one);
+    json_each(i, one, json_object_get(events, "lines")) print_event(one);
 }
 
 static bool differs(const json_t *report) {

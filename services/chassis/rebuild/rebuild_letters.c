@@ -1,7 +1,6 @@
 /* What a rebuild rejects is quarantined like any event. While it replays, each record that has no effect any more waits
- * in a table of the new database; with the last step before the switch it becomes an open dead letter, a row of the
+ * in a table of the new database. With the last step before the switch it becomes an open dead letter, a row of the
  * outbox that publishes the letter, and a row of the audit log, which says of the same record that it was handled. */
-#include "chassis/events/dead_letter.h"
 #include "chassis/rebuild/rebuild_private.h"
 
 #include "chassis/audit/audit.h"
@@ -9,14 +8,6 @@
 #include "chassis/events/dead_letter.h"
 
 #include <stdio.h>
-#include <string.h>
-
-void rebuild_letters_prepare(struct connection *c) {
-    (void)store_run(
-        c, "CREATE TABLE rebuild_rejected (id INTEGER PRIMARY KEY, letter BIGINT, topic TEXT, partition BIGINT, "
-           "record_offset BIGINT, record_key BLOB, headers TEXT, value BLOB, reason TEXT, answered_at BIGINT, "
-           "trace_parent TEXT, event_id BLOB, type TEXT, return_id TEXT)");
-}
 
 static json_t *line_json(const struct record *record, int64_t answered_at, const char *reason) {
     return json_pack(
@@ -26,11 +17,10 @@ static json_t *line_json(const struct record *record, int64_t answered_at, const
 }
 
 void rebuild_rejected(
-    void *rebuild, const struct record *record, const struct replay_letter *letter, int64_t answered_at,
-    const char *reason) {
+    void *rebuild, const struct record *record, int64_t letter, int64_t answered_at, const char *reason) {
     struct rebuild *b = rebuild;
     if (b->rejected_n++ < b->options->most) json_array_append_new(b->rejected, line_json(record, answered_at, reason));
-    int64_t kept = letter ? letter->id : dead_letter_keep(b->c, &record->raw, 0, reason);
+    int64_t kept = letter ? letter : dead_letter_keep(b->c, &record->raw, 0, reason);
     (void)store_run(
         b->c,
         "INSERT INTO rebuild_rejected (letter, topic, partition, record_offset, record_key, headers, value, reason, "
@@ -65,10 +55,8 @@ static int64_t letter_make(struct connection *c, int64_t row, int64_t letter, in
 
 static void letter_audit(struct connection *c, const struct rows *r) {
     char summary[1000], trace[TRACE_ID];
-    struct uuid id = {{0}};
-    size_t n;
-    const void *bytes = rows_blob(r, 7, &n);
-    if (n == sizeof id.bytes) memcpy(id.bytes, bytes, n);
+    struct uuid id;
+    bool has_id = rows_uuid(r, 7, &id);
     snprintf(
         summary, sizeof summary, "a rebuild takes back the effect of %s[%lld]@%lld: %s", rows_text(r, 2),
         (long long)rows_int(r, 3), (long long)rows_int(r, 4), rows_text(r, 5));
@@ -78,7 +66,7 @@ static void letter_audit(struct connection *c, const struct rows *r) {
                .outcome = "quarantined",
                .actor = "command",
                .return_id = rows_null(r, 9) ? NULL : rows_text(r, 9),
-               .event_id = n == sizeof id.bytes ? &id : NULL,
+               .event_id = has_id ? &id : NULL,
                .event_type = rows_null(r, 8) ? NULL : rows_text(r, 8),
                .summary = summary,
                .trace_id = trace_id(rows_text(r, 6), trace)});
@@ -95,5 +83,4 @@ void rebuild_letters_keep(struct connection *c) {
         dead_letter_publish(c, letter, rows_text(&r, 6), now);
         letter_audit(c, &r);
     }
-    (void)store_run(c, "DROP TABLE rebuild_rejected");
 }

@@ -1,6 +1,7 @@
 #include "chassis/rebuild/rebuild_private.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/json_get.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/outbox.h"
 #include "chassis/kafka/raw.h"
@@ -12,44 +13,28 @@
 
 enum { SCHEMA_MS = 30000, HEADER_SIZE = 600, NAME_SIZE = 400 };
 
-/* A topic that is not there has no partitions. */
-static verdict topic_open(struct rebuild *b, struct reader **out, const char *topic, struct failure *why) {
-    verdict v = *out ? OK : reader_open(out, b->settings, why);
-    if (v == OK) v = reader_add(*out, topic, why);
-    return v == REJECT ? OK : v;
-}
-
-static verdict own_open(struct rebuild *b, struct reader **out, const struct topic_spec *spec, struct failure *why) {
-    char topic[NAME_SIZE];
-    return topic_open(b, out, topic_spec_name(spec, b->settings, topic, sizeof topic), why);
-}
-
-/* The topics of all teams. */
-static verdict inputs_all(struct rebuild *b, struct reader **out, struct failure *why) {
-    json_t *topics = NULL, *one;
+/* That topic of a service, or of all ("*"). One that is not there has no partitions. */
+static verdict topics_open(
+    struct rebuild *b, struct reader **out, const struct topic_spec *spec, const char *of, struct failure *why) {
+    char ending[40], wanted[NAME_SIZE];
     const char *owner;
-    size_t i, n;
+    json_auto_t *topics = NULL;
+    snprintf(ending, sizeof ending, ".%s", spec->ending);
+    topic_spec_of(spec, of, b->settings, wanted, sizeof wanted);
     verdict v = reader_open(out, b->settings, why);
     if (v == OK) v = reader_topics(*out, &topics, why);
-    json_array_foreach(topics, i, one) {
-        n = topic_owner(b->settings, json_string_value(one), ".events", &owner);
-        if (v == OK && n && strspn(owner, "abcdefghijklmnopqrstuvwxyz0123456789-") == n)
-            v = topic_open(b, out, json_string_value(one), why);
+    json_each(i, one, topics) {
+        const char *topic = json_string_value(one);
+        size_t n = topic_owner(b->settings, topic, ending, &owner);
+        bool every = !strcmp(of, "*") && n && strspn(owner, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+        if (v == OK && (every || !strcmp(topic, wanted))) v = reader_add(*out, topic, why);
     }
-    json_decref(topics);
     return v;
 }
 
-static verdict inputs_open(struct rebuild *b, struct reader **out, struct failure *why) {
-    char topic[NAME_SIZE];
-    const char *of = b->service->subscribes;
-    if (!strcmp(of, "*")) return inputs_all(b, out, why);
-    return topic_open(b, out, topic_spec_of(&topic_spec_events, of, b->settings, topic, sizeof topic), why);
-}
-
 verdict rebuild_sources_open(struct rebuild *b, struct failure *why) {
-    verdict v = inputs_open(b, &b->inputs, why);
-    return v == OK ? own_open(b, &b->own, &topic_spec_events, why) : v;
+    verdict v = topics_open(b, &b->inputs, &topic_spec_events, b->service->subscribes, why);
+    return v == OK ? topics_open(b, &b->own, &topic_spec_events, b->settings->service, why) : v;
 }
 
 /* --- Headers */
@@ -69,7 +54,7 @@ static verdict decode(struct rebuild *b, const rd_kafka_message_t *m, struct rec
 
 /* --- What was published: the own topic */
 
-/* The outbox's number; of an event from before there was such a header as the outbox itself has it. 0: not ours. */
+/* The outbox's number. Of an event from before there was such a header as the outbox itself has it. 0: not ours. */
 static int64_t sequence_of(struct rebuild *b, const rd_kafka_message_t *m, const struct uuid *id) {
     int64_t sequence = header_number(m, "ce_sequence");
     if (sequence > 0 || b->lost) return sequence > 0 ? sequence : 0;
@@ -100,7 +85,7 @@ static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct f
     int64_t sequence = r.state == OK ? sequence_of(b, m, &r.event.id) : 0; /* another's, or nothing that we wrote */
     if (sequence) {
         v = published_add(
-            &b->known, b->c,
+            b->c,
             &(struct published_note){
                 .id = r.event.id,
                 .type = r.event.type,
@@ -156,8 +141,7 @@ static verdict unsent_read(
             .occurred_at = rows_int(&r, 6),
             .offset = -1};
         json_t *data = NULL;
-        const void *id = rows_blob(&r, 1, &n);
-        if (n == sizeof e.id.bytes) memcpy(e.id.bytes, id, n);
+        (void)rows_uuid(&r, 1, &e.id);
         const void *body = rows_blob(&r, 4, &n);
         v = outbox_read(b->core.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
         e.data = data;
@@ -170,13 +154,13 @@ static verdict unsent_read(
 }
 
 static verdict unsent_note(struct rebuild *b, struct published_note *e, struct failure *why) {
-    return published_add(&b->known, b->c, e, why);
+    return published_add(b->c, e, why);
 }
 
 /* Of a held database: behind all that is known, with a number of its own there. A reaction is none of them: the
  * consumer makes it anew. */
 static verdict left_take(struct rebuild *b, struct published_note *e, struct failure *why) {
-    if (!json_is_null(json_object_get(e->data, "caused_by")) || known_sequence(&b->known, &e->id)) return OK;
+    if (!json_is_null(json_object_get(e->data, "caused_by")) || published_sequence(b->c, &e->id)) return OK;
     e->sequence = store_int(
         b->c, 0,
         "INSERT INTO main.outbox (event_id, type, return_id, body, trace_parent, occurred_at, schema_row) SELECT "
@@ -199,9 +183,7 @@ static verdict left_take(struct rebuild *b, struct published_note *e, struct fai
 /* --- Without a database */
 
 static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why) {
-    static const char *const ours[] = {"reason", "service",     "topic",    "partition",
-                                       "offset", "answered-at", "redriven", "omitted-bytes"};
-    char topic[HEADER_SIZE], reason[HEADER_SIZE], name[40];
+    char topic[HEADER_SIZE], reason[HEADER_SIZE];
     struct raw raw = raw_of(m);
     raw.topic = message_header(m, "dead-letter.topic", topic, sizeof topic);
     raw.partition = (int32_t)header_number(m, "dead-letter.partition");
@@ -214,10 +196,8 @@ static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struc
     if (known) return OK;
     raw.headers = raw.headers ? rd_kafka_headers_copy(raw.headers) : rd_kafka_headers_new(0);
     if (!raw.headers) return fail(why, RETRY, "out of memory");
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-        snprintf(name, sizeof name, "dead-letter.%s", ours[i]);
-        rd_kafka_header_remove(raw.headers, name);
-    }
+    for (const struct header *ours = topic_spec_letters.headers; ours->name; ours++)
+        rd_kafka_header_remove(raw.headers, ours->name);
     (void)dead_letter_keep(b->c, &raw, raw.at, reason);
     rd_kafka_headers_destroy(raw.headers);
     return OK;
@@ -225,13 +205,13 @@ static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struc
 
 static verdict letters_restore(struct rebuild *b, struct failure *why) {
     struct reader *letters = NULL;
-    verdict v = own_open(b, &letters, &topic_spec_letters, why);
+    verdict v = topics_open(b, &letters, &topic_spec_letters, b->settings->service, why);
     if (v == OK) v = read_all(b, letters, "dead letters read", letter_note, why);
     reader_close(&letters);
     return v;
 }
 
-/* Where that place is among those that are read; NULL: it is none of them. */
+/* Where that place is among those that are read. NULL: it is none of them. */
 static struct replay_part *part_of(struct rebuild *b, const char *topic, int64_t partition) {
     for (size_t i = 0; i < b->replay.places_n; i++)
         if (b->replay.places[i].partition == partition && !strcmp(b->replay.places[i].topic, topic))
@@ -245,12 +225,12 @@ static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct 
     struct uuid id;
     bool answered = false;
     if (uuid_parse(message_header(m, "ce_id", text, sizeof text), &id)) {
-        answered = published_of(&b->known, &id);
+        answered = published_of(b->c, &id).sequence;
     } else {
         struct record r;
         verdict v = decode(b, m, &r, why);
         if (v != OK) return v;
-        answered = r.has_id && published_of(&b->known, &r.event.id);
+        answered = r.has_id && published_of(b->c, &r.event.id).sequence;
         record_free(&r);
     }
     struct replay_part *part = answered ? part_of(b, rd_kafka_topic_name(m->rkt), m->partition) : NULL;
@@ -260,8 +240,8 @@ static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct 
 
 static verdict sure_find(struct rebuild *b, struct failure *why) {
     struct reader *again = NULL;
-    if (!b->known.reactions_n) return OK;
-    verdict v = inputs_open(b, &again, why);
+    if (!published_not_met(b->c)) return OK;
+    verdict v = topics_open(b, &again, &topic_spec_events, b->service->subscribes, why);
     if (v == OK) v = read_all(b, again, "looked through", sure_note, why);
     reader_close(&again);
     return v;
@@ -312,29 +292,6 @@ verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
 
 /* --- Where to go on */
 
-struct stored {
-    int64_t mark, log, first;
-    char cluster[64];
-    bool known, marked;
-};
-
-static void stored_read(struct rebuild *b, const struct place *p, struct stored *out) {
-    *out = (struct stored){0};
-    if (b->lost) return;
-    for (struct rows r = store_rows(
-             b->c,
-             "SELECT mark, cluster, log, first_offset FROM base.consumer_offset WHERE topic = ? AND partition = ?",
-             value_text(p->topic), value_int(p->partition));
-         rows_next(&r);) {
-        out->known = true;
-        out->marked = !rows_null(&r, 0);
-        out->mark = rows_int(&r, 0);
-        snprintf(out->cluster, sizeof out->cluster, "%s", rows_text(&r, 1));
-        out->log = rows_int(&r, 2);
-        out->first = rows_int(&r, 3);
-    }
-}
-
 static void cluster_id(struct rebuild *b, char out[64]) {
     rd_kafka_t *rk = reader_client(b->inputs);
     char *id = rd_kafka_clusterid(rk, 10000);
@@ -342,32 +299,40 @@ static void cluster_id(struct rebuild *b, char out[64]) {
     if (id) rd_kafka_mem_free(rk, id);
 }
 
-verdict rebuild_offsets_store(struct rebuild *b, struct failure *why) {
-    char cluster[64] = "";
-    if (b->lost) cluster_id(b, cluster);
-    for (size_t i = 0; i < b->replay.places_n; i++) {
-        const struct place *p = &b->replay.places[i];
-        const struct replay_part *own = &b->replay.parts[i];
-        struct stored was;
-        stored_read(b, p, &was);
-        if (!was.known && !b->lost) continue;
-        if (was.marked && own->next && was.mark != own->mark)
-            return fail(
-                why, REJECT, "the record before offset %lld of %s[%d] is another one than was read there",
-                (long long)p->end, p->topic, p->partition);
-        if (own->next) was.mark = own->mark;
-        if (b->lost) snprintf(was.cluster, sizeof was.cluster, "%s", cluster);
-        /* What follows the last record up to `until` is none, and a mark is of the record just before. */
-        int64_t next = own->next ? own->next : own->stalled ? p->begin : p->end;
-        if (!next) continue;
+static verdict offset_store(
+    struct rebuild *b, const struct place *p, const struct replay_part *own, const char *cluster, struct failure *why) {
+    /* What follows the last record up to the end is none, and a mark is of the record just before. */
+    int64_t next = own->next ? own->next : own->stalled ? p->begin : p->end;
+    struct value mark = own->next ? value_int(own->mark) : value_text(NULL);
+    if (!b->lost && store_int(
+                        b->c, 0, "SELECT mark <> ? FROM base.consumer_offset WHERE topic = ? AND partition = ?", mark,
+                        value_text(p->topic), value_int(p->partition)))
+        return fail(
+            why, REJECT, "the record before offset %lld of %s[%d] is another one than was read there",
+            (long long)p->end, p->topic, p->partition);
+    if (next && b->lost)
         (void)store_run(
             b->c,
-            "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log, first_offset) VALUES (?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, mark = excluded.mark, "
-            "cluster = excluded.cluster",
-            value_text(p->topic), value_int(p->partition), value_int(next),
-            own->next || was.marked ? value_int(was.mark) : value_text(NULL),
-            value_text(*was.cluster ? was.cluster : NULL), value_int(was.log), value_int(was.first));
-    }
+            "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log, first_offset) VALUES "
+            "(?, ?, ?, ?, ?, 0, 0)",
+            value_text(p->topic), value_int(p->partition), value_int(next), mark,
+            value_text(*cluster ? cluster : NULL));
+    else if (next)
+        (void)store_run(
+            b->c,
+            "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log, first_offset) SELECT "
+            "topic, partition, ?, COALESCE(?, mark), cluster, log, first_offset FROM base.consumer_offset WHERE topic = ? "
+            "AND partition = ? ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, mark = "
+            "excluded.mark, cluster = excluded.cluster",
+            value_int(next), mark, value_text(p->topic), value_int(p->partition));
     return OK;
+}
+
+verdict rebuild_offsets_store(struct rebuild *b, struct failure *why) {
+    char cluster[64] = "";
+    verdict v = OK;
+    if (b->lost) cluster_id(b, cluster);
+    for (size_t i = 0; v == OK && i < b->replay.places_n; i++)
+        v = offset_store(b, &b->replay.places[i], &b->replay.parts[i], cluster, why);
+    return v;
 }

@@ -82,10 +82,11 @@ static verdict topic_read(
     struct run *run, const char *team, const char *ending, void (*each)(void *context, const struct topic_record *m),
     struct failure *why) {
     char name[2 * NAME_SIZE];
-    struct topic_ends ends;
+    const struct place *places;
+    size_t n;
     snprintf(name, sizeof name, "%s%s", team, ending);
-    verdict v = topics_look(run->topics, name, &ends, why);
-    return v == OK && ends.n ? topics_read(run->topics, each, run, why) : v;
+    verdict v = topics_look(run->topics, name, &places, &n, why);
+    return v == OK && n ? topics_read(run->topics, each, run, why) : v;
 }
 
 static verdict heads_read_all(struct run *run, struct failure *why) {
@@ -114,11 +115,12 @@ static verdict groups_read(struct run *run, const char *topic, struct failure *w
 }
 
 static verdict published_read(struct run *run, const char *topic, struct failure *why) {
-    struct topic_ends ends;
+    const struct place *places;
+    size_t n;
     run->progress->doing = "reading what was published";
-    verdict v = topics_look(run->topics, topic, &ends, why);
-    if (v == OK && !ends.n) return fail(why, RETRY, "there is no topic %s", run->own);
-    for (int i = 0; v == OK && i < ends.n; i++) reconcile_bounds(run->r, i, ends.begin[i], ends.end[i]);
+    verdict v = topics_look(run->topics, topic, &places, &n, why);
+    if (v == OK && !n) return fail(why, RETRY, "there is no topic %s", run->own);
+    for (size_t i = 0; v == OK && i < n; i++) reconcile_bounds(run->r, (int)i, places[i].begin, places[i].end);
     if (v == OK) v = topics_read(run->topics, each_published, run, why);
     return v;
 }
