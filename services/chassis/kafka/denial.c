@@ -1,6 +1,7 @@
 #include "chassis/kafka/denial.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 
 #include <openssl/x509_vfy.h>
@@ -104,9 +105,8 @@ int denial_certificate(
     char *errstr, size_t errstr_n, void *opaque) {
     (void)rk, (void)broker, (void)id, (void)depth, (void)certificate, (void)n, (void)opaque;
     if (!*x509_error) return 1;
-    pthread_mutex_lock(&lock);
+    lock_auto(&lock);
     certificate_error = *x509_error;
-    pthread_mutex_unlock(&lock);
     snprintf(errstr, errstr_n, "%s", X509_verify_cert_error_string(*x509_error));
     return 0;
 }
@@ -131,14 +131,13 @@ bool denial_hear(rd_kafka_resp_err_t error, const char *text) {
 }
 
 void denial_over(void) {
-    pthread_mutex_lock(&lock);
+    lock_auto(&lock);
     entry = 0;
-    pthread_mutex_unlock(&lock);
 }
 
 bool denial_entry(const struct settings *s, char out[DENIAL_TEXT]) {
     char who[200];
-    pthread_mutex_lock(&lock);
+    lock_auto(&lock);
     bool kept_out = entry && steady_ms() < entry_until;
     if (kept_out && entry == RD_KAFKA_RESP_ERR__AUTHENTICATION)
         snprintf(
@@ -156,6 +155,5 @@ bool denial_entry(const struct settings *s, char out[DENIAL_TEXT]) {
             out, DENIAL_TEXT,
             "no TLS connection to Kafka at %.100s: %.250s. See to security.protocol, and the properties ssl.*",
             s->kafka, entry_reason);
-    pthread_mutex_unlock(&lock);
     return kept_out;
 }

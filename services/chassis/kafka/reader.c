@@ -214,8 +214,11 @@ verdict reader_get(struct reader *r, struct place *p, int wait_ms, rd_kafka_mess
 
 verdict reader_next(struct reader *r, rd_kafka_message_t **out, struct failure *why) {
     verdict v = OK;
-    for (*out = NULL; v == OK && !*out && r->at < r->places_n; r->at += v == OK && !*out)
+    *out = NULL;
+    while (v == OK && !*out && r->at < r->places_n) {
         v = reader_get(r, &r->places[r->at], QUIET_MS, out, why);
+        if (v == OK && !*out) r->at++;
+    }
     return v == REJECT ? (why->kind = RETRY) : v;
 }
 

@@ -3,6 +3,7 @@
 #include "chassis/base/crash.h"
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/kafka/topic_spec.h"
@@ -147,9 +148,8 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
 
 void relay_wake(struct relay *r) {
     if (!r) return;
-    pthread_mutex_lock(&r->lock);
+    lock_auto(&r->lock);
     if (r->queue) rd_kafka_queue_yield(r->queue);
-    pthread_mutex_unlock(&r->lock);
 }
 
 void relay_again(struct relay *r) {

@@ -2,6 +2,7 @@
 
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/base/wait.h"
@@ -138,10 +139,9 @@ verdict relay_producer_open(struct relay *r, struct failure *why) {
     rd_kafka_t *rk;
     verdict v = kafka_open(&rk, RD_KAFKA_PRODUCER, r->o.settings, producer_prepare, r, properties, why);
     if (v != OK) return v;
-    pthread_mutex_lock(&r->lock);
+    lock_auto(&r->lock);
     r->producer = rk;
     r->queue = rd_kafka_queue_get_main(rk);
-    pthread_mutex_unlock(&r->lock);
     r->failed = r->topic_ready = false;
     r->last_row = r->alone = r->drain_until = 0;
     r->in_flight = r->done_n = 0;

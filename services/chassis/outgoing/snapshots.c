@@ -35,6 +35,7 @@ struct snapshots {
         char *refused; /* why it can never be published as it is */
     } batch[AT_ONCE];
     int batch_n, in_flight;
+    bool failed;            /* what may pass is in the way of this batch, and said so */
     size_t bytes;           /* of the batch, also of those that were refused */
     char *after;            /* the keys behind it are next, so that each has its turn. NULL: all */
     int alone;              /* so many are sent alone: one of them made the broker refuse all */
@@ -186,12 +187,13 @@ static void batch_end(struct snapshots *s) {
     if (together) s->alone = s->batch_n;
     if (!together) go_on_after(s, s->batch[s->batch_n - 1].key);
     batch_clear(s);
-    if (!s->pause_ms) tell(s);
+    if (!s->failed) tell(s);
 }
 
 static void put_off(struct snapshots *s, const char *why) {
     s->pause_ms = pause_next(s->pause_ms, PAUSE_MS, PAUSE_MAX_MS);
     s->due = steady_ms() + s->pause_ms;
+    s->failed = true;
     health_set(s->o->health, "snapshots", HEALTH_WAITING, "not published for now: %s", why);
 }
 
@@ -200,6 +202,7 @@ void snapshots_step(struct snapshots *s, rd_kafka_t *producer) {
     struct failure why;
     if (!s || s->in_flight || (!s->alone && steady_ms() < s->due)) return;
     s->due = steady_ms() + PAUSE_MS;
+    s->failed = false;
     struct connection *c = store_reader(s->o->store);
     (void)store_run(c, "BEGIN");
     batch_read(s, c);
