@@ -19,24 +19,22 @@ enum { BATCH_BYTES = 1000000 /* librdkafka's own */ };
 
 /* --- Sending */
 
-/* False: no more for now. */
-static bool send_row(struct relay *r, struct connection *c, const struct rows *row) {
-    struct failure why;
+/* RETRY: no more for now. REJECT: it can never be sent. */
+static verdict send_row(struct relay *r, struct connection *c, const struct rows *row, struct failure *why) {
     int64_t id = rows_int(row, 0);
     const char *key = rows_text(row, 3);
     bool letter = !rows_null(row, 7), alone = id <= r->alone_until;
     bool first = !letter && !first_record_taken(&r->first, key, strlen(key));
-    if (first && r->in_flight) return false;
+    if (first && r->in_flight) return RETRY;
     if (alone || first) {
         r->alone = id;
         r->is_letter = letter;
     }
-    verdict v = relay_produce(r, c, row, &why);
-    if (v == REJECT) relay_never(r, id, why.text);
-    if (v != OK) return false;
+    verdict v = relay_produce(r, c, row, why);
+    if (v != OK) return v;
     r->last_row = id;
     r->in_flight++;
-    return !alone && !first;
+    return alone || first ? RETRY : OK;
 }
 
 /* All that were refused together were taken one by one: it was their batch that was too large. Batches are smaller
@@ -66,15 +64,18 @@ static void send_waiting(struct relay *r) {
         "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter, received_at, "
         "schema_row FROM outbox WHERE sent_at IS NULL AND set_aside_at IS NULL AND id > ? ORDER BY id LIMIT ?",
         value_int(r->last_row), value_int(alone ? 1 : RELAY_WINDOW - r->in_flight));
-    bool any = false, more = true;
-    while (more && rows_next(&row)) {
-        any = true;
-        more = send_row(r, c, &row);
+    struct failure why;
+    int64_t id = 0;
+    verdict v = OK;
+    while (v == OK && rows_next(&row)) {
+        id = rows_int(&row, 0);
+        v = send_row(r, c, &row, &why);
     }
     rows_close(&row);
+    if (v == REJECT) relay_never(r, id, why.text);
     if (store_state(c) != OK)
         log_line(LOG_ERROR, "could not read the outbox", "reason", store_error(c), NULL);
-    else if (alone && !any)
+    else if (alone && !id)
         r->last_row = r->alone_until; /* the last of them was set aside */
     if (r->in_flight) crash_point("after send");
 }
