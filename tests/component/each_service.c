@@ -45,7 +45,7 @@ static void resources_add(const struct resource *table) {
 }
 
 static int setup(void **state) {
-    const struct resource call[] = {call_resource(&service), {0}}, *table = resources;
+    const struct resource call[] = {call_resource(&service), {0}};
     struct failure why;
     *state = NULL;
     assets_of_service(service_assets, service_assets_n);
@@ -53,7 +53,7 @@ static int setup(void **state) {
     resources_add(call);
     resources_add(chassis_routes);
     const struct http_options o = {
-        .host = "127.0.0.1", .threads = 4, .body_max = 1000, .body_ms = 1000, .tables = &table, .tables_n = 1};
+        .host = "127.0.0.1", .threads = 4, .body_max = 1000, .body_ms = 1000, .tables = {resources}};
     return http_start(&server, &o, &why) != OK;
 }
 
@@ -158,7 +158,7 @@ static void what_it_takes_is_what_openapi_says(void **state) {
     (void)state;
     struct failure why;
     json_t *document;
-    if (openapi_json(&service, "any", chassis_routes, &document, &why) != OK) fail_msg("%s", why.text);
+    if (openapi_json(&service, chassis_routes, &document, &why) != OK) fail_msg("%s", why.text);
     json_decref(document);
 }
 

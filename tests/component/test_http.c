@@ -103,7 +103,6 @@ static const struct resource resources[] = {
     {0}};
 
 static verdict start(struct http **out, int port, struct failure *why) {
-    const struct resource *tables[] = {resources};
     struct http_options o = {
         .host = "127.0.0.1",
         .port = port,
@@ -112,8 +111,7 @@ static verdict start(struct http **out, int port, struct failure *why) {
         .threads = THREADS,
         .body_max = BODY_MAX,
         .body_ms = BODY_MS,
-        .tables = tables,
-        .tables_n = 1,
+        .tables = {resources},
         .decorate = decorate};
     return http_start(out, &o, why);
 }

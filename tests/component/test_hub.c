@@ -51,7 +51,6 @@ static void append(int n, const char *summary) {
 }
 
 static int start(int life_ms) {
-    const struct resource *resources[] = {chassis_routes};
     struct failure why;
     struct http_options web = {
         .host = "127.0.0.1",
@@ -59,8 +58,7 @@ static int start(int life_ms) {
         .threads = THREADS,
         .body_max = 1000,
         .body_ms = 1000,
-        .tables = resources,
-        .tables_n = 1,
+        .tables = {chassis_routes},
         .context = &runtime,
         .decorate = status_decorate};
     struct sse_options o = stream_of_audit(runtime.core.store);

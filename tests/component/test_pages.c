@@ -59,15 +59,13 @@ static int setup(void **state) {
     struct failure why;
     struct migration tables[MIGRATIONS_MAX];
     size_t n = assets_migrations("chassis", "tables", tables, 0);
-    const struct resource *resources[] = {chassis_routes};
     struct http_options o = {
         .host = "127.0.0.1",
         .allowed_hosts = "h",
         .threads = 2,
         .body_max = 1000,
         .body_ms = 1000,
-        .tables = resources,
-        .tables_n = 1,
+        .tables = {chassis_routes},
         .context = &runtime,
         .decorate = status_decorate};
     if (!mkdtemp(folder)) return 1;

@@ -53,9 +53,9 @@ static bool is_open(int fd) {
     return poll(&p, 1, 0) == 0;
 }
 
-static bool look(const struct socket_seen *s, void *context) {
-    (void)context;
-    return s->fd == connection;
+static bool look(void *context, int fd, uint64_t peer) {
+    (void)context, (void)peer;
+    return fd == connection;
 }
 
 static void what_took_its_number_is_left_alone(void **state) {

@@ -16,6 +16,7 @@ struct mg_connection {
     size_t body_n;
     struct buffer answer;
     int answers;
+    void *data; /* the server's, of the connection */
 };
 
 static struct mg_callbacks callbacks;
@@ -43,6 +44,10 @@ int mg_get_server_ports(const struct mg_context *c, int size, struct mg_server_p
 void *mg_get_user_context_data(const struct mg_connection *c) {
     (void)c;
     return user_data;
+}
+
+void *mg_get_user_connection_data(const struct mg_connection *c) {
+    return c->data;
 }
 
 const struct mg_request_info *mg_get_request_info(const struct mg_connection *c) {
@@ -150,8 +155,7 @@ void peer_ask(const struct resource *table, void *context, const uint8_t *text, 
         .threads = 4,
         .body_max = BODY_MAX,
         .body_ms = 1000,
-        .tables = &table,
-        .tables_n = 1,
+        .tables = {table},
         .context = context};
     if (!server) must(http_start(&server, &o, &why) == OK, "the server starts");
     const char *end = memmem(text, n, "\n\n", 2);
@@ -162,8 +166,10 @@ void peer_ask(const struct resource *table, void *context, const uint8_t *text, 
     bool clean = end && !memchr(text, 0, head_n);
     for (size_t i = 0; clean && i < head_n; i++) clean = text[i] >= ' ' || text[i] == '\n';
     if (clean && request_read(&c.info, head.data, head.length)) {
+        callbacks.init_connection(&c, &c.data);
         callbacks.begin_request(&c);
         answer_check(&c);
+        callbacks.connection_close(&c);
     }
     buffer_free(&c.answer);
     buffer_free(&head);

@@ -39,7 +39,7 @@ static verdict describe(const struct resource *resources, const char *fragment, 
         .call = {"/api/claims", "returns.support.RefundRequest"}};
     const struct asset own = {"api.json", fragment, strlen(fragment)};
     assets_of_service(&own, *fragment ? 1 : 0);
-    verdict v = openapi_json(&s, "legal", chassis_routes, out, why);
+    verdict v = openapi_json(&s, chassis_routes, out, why);
     assets_of_service(NULL, 0);
     return v;
 }

@@ -15,18 +15,18 @@ static void random_bytes(void *out, size_t n) {
     if (getrandom(out, n, 0) != (ssize_t)n) abort(); /* up to 256 bytes it cannot fail on Linux */
 }
 
-static int64_t read_ms(clockid_t clock) {
+int64_t clock_us(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 int64_t clock_ms(void) {
-    return read_ms(CLOCK_REALTIME);
+    return clock_us(CLOCK_REALTIME) / 1000;
 }
 
 int64_t steady_ms(void) {
-    return read_ms(CLOCK_MONOTONIC);
+    return clock_us(CLOCK_MONOTONIC) / 1000;
 }
 
 /* RFC 9562 §6.2, method 1 and 2: milliseconds, then a counter of 12 bits that starts in its lower half, to have room to

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 struct uuid {
     unsigned char bytes[16];
@@ -31,8 +32,9 @@ MUST_CHECK bool uuid_named(const char *name, struct uuid *id);
 
 void return_id_make(char out[RETURN_ID]); /* "R-" and 13 characters of Crockford's base 32. Sorts by time */
 
-int64_t clock_ms(void);  /* since 1970. May step in either direction */
-int64_t steady_ms(void); /* since some moment. Never steps: for waits and deadlines */
+int64_t clock_ms(void);            /* since 1970. May step in either direction */
+int64_t clock_us(clockid_t clock); /* µs of one of clock_gettime()'s */
+int64_t steady_ms(void);           /* since some moment. Never steps: for waits and deadlines */
 /* Of the years 1970 to 9999: what a page, a file and a scale can show. Everything else is refused where it comes in. */
 bool time_valid(int64_t ms);
 /* Of a moment that is none "xxxx-xx-xxTxx:xx:xx.xxxZ", never a date that nobody meant. */

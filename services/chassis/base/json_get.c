@@ -15,3 +15,7 @@ int64_t json_get_time(const json_t *object, const char *name) {
     int64_t ms;
     return time_parse(json_get_text(object, name), &ms) ? ms : 0;
 }
+
+struct json_member json_member_at(void *iterator) {
+    return (struct json_member){iterator, json_object_iter_key(iterator), json_object_iter_value(iterator)};
+}

@@ -12,3 +12,15 @@ int64_t json_get_time(const json_t *object, const char *name);     /* ms of an R
 #define json_each(i, one, array)                                                                                       \
     for (size_t i = 0, i##_next = 0; i == i##_next; i++) /* after a break it is not */                                 \
         for (json_t *one = json_array_get(array, i##_next); one; one = NULL, i##_next++)
+
+/* json_members(m, object) { … m.name, m.value … }: each member of an object, none of what is no object. A member may be
+ * given another value meanwhile, and none may be taken out. */
+struct json_member {
+    void *at;
+    const char *name;
+    json_t *value;
+};
+struct json_member json_member_at(void *iterator);
+#define json_members(m, object)                                                                                        \
+    for (struct json_member m = json_member_at(json_object_iter(object)); m.at;                                        \
+         m = json_member_at(json_object_iter_next(object, m.at)))

@@ -18,6 +18,32 @@ bool wait_until(pthread_cond_t *news, pthread_mutex_t *lock, int64_t steady) {
     return pthread_cond_timedwait(news, lock, &until) != ETIMEDOUT;
 }
 
+bool worker_start(struct worker *w, const char *name, void *(*run)(void *argument), void *argument) {
+    *w = (struct worker){0};
+    pthread_mutex_init(&w->lock, NULL);
+    wait_init(&w->news);
+    w->running = !pthread_create(&w->thread, NULL, run, argument);
+    if (w->running) pthread_setname_np(w->thread, name);
+    return w->running;
+}
+
+bool worker_rest(struct worker *w, int64_t until) {
+    while (!w->stopping && wait_until(&w->news, &w->lock, until)) continue;
+    return !w->stopping;
+}
+
+void worker_stop(struct worker *w) {
+    if (!w->running) return;
+    pthread_mutex_lock(&w->lock);
+    w->stopping = true;
+    pthread_cond_broadcast(&w->news);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->news);
+    pthread_mutex_destroy(&w->lock);
+    w->running = false;
+}
+
 static void *limit_watch(void *limit) {
     struct limit *l = limit;
     pthread_setname_np(pthread_self(), "limit");

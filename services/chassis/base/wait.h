@@ -10,6 +10,19 @@ void wait_init(pthread_cond_t *news); /* in place of pthread_cond_init(). Destro
 /* Waits for a signal. The lock is held. False: the moment has come. True as well for none at all, as conditions do. */
 bool wait_until(pthread_cond_t *news, pthread_mutex_t *lock, int64_t steady);
 
+/* A thread of its own, with a lock, that is told to end. */
+struct worker {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;    /* for the thread: something to do, or the end */
+    bool running, stopping; /* stopping: under the lock */
+};
+/* The lock is there before the thread. False: no thread could be made, and there is nothing to stop. */
+bool worker_start(struct worker *w, const char *name, void *(*run)(void *argument), void *argument);
+/* By the thread, under the lock: waits until that moment of steady_ms(). False: it is told to end. */
+bool worker_rest(struct worker *w, int64_t until);
+void worker_stop(struct worker *w); /* waits for the thread. Nothing where none was started */
+
 /* A limit on a call that nobody can interrupt, such as one into a library: `over` is called, on a thread of the limit's
  * own, when limit_end() did not come in time. Without a thread there is no limit. */
 struct limit {

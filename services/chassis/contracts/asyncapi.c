@@ -1,34 +1,27 @@
 #include "chassis/contracts/asyncapi.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/base/json_get.h"
 #include "chassis/events/outbox.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/outgoing/snapshots.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define AVRO "application/vnd.apache.avro;version=1.9.0"
+#define BINDING "bindingVersion", "0.5.0" /* of each Kafka binding */
 #define EVERY "every-service.events"
 
-enum { NAME_SIZE = 400, INDENT = 2 };
+enum { NAME_SIZE = 400 };
 
 struct document {
     const struct service *service;
     const char *name;
     json_t *channels, *operations, *traits;
+    json_t *messages; /* of the channel that is being filled */
 };
-
-__attribute__((format(printf, 1, 2))) static json_t *ref(const char *format, ...) {
-    char text[2 * NAME_SIZE];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    return json_pack("{s:s}", "$ref", text);
-}
 
 /* "ClaimFiled" of "returns.legal.ClaimFiled". */
 static const char *short_name(const char *type) {
@@ -36,24 +29,13 @@ static const char *short_name(const char *type) {
     return dot ? dot + 1 : type;
 }
 
-/* The service that publishes the type: "legal" of the same. */
-static const char *owner_of(const char *type, char out[NAME_SIZE]) {
-    const char *end = strrchr(type, '.'), *begin = end;
-    while (begin && begin > type && begin[-1] != '.') begin--;
-    snprintf(out, NAME_SIZE, "%.*s", (int)(end - begin), begin ? begin : "");
-    return out;
-}
-
 /* --- Channels */
-
-static json_t *kafka(json_t *binding) {
-    return json_pack("{s:o}", "kafka", binding);
-}
 
 static json_t *channel_add(struct document *d, const char *topic, const char *doc, json_t *binding) {
     json_t *channel = json_pack(
-        "{s:s, s:s, s:{}, s:o}", "address", topic, "description", doc, "messages", "bindings", kafka(binding));
+        "{s:s, s:s, s:{}, s:{s:o}}", "address", topic, "description", doc, "messages", "bindings", "kafka", binding);
     json_object_set_new(d->channels, topic, channel);
+    d->messages = json_object_get(channel, "messages");
     return channel;
 }
 
@@ -62,8 +44,8 @@ static json_t *configuration_json(const struct property *config) {
     json_t *all = json_object();
     for (; config->name; config++) {
         bool policy = !strcmp(config->name, "cleanup.policy");
-        json_t *value = policy ? json_pack("[s]", config->value) : json_integer(atoll(config->value));
-        json_object_set_new(all, config->name, value);
+        json_object_set_new(
+            all, config->name, policy ? json_pack("[s]", config->value) : json_integer(atoll(config->value)));
     }
     return all;
 }
@@ -75,17 +57,7 @@ static json_t *channel_own(struct document *d, const struct topic_spec *p) {
         d, topic, p->doc,
         json_pack(
             "{s:s, s:i, s:o, s:s}", "topic", topic, "partitions", p->partitions, "topicConfiguration",
-            configuration_json(p->config), "bindingVersion", "0.5.0"));
-}
-
-/* Another service's topic, or its own, which is there already. */
-static json_t *channel_read(struct document *d, const char *owner) {
-    char topic[NAME_SIZE + sizeof ".events"], doc[2 * NAME_SIZE];
-    snprintf(topic, sizeof topic, "%s.events", owner);
-    snprintf(doc, sizeof doc, "Belongs to %s, whose document says how it is made.", owner);
-    json_t *there = json_object_get(d->channels, topic);
-    json_t *binding = there ? NULL : json_pack("{s:s, s:s}", "topic", topic, "bindingVersion", "0.5.0");
-    return there ? there : channel_add(d, topic, doc, binding);
+            configuration_json(p->config), BINDING));
 }
 
 /* --- Messages */
@@ -103,155 +75,116 @@ static json_t *headers_json(const struct topic_spec *p) {
         "additionalProperties", p->more_headers);
 }
 
-/* What the messages of such a topic have in common; described once. */
-static json_t *trait(struct document *d, const struct topic_spec *p, bool avro) {
-    if (!json_object_get(d->traits, p->ending)) {
-        json_t *t = json_pack("{s:o}", "headers", headers_json(p));
-        if (avro) {
-            json_object_set_new(t, "contentType", json_string("application/avro"));
-            json_object_set_new(
-                t, "bindings",
-                kafka(json_pack(
-                    "{s:s, s:s, s:s, s:s}", "schemaIdLocation", "payload", "schemaIdPayloadEncoding", "confluent",
-                    "schemaLookupStrategy", "TopicRecordNameStrategy", "bindingVersion", "0.5.0")));
-        }
-        json_object_set_new(d->traits, p->ending, t);
-    }
-    return json_pack("[o]", ref("#/components/messageTraits/%s", p->ending));
-}
-
-static json_t *payload(const char *folder, const char *name) {
-    return json_pack("{s:s, s:o}", "schemaFormat", AVRO, "schema", ref("../../schemas/%s/%s.avsc", folder, name));
+/* What the messages of such a topic have in common. Described once. */
+static json_t *traits_json(struct document *d, const struct topic_spec *p) {
+    if (p == &topic_spec_letters)
+        json_object_set_new(d->traits, p->ending, json_pack("{s:o}", "headers", headers_json(p)));
+    else if (!json_object_get(d->traits, p->ending))
+        json_object_set_new(
+            d->traits, p->ending,
+            json_pack(
+                "{s:o, s:s, s:{s:{s:s, s:s, s:s, s:s}}}", "headers", headers_json(p), "contentType", "application/avro",
+                "bindings", "kafka", "schemaIdLocation", "payload", "schemaIdPayloadEncoding", "confluent",
+                "schemaLookupStrategy", "TopicRecordNameStrategy", BINDING));
+    return json_pack("[{s:o}]", "$ref", json_sprintf("#/components/messageTraits/%s", p->ending));
 }
 
 /* The field that is the record's key as well says so itself. */
 static json_t *key_json(const json_t *schema) {
-    json_t *field;
-    size_t i;
-    json_array_foreach(json_object_get(schema, "fields"), i, field) {
-        const char *doc = json_string_value(json_object_get(field, "doc"));
-        if (doc && strstr(doc, "the record's key"))
+    json_each(i, field, json_object_get(schema, "fields")) {
+        const char *doc = json_get_text(field, "doc");
+        if (strstr(doc, "the record's key"))
             return json_pack(
                 "{s:s, s:s, s:O}", "type", "string", "description", doc, "x-field", json_object_get(field, "name"));
     }
     return json_pack("{s:s}", "type", "string");
 }
 
-static void message_key(json_t *message, json_t *key) {
-    json_object_set_new(message, "bindings", kafka(json_pack("{s:o, s:s}", "key", key, "bindingVersion", "0.5.0")));
-}
-
-/* Of what it publishes: its schema is here. */
-static json_t *message_own(
-    struct document *d, const struct topic_spec *p, const char *type, const char *text, size_t n, const char *folder) {
-    json_t *schema = json_loadb(text, n, 0, NULL), *doc = json_object_get(schema, "doc");
-    json_t *message = json_pack(
-        "{s:s, s:O?, s:o, s:o}", "name", type, "summary", doc, "traits", trait(d, p, true), "payload",
-        payload(folder, short_name(type)));
-    message_key(message, key_json(schema));
-    json_decref(schema);
-    return message;
-}
-
-/* By its name: the trait says of what form such names are. */
-static void message_name_type(json_t *message, const char *type) {
-    const char *header = topic_spec_events.headers[CE_TYPE].name;
-    json_object_set_new(
-        message, "headers", json_pack("{s:s, s:{s:{s:s}}}", "type", "object", "properties", header, "const", type));
+/* schema: of what it publishes, which is here. Of an event the type is in a header: the trait says of what form such
+ * names are. */
+static json_t *message_json(
+    struct document *d, const struct topic_spec *p, const char *type, const char *folder, const json_t *schema) {
+    json_t *key = schema ? json_pack("{s:{s:o, s:s}}", "kafka", "key", key_json(schema), BINDING) : NULL;
+    json_t *headers = NULL;
+    if (p == &topic_spec_events)
+        headers =
+            json_pack("{s:s, s:{s:{s:s}}}", "type", "object", "properties", p->headers[CE_TYPE].name, "const", type);
+    return json_pack(
+        "{s:s, s:O*, s:o, s:{s:s, s:{s:o}}, s:o*, s:o*}", "name", type, "summary", json_object_get(schema, "doc"),
+        "traits", traits_json(d, p), "payload", "schemaFormat", AVRO, "schema", "$ref",
+        json_sprintf("../../schemas/%s/%s.avsc", folder, short_name(type)), "bindings", key, "headers", headers);
 }
 
 static json_t *projection_json(const struct handler *h) {
     static const char *const types[] = {[TYPE_TEXT] = "text",    [TYPE_ID] = "text",     [TYPE_INT] = "integer",
                                         [TYPE_BOOL] = "boolean", [TYPE_MONEY] = "money", [TYPE_MOMENT] = "moment"};
     json_t *all = json_array();
-    for (const struct field *f = h->fields; f && f < h->fields + h->fields_n; f++) {
-        json_t *field = json_pack("{s:s, s:s}", "path", f->path, "type", types[f->type]);
-        if (f->fallback) json_object_set_new(field, "fallback", json_string(f->fallback));
-        json_array_append_new(all, field);
-    }
+    for (const struct field *f = h->fields; f && f < h->fields + h->fields_n; f++)
+        json_array_append_new(
+            all,
+            json_pack(
+                "{s:s, s:s, s:o*}", "path", f->path, "type", types[f->type], "fallback", json_string(f->fallback)));
     return all;
 }
 
 /* --- Operations */
 
 static json_t *operation_add(struct document *d, const char *action, json_t *channel, const char *summary) {
-    const char *topic = json_string_value(json_object_get(channel, "address")), *message;
-    bool every = strchr(topic, '{');
+    const char *topic = json_get_text(channel, "address");
+    bool every = strchr(topic, '{'), receives = *action == 'r';
     char id[NAME_SIZE + 16];
-    json_t *messages = json_array(), *value;
+    json_t *messages = json_array(), *group = NULL;
     if (every) topic = EVERY;
-    json_object_foreach(json_object_get(channel, "messages"), message, value) {
-        bool read = *action == 's' || json_object_get(value, "x-projection") || every;
-        if (read) json_array_append_new(messages, ref("#/channels/%s/messages/%s", topic, message));
+    json_members(m, json_object_get(channel, "messages")) {
+        if (receives && !every && !json_object_get(m.value, "x-projection")) continue;
+        json_array_append_new(
+            messages, json_pack("{s:o}", "$ref", json_sprintf("#/channels/%s/messages/%s", topic, m.name)));
     }
+    if (receives)
+        group = json_pack("{s:{s:{s:s, s:s}, s:s}}", "kafka", "groupId", "type", "string", "const", d->name, BINDING);
     snprintf(id, sizeof id, "%s.%s", action, topic);
     json_t *operation = json_pack(
-        "{s:s, s:o, s:s, s:o}", "action", action, "channel", ref("#/channels/%s", topic), "summary", summary,
-        "messages", messages);
-    if (*action == 'r')
-        json_object_set_new(
-            operation, "bindings",
-            kafka(json_pack(
-                "{s:{s:s, s:s}, s:s}", "groupId", "type", "string", "const", d->name, "bindingVersion", "0.5.0")));
+        "{s:s, s:{s:o}, s:s, s:o, s:o*}", "action", action, "channel", "$ref", json_sprintf("#/channels/%s", topic),
+        "summary", summary, "messages", messages, "bindings", group);
     json_object_set_new(d->operations, id, operation);
     return operation;
 }
 
 /* --- What it publishes */
 
-struct adding {
-    struct document *document;
-    json_t *messages;
-};
-
-static void event_add(void *context, const char *type, const char *text, size_t n) {
-    struct adding *a = context;
-    json_t *message = message_own(a->document, &topic_spec_events, type, text, n, a->document->name);
-    message_name_type(message, type);
-    json_object_set_new(a->messages, short_name(type), message);
-}
-
-static void send_events(struct document *d, const struct outbox *outbox) {
-    json_t *channel = channel_own(d, &topic_spec_events);
-    struct adding all = {d, json_object_get(channel, "messages")};
-    outbox_each(outbox, event_add, &all);
-    if (json_object_size(all.messages)) operation_add(d, "send", channel, "What it decided.");
-}
-
-static void send_letters(struct document *d) {
-    json_t *channel = channel_own(d, &topic_spec_letters), *messages = json_object_get(channel, "messages");
-    json_t *message = json_pack(
-        "{s:s, s:s, s:s, s:o}", "name", "DeadLetter", "summary", "A record as it came: any bytes, or none.",
-        "contentType", "application/octet-stream", "traits", trait(d, &topic_spec_letters, false));
-    message_key(message, json_pack("{s:s}", "description", "As it came."));
-    json_object_set_new(messages, "DeadLetter", message);
-    operation_add(d, "send", channel, "What it could not handle.");
+static void event_add(void *document, const char *type, const char *text, size_t n) {
+    struct document *d = document;
+    json_auto_t *schema = json_loadb(text, n, 0, NULL);
+    json_object_set_new(d->messages, short_name(type), message_json(d, &topic_spec_events, type, d->name, schema));
 }
 
 /* A topic of one type, whose schema is that file's. */
 static void
 send_one(struct document *d, const struct topic_spec *p, const char *file, const char *folder, const char *summary) {
     const struct asset *a = asset_find(file);
-    json_t *schema = a ? json_loadb(a->bytes, a->n, 0, NULL) : NULL;
-    const char *name = json_string_value(json_object_get(schema, "name"));
-    const char *space = json_string_value(json_object_get(schema, "namespace"));
+    json_auto_t *schema = a ? json_loadb(a->bytes, a->n, 0, NULL) : NULL;
     char type[NAME_SIZE];
-    if (name && space) {
-        snprintf(type, sizeof type, "%s.%s", space, name);
-        json_t *channel = channel_own(d, p);
-        json_object_set_new(
-            json_object_get(channel, "messages"), name, message_own(d, p, type, a->bytes, a->n, folder));
-        operation_add(d, "send", channel, summary);
-    }
-    json_decref(schema);
+    if (!schema) return;
+    snprintf(type, sizeof type, "%s.%s", json_get_text(schema, "namespace"), json_get_text(schema, "name"));
+    json_t *channel = channel_own(d, p);
+    json_object_set_new(d->messages, short_name(type), message_json(d, p, type, folder, schema));
+    operation_add(d, "send", channel, summary);
 }
 
 static void send_all(struct document *d, const struct outbox *outbox) {
     char folder[NAME_SIZE];
     const struct snapshot_source *snapshots = d->service->snapshots;
-    if (d->service->in_memory) return;
-    send_events(d, outbox);
-    send_letters(d);
+    json_t *events = channel_own(d, &topic_spec_events);
+    outbox_each(outbox, event_add, d);
+    if (json_object_size(d->messages)) operation_add(d, "send", events, "What it decided.");
+    json_t *letters = channel_own(d, &topic_spec_letters);
+    json_object_set_new(
+        d->messages, "DeadLetter",
+        json_pack(
+            "{s:s, s:s, s:s, s:o, s:{s:{s:{s:s}, s:s}}}", "name", "DeadLetter", "summary",
+            "A record as it came: any bytes, or none.", "contentType", "application/octet-stream", "traits",
+            traits_json(d, &topic_spec_letters), "bindings", "kafka", "key", "description", "As it came.", BINDING));
+    operation_add(d, "send", letters, "What it could not handle.");
     send_one(d, &topic_spec_heads, "AuditHeads.avsc", "chassis", "Where its audit log stands.");
     snprintf(folder, sizeof folder, "%s/snapshots", d->name);
     if (snapshots) send_one(d, &topic_spec_snapshots, snapshots->schema, folder, "What events come to.");
@@ -259,19 +192,20 @@ static void send_all(struct document *d, const struct outbox *outbox) {
 
 /* --- What it reads */
 
+/* Of another service's topic, or its own, which is there already. */
 static void handled_add(struct document *d, const struct handler *h) {
-    const char *from = d->service->subscribes;
-    char owner[NAME_SIZE];
-    json_t *channel = channel_read(d, strcmp(from, "*") != 0 ? from : owner_of(h->type, owner));
-    json_t *messages = json_object_get(channel, "messages"), *message = json_object_get(messages, short_name(h->type));
-    if (!message) {
-        message = json_pack(
-            "{s:s, s:o, s:o}", "name", h->type, "traits", trait(d, &topic_spec_events, true), "payload",
-            payload(owner_of(h->type, owner), short_name(h->type)));
-        message_name_type(message, h->type);
-        json_object_set_new(messages, short_name(h->type), message);
-    }
-    json_object_set_new(message, "x-projection", projection_json(h));
+    char owner[NAME_SIZE] = "", topic[NAME_SIZE + 8], doc[2 * NAME_SIZE];
+    const char *subscribes = d->service->subscribes, *name = short_name(h->type);
+    sscanf(h->type, "%*[^.].%399[^.]", owner);
+    const char *from = strcmp(subscribes, "*") != 0 ? subscribes : owner;
+    snprintf(topic, sizeof topic, "%s.events", from);
+    snprintf(doc, sizeof doc, "Belongs to %s, whose document says how it is made.", from);
+    json_t *channel = json_object_get(d->channels, topic);
+    if (!channel) channel = channel_add(d, topic, doc, json_pack("{s:s, s:s}", "topic", topic, BINDING));
+    json_t *messages = json_object_get(channel, "messages");
+    if (!json_object_get(messages, name))
+        json_object_set_new(messages, name, message_json(d, &topic_spec_events, h->type, owner, NULL));
+    json_object_set_new(json_object_get(messages, name), "x-projection", projection_json(h));
 }
 
 /* Types that it knows nothing of are read too, and what becomes of them is said here. */
@@ -281,7 +215,7 @@ static void every_add(struct document *d, bool handled) {
         "The topic of every service, also of one that comes later.", "parameters", "service", "description",
         "The service that owns it.", "messages", "Event", "name", "Event", "summary",
         "Every type; each is decoded by the schema that the registry has under the id in the record.", "traits",
-        trait(d, &topic_spec_events, true));
+        traits_json(d, &topic_spec_events));
     json_object_set_new(d->channels, EVERY, channel);
     json_t *operation = operation_add(
         d, "receive", channel,
@@ -290,21 +224,17 @@ static void every_add(struct document *d, bool handled) {
 }
 
 static void receive_all(struct document *d) {
-    bool any = false, every = !strcmp(d->service->subscribes, "*");
-    const char *id;
-    json_t *channel;
+    bool any = false;
     for (const struct handler *h = d->service->handlers; h->type; h++)
         if (!strcmp(h->type, "*"))
             any = true;
         else
             handled_add(d, h);
-    if (every) every_add(d, any);
-    json_object_foreach(d->channels, id, channel) {
-        json_t *messages = json_object_get(channel, "messages"), *message;
-        const char *name;
+    if (!strcmp(d->service->subscribes, "*")) every_add(d, any);
+    json_members(c, d->channels) {
         bool read = false;
-        json_object_foreach(messages, name, message) read |= json_object_get(message, "x-projection") != NULL;
-        if (read) operation_add(d, "receive", channel, "What it handles; other types it skips, and notes that.");
+        json_members(m, json_object_get(c.value, "messages")) read |= json_object_get(m.value, "x-projection") != NULL;
+        if (read) operation_add(d, "receive", c.value, "What it handles; other types it skips, and notes that.");
     }
 }
 
@@ -316,55 +246,28 @@ static json_t *servers_json(void) {
     struct failure why;
     if (settings_read(&usual, "", 0, 1, argv, nothing, &why) != OK) return NULL;
     json_t *servers = json_pack(
-        "{s:{s:s, s:s, s:s, s:{s:{s:s, s:s}}, s:o}}", "kafka", "host", "{bootstrap}", "protocol", "kafka",
-        "description", "Kafka, and the Schema Registry that has the schemas; the settings kafka and registry.",
-        "variables", "bootstrap", "default", usual.kafka, "description", "The setting kafka.", "bindings",
-        kafka(json_pack(
-            "{s:s, s:s, s:s}", "schemaRegistryUrl", usual.registry, "schemaRegistryVendor", "confluent",
-            "bindingVersion", "0.5.0")));
+        "{s:{s:s, s:s, s:s, s:{s:{s:s, s:s}}, s:{s:{s:s, s:s, s:s}}}}", "kafka", "host", "{bootstrap}", "protocol",
+        "kafka", "description", "Kafka, and the Schema Registry that has the schemas; the settings kafka and registry.",
+        "variables", "bootstrap", "default", usual.kafka, "description", "The setting kafka.", "bindings", "kafka",
+        "schemaRegistryUrl", usual.registry, "schemaRegistryVendor", "confluent", BINDING);
     settings_free(&usual);
     return servers;
 }
 
-static json_t *info_json(const struct document *d) {
-    return json_pack(
-        "{s:s%, s:s, s:s, s:{s:s, s:s}}", "title", d->service->title, strlen(d->service->title), "version",
-        CONTRACTS_VERSION, "description", d->service->duty, "license", "name", "Apache-2.0", "url",
-        "https://www.apache.org/licenses/LICENSE-2.0");
-}
-
-static json_t *document_json(const struct service *service, const char *name, const struct outbox *outbox) {
-    struct document d = {service, name, json_object(), json_object(), json_object()};
-    send_all(&d, outbox);
-    receive_all(&d);
-    return json_pack(
-        "{s:s, s:o, s:s, s:o, s:o, s:o, s:{s:o}}", "asyncapi", "3.0.0", "info", info_json(&d), "defaultContentType",
-        "application/avro", "servers", servers_json(), "channels", d.channels, "operations", d.operations, "components",
-        "messageTraits", d.traits);
-}
-
-char *asyncapi_text(const struct service *service, const char *name) {
+verdict asyncapi_json(const struct service *service, const char *name, json_t **out, struct failure *why) {
+    struct document d = {service, name, json_object(), json_object(), json_object(), NULL};
     const struct asset *schemas;
     size_t schemas_n;
     struct outbox *outbox;
-    struct failure why;
-    char *text = NULL, *line = NULL;
     assets_service(&schemas, &schemas_n);
-    if (outbox_open(&outbox, schemas, schemas_n, "", &why) == OK) {
-        json_t *document = document_json(service, name, outbox);
-        text = document ? json_dumps(document, JSON_INDENT(INDENT)) : NULL;
-        json_decref(document);
-    }
+    verdict v = outbox_open(&outbox, schemas, schemas_n, "", why);
+    if (v == OK && !service->in_memory) send_all(&d, outbox);
+    receive_all(&d);
     outbox_close(&outbox);
-    if (text && asprintf(&line, "%s\n", text) < 0) line = NULL;
-    free(text);
-    return line;
-}
-
-int asyncapi_main(const struct service *service, const char *name) {
-    char *text = asyncapi_text(service, name);
-    bool written = text && fputs(text, stdout) >= 0 && !fflush(stdout);
-    if (!written) fprintf(stderr, "%s: could not write its AsyncAPI document\n", name);
-    free(text);
-    return written ? 0 : 1;
+    *out = json_pack(
+        "{s:s, s:{s:s, s:s, s:s, s:{s:s, s:s}}, s:s, s:o, s:o, s:o, s:{s:o}}", "asyncapi", "3.0.0", "info", "title",
+        service->title, "version", CONTRACTS_VERSION, "description", service->duty, "license", "name", "Apache-2.0",
+        "url", "https://www.apache.org/licenses/LICENSE-2.0", "defaultContentType", "application/avro", "servers",
+        servers_json(), "channels", d.channels, "operations", d.operations, "components", "messageTraits", d.traits);
+    return v != OK || *out ? v : fail(why, RETRY, "out of memory");
 }

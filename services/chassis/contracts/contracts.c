@@ -11,58 +11,73 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_SIZE = 1024 };
+enum { PATH_SIZE = 1024, CONTRACT_MAX = 8 << 20 };
 
 static void found(struct exchange *x, const char *location) {
     exchange_set_header(x, "Location", location);
     exchange_send(x, 302, "text/plain; charset=utf-8", "", 0);
 }
 
-static void contract_found(struct exchange *x, const char *ending) {
+/* /openapi.json or /asyncapi.json */
+void contracts_found_get(struct exchange *x) {
     const struct runtime *rt = x->context;
     char path[PATH_SIZE];
-    snprintf(path, sizeof path, "/docs/api/%s.%s", rt->core.settings->service, ending);
+    snprintf(path, sizeof path, "/docs/api/%s.%s", rt->core.settings->service, x->path + 1);
     found(x, path);
 }
 
-void contracts_asyncapi_get(struct exchange *x) {
-    contract_found(x, "asyncapi.json");
-}
+/* --- The documents */
 
-void contracts_openapi_get(struct exchange *x) {
-    contract_found(x, "openapi.json");
+static verdict contract_write(
+    const struct service *service, const char *name, const struct resource *chassis, bool is_asyncapi,
+    struct buffer *out, struct failure *why) {
+    json_auto_t *document = NULL;
+    verdict v =
+        is_asyncapi ? asyncapi_json(service, name, &document, why) : openapi_json(service, chassis, &document, why);
+    char *text = v == OK ? json_dumps(document, JSON_INDENT(2)) : NULL;
+    if (text) buffer_format(out, "%s\n", text);
+    free(text);
+    return v != OK || out->length ? v : fail(why, RETRY, "out of memory");
 }
 
 void contracts_get(struct exchange *x) {
     const struct runtime *rt = x->context;
     const char *file = exchange_parameter(x, "file"), *name = rt->core.settings->service;
-    char asyncapi[PATH_SIZE], openapi[PATH_SIZE];
-    snprintf(asyncapi, sizeof asyncapi, "%s.asyncapi.json", name);
-    snprintf(openapi, sizeof openapi, "%s.openapi.json", name);
-    bool is_asyncapi = !strcmp(file, asyncapi);
-    if (!is_asyncapi && strcmp(file, openapi) != 0) {
-        exchange_problem(x, 404, "There is no file \"%.100s\" here; there are %s and %s.", file, asyncapi, openapi);
-        return;
-    }
-    char *text = is_asyncapi ? asyncapi_text(rt->core.service, name) : openapi_text(rt->core.service, name, rt->routes);
-    if (text)
-        exchange_send(x, 200, "application/json", text, strlen(text));
+    const char *ending = !strncmp(file, name, strlen(name)) ? file + strlen(name) : "";
+    bool is_asyncapi = !strcmp(ending, ".asyncapi.json");
+    struct failure why;
+    buffer_auto text = BUFFER(CONTRACT_MAX);
+    if (!is_asyncapi && strcmp(ending, ".openapi.json") != 0)
+        exchange_problem(
+            x, 404, "There is no file \"%.100s\" here; there are %s.asyncapi.json and %s.openapi.json.", file, name,
+            name);
+    else if (contract_write(rt->core.service, name, rt->routes, is_asyncapi, &text, &why) == OK)
+        exchange_send(x, 200, "application/json", text.data, text.length);
     else
         exchange_problem(x, 503, "There is no memory for \"%s\" now; try again.", file);
-    free(text);
+}
+
+int contracts_main(
+    const struct service *service, const char *name, const struct resource *chassis, const char *contract) {
+    struct failure why = {.text = "it cannot be written"};
+    bool is_asyncapi = !strcmp(contract, "asyncapi");
+    buffer_auto text = BUFFER(CONTRACT_MAX);
+    if (contract_write(service, name, chassis, is_asyncapi, &text, &why) == OK && fputs(text.data, stdout) >= 0 &&
+        !fflush(stdout))
+        return 0;
+    fprintf(stderr, "%s: could not write its %s document: %s\n", name, is_asyncapi ? "AsyncAPI" : "OpenAPI", why.text);
+    return 1;
 }
 
 /* --- Schemas */
 
 /* Where that service is, as far as the list of all is known. */
 static bool peer_url(struct runtime *rt, const char *name, char out[PATH_SIZE]) {
-    json_t *known = peers_json(rt->peers), *one;
-    size_t i;
+    json_auto_t *known = peers_json(rt->peers);
     *out = '\0';
     peers_look(rt->peers);
-    json_array_foreach(json_object_get(known, "peers"), i, one) if (!strcmp(json_get_text(one, "name"), name))
-        snprintf(out, PATH_SIZE, "%s", json_get_text(one, "url"));
-    json_decref(known);
+    json_each(i, one, json_object_get(known, "peers"))
+        if (!strcmp(json_get_text(one, "name"), name)) snprintf(out, PATH_SIZE, "%s", json_get_text(one, "url"));
     return *out;
 }
 

@@ -21,7 +21,6 @@ struct runtime {
     struct peers *peers;
     const struct resource *routes; /* what every service has, routes.h */
     struct http *http;
-    struct idempotency *idempotency;
     struct caller *caller;    /* NULL unless calls_others */
     struct resource calls[2]; /* the service's own call, found after its resources */
     atomic_int calls_now;     /* how many are being answered */

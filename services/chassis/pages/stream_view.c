@@ -56,17 +56,5 @@ void stream_get(struct exchange *x) {
         return;
     }
     int64_t after = place_read(x, store_int(reader, 0, "SELECT MAX(id) FROM audit"));
-    if (after < 0 || !page_reader_ok(x, reader)) return;
-    if (!sse_place_take(rt->sse)) {
-        exchange_set_header(x, "Retry-After", "30");
-        exchange_problem(
-            x, 503, "As many as may are watching already (%lld); look at /api/audit again and again instead.",
-            (long long)rt->core.settings->streams);
-        return;
-    }
-    int fd = exchange_hand_over(x, "text/event-stream");
-    if (fd < 0)
-        sse_place_leave(rt->sse);
-    else
-        sse_place_fill(rt->sse, fd, light && !strcmp(light, "1"), after);
+    if (after >= 0 && page_reader_ok(x, reader)) sse_answer(rt->sse, x, light && !strcmp(light, "1"), after);
 }

@@ -4,8 +4,8 @@
 #include "chassis/base/log.h"
 #include "chassis/base/process.h"
 #include "chassis/base/terminal.h"
-#include "chassis/contracts/asyncapi.h"
-#include "chassis/contracts/openapi.h"
+#include "chassis/base/wait.h"
+#include "chassis/contracts/contracts.h"
 #include "chassis/events/outbox.h"
 #include "chassis/kafka/client.h"
 #include "chassis/rebuild/rebuild.h"
@@ -13,16 +13,13 @@
 #include "chassis/service/start.h"
 #include "chassis/store/state_text.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { STOP_SECONDS = 2 };
+enum { STOP_MS = 2000 };
 
 /* --- Subcommands */
 
@@ -37,12 +34,11 @@ static int dump_main(const struct service *service, const char *name, int argc, 
         return 2;
     }
     verdict v = store_open_readonly(&s, argv[1], &why);
-    struct connection *c = v == OK ? store_reader(s) : NULL;
-    if (c) {
+    if (v == OK) {
+        struct connection *c = store_reader(s);
         (void)store_run(c, "BEGIN"); /* one moment */
-        json_t *tables = state_text_tables(c, service->kept);
+        json_auto_t *tables = state_text_tables(c, service->kept);
         (void)state_text_rows(c, "main", tables, sha ? NULL : stdout, hash);
-        json_decref(tables);
         if (store_state(c) != OK) v = fail(&why, RETRY, "%s", store_error(c));
         (void)store_run(c, "ROLLBACK");
     }
@@ -58,39 +54,28 @@ static int dump_main(const struct service *service, const char *name, int argc, 
 
 static enum log_level level_of(const char *name) {
     static const char *const names[] = {"error", "warning", "info", "debug"};
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(names[i], name)) return (enum log_level)i;
-    return LOG_INFO;
+    enum log_level level = LOG_ERROR;
+    while (level < LOG_DEBUG && strcmp(names[level], name) != 0) level++;
+    return level;
 }
 
 /* Nothing is lost by ending at once: what was acknowledged is committed. So a hanging library does not hold up a stop.
  */
-static void *watchdog(void *unused) {
-    (void)unused;
-    pthread_setname_np(pthread_self(), "watchdog");
-    struct timespec wait = {STOP_SECONDS, 0};
-    nanosleep(&wait, NULL);
-    log_line(LOG_WARNING, "the orderly stop took too long; ending at once", NULL);
+static void end_at_once(const char *why) {
+    log_line(LOG_WARNING, why, NULL);
     _exit(process_ended() ? 1 : 0);
 }
 
-static void run_until_signal(sigset_t *signals) {
+static int run_until_signal(struct runtime *rt, const sigset_t *signals) {
     int signal;
+    struct limit limit;
     sigwait(signals, &signal);
     log_line(LOG_INFO, "stopping", "signal", strsignal(signal), NULL);
-    pthread_t thread;
-    if (!pthread_create(&thread, NULL, watchdog, NULL)) pthread_detach(thread);
-}
-
-/* Those that are given, before anything is opened. */
-static verdict check_schemas(const struct settings *settings, struct failure *why) {
-    const struct asset *schemas;
-    size_t n;
-    struct outbox *outbox;
-    assets_service(&schemas, &n);
-    verdict v = outbox_open(&outbox, schemas, n, settings->schemas, why);
-    outbox_close(&outbox);
-    return v;
+    limit_begin(&limit, STOP_MS, end_at_once, "the orderly stop took too long; ending at once");
+    service_stop(rt);
+    limit_end(&limit);
+    log_line(LOG_INFO, "stopped", NULL);
+    return process_ended() ? 1 : 0;
 }
 
 /* Two with databases of their own would each know half of the events, and publish answers to those of the other. */
@@ -102,40 +87,38 @@ static verdict check_instance(const struct service *service, const struct settin
         s->instance, s->service);
 }
 
-int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]) {
-    extern char **environ;
-    struct settings settings;
+/* Before anything is opened. */
+static verdict check(const struct service *service, const struct settings *settings, struct failure *why) {
+    const struct asset *schemas;
+    size_t n;
+    struct outbox *given = NULL;
+    verdict v = kafka_check(settings, why);
+    if (v == OK) v = check_instance(service, settings, why);
+    assets_service(&schemas, &n);
+    if (v == OK) v = outbox_open(&given, schemas, n, settings->schemas, why);
+    outbox_close(&given);
+    for (const struct policy *p = service->policies; v == OK && p && p->name; p++)
+        v = settings_check_policy(settings, p->name, p->values, why);
+    return v;
+}
+
+static int run(const struct service *service, const char *name, int port, int argc, char *argv[]) {
+    __attribute__((cleanup(settings_free))) struct settings settings;
     struct failure why;
     struct runtime rt;
+    sigset_t signals;
     char number[24];
-    log_start(name, LOG_INFO);
-    if (argc > 1 && !strcmp(argv[1], "rebuild")) return rebuild_main(service, name, port, argc - 1, argv + 1);
-    if (argc > 1 && !strcmp(argv[1], "dump")) return dump_main(service, name, argc - 1, argv + 1);
-    if (argc > 1 && !strcmp(argv[1], "--asyncapi")) return asyncapi_main(service, name);
-    if (argc > 1 && !strcmp(argv[1], "--openapi")) return openapi_main(service, name, chassis_routes);
-    verdict v = settings_read(&settings, name, port, argc, argv, environ, &why);
-    if (v == OK) v = kafka_check(&settings, &why);
-    if (v == OK) v = check_instance(service, &settings, &why);
-    if (v == OK) v = check_schemas(&settings, &why);
-    for (const struct policy *p = service->policies; v == OK && p && p->name; p++)
-        v = settings_check_policy(&settings, p->name, p->values, &why);
-    if (v != OK) {
+    if (settings_read(&settings, name, port, argc, argv, environ, &why) != OK ||
+        check(service, &settings, &why) != OK) {
         fprintf(stderr, "%s: %s\n", name, shown(why.text));
-        settings_free(&settings);
         return 2;
     }
-    if (settings.help || settings.table) {
-        if (settings.help)
-            settings_help(&settings, service->duty);
-        else
-            settings_table();
-        settings_free(&settings);
-        return 0;
-    }
+    if (settings.help) settings_help(&settings, service->duty);
+    if (settings.table && !settings.help) settings_table();
+    if (settings.help || settings.table) return 0;
     log_start(name, level_of(settings.log_level));
-    /* All threads inherit the mask; this one alone takes the signals. Neither a peer that hangs up nor a file that
+    /* All threads inherit the mask. This one alone takes the signals. Neither a peer that hangs up nor a file that
      * may not grow must end the process. */
-    sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
@@ -144,13 +127,18 @@ int service_main(const struct service *service, const char *name, int port, int 
     signal(SIGXFSZ, SIG_IGN);
     if (service_start(&rt, service, &settings, &why) != OK) {
         log_line(LOG_ERROR, "could not start", "reason", why.text, NULL);
-        settings_free(&settings);
         return 1;
     }
     log_line(LOG_INFO, "ready", "port", log_number(number, http_port(rt.http)), "namespace", settings.namespace, NULL);
-    run_until_signal(&signals);
-    service_stop(&rt);
-    settings_free(&settings);
-    log_line(LOG_INFO, "stopped", NULL);
-    return process_ended() ? 1 : 0;
+    return run_until_signal(&rt, &signals);
+}
+
+int service_main(const struct service *service, const char *name, int port, int argc, char *argv[]) {
+    const char *verb = argc > 1 ? argv[1] : "";
+    log_start(name, LOG_INFO);
+    if (!strcmp(verb, "rebuild")) return rebuild_main(service, name, port, argc - 1, argv + 1);
+    if (!strcmp(verb, "dump")) return dump_main(service, name, argc - 1, argv + 1);
+    if (!strcmp(verb, "--asyncapi") || !strcmp(verb, "--openapi"))
+        return contracts_main(service, name, chassis_routes, verb + strlen("--"));
+    return run(service, name, port, argc, argv);
 }

@@ -1,33 +1,25 @@
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/web/http_private.h"
 #include "chassis/web/sockets.h"
 
-#include <civetweb.h>
-#include <errno.h>
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
 long percent_decode(const char *text, size_t n, bool plus_is_space, char *out) {
     char *p = out;
     for (size_t i = 0; i < n; i++) {
-        if (text[i] == '%') {
-            int high = i + 2 < n ? hex_digit(text[i + 1]) : -1;
-            int low = i + 2 < n ? hex_digit(text[i + 2]) : -1;
-            if (high < 0 || low < 0) return -1;
-            *p++ = (char)(high << 4 | low);
+        char byte = plus_is_space && text[i] == '+' ? ' ' : text[i];
+        if (byte == '%') {
+            const char hex[] = {i + 2 < n ? text[i + 1] : '\0', i + 2 < n ? text[i + 2] : '\0', '\0'};
+            if (!isxdigit((unsigned char)hex[0]) || !isxdigit((unsigned char)hex[1])) return -1;
+            byte = (char)strtoul(hex, NULL, 16);
             i += 2;
-        } else {
-            *p++ = plus_is_space && text[i] == '+' ? ' ' : text[i];
         }
+        *p++ = byte;
     }
     return p - out;
 }
@@ -49,18 +41,16 @@ static verdict piece_read(const char *text, size_t n, const char *of, char *out,
     return OK;
 }
 
-static verdict pair_read(const char *text, size_t n, char *scratch, json_t *pairs, struct failure *why) {
+static verdict pair_read(const char *text, size_t n, char *name, json_t *pairs, struct failure *why) {
     const char *equals = memchr(text, '=', n);
     size_t name_n = equals ? (size_t)(equals - text) : n;
-    char *name = scratch, of[80];
-    verdict v = piece_read(text, name_n, "a field's name", name, why);
-    if (v != OK) return v;
+    char of[80];
+    if (piece_read(text, name_n, "a field's name", name, why) != OK) return REJECT;
     if (json_object_get(pairs, name))
         return fail(why, REJECT, "%.60s: is there more than once; give it one value", name);
     char *value = name + strlen(name) + 1;
     snprintf(of, sizeof of, "%.60s", name);
-    v = piece_read(equals ? equals + 1 : "", equals ? n - name_n - 1 : 0, of, value, why);
-    if (v != OK) return v;
+    if (piece_read(equals ? equals + 1 : "", equals ? n - name_n - 1 : 0, of, value, why) != OK) return REJECT;
     return json_object_set_new(pairs, name, json_string(value)) ? fail(why, RETRY, "out of memory") : OK;
 }
 
@@ -71,10 +61,9 @@ verdict form_read(const char *text, size_t n, json_t **out, struct failure *why)
     for (size_t i = 0, length; v == OK && i < n; i += length + 1) {
         const char *end = memchr(text + i, '&', n - i);
         length = end ? (size_t)(end - (text + i)) : n - i;
-        if (!length) continue;
-        if (json_object_size(pairs) == PAIRS_MAX)
+        if (length && json_object_size(pairs) == PAIRS_MAX)
             v = fail(why, REJECT, "there are more than %d fields", PAIRS_MAX);
-        else
+        else if (length)
             v = pair_read(text + i, length, scratch, pairs, why);
     }
     free(scratch);
@@ -95,55 +84,37 @@ verdict exchange_form(struct exchange *x, json_t **out, struct failure *why) {
 
 #define WHOLE_MAX 9007199254740992.0 /* 2^53: up to there each integer is a double */
 
-static int json_depth(const char *text, size_t n) {
-    int depth = 0, deepest = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < n; i++) {
-        if (in_string) {
-            if (text[i] == '\\')
-                i++;
-            else
-                in_string = text[i] != '"';
-        } else if (text[i] == '"') {
-            in_string = true;
-        } else if (text[i] == '{' || text[i] == '[') {
-            if (++depth > deepest) deepest = depth;
-        } else if (text[i] == '}' || text[i] == ']') {
-            depth--;
-        }
-    }
-    return deepest;
+static verdict too_deep(struct failure *why) {
+    return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
 }
 
-/* 4.0 is the integer 4, as JSON's readers and JSON Schema have it. */
-static json_t *integers_settle(json_t *value) {
-    const char *name;
-    json_t *member;
-    size_t i;
+/* 4.0 is the integer 4, as JSON's readers and JSON Schema have it. Takes the reference. NULL: why says it. */
+static json_t *settle(json_t *value, int depth, struct failure *why) {
     double real = json_real_value(value);
-    if (json_is_real(value) && real == floor(real) && fabs(real) <= WHOLE_MAX) {
-        json_decref(value);
-        return json_integer((json_int_t)real);
+    bool whole = json_is_real(value) && real == floor(real) && fabs(real) <= WHOLE_MAX;
+    bool fits = depth <= JSON_DEPTH_MAX || (!json_is_object(value) && !json_is_array(value));
+    if (!whole && fits) {
+        json_members(m, value)
+            fits = fits && !json_object_set_new(value, m.name, settle(json_incref(m.value), depth + 1, why));
+        json_each(i, item, value)
+            fits = fits && !json_array_set_new(value, i, settle(json_incref(item), depth + 1, why));
+        if (fits) return value;
+    } else if (!whole) {
+        (void)!too_deep(why);
     }
-    json_object_foreach(
-        value, name, member) if (json_is_real(member) || json_is_object(member) || json_is_array(member))
-        json_object_set_new(value, name, integers_settle(json_incref(member)));
-    json_array_foreach(value, i, member) json_array_set_new(value, i, integers_settle(json_incref(member)));
-    return value;
+    json_decref(value);
+    return whole ? json_integer((json_int_t)real) : NULL;
 }
 
 verdict exchange_json(struct exchange *x, json_t **out, struct failure *why) {
     json_error_t error;
-    if (json_depth(x->body, x->body_n) > JSON_DEPTH_MAX)
-        return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
-    *out = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (*out) {
-        *out = integers_settle(*out);
-        return *out ? OK : fail(why, RETRY, "out of memory");
-    }
-    if (json_error_code(&error) == json_error_out_of_memory || !*error.text) /* jansson does not always say so */
-        return fail(why, RETRY, "out of memory");
-    if (json_error_code(&error) == json_error_duplicate_key)
+    json_t *read = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    enum json_error_code code = json_error_code(&error);
+    (void)!fail(why, RETRY, "out of memory"); /* jansson does not always say so */
+    if (read) return (*out = settle(read, 1, why)) ? OK : why->kind;
+    if (code == json_error_out_of_memory || !*error.text) return RETRY;
+    if (code == json_error_stack_overflow) return too_deep(why);
+    if (code == json_error_duplicate_key)
         return fail(why, REJECT, "the JSON names a member twice: %s (line %d)", error.text, error.line);
     return fail(
         why, REJECT, "the body is not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);
@@ -160,37 +131,25 @@ bool exchange_type_is(struct exchange *x, const char *media_type) {
 
 enum { LARGE = 4096 };
 
-int exchange_header_count(struct exchange *x, const char *name) {
-    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
-    int n = 0;
-    for (int i = 0; i < info->num_headers; i++) n += !strcasecmp(info->http_headers[i].name, name);
-    return n;
-}
-
 /* civetweb (1.15, 1.16) ends each word of the head, where it lies, with a NUL in place of what followed it, and so
  * shows what it took for a line's end: CR LF has become two of them. It also takes a bare LF for one, ignores a blank
- * before a colon, and reads no further once a line begins with a blank or a colon; another server on the way might see
+ * before a colon, and reads no further once a line begins with a blank or a colon. Another server on the way might see
  * other headers.
  */
-static bool line_is_plain(const struct mg_header *h, const char *next) {
-    const char *name_end = h->name + strlen(h->name), *value_end = h->value + strlen(h->value);
-    if (!name_end[1] && h->value != name_end + 1) return false; /* a blank before the colon */
-    return next ? next == value_end + 2 : !value_end[1] && value_end[2] == '\r' && !value_end[3];
-}
-
 static bool head_is_plain(const struct mg_request_info *info) {
-    const struct mg_header *h = info->http_headers;
-    const char *line_end = info->http_version + strlen(info->http_version);
-    if (!info->num_headers) return !line_end[1] && !line_end[2] && !line_end[3];
-    bool plain = h[0].name == line_end + 2;
-    for (int i = 0; plain && i < info->num_headers; i++)
-        plain = line_is_plain(h + i, i + 1 < info->num_headers ? h[i + 1].name : NULL);
-    return plain;
+    const char *end = info->http_version + strlen(info->http_version);
+    for (const struct mg_header *h = info->http_headers; h < info->http_headers + info->num_headers; h++) {
+        const char *name_end = h->name + strlen(h->name);
+        if (h->name != end + 2 || (!name_end[1] && h->value != name_end + 1))
+            return false; /* a blank before the colon */
+        end = h->value + strlen(h->value);
+    }
+    return !end[1] && end[2] == (info->num_headers ? '\r' : '\0') && !end[3];
 }
 
 /* Whatever is refused here, no further request is read from the connection. */
 bool body_framed(struct exchange *x) {
-    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
+    const struct mg_request_info *info = x->private->info;
     const char *length = exchange_header(x, "Content-Length"), *coding = exchange_header(x, "Transfer-Encoding");
     if (info->num_headers >= MG_MAX_HEADERS) /* there may be more, which civetweb does not show as of 1.16 */
         exchange_problem(x, 431, "The request has %d header fields or more; send fewer.", MG_MAX_HEADERS);
@@ -212,45 +171,37 @@ bool body_framed(struct exchange *x) {
 
 /* civetweb waits until a read is filled, and starts its timeout anew with each piece that arrives (as of 1.16). So
  * nothing is asked for that is not there already, or else a single byte: that bounds the whole. What came together with
- * the headers is in its buffer, where single bytes cost next to nothing; of a large body the rest is not. */
-static bool bytes_read(struct mg_connection *c, char *out, size_t n, int timeout_ms) {
-    const struct mg_request_info *info = mg_get_request_info(c);
-    int fd = n > LARGE ? sockets_peer(info->server_port, info->remote_addr, info->remote_port) : -1;
-    int64_t deadline = steady_ms() + timeout_ms;
+ * the headers is in its buffer, where single bytes cost next to nothing. Of a large body the rest is not. */
+static bool bytes_read(struct exchange *x, char *out, size_t n) {
+    int fd = n > LARGE ? exchange_socket(x) : -1;
+    int64_t deadline = steady_ms() + x->private->http->options.body_ms;
     for (size_t i = 0, piece; i < n; i += piece) {
         piece = fd < 0 ? 0 : socket_waiting(fd);
         if (piece > n - i) piece = n - i;
         if (!piece) piece = 1;
-        if (mg_read(c, out + i, piece) != (int)piece) return false;
-        if (steady_ms() > deadline) return false;
+        if (mg_read(x->private->connection, out + i, piece) != (int)piece || steady_ms() > deadline) return false;
     }
     return true;
 }
 
 bool body_read(struct exchange *x) {
     struct exchange_private *p = x->private;
+    const struct http_options *o = &p->http->options;
     const char *length = exchange_header(x, "Content-Length"), *expect = exchange_header(x, "Expect");
-    if (!length && !strcmp(x->method, "POST")) {
-        exchange_problem(x, 411, "The request has no Content-Length; send one.");
-        return false;
-    }
     size_t n = length ? (size_t)strtoull(length, NULL, 10) : 0;
-    if (n > p->options->body_max) {
-        exchange_problem(x, 413, "The body has %zu bytes; at most %zu are accepted.", n, p->options->body_max);
-        return false;
-    }
-    p->body = malloc(n + 1);
-    if (!p->body) {
-        exchange_problem(x, 503, "There is no memory for the request's body; try again.");
-        return false;
-    }
-    if (n && expect && !strcasecmp(expect, "100-continue"))
+    p->body = n > o->body_max ? NULL : malloc(n + 1);
+    if (n && p->body && expect && !strcasecmp(expect, "100-continue"))
         mg_write(p->connection, "HTTP/1.1 100 Continue\r\n\r\n", 25);
-    if (!bytes_read(p->connection, p->body, n, p->options->body_ms)) {
+    if (!length && !strcmp(x->method, "POST"))
+        exchange_problem(x, 411, "The request has no Content-Length; send one.");
+    else if (n > o->body_max)
+        exchange_problem(x, 413, "The body has %zu bytes; at most %zu are accepted.", n, o->body_max);
+    else if (!p->body)
+        exchange_problem(x, 503, "There is no memory for the request's body; try again.");
+    else if (!bytes_read(x, p->body, n))
         exchange_problem(
-            x, 408, "The body of %zu bytes did not arrive whole within %d ms; send it again.", n, p->options->body_ms);
-        return false;
-    }
+            x, 408, "The body of %zu bytes did not arrive whole within %d ms; send it again.", n, o->body_ms);
+    if (exchange_refused(x)) return false;
     p->body_unread = false;
     p->body[n] = '\0';
     x->body = p->body;
@@ -264,18 +215,18 @@ json_t *exchange_sent(struct exchange *x, int read, const char *otherwise, const
     bool form = read & SENT_FORM && exchange_type_is(x, form_type);
     json_t *sent = NULL;
     struct failure why;
-    if (!form && !(read & SENT_JSON && exchange_type_is(x, json_type))) {
-        if (otherwise)
-            exchange_problem(x, 415, "%s", otherwise);
-        else
-            exchange_problem(
-                x, 415, "The content type \"%.60s\" is not read here; send %s.", given ? given : "",
-                read & SENT_JSON ? json_type : form_type);
-        return NULL;
+    if (form || (read & SENT_JSON && exchange_type_is(x, json_type))) {
+        verdict v = form ? exchange_form(x, &sent, &why) : exchange_json(x, &sent, &why);
+        if (v != OK) exchange_problem(x, v == REJECT ? 400 : 503, "%s: %s.", outcome, why.text);
+        return v == OK ? sent : NULL;
     }
-    verdict v = form ? exchange_form(x, &sent, &why) : exchange_json(x, &sent, &why);
-    if (v != OK) exchange_problem(x, v == REJECT ? 400 : 503, "%s: %s.", outcome, why.text);
-    return v == OK ? sent : NULL;
+    if (otherwise)
+        exchange_problem(x, 415, "%s", otherwise);
+    else
+        exchange_problem(
+            x, 415, "The content type \"%.60s\" is not read here; send %s.", given ? given : "",
+            read & SENT_JSON ? json_type : form_type);
+    return NULL;
 }
 
 json_t *exchange_json_object(struct exchange *x) {

@@ -1,7 +1,7 @@
 #include "chassis/web/caller.h"
 
-#include "chassis/base/buffer.h"
 #include "chassis/base/http_request.h"
+#include "chassis/base/lock.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -13,7 +13,7 @@
 
 enum { IDLE_MAX = 64, ANSWER_MAX = 1 << 20 };
 
-/* Each handle has a connection of its own; the one that was used last is used next, so that few are kept alive. */
+/* Each handle has a connection of its own. The one that was used last is used next, so that few are kept alive. */
 struct caller {
     pthread_mutex_t lock;
     CURL *idle[IDLE_MAX];
@@ -47,20 +47,18 @@ void caller_stop(struct caller **caller) {
 }
 
 static CURL *handle_take(struct caller *c) {
-    pthread_mutex_lock(&c->lock);
-    CURL *easy = c->idle_n ? c->idle[--c->idle_n] : NULL;
-    pthread_mutex_unlock(&c->lock);
-    if (!easy) return curl_easy_init();
-    curl_easy_reset(easy); /* its connection stays */
+    lock_auto(&c->lock);
+    CURL *easy = c->idle_n ? c->idle[--c->idle_n] : curl_easy_init();
+    if (easy) curl_easy_reset(easy); /* its connection stays */
     return easy;
 }
 
 static void handle_return(struct caller *c, CURL *easy) {
-    pthread_mutex_lock(&c->lock);
-    bool kept = easy && c->idle_n < IDLE_MAX;
-    if (kept) c->idle[c->idle_n++] = easy;
-    pthread_mutex_unlock(&c->lock);
-    if (!kept) curl_easy_cleanup(easy);
+    lock_auto(&c->lock);
+    if (easy && c->idle_n < IDLE_MAX)
+        c->idle[c->idle_n++] = easy;
+    else
+        curl_easy_cleanup(easy);
 }
 
 /* --- One try */
@@ -97,17 +95,16 @@ static bool options_set(
     return http_request_set(easy, o->url, o->total_ms, headers, answer);
 }
 
-/* Returns whether to try again: also when an earlier try is still being answered (idempotency.h), which alone has a
- * Retry-After with its 409. */
-static bool call_once(struct caller *c, const struct outcall *o, struct heard *out) {
+/* Another try may help also when an earlier one is still being answered (idempotency.h), which alone has a Retry-After
+ * with its 409. */
+bool caller_try(struct caller *c, const struct outcall *o, struct heard *out, struct buffer *answer) {
     struct curl_slist *headers = NULL;
-    struct buffer answer = BUFFER(ANSWER_MAX);
     char error[CURL_ERROR_SIZE] = "out of memory";
     CURLcode result = CURLE_OUT_OF_MEMORY;
     curl_off_t connected = 0, retry_after = 0;
     long status = 0;
     CURL *easy = handle_take(c);
-    if (easy && headers_make(o, &headers) && options_set(easy, c, o, headers, &answer, error)) {
+    if (easy && headers_make(o, &headers) && options_set(easy, c, o, headers, answer, error)) {
         result = curl_easy_perform(easy);
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
         curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
@@ -115,23 +112,24 @@ static bool call_once(struct caller *c, const struct outcall *o, struct heard *o
     }
     out->status = result == CURLE_OK ? (int)status : 0;
     out->in_doubt |= result != CURLE_OK && result != CURLE_COULDNT_CONNECT && connected > 0;
-    out->why[0] = '\0';
-    if (result == CURLE_ABORTED_BY_CALLBACK)
-        snprintf(out->why, sizeof out->why, "this service is stopping");
-    else if (result != CURLE_OK)
-        snprintf(out->why, sizeof out->why, "%s", *error ? error : curl_easy_strerror(result));
-    json_decref(out->said);
-    out->said = answer.data ? json_loadb(answer.data, answer.length, 0, NULL) : NULL;
+    snprintf(
+        out->why, sizeof out->why, "%s",
+        result == CURLE_OK                    ? ""
+        : result == CURLE_ABORTED_BY_CALLBACK ? "this service is stopping"
+        : *error                              ? error
+                                              : curl_easy_strerror(result));
     handle_return(c, easy);
     curl_slist_free_all(headers);
-    buffer_free(&answer);
     return !out->status || out->status >= 500 || (out->status == 409 && retry_after > 0);
 }
 
 void caller_ask(struct caller *c, const struct outcall *o, struct heard *out) {
     *out = (struct heard){0};
     for (int pause_ms = o->backoff_ms;; pause_ms *= 2) {
-        bool again = call_once(c, o, out);
+        buffer_auto answer = BUFFER(ANSWER_MAX);
+        bool again = caller_try(c, o, out, &answer);
+        json_decref(out->said);
+        out->said = answer.data ? json_loadb(answer.data, answer.length, 0, NULL) : NULL;
         out->tries++;
         if (!again || out->tries > o->retries || atomic_load(&c->cut)) return;
         nanosleep(&(struct timespec){pause_ms / 1000, pause_ms % 1000 * 1000000L}, NULL);

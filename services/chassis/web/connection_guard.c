@@ -1,174 +1,104 @@
 #include "chassis/web/connection_guard.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/wait.h"
 #include "chassis/web/sockets.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
+
+struct visit {
+    bool taken;
+    uint64_t peer;
+    enum visit_state state;
+    int64_t since; /* it is in this state */
+};
 
 enum { TICK_MS = 20, HEAD_MS = 200, BODY_MS = 300, ANSWER_MS = 500, CLIENTS_MAX = 2048 };
 
-/* A connection as the guard has seen it since the crowd began. */
-struct client {
-    char peer_address[16];
-    int peer_port;
-    unsigned round; /* in which it was last seen */
-    int64_t since;
-};
-
 struct connection_guard {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    int workers, taken, port;
-    bool crowded, stopping;
-    struct visit *visits;
-
-    /* The guard's alone. */
-    struct client clients[CLIENTS_MAX]; /* by descriptor */
+    struct worker worker; /* its lock guards what is no atomic */
+    const atomic_int *port;
+    int workers;
+    atomic_int taken; /* of them */
+    atomic_bool crowded;
+    int seen; /* connections */
     unsigned round;
+    struct client {
+        uint64_t peer;
+        unsigned round;     /* in which it was last seen */
+        int64_t since;      /* it was seen, or had an answer */
+    } clients[CLIENTS_MAX]; /* by descriptor */
+    struct visit visits[];  /* one a worker */
 };
 
 /* --- What workers tell */
 
-void guard_enter(struct connection_guard *c) {
-    pthread_mutex_lock(&c->lock);
-    if (++c->taken >= c->workers) pthread_cond_signal(&c->news);
-    pthread_mutex_unlock(&c->lock);
+struct visit *guard_enter(struct connection_guard *c) {
+    struct visit *v = c->visits;
+    lock_auto(&c->worker.lock);
+    while (v->taken) v++; /* one of them is this worker's */
+    v->taken = true;
+    if (++c->taken >= c->workers) pthread_cond_signal(&c->worker.news);
+    return v;
 }
 
-void guard_leave(struct connection_guard *c) {
-    pthread_mutex_lock(&c->lock);
+void guard_move(struct connection_guard *c, struct visit *v, uint64_t peer, enum visit_state state) {
+    lock_auto(&c->worker.lock);
+    *v = (struct visit){true, peer, state, steady_ms()};
+}
+
+void guard_leave(struct connection_guard *c, struct visit *v) {
+    lock_auto(&c->worker.lock);
+    *v = (struct visit){0};
     c->taken--;
-    pthread_mutex_unlock(&c->lock);
 }
 
-bool guard_is_crowded(struct connection_guard *c) {
-    pthread_mutex_lock(&c->lock);
-    bool crowded = c->crowded;
-    pthread_mutex_unlock(&c->lock);
-    return crowded;
-}
-
-/* A kept connection keeps its worker, too, so a few dozen live pages would take them all between two refreshes. */
-bool guard_is_nearly_crowded(struct connection_guard *c) {
-    pthread_mutex_lock(&c->lock);
-    bool nears = c->crowded || 4 * c->taken > 3 * c->workers;
-    pthread_mutex_unlock(&c->lock);
-    return nears;
-}
-
-void guard_begin(struct connection_guard *c, struct visit *v, const char *peer_address, int peer_port) {
-    *v = (struct visit){.peer_address = peer_address, .peer_port = peer_port, .since = steady_ms()};
-    pthread_mutex_lock(&c->lock);
-    v->next = c->visits;
-    c->visits = v;
-    pthread_mutex_unlock(&c->lock);
-}
-
-void guard_move(struct connection_guard *c, struct visit *v, enum visit_state state) {
-    pthread_mutex_lock(&c->lock);
-    v->state = state;
-    v->since = steady_ms();
-    pthread_mutex_unlock(&c->lock);
-}
-
-void guard_end(struct connection_guard *c, struct visit *v) {
-    pthread_mutex_lock(&c->lock);
-    struct visit **p = &c->visits;
-    while (*p != v) p = &(*p)->next;
-    *p = v->next;
-    pthread_mutex_unlock(&c->lock);
+enum crowd guard_crowd(struct connection_guard *c) {
+    return c->crowded ? CROWD_HERE : 4 * c->taken > 3 * c->workers ? CROWD_NEAR : CROWD_NONE;
 }
 
 /* --- The guard */
 
-/* NULL: a descriptor beyond those that are watched. */
-static struct client *client_note(struct connection_guard *c, const struct socket_seen *s, int64_t now) {
-    if (s->fd >= CLIENTS_MAX) return NULL;
-    struct client *client = &c->clients[s->fd];
-    bool same = client->peer_port == s->peer_port && !strcmp(client->peer_address, s->peer_address) &&
-                client->round + 1 == c->round;
-    *client = (struct client){.peer_port = s->peer_port, .round = c->round, .since = same ? client->since : now};
-    memcpy(client->peer_address, s->peer_address, sizeof client->peer_address);
-    return client;
-}
-
-/* Whether a worker has a request of that client; *out is a copy. */
-static bool visit_find(struct connection_guard *c, const struct socket_seen *s, struct visit *out) {
-    bool found = false;
-    pthread_mutex_lock(&c->lock);
-    for (const struct visit *v = c->visits; v && !found; v = v->next) {
-        found = v->peer_port == s->peer_port && !strcmp(v->peer_address, s->peer_address);
-        *out = *v;
-    }
-    pthread_mutex_unlock(&c->lock);
-    return found;
-}
-
-struct look {
-    struct connection_guard *guard;
-    int64_t now;
-    int seen;
-};
-
 /* One socket of the port: true when it is to be cut. The time for a body includes that in the queue. */
-static bool client_look(const struct socket_seen *s, void *context) {
-    struct look *look = context;
-    struct visit visit;
-    struct client *client = client_note(look->guard, s, look->now);
-    look->seen++;
-    if (!client) return false;
-    if (!visit_find(look->guard, s, &visit)) return look->now - client->since > HEAD_MS && !socket_has_request(s->fd);
-    if (visit.state == VISIT_READS) return look->now - client->since > BODY_MS;
-    client->since = look->now; /* its next request has its own time */
-    return visit.state == VISIT_ANSWERS && look->now - visit.since > ANSWER_MS;
+static bool client_look(void *guard, int fd, uint64_t peer) {
+    struct connection_guard *c = guard;
+    const struct visit *v = c->visits, *end = v + c->workers;
+    int64_t now = steady_ms();
+    c->seen++;
+    if (fd >= CLIENTS_MAX) return false;
+    struct client *client = &c->clients[fd];
+    bool is_new = client->peer != peer || client->round + 1 != c->round;
+    *client = (struct client){peer, c->round, is_new ? now : client->since};
+    while (v < end && (v->peer != peer || v->state == VISIT_HEAD)) v++;
+    if (v == end) return now - client->since > HEAD_MS && !socket_has_request(fd);
+    if (v->state == VISIT_READS) return now - client->since > BODY_MS;
+    client->since = now; /* its next request has its own time */
+    return v->state == VISIT_ANSWERS && now - v->since > ANSWER_MS;
 }
 
-static void clients_look(struct connection_guard *c, int port) {
-    struct look look = {.guard = c, .now = steady_ms()};
-    c->round++;
-    sockets_each(port, client_look, &look);
-    pthread_mutex_lock(&c->lock);
-    c->crowded = look.seen > c->workers;
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void *guard(void *crowd) {
-    struct connection_guard *c = crowd;
-    pthread_setname_np(pthread_self(), "crowd");
-    pthread_mutex_lock(&c->lock);
-    while (!c->stopping) {
-        if (c->taken < c->workers) {
-            c->crowded = false;
-            c->round++; /* what was seen before counts no more */
-            pthread_cond_wait(&c->news, &c->lock);
-            continue;
-        }
-        int port = c->port;
-        pthread_mutex_unlock(&c->lock);
-        clients_look(c, port);
-        pthread_mutex_lock(&c->lock);
-        int64_t until = steady_ms() + TICK_MS;
-        while (!c->stopping && wait_until(&c->news, &c->lock, until)) continue;
+static void *guard_run(void *guard) {
+    struct connection_guard *c = guard;
+    lock_auto(&c->worker.lock);
+    while (!c->worker.stopping) {
+        c->round++; /* without a crowd, what was seen before counts no more */
+        c->seen = 0;
+        if (c->taken >= c->workers) sockets_each(*c->port, client_look, c);
+        c->crowded = c->seen > c->workers;
+        if (c->seen)
+            (void)worker_rest(&c->worker, steady_ms() + TICK_MS);
+        else
+            pthread_cond_wait(&c->worker.news, &c->worker.lock);
     }
-    pthread_mutex_unlock(&c->lock);
     return NULL;
 }
 
-/* --- Start and stop */
-
-verdict guard_start(struct connection_guard **out, int workers, struct failure *why) {
-    struct connection_guard *c = calloc(1, sizeof *c);
+verdict guard_start(struct connection_guard **out, int workers, const atomic_int *port, struct failure *why) {
+    struct connection_guard *c = calloc(1, sizeof *c + (size_t)workers * sizeof *c->visits);
     if (!c) return fail(why, RETRY, "out of memory");
     c->workers = workers;
-    pthread_mutex_init(&c->lock, NULL);
-    wait_init(&c->news);
-    if (pthread_create(&c->thread, NULL, guard, c)) {
-        pthread_cond_destroy(&c->news);
-        pthread_mutex_destroy(&c->lock);
+    c->port = port;
+    if (!worker_start(&c->worker, "crowd", guard_run, c)) {
         free(c);
         return fail(why, RETRY, "could not start the web server's guard: out of threads");
     }
@@ -176,22 +106,9 @@ verdict guard_start(struct connection_guard **out, int workers, struct failure *
     return OK;
 }
 
-void guard_watch(struct connection_guard *c, int port) {
-    pthread_mutex_lock(&c->lock);
-    c->port = port;
-    pthread_mutex_unlock(&c->lock);
-}
-
-void guard_stop(struct connection_guard **crowd) {
-    struct connection_guard *c = *crowd;
-    if (!c) return;
-    *crowd = NULL;
-    pthread_mutex_lock(&c->lock);
-    c->stopping = true;
-    pthread_cond_signal(&c->news);
-    pthread_mutex_unlock(&c->lock);
-    pthread_join(c->thread, NULL);
-    pthread_cond_destroy(&c->news);
-    pthread_mutex_destroy(&c->lock);
-    free(c);
+void guard_stop(struct connection_guard **guard) {
+    if (!*guard) return;
+    worker_stop(&(*guard)->worker);
+    free(*guard);
+    *guard = NULL;
 }

@@ -13,28 +13,23 @@
 
 #include "chassis/base/failure.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct connection_guard;
 
-MUST_CHECK verdict guard_start(struct connection_guard **out, int workers, struct failure *why);
+/* port: may be set later, before the first connection. */
+MUST_CHECK verdict guard_start(struct connection_guard **out, int workers, const atomic_int *port, struct failure *why);
 void guard_stop(struct connection_guard **c); /* accepts NULL */
-void guard_watch(struct connection_guard *c, int port);
 
-void guard_enter(struct connection_guard *c);             /* a worker took a connection */
-void guard_leave(struct connection_guard *c);             /* and let go of it */
-bool guard_is_crowded(struct connection_guard *c);        /* more are connected than there are workers */
-bool guard_is_nearly_crowded(struct connection_guard *c); /* most workers are taken: do not keep connections */
+/* What a worker's connection waits for. The guard's, from guard_enter() to guard_leave(). All but WORKS wait for the
+ * client. */
+enum visit_state { VISIT_HEAD, VISIT_WORKS, VISIT_READS, VISIT_ANSWERS };
+struct visit *guard_enter(struct connection_guard *c);
+void guard_move(struct connection_guard *c, struct visit *v, uint64_t peer, enum visit_state state); /* sockets.h */
+void guard_leave(struct connection_guard *c, struct visit *v);
 
-/* What a worker waits for, from when it has a request. On its own stack. */
-struct visit {
-    struct visit *next;
-    const char *peer_address;
-    int peer_port;
-    enum visit_state { VISIT_WORKS, VISIT_READS, VISIT_ANSWERS } state; /* the latter two wait for the client */
-    int64_t since;                                                      /* it is in this state */
-};
-void guard_begin(struct connection_guard *c, struct visit *v, const char *peer_address, int peer_port);
-void guard_move(struct connection_guard *c, struct visit *v, enum visit_state state);
-void guard_end(struct connection_guard *c, struct visit *v);
+/* NEAR: most workers are taken, so that no connection should be kept. A kept one has its worker, too, and a few dozen
+ * live pages would take them all between two refreshes. HERE: more are connected than there are workers. */
+enum crowd { CROWD_NONE, CROWD_NEAR, CROWD_HERE } guard_crowd(struct connection_guard *c);

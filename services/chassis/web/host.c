@@ -2,19 +2,16 @@
 #include "chassis/web/http_private.h"
 #include "chassis/web/sockets.h"
 
-#include <arpa/inet.h>
-#include <civetweb.h>
 #include <string.h>
-#include <strings.h>
 
 /* --- By which names the service is asked: the public URL's, those listened on, and those of the setting */
 
 static bool is_public(const struct http_options *o, const struct authority *asked) {
-    struct authority public, both = *asked;
+    struct authority public, named = *asked;
     if (!o->public_url || !site_read(o->public_url, &public)) return false;
-    if (authority_same(&public, asked)) return true;
-    memcpy(both.host, public.host, sizeof both.host); /* localhost and 127.0.0.1 are one */
-    return authority_is_loopback(&public) && authority_is_loopback(asked) && authority_same(&public, &both);
+    if (authority_is_loopback(&public) && authority_is_loopback(asked)) /* localhost and 127.0.0.1 are one */
+        memcpy(named.host, public.host, sizeof named.host);
+    return authority_same(&public, &named);
 }
 
 static bool is_listed(const struct http_options *o, const struct authority *asked) {
@@ -27,25 +24,23 @@ static bool is_listed(const struct http_options *o, const struct authority *aske
     return false;
 }
 
-/* What is listened on; of 0.0.0.0, the address that this connection came to. */
-static bool is_listened_on(struct exchange *x, const struct authority *asked) {
-    const struct http_options *o = x->private->options;
-    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
-    struct authority own = {.port = info->server_port}, named = *asked;
-    char local[INET_ADDRSTRLEN];
-    bool everywhere = !strcmp(o->host, "0.0.0.0"), loopback = everywhere || !strncmp(o->host, "127.", 4);
-    struct in_addr unused;
-    memcpy(named.host, own.host, sizeof named.host);
-    if (!authority_same(&named, &own)) return false; /* another port */
+/* What is listened on. Of 0.0.0.0, the address that this connection came to. */
+static bool is_listened_on(const struct exchange *x, const struct authority *asked) {
+    const char *host = x->private->http->options.host;
+    bool everywhere = !strcmp(host, "0.0.0.0"), loopback = everywhere || !strncmp(host, "127.", 4);
+    int port = x->private->http->port;
+    struct authority own = *asked;
+    own.port = port;
+    if (!authority_same(&own, asked)) return false; /* another port */
     if (loopback && authority_is_loopback(asked)) return true;
-    if (!everywhere) return !strcmp(o->host, asked->host);
-    return inet_pton(AF_INET, asked->host, &unused) == 1 &&
-           sockets_local(info->server_port, info->remote_addr, info->remote_port, local) && !strcmp(local, asked->host);
+    if (!everywhere) return !strcmp(host, asked->host);
+    uint64_t number = socket_number(asked->host, port);
+    return number && number == socket_local(exchange_socket(x));
 }
 
 bool host_allowed(struct exchange *x, bool any) {
     const char *host = exchange_header(x, "Host");
-    const struct http_options *o = x->private->options;
+    const struct http_options *o = &x->private->http->options;
     struct authority asked;
     int n = exchange_header_count(x, "Host");
     if (n != 1)
@@ -61,16 +56,16 @@ bool host_allowed(struct exchange *x, bool any) {
     return !exchange_refused(x);
 }
 
-/* --- Where a POST comes from. Browsers tell; other clients send neither header, and no web page can make them. */
+/* --- Where a POST comes from. Browsers tell. Other clients send neither header, and no web page can make them. */
 
 static bool is_own_origin(struct exchange *x, const char *origin) {
     const char *host = exchange_header(x, "Host");
     struct authority from, asked, public;
     if (!site_read(origin, &from) || !authority_read(host, strlen(host), &asked)) return false;
-    bool https = !strncmp(origin, "https:", 6);
-    if (!asked.port) asked.port = https ? 443 : 80;
+    if (!asked.port) asked.port = strncmp(origin, "https:", 6) ? 80 : 443;
     if (from.port == asked.port && !strcmp(from.host, asked.host)) return true;
-    const char *public_url = x->private->options->public_url; /* a proxy may have put another Host into the request */
+    const char *public_url =
+        x->private->http->options.public_url; /* a proxy may have put another Host into the request */
     return public_url && site_read(public_url, &public) && from.port == public.port && !strcmp(from.host, public.host);
 }
 

@@ -1,52 +1,31 @@
+#include "chassis/web/http_private.h"
+
+#include "chassis/base/json_get.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
-#include "chassis/web/http_private.h"
 #include "chassis/web/sockets.h"
 
 #include <arpa/inet.h>
-#include <civetweb.h>
-#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    URL_MAX = 4096,
-    REQUEST_MAX = 16384,
-    DRAIN_MS = 500,
-    STOP_MS = 700,
-    KEEP_ALIVE_MS = 500,
-    QUEUE_MAX = 512,
-    TABLES_MAX = 8
-};
-
-struct http {
-    struct http_options options;
-    const struct resource *tables[TABLES_MAX];
-    struct mg_context *server;
-    struct connection_guard *guard;
-    int port;
-    atomic_int in_flight, long_reads;
-    atomic_bool stopping, stopped;
-};
+enum { DRAIN_MS = 500, STOP_MS = 700 };
+#define REQUEST_MAX "16384" /* bytes before the body */
 
 /* --- Deciding what to answer */
 
 static bool url_read(struct exchange *x) {
     struct failure why;
-    const char *query = mg_get_request_info(x->private->connection)->query_string;
-    size_t n = query ? strlen(query) : 0;
-    if (strlen(x->path) + n > URL_MAX)
+    const char *query = x->private->info->query_string ? x->private->info->query_string : "";
+    if (strlen(x->path) + strlen(query) > URL_MAX)
         exchange_problem(x, 414, "The address has more than %d characters.", URL_MAX);
     else if (router_check(x->path, &why) != OK)
-        exchange_problem(x, why.kind == RETRY ? 503 : 400, "The address is not valid: %s.", why.text);
-    else if (form_read(query ? query : "", n, &x->private->query, &why) != OK)
+        exchange_problem(x, 400, "The address is not valid: %s.", why.text);
+    else if (form_read(query, strlen(query), &x->private->query, &why) != OK)
         exchange_problem(x, why.kind == RETRY ? 503 : 400, "The query is not valid: %s.", why.text);
     return !exchange_refused(x);
 }
@@ -57,51 +36,42 @@ static void (*function_find(struct exchange *x, const struct resource *r))(struc
         exchange_problem(x, 404, "There is nothing at \"%.200s\".", x->path);
         return NULL;
     }
-    bool is_get = !strcmp(x->method, "GET") || !strcmp(x->method, "HEAD");
-    void (*function)(struct exchange *) = is_get ? r->get : !strcmp(x->method, "POST") ? r->post : NULL;
-    if (!function) {
-        exchange_set_header(x, "Allow", router_allow(r));
-        exchange_problem(
-            x, 405, "\"%.30s\" is not possible at \"%.200s\"; possible: %s.", x->method, x->path, router_allow(r));
-    }
-    return function;
+    void (*function)(struct exchange *) = !strcmp(x->method, "GET") || !strcmp(x->method, "HEAD") ? r->get
+                                          : !strcmp(x->method, "POST")                            ? r->post
+                                                                                                  : NULL;
+    if (function) return function;
+    exchange_set_header(x, "Allow", router_allow(r));
+    exchange_problem(
+        x, 405, "\"%.30s\" is not possible at \"%.200s\"; possible: %s.", x->method, x->path, router_allow(r));
+    return NULL;
 }
 
-static bool is_long_read(struct exchange *x, const struct resource *r) {
+static void post_run(struct exchange *x, void (*function)(struct exchange *)) {
+    const struct http_options *o = &x->private->http->options;
+    if (o->begin_post && !o->begin_post(x)) return;
+    function(x);
+    if (o->end_post) o->end_post(x);
+}
+
+/* Only some long reads run at once, so that others find a thread, however many of these are asked for. */
+static void get_run(struct exchange *x, const struct resource *r) {
+    struct http *h = x->private->http;
     const char *asked = r->long_read && *r->long_read ? exchange_query(x, r->long_read) : r->long_read;
-    return r->long_read && asked && (!*r->long_read || *asked);
-}
-
-/* The others find a thread, however many of these are asked for. */
-static void long_read_run(struct exchange *x, struct http *h, void (*function)(struct exchange *)) {
-    int most = h->options.threads / 4 > 1 ? h->options.threads / 4 : 1;
-    if (atomic_fetch_add(&h->long_reads, 1) < most) {
-        function(x);
+    bool is_long = asked && (*asked || !*r->long_read);
+    int max = h->options.threads / 4 > 1 ? h->options.threads / 4 : 1;
+    if (!is_long || atomic_fetch_add(&h->long_reads, 1) < max) {
+        r->get(x);
     } else {
         exchange_set_header(x, "Retry-After", "1");
         exchange_problem(
-            x, 503, "As many as may read so much at once (%d) are being answered; try again in a moment.", most);
+            x, 503, "As many as may read so much at once (%d) are being answered; try again in a moment.", max);
     }
-    atomic_fetch_sub(&h->long_reads, 1);
+    if (is_long) atomic_fetch_sub(&h->long_reads, 1);
 }
 
-static void
-function_run(struct exchange *x, struct http *h, const struct resource *r, void (*function)(struct exchange *)) {
-    const struct http_options *o = x->private->options;
-    if (!strcmp(x->method, "POST")) {
-        if (o->begin_post && !o->begin_post(x)) return;
-        function(x);
-        if (o->end_post) o->end_post(x);
-    } else if (is_long_read(x, r)) {
-        long_read_run(x, h, function);
-    } else {
-        function(x);
-    }
-}
-
-static void request_run(struct exchange *x, struct http *h) {
-    bool framed = body_framed(x);
-    if (atomic_load(&h->stopping)) {
+static void request_run(struct exchange *x) {
+    bool framed = body_framed(x), is_post = !strcmp(x->method, "POST");
+    if (atomic_load(&x->private->http->stopping)) {
         exchange_set_header(x, "Retry-After", "1");
         exchange_problem(x, 503, "The service is stopping; try again in a moment.");
     }
@@ -110,141 +80,112 @@ static void request_run(struct exchange *x, struct http *h) {
     bool any_host = r && r->any_host && !json_object_size(x->private->query);
     if (!host_allowed(x, any_host)) return;
     void (*function)(struct exchange *) = function_find(x, r);
-    if (!function || (!strcmp(x->method, "POST") && !origin_allowed(x)) || !router_query(x, r)) return;
-    guard_move(h->guard, &x->private->visit, VISIT_READS);
+    if (!function || (is_post && !origin_allowed(x)) || !router_query(x, r)) return;
+    exchange_move(x, VISIT_READS);
     bool read = body_read(x);
-    guard_move(h->guard, &x->private->visit, VISIT_WORKS);
-    if (read) function_run(x, h, r, function);
+    exchange_move(x, VISIT_WORKS);
+    if (read && is_post)
+        post_run(x, function);
+    else if (read)
+        get_run(x, r);
 }
 
 /* --- Answering */
 
+static bool is_http_1_1(const struct exchange *x) {
+    return x->private->info->http_version && !strcmp(x->private->info->http_version, "1.1");
+}
+
 static bool keeps_alive(struct exchange *x) {
     const char *wish = exchange_header(x, "Connection");
-    const char *version = mg_get_request_info(x->private->connection)->http_version;
-    if (x->private->body_unread || guard_is_nearly_crowded(x->private->guard)) return false;
-    return wish ? strcasestr(wish, "keep-alive") != NULL : version && !strcmp(version, "1.1");
+    if (x->private->body_unread || guard_crowd(x->private->http->guard) != CROWD_NONE) return false;
+    return wish ? strcasestr(wish, "keep-alive") != NULL : is_http_1_1(x);
 }
 
-static void header_write(struct buffer *out, const char *name, const char *value) {
-    buffer_format(out, "%s: %s\r\n", name, value);
-}
-
-static void head_write(struct exchange *x, struct buffer *out, const char *type, bool keep) {
+void http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n) {
+    bool chunked = body_n == BODY_STREAM && is_http_1_1(x);
+    bool keep = keeps_alive(x) && (chunked || body_n >= 0);
     char date[40];
+    json_t *headers = x->private->headers;
     time_t now = time(NULL);
     struct tm t;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &t));
-    header_write(out, "Date", date);
-    header_write(out, "Content-Type", type);
-    header_write(out, "Connection", keep ? "keep-alive" : "close");
-    header_write(
-        out, "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'");
-    header_write(out, "X-Content-Type-Options", "nosniff");
-    header_write(out, "Referrer-Policy", "same-origin");
-    json_t *headers = x->private->headers, *value;
-    if (exchange_refused(x) || !json_object_get(headers, "Cache-Control"))
-        json_object_set_new(headers, "Cache-Control", json_string("no-store"));
-    const char *name;
-    json_object_foreach(headers, name, value) header_write(out, name, json_string_value(value));
-    buffer_text(out, "\r\n");
-}
-
-bool http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n) {
-    const char *version = mg_get_request_info(x->private->connection)->http_version;
-    bool chunked = body_n == BODY_STREAM && version && !strcmp(version, "1.1");
-    bool keep = keeps_alive(x) && (chunked || body_n >= 0);
     if (!keep) mg_disable_connection_keep_alive(x->private->connection);
     buffer_format(out, "HTTP/1.1 %d %s\r\n", x->status, exchange_title(x->status));
     if (body_n >= 0) buffer_format(out, "Content-Length: %lld\r\n", body_n);
-    if (chunked) header_write(out, "Transfer-Encoding", "chunked");
-    head_write(x, out, type, keep);
+    if (chunked) buffer_text(out, "Transfer-Encoding: chunked\r\n");
+    buffer_format(
+        out,
+        "Date: %s\r\nContent-Type: %s\r\nConnection: %s\r\n"
+        "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n"
+        "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n",
+        date, type, keep ? "keep-alive" : "close");
+    if (exchange_refused(x) || !json_object_get(headers, "Cache-Control"))
+        json_object_set_new(headers, "Cache-Control", json_string("no-store"));
+    json_members(h, headers) buffer_format(out, "%s: %s\r\n", h.name, json_string_value(h.value));
+    buffer_text(out, "\r\n");
     x->private->stream = body_n >= 0 ? STREAM_NONE : chunked ? STREAM_CHUNKED : STREAM_PLAIN;
-    return keep;
 }
 
 static void answer_count(struct exchange *x) {
     char status[24];
+    bool failed = x->status >= 500;
     metric_add(METRIC_http_requests, 1);
-    if (x->status >= 400 && x->status < 500) metric_add(METRIC_http_client_errors, 1);
-    if (x->status >= 500) metric_add(METRIC_http_server_errors, 1);
+    if (x->status >= 400) metric_add(failed ? METRIC_http_server_errors : METRIC_http_client_errors, 1);
     log_line(
-        x->status >= 500 ? LOG_ERROR : LOG_DEBUG, x->status >= 500 ? "request failed" : "request answered", "method",
-        x->method, "path", x->path, "status", log_number(status, x->status), "detail",
+        failed ? LOG_ERROR : LOG_DEBUG, failed ? "request failed" : "request answered", "method", x->method, "path",
+        x->path, "status", log_number(status, x->status), "detail",
         json_string_value(json_object_get(x->private->problem, "detail")), "trace", x->trace_parent, NULL);
 }
 
 /* Head and body go out in one write: with two, the second waits for the client's acknowledgement of the first. */
 static void answer_send(struct exchange *x) {
-    struct buffer body, answer = BUFFER(16 << 20);
-    struct mg_connection *c = x->private->connection;
+    buffer_auto body = {0}, answer = BUFFER(16 << 20);
     if (x->private->stream != STREAM_NONE) {
-        if (x->private->stream != STREAM_ENDED) mg_disable_connection_keep_alive(c);
+        if (x->private->stream != STREAM_ENDED) mg_disable_connection_keep_alive(x->private->connection);
         answer_count(x);
         return;
     }
     const char *type = exchange_render(x, &body);
     compress_answer(x, type, &body);
-    (void)http_head(x, &answer, type, (long long)body.length);
+    http_head(x, &answer, type, (long long)body.length);
     if (strcmp(x->method, "HEAD") != 0) buffer_bytes(&answer, body.data, body.length);
     answer_count(x);
-    if (!answer.failed) mg_write(c, answer.data, answer.length);
-    buffer_free(&body);
-    buffer_free(&answer);
-    if (x->private->body_unread && !guard_is_crowded(x->private->guard)) {
-        const struct mg_request_info *info = mg_get_request_info(c);
-        sockets_drain(info->server_port, info->remote_addr, info->remote_port, DRAIN_MS);
-    }
-}
-
-static int64_t cpu_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
-}
-
-/* What pages cost decides how often live ones are told to load again (sse.h). */
-static void page_count(const struct exchange *x, int64_t us) {
-    if (x->api || !x->page || x->status != 200) return;
-    metric_add(METRIC_http_pages, 1);
-    metric_add(METRIC_http_pages_cpu_us, us);
+    if (!answer.failed) mg_write(x->private->connection, answer.data, answer.length);
+    if (!x->private->body_unread || guard_crowd(x->private->http->guard) == CROWD_HERE) return;
+    int fd = exchange_socket(x);
+    if (fd >= 0) socket_drain(fd, DRAIN_MS);
 }
 
 /* --- civetweb's callbacks */
 
+/* What pages cost decides how often live ones are told to load again (sse.h). */
 static int on_request(struct mg_connection *c) {
-    struct http *h = mg_get_user_context_data(c);
     struct exchange x;
     struct exchange_private p;
-    int64_t began = cpu_us();
-    atomic_fetch_add(&h->in_flight, 1);
-    exchange_open(&x, &p, &h->options, c);
-    const struct mg_request_info *info = mg_get_request_info(c);
-    p.stopping = &h->stopping;
-    p.guard = h->guard;
-    guard_begin(h->guard, &p.visit, info->remote_addr, info->remote_port);
-    request_run(&x, h);
-    guard_move(h->guard, &p.visit, VISIT_ANSWERS);
+    int64_t began = clock_us(CLOCK_THREAD_CPUTIME_ID);
+    exchange_open(&x, &p, c);
+    exchange_move(&x, VISIT_WORKS);
+    request_run(&x);
+    exchange_move(&x, VISIT_ANSWERS);
     answer_send(&x);
-    page_count(&x, cpu_us() - began);
+    if (!x.api && x.page && x.status == 200) {
+        metric_add(METRIC_http_pages, 1);
+        metric_add(METRIC_http_pages_cpu_us, clock_us(CLOCK_THREAD_CPUTIME_ID) - began);
+    }
     if (x.after) x.after(&x);
-    guard_end(h->guard, &p.visit);
+    exchange_move(&x, VISIT_HEAD);
     exchange_close(&x);
-    atomic_fetch_sub(&h->in_flight, 1);
     return x.status;
-}
-
-static bool is_token(const char *text) {
-    return *text &&
-           !text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")];
 }
 
 /* A method that civetweb does not know is a method that nothing here allows. */
 static bool is_unknown_method(const struct mg_request_info *info) {
-    return info->request_method && info->request_uri && info->http_version && is_token(info->request_method) &&
-           info->request_uri[0] == '/' && !strncmp(info->http_version, "1.", 2);
+    static const char token[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
+    const char *method = info->request_method;
+    return method && *method && !method[strspn(method, token)] && info->request_uri && info->request_uri[0] == '/' &&
+           info->http_version && !strncmp(info->http_version, "1.", 2);
 }
 
 static bool has_raw_characters(const struct mg_request_info *info) {
@@ -266,7 +207,7 @@ static void early_problem(struct exchange *x, const struct mg_request_info *info
     else if (!is_unknown_method(info) || function_find(x, router_find(x)))
         exchange_problem(
             x, 400,
-            "The request could not be understood: it is not HTTP/1.1, has more than %d bytes before its body, or did "
+            "The request could not be understood: it is not HTTP/1.1, has more than %s bytes before its body, or did "
             "not arrive whole in time.",
             REQUEST_MAX);
 }
@@ -274,31 +215,25 @@ static void early_problem(struct exchange *x, const struct mg_request_info *info
 /* What civetweb itself refuses, before a request could be made of it. What was asked for is not certain: JSON. */
 static int on_error(struct mg_connection *c, int status, const char *message) {
     (void)message;
-    struct http *h = mg_get_user_context_data(c);
-    const struct mg_request_info *info = mg_get_request_info(c);
     char path[URL_MAX] = "";
     struct exchange x;
     struct exchange_private p;
     struct failure why;
-    atomic_fetch_add(&h->in_flight, 1);
-    exchange_open(&x, &p, &h->options, c);
-    p.guard = h->guard;
-    if (info->request_uri) snprintf(path, sizeof path, "%.*s", (int)strcspn(info->request_uri, "?"), info->request_uri);
+    exchange_open(&x, &p, c);
+    const char *uri = p.info->request_uri ? p.info->request_uri : "";
+    snprintf(path, sizeof path, "%.*s", (int)strcspn(uri, "?"), uri);
     x.path = router_check(path, &why) == OK ? path : "";
     x.api = !strncmp(x.path, "/api/", 5);
-    early_problem(&x, info, status);
+    early_problem(&x, p.info, status);
     x.api = true;
     p.body_unread = true;
     answer_send(&x);
     exchange_close(&x);
-    atomic_fetch_sub(&h->in_flight, 1);
     return 0;
 }
 
-static int on_connect(const struct mg_connection *c, void **data) {
-    struct http *h = mg_get_user_context_data(c);
-    (void)data;
-    guard_enter(h->guard);
+static int on_connect(const struct mg_connection *c, void **visit) {
+    *visit = guard_enter(((struct http *)mg_get_user_context_data(c))->guard);
     return 0;
 }
 
@@ -309,8 +244,7 @@ static void on_close(const struct mg_connection *c) {
     const char *uri = info->request_uri;
     bool silent = uri && !info->local_uri_raw && !info->local_uri && (!strcmp(uri, "*") || strstr(uri, "://"));
     if (silent) (void)on_error((struct mg_connection *)c, 400, "");
-    struct http *h = mg_get_user_context_data(c);
-    guard_leave(h->guard);
+    guard_leave(((struct http *)mg_get_user_context_data(c))->guard, mg_get_user_connection_data(c));
 }
 
 static int on_log(const struct mg_connection *c, const char *message) {
@@ -321,32 +255,13 @@ static int on_log(const struct mg_connection *c, const char *message) {
 
 /* --- Starting and stopping */
 
-/* civetweb says only that it failed: so does mg_start2() of 1.16. */
-static verdict start_failure(const struct http_options *o, struct failure *why) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)o->port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1, error = 0;
-    inet_pton(AF_INET, o->host, &address.sin_addr);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 1)) error = errno;
-    close(fd);
-    if (error == EADDRINUSE)
-        return fail(
-            why, RETRY, "could not listen on %s:%d: the port is in use; stop what holds it, or set another port",
-            o->host, o->port);
-    return fail(
-        why, RETRY, "could not listen on %s:%d: %s", o->host, o->port,
-        error ? strerror(error) : "the web server did not start");
-}
-
+/* Where it does not start, errno is what its bind() left: civetweb itself, as of 1.16, says only that it failed. */
 static bool server_start(struct http *h) {
     const struct http_options *o = &h->options;
-    char ports[80], threads[16], body_ms[16], keep_alive_ms[16], request_max[16], queue[16];
+    char ports[80], threads[16], body_ms[16];
     snprintf(ports, sizeof ports, "%s:%d", o->host, o->port);
     snprintf(threads, sizeof threads, "%d", o->threads);
     snprintf(body_ms, sizeof body_ms, "%d", o->body_ms);
-    snprintf(keep_alive_ms, sizeof keep_alive_ms, "%d", KEEP_ALIVE_MS);
-    snprintf(request_max, sizeof request_max, "%d", REQUEST_MAX);
-    snprintf(queue, sizeof queue, "%d", QUEUE_MAX);
     const char *options[] = {
         "listening_ports",
         ports,
@@ -357,15 +272,15 @@ static bool server_start(struct http *h) {
         "enable_keep_alive",
         "yes",
         "keep_alive_timeout_ms",
-        keep_alive_ms,
+        "500",
         "tcp_nodelay",
         "1",
         "max_request_size",
-        request_max,
+        REQUEST_MAX,
         "connection_queue",
-        queue,
+        "512",
         "listen_backlog",
-        queue,
+        "512",
         "decode_url",
         "no",
         "enable_directory_listing",
@@ -387,11 +302,17 @@ static bool server_start(struct http *h) {
         .http_error = on_error,
         .connection_close = on_close,
         .log_message = on_log};
-    h->server = mg_start(&callbacks, h, options);
     struct mg_server_port port;
-    if (h->server && mg_get_server_ports(h->server, 1, &port) == 1) h->port = port.port;
-    guard_watch(h->guard, h->port);
+    errno = 0;
+    h->server = mg_start(&callbacks, h, options);
+    if (h->server && mg_get_server_ports(h->server, 1, &port) == 1) atomic_store(&h->port, port.port);
     return h->server;
+}
+
+static void http_free(struct http *h) {
+    guard_stop(&h->guard);
+    pthread_mutex_destroy(&h->keys_lock);
+    free(h);
 }
 
 verdict http_start(struct http **out, const struct http_options *o, struct failure *why) {
@@ -401,52 +322,42 @@ verdict http_start(struct http **out, const struct http_options *o, struct failu
     struct http *h = calloc(1, sizeof *h);
     if (!h) return fail(why, RETRY, "out of memory");
     h->options = *o;
-    h->options.tables = h->tables;
-    h->options.tables_n = o->tables_n < TABLES_MAX ? o->tables_n : TABLES_MAX;
-    memcpy(h->tables, o->tables, h->options.tables_n * sizeof *h->tables);
-    verdict v = guard_start(&h->guard, o->threads, why);
-    if (v != OK) {
-        free(h);
-        return v;
-    }
-    if (!server_start(h)) {
-        guard_stop(&h->guard);
-        free(h);
-        return start_failure(o, why);
-    }
-    *out = h;
-    return OK;
+    pthread_mutex_init(&h->keys_lock, NULL);
+    verdict v = guard_start(&h->guard, o->threads, &h->port, why);
+    if (v == OK && !server_start(h))
+        v = fail(
+            why, RETRY, "could not listen on %s:%d: %s", o->host, o->port,
+            errno == EADDRINUSE ? "the port is in use; stop what holds it, or set another port"
+            : errno             ? strerror(errno)
+                                : "the web server did not start");
+    if (v == OK)
+        *out = h;
+    else
+        http_free(h);
+    return v;
 }
 
 int http_port(const struct http *h) {
     return h->port;
 }
 
-static void *server_stop(void *argument) {
-    struct http *h = argument;
-    mg_stop(h->server);
-    atomic_store(&h->stopped, true);
+static void *server_stop(void *http) {
+    mg_stop(((struct http *)http)->server);
     return NULL;
 }
 
 /* civetweb cuts answers short once it stops, so those in flight get their time before. Its threads look for the stop
  * every two seconds (as of 1.16), unless their connections wake them. */
-void http_stop(struct http **h_) {
-    struct http *h = *h_;
+void http_stop(struct http **http) {
+    struct http *h = *http;
     pthread_t stopper;
     if (!h) return;
+    *http = NULL;
     atomic_store(&h->stopping, true);
     for (int ms = 0; ms < STOP_MS && atomic_load(&h->in_flight); ms++) usleep(1000);
-    if (pthread_create(&stopper, NULL, server_stop, h)) {
+    if (pthread_create(&stopper, NULL, server_stop, h))
         server_stop(h);
-    } else {
-        while (!atomic_load(&h->stopped)) {
-            sockets_wake(h->port);
-            usleep(2000);
-        }
-        pthread_join(stopper, NULL);
-    }
-    guard_stop(&h->guard);
-    free(h);
-    *h_ = NULL;
+    else
+        for (; pthread_tryjoin_np(stopper, NULL); usleep(2000)) sockets_wake(h->port);
+    http_free(h);
 }

@@ -1,7 +1,7 @@
 /* http: the service's web server (civetweb), its router, and the exchange that a handler works with.
  *
- * One resource, one function: a page and its API come from the same data. The function sets `data`; asked for under
- * /api it is sent as JSON, elsewhere rendered through the resource's page. Errors are RFC 9457 problem+json under /api,
+ * One resource, one function: a page and its API come from the same data. The function sets `data`, which under
+ * /api is sent as JSON, elsewhere rendered through the resource's page. Errors are RFC 9457 problem+json under /api,
  * and problem.html elsewhere.
  *
  * Handlers run on civetweb's worker threads, many at once. A body is read completely, and within its limits, before the
@@ -14,12 +14,13 @@
  *
  * A page of another site must not be able to act here, nor to read what is here by a name that it had resolved to this
  * address. So the one Host of a request (none, or two: 400) must be the public URL's, an address that is listened on or
- * one of allowed_hosts (421), whatever X-Forwarded-Host says; and a POST that a browser sends must come from a page of
+ * one of allowed_hosts (421), whatever X-Forwarded-Host says. A POST that a browser sends must come from a page of
  * that same site, or of the public URL (403, by Sec-Fetch-Site and Origin). */
 #pragma once
 
 #include "chassis/base/buffer.h"
 #include "chassis/base/failure.h"
+#include "chassis/base/ids.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -28,39 +29,39 @@
 struct exchange;
 
 struct resource {
-    const char *path;                 /* "/returns/{id}": where people find it; NULL: API only */
-    const char *api_path;             /* NULL: "/api" before path; "" : none */
-    const char *page;                 /* template; NULL: the function answers with exchange_send() itself */
+    const char *path;                 /* "/returns/{id}": where people find it. NULL: API only */
+    const char *api_path;             /* NULL: "/api" before path. "" : none */
+    const char *page;                 /* template. NULL: the function answers with exchange_send() itself */
     void (*get)(struct exchange *x);  /* NULL: 405. HEAD comes with it */
     void (*post)(struct exchange *x); /* NULL: 405 */
-    const char *query, *post_query;   /* the query parameters that GET, or POST, takes: "limit before"; NULL: none. Any
-                                         other is refused (400); OpenAPI has the same ones (openapi.h) */
-    const char *nav;                  /* what the navigation of the pages calls it; NULL: it is not in there */
-    const char *long_read; /* its GET may read much, and so only some run at once: "" always; "as_of" when the query has
-                              that; NULL: it reads little */
+    const char *query, *post_query;   /* the query parameters that GET, or POST, takes: "limit before". NULL: none. Any
+                                         other is refused (400). OpenAPI has the same ones (openapi.h) */
+    const char *nav;                  /* what the navigation of the pages calls it. NULL: it is not in there */
+    const char *long_read; /* its GET may read much, and so only some run at once: "" always, "as_of" when the query has
+                              that. NULL: it reads little */
     bool any_host; /* asked without a query it answers whatever Host was named, as probes ask a machine's address */
 };
 
-bool query_takes(const char *query, const char *name); /* of a resource's query or post_query; NULL: false */
+bool query_takes(const char *query, const char *name); /* of a resource's query or post_query. NULL: false */
 
 struct exchange {
     /* Given */
     void *context; /* the options' */
     bool api;      /* asked for under /api: answer with JSON */
     const char *method, *path;
-    const char *body; /* of a POST: NUL-terminated after body_n, may hold NULs before; "" otherwise */
+    const char *body; /* of a POST: NUL-terminated after body_n, may hold NULs before. Otherwise "" */
     size_t body_n;
-    const char *trace_parent; /* of the request if it was valid, else a new one; never NULL */
+    char trace_parent[TRACE_PARENT]; /* of the request if it was valid, else a new one */
 
     /* Answered */
     int status;                        /* 200 unless set */
-    json_t *data;                      /* the function sets it; the server releases it */
-    const char *page;                  /* the resource's; the function may name another */
-    void (*after)(struct exchange *x); /* called once the answer is with the client's kernel; NULL: nothing */
+    json_t *data;                      /* the function sets it. The server releases it */
+    const char *page;                  /* the resource's. The function may name another */
+    void (*after)(struct exchange *x); /* called once the answer is with the client's kernel. NULL: nothing */
     struct exchange_private *private;
 };
 
-/* Each returns NULL when absent; the text lives as long as the exchange. Query values are percent-decoded; a value that
+/* Each returns NULL when absent. The text lives as long as the exchange. Query values are percent-decoded. A value that
  * holds a NUL or is no UTF-8 has already been answered with 400. */
 const char *exchange_parameter(struct exchange *x, const char *name); /* {id} of the path */
 const char *exchange_query(struct exchange *x, const char *name);
@@ -72,7 +73,7 @@ int exchange_port(struct exchange *x); /* which the request came to */
 
 /* Answers with this instead of data. The bytes are copied. */
 void exchange_send(struct exchange *x, int status, const char *content_type, const void *bytes, size_t n);
-void exchange_set_header(struct exchange *x, const char *name, const char *value); /* "Location", "ETag", …; copied */
+void exchange_set_header(struct exchange *x, const char *name, const char *value); /* "Location", "ETag", …, copied */
 void exchange_redirect(struct exchange *x, const char *location);                  /* 303 */
 
 /* Answers with bytes as they come: stream, write as long as it is true, end. False: the client went away, the server
@@ -81,13 +82,8 @@ MUST_CHECK bool exchange_stream(struct exchange *x, const char *content_type);
 MUST_CHECK bool exchange_write(struct exchange *x, const void *bytes, size_t n);
 void exchange_end(struct exchange *x);
 
-/* Answers with a head, and hands the connection over: its socket, for nonblocking writes, which lies outside of the web
- * server from now on and takes none of its threads. The caller's, who gives it back with socket_take_back() (sockets.h)
- * and closes it. −1: only the head was asked for, the client went away, or no descriptor is left (503). */
-MUST_CHECK int exchange_hand_over(struct exchange *x, const char *content_type);
-
-/* Answers with a problem: its title follows from the status; detail says what is wrong, quoting the value, and what to
- * do. */
+/* Answers with a problem: its title follows from the status, and detail says what is wrong, quoting the value, and what
+ * to do. */
 void exchange_problem(struct exchange *x, int status, const char *detail_format, ...)
     __attribute__((format(printf, 3, 4)));
 /* One entry of the problem's "errors": [{"field","detail"}]. May come before exchange_problem(). Adds a member
@@ -95,7 +91,7 @@ void exchange_problem(struct exchange *x, int status, const char *detail_format,
 void exchange_problem_field(struct exchange *x, const char *field, const char *detail_format, ...)
     __attribute__((format(printf, 3, 4)));
 void exchange_problem_member(struct exchange *x, const char *name, json_t *value); /* takes the reference */
-const json_t *exchange_problem_fields(struct exchange *x); /* the array so far; NULL when empty */
+const json_t *exchange_problem_fields(struct exchange *x); /* the array so far. NULL when empty */
 
 /* application/x-www-form-urlencoded: an object of text, each checked: no NUL, UTF-8, no name twice. REJECT says which.
  * Without the field idempotency_key, which is not the function's (idempotency.h).
@@ -104,26 +100,26 @@ MUST_CHECK verdict exchange_form(struct exchange *x, json_t **out, struct failur
 /* REJECT as well for a name twice in an object, and for a depth over 32. Text in it may hold a NUL
  * (json_string_length). */
 MUST_CHECK verdict exchange_json(struct exchange *x, json_t **out, struct failure *why);
-/* What was posted, as one of these; NULL: it is none, which has been answered: with 415 and the text `otherwise` (NULL:
+/* What was posted, as one of these. NULL: it is none, which has been answered: with 415 and the text `otherwise` (NULL:
  * one that names what is read), or with 400 or 503 and the reason after `outcome` ("Nothing was changed"). The
  * caller's. */
 enum { SENT_JSON = 1, SENT_FORM = 2 };
 MUST_CHECK json_t *exchange_sent(struct exchange *x, int read, const char *otherwise, const char *outcome);
-/* The JSON object that was posted; NULL: it is none, which has been answered with 415 or 400. The caller's. */
+/* The JSON object that was posted. NULL: it is none, which has been answered with 415 or 400. The caller's. */
 MUST_CHECK json_t *exchange_json_object(struct exchange *x);
 bool exchange_type_is(struct exchange *x, const char *media_type); /* parameters such as charset are ignored */
 
 struct http;
+enum { TABLES_MAX = 4 };
 struct http_options {
     const char *host;
     int port;                  /* 0: any free one, see http_port() */
-    const char *public_url;    /* "https://returns.example"; NULL: none */
-    const char *allowed_hosts; /* more names that it is asked by, "host:port,…"; NULL: none */
+    const char *public_url;    /* "https://returns.example". NULL: none */
+    const char *allowed_hosts; /* more names that it is asked by, "host:port,…". NULL: none */
     int threads;
     size_t body_max;
     int body_ms;
-    const struct resource *const *tables; /* searched in order; each ends with an entry without path and api_path */
-    size_t tables_n;
+    const struct resource *tables[TABLES_MAX]; /* searched in order. Each ends with {0}. NULL: none */
     void *context;
     /* Adds what every page shows (the service's name, the other services) to a page's data. May be NULL. */
     void (*decorate)(struct exchange *x, json_t *data);
@@ -132,7 +128,7 @@ struct http_options {
     bool (*begin_post)(struct exchange *x);
     void (*end_post)(struct exchange *x);
 };
-/* RETRY: the port is in use; the text names the port. */
+/* RETRY: the port is in use. The text names the port. */
 MUST_CHECK verdict http_start(struct http **out, const struct http_options *o, struct failure *why);
 int http_port(const struct http *h);
-void http_stop(struct http **h); /* waits for handlers in flight; accepts NULL */
+void http_stop(struct http **h); /* waits for handlers in flight. Accepts NULL */

@@ -1,11 +1,12 @@
 #include "chassis/web/http_private.h"
 
+#include "chassis/base/format.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
+#include "chassis/web/sockets.h"
 #include "chassis/web/template.h"
 
-#include <civetweb.h>
-#include <stdarg.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,21 +14,25 @@
 
 enum { PAGE_BYTES_MAX = 8 << 20, DETAIL_TEXT = 1000 };
 
-void exchange_open(
-    struct exchange *x, struct exchange_private *p, const struct http_options *o, struct mg_connection *c) {
+void exchange_open(struct exchange *x, struct exchange_private *p, struct mg_connection *c) {
+    const struct mg_request_info *info = mg_get_request_info(c);
     *p = (struct exchange_private){
-        .options = o,
+        .http = mg_get_user_context_data(c),
         .connection = c,
+        .info = info,
+        .visit = mg_get_user_connection_data(c),
+        .peer = socket_number(info->remote_addr, info->remote_port),
         .parameters = json_object(),
         .headers = json_object(),
+        .members = json_object(),
+        .errors = json_array(),
         .sent = BUFFER(PAGE_BYTES_MAX)};
-    const struct mg_request_info *info = mg_get_request_info(c);
-    *x = (struct exchange){.context = o->context, .body = "", .status = 200, .private = p};
+    *x = (struct exchange){.context = p->http->options.context, .body = "", .status = 200, .private = p};
     x->method = info->request_method ? info->request_method : "";
     x->path = info->local_uri_raw ? info->local_uri_raw : "";
     x->api = !strncmp(x->path, "/api", 4) && (!x->path[4] || x->path[4] == '/');
-    trace_child(exchange_header(x, "traceparent"), p->trace_parent);
-    x->trace_parent = p->trace_parent;
+    trace_child(exchange_header(x, "traceparent"), x->trace_parent);
+    atomic_fetch_add(&p->http->in_flight, 1);
 }
 
 /* Of the answer, all but its headers and what exchange_send() was given. */
@@ -35,9 +40,9 @@ static void answer_clear(struct exchange *x) {
     struct exchange_private *p = x->private;
     json_decref(x->data);
     json_decref(p->problem);
-    json_decref(p->problem_fields);
-    json_decref(p->problem_members);
-    x->data = p->problem = p->problem_fields = p->problem_members = NULL;
+    x->data = p->problem = NULL;
+    json_object_clear(p->members);
+    json_array_clear(p->errors);
 }
 
 void exchange_take_back(struct exchange *x) {
@@ -51,12 +56,19 @@ void exchange_take_back(struct exchange *x) {
 
 void exchange_close(struct exchange *x) {
     struct exchange_private *p = x->private;
-    answer_clear(x);
-    json_decref(p->parameters);
-    json_decref(p->query);
-    json_decref(p->headers);
+    json_t *const owned[] = {x->data, p->problem, p->members, p->errors, p->parameters, p->query, p->headers};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) json_decref(owned[i]);
     buffer_free(&p->sent);
     free(p->body);
+    atomic_fetch_sub(&p->http->in_flight, 1);
+}
+
+void exchange_move(struct exchange *x, enum visit_state state) {
+    guard_move(x->private->http->guard, x->private->visit, x->private->peer, state);
+}
+
+int exchange_socket(const struct exchange *x) {
+    return sockets_find(x->private->http->port, x->private->peer);
 }
 
 /* --- What was asked */
@@ -73,8 +85,15 @@ const char *exchange_header(struct exchange *x, const char *name) {
     return mg_get_header(x->private->connection, name);
 }
 
+int exchange_header_count(struct exchange *x, const char *name) {
+    const struct mg_request_info *info = x->private->info;
+    int n = 0;
+    for (int i = 0; i < info->num_headers; i++) n += !strcasecmp(info->http_headers[i].name, name);
+    return n;
+}
+
 bool exchange_header_list(struct exchange *x, const char *name, struct buffer *out) {
-    const struct mg_request_info *info = mg_get_request_info(x->private->connection);
+    const struct mg_request_info *info = x->private->info;
     bool found = false;
     for (int i = 0; i < info->num_headers; i++) {
         if (strcasecmp(info->http_headers[i].name, name) != 0) continue;
@@ -86,32 +105,29 @@ bool exchange_header_list(struct exchange *x, const char *name, struct buffer *o
 }
 
 int exchange_port(struct exchange *x) {
-    return mg_get_request_info(x->private->connection)->server_port;
+    return x->private->http->port;
 }
 
-/* The weight that an Accept header gives to application/json or problem+json, or to text/html. */
-static double accept_weight(const char *accept, bool json) {
-    double best = 0;
-    for (const char *p = accept; *p; p += *p == ',') {
+double weight_in(const char *list, const char *name) {
+    double most = -1;
+    for (const char *p = list; p && *p; p += *p == ',') {
         p += strspn(p, " \t");
-        size_t n = strcspn(p, ",");
-        size_t type_n = strcspn(p, ",; \t");
-        bool fits = json ? (type_n == 16 && !strncasecmp(p, "application/json", 16)) ||
-                               (type_n == 24 && !strncasecmp(p, "application/problem+json", 24))
-                         : type_n == 9 && !strncasecmp(p, "text/html", 9);
-        bool any = type_n == 3 && !strncmp(p, "*/*", 3);
+        size_t n = strcspn(p, ","), name_n = strcspn(p, ",; \t");
         const char *q = memmem(p, n, "q=", 2);
+        if (!q) q = memmem(p, n, "Q=", 2);
         double weight = q ? strtod(q + 2, NULL) : 1;
-        if (fits && weight > best) best = weight;
-        if (any && weight / 1000 > best) best = weight / 1000; /* anything that is named counts more */
+        if (name_n == strlen(name) && !strncasecmp(p, name, name_n)) most = fmax(most, weight);
         p += n;
     }
-    return best;
+    return most;
 }
 
+/* What is named counts more than anything. */
 static bool wants_json(struct exchange *x) {
     const char *accept = exchange_header(x, "Accept");
-    return x->api || (accept && accept_weight(accept, true) > accept_weight(accept, false));
+    double any = weight_in(accept, "*/*") / 1000;
+    double json = fmax(weight_in(accept, "application/json"), weight_in(accept, "application/problem+json"));
+    return x->api || fmax(json, any) > fmax(weight_in(accept, "text/html"), any);
 }
 
 /* --- What is answered */
@@ -125,11 +141,10 @@ void exchange_send(struct exchange *x, int status, const char *content_type, con
 
 /* Control characters would end the header, so they do not get in. */
 void exchange_set_header(struct exchange *x, const char *name, const char *value) {
-    struct buffer clean = BUFFER(8192);
+    buffer_auto clean = BUFFER(8192);
     for (const char *p = value; *p; p++)
         if ((unsigned char)*p >= ' ' && *p != 0x7f) buffer_bytes(&clean, p, 1);
     if (clean.length) json_object_set_new(x->private->headers, name, utf8_json(clean.data));
-    buffer_free(&clean);
 }
 
 void exchange_redirect(struct exchange *x, const char *location) {
@@ -137,44 +152,30 @@ void exchange_redirect(struct exchange *x, const char *location) {
     exchange_send(x, 303, "text/plain; charset=utf-8", "", 0);
 }
 
-__attribute__((format(printf, 1, 0))) static json_t *detail_json(const char *format, va_list arguments) {
-    char text[DETAIL_TEXT];
-    vsnprintf(text, sizeof text, format, arguments);
-    return utf8_json(text);
-}
-
 void exchange_problem(struct exchange *x, int status, const char *detail_format, ...) {
     struct exchange_private *p = x->private;
-    char trace[TRACE_ID];
-    va_list arguments;
-    va_start(arguments, detail_format);
-    json_t *detail = detail_json(detail_format, arguments);
-    va_end(arguments);
+    char trace[TRACE_ID], detail[DETAIL_TEXT];
+    format_arguments(detail, detail_format);
     x->status = status;
     json_decref(p->problem);
     p->problem = json_pack(
         "{s:s, s:s, s:i, s:o*, s:s}", "type", "about:blank", "title", exchange_title(status), "status", status,
-        "detail", detail, "trace_id", trace_id(x->trace_parent, trace));
+        "detail", utf8_json(detail), "trace_id", trace_id(x->trace_parent, trace));
 }
 
 void exchange_problem_field(struct exchange *x, const char *field, const char *detail_format, ...) {
-    struct exchange_private *p = x->private;
-    va_list arguments;
-    va_start(arguments, detail_format);
-    json_t *detail = detail_json(detail_format, arguments);
-    va_end(arguments);
-    if (!p->problem_fields) p->problem_fields = json_array();
-    json_array_append_new(p->problem_fields, json_pack("{s:o*, s:o*}", "field", utf8_json(field), "detail", detail));
+    char detail[DETAIL_TEXT];
+    format_arguments(detail, detail_format);
+    json_array_append_new(
+        x->private->errors, json_pack("{s:o*, s:o*}", "field", utf8_json(field), "detail", utf8_json(detail)));
 }
 
 void exchange_problem_member(struct exchange *x, const char *name, json_t *value) {
-    struct exchange_private *p = x->private;
-    if (!p->problem_members) p->problem_members = json_object();
-    json_object_set_new(p->problem_members, name, value);
+    json_object_set_new(x->private->members, name, value);
 }
 
 const json_t *exchange_problem_fields(struct exchange *x) {
-    return x->private->problem_fields;
+    return json_array_size(x->private->errors) ? x->private->errors : NULL;
 }
 
 bool exchange_refused(const struct exchange *x) {
@@ -182,71 +183,65 @@ bool exchange_refused(const struct exchange *x) {
 }
 
 const char *exchange_title(int status) {
-    static const struct {
-        int status;
-        const char *title;
-    } titles[] = {
-        {200, "OK"},
-        {201, "Created"},
-        {202, "Accepted"},
-        {204, "No Content"},
-        {303, "See Other"},
-        {304, "Not Modified"},
-        {400, "Bad Request"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {406, "Not Acceptable"},
-        {408, "Request Timeout"},
-        {409, "Conflict"},
-        {410, "Gone"},
-        {411, "Length Required"},
-        {412, "Precondition Failed"},
-        {413, "Content Too Large"},
-        {414, "URI Too Long"},
-        {415, "Unsupported Media Type"},
-        {417, "Expectation Failed"},
-        {421, "Misdirected Request"},
-        {422, "Unprocessable Content"},
-        {428, "Precondition Required"},
-        {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {502, "Bad Gateway"},
-        {503, "Service Unavailable"}};
-    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
-        if (titles[i].status == status) return titles[i].title;
-    return status < 400 ? "OK" : status < 500 ? "Bad Request" : "Internal Server Error";
+    static const char *const titles[] = {
+        [200] = "OK",
+        [201] = "Created",
+        [202] = "Accepted",
+        [204] = "No Content",
+        [303] = "See Other",
+        [304] = "Not Modified",
+        [400] = "Bad Request",
+        [403] = "Forbidden",
+        [404] = "Not Found",
+        [405] = "Method Not Allowed",
+        [406] = "Not Acceptable",
+        [408] = "Request Timeout",
+        [409] = "Conflict",
+        [410] = "Gone",
+        [411] = "Length Required",
+        [412] = "Precondition Failed",
+        [413] = "Content Too Large",
+        [414] = "URI Too Long",
+        [415] = "Unsupported Media Type",
+        [417] = "Expectation Failed",
+        [421] = "Misdirected Request",
+        [422] = "Unprocessable Content",
+        [428] = "Precondition Required",
+        [429] = "Too Many Requests",
+        [431] = "Request Header Fields Too Large",
+        [500] = "Internal Server Error",
+        [502] = "Bad Gateway",
+        [503] = "Service Unavailable"};
+    const char *title = (size_t)status < sizeof titles / sizeof *titles ? titles[status] : NULL;
+    return title ? title : status < 400 ? "OK" : status < 500 ? "Bad Request" : "Internal Server Error";
 }
 
 /* --- Rendering */
 
 static void render_json(const json_t *value, struct buffer *out) {
     char *text = json_dumps(value, JSON_COMPACT);
-    if (text)
-        buffer_text(out, text);
-    else
-        out->failed = true;
+    buffer_text(out, text ? text : "");
+    out->failed |= !text;
     free(text);
 }
 
 /* decorate() gets a copy, so that what pages show besides never reaches the API. */
 static bool render_page(struct exchange *x, const char *page, const json_t *data, struct buffer *out) {
     struct failure why = {.text = "out of memory or larger than a page may be"};
-    json_t *copy = json_copy((json_t *)data);
-    if (x->private->options->decorate && copy) x->private->options->decorate(x, copy);
-    verdict v = copy ? template_render(page, copy, out, &why) : FATAL;
-    json_decref(copy);
-    if (v == OK && !out->failed) return true;
+    const struct http_options *o = &x->private->http->options;
+    json_auto_t *copy = json_copy((json_t *)data);
+    if (o->decorate && copy) o->decorate(x, copy);
+    if (copy && template_render(page, copy, out, &why) == OK && !out->failed) return true;
     log_line(LOG_ERROR, "could not render a page", "page", page, "reason", why.text, "trace", x->trace_parent, NULL);
+    buffer_free(out);
     *out = BUFFER(PAGE_BYTES_MAX);
     return false;
 }
 
 static const char *render_problem(struct exchange *x, struct buffer *out) {
     struct exchange_private *p = x->private;
-    if (p->problem_fields) json_object_set(p->problem, "errors", p->problem_fields);
-    if (p->problem_members) json_object_update_missing(p->problem, p->problem_members);
+    if (json_array_size(p->errors)) json_object_set(p->problem, "errors", p->errors);
+    json_object_update_missing(p->problem, p->members);
     if (!wants_json(x) && render_page(x, "problem.html", p->problem, out)) return "text/html; charset=utf-8";
     render_json(p->problem, out);
     return "application/problem+json; charset=utf-8";
@@ -275,17 +270,14 @@ const char *exchange_render(struct exchange *x, struct buffer *out) {
 
 bool exchange_settle(struct exchange *x) {
     struct exchange_private *p = x->private;
-    if (!p->problem && *p->content_type) return !p->sent.failed;
+    buffer_auto body = {0};
     int status = x->status;
-    struct buffer body;
+    if (!p->problem && *p->content_type) return !p->sent.failed;
     const char *type = exchange_render(x, &body);
-    bool whole = !body.failed && x->status == status;
     if (p->problem) json_object_del(p->headers, "Cache-Control"); /* a problem is not to be kept */
-    if (whole) {
-        exchange_send(x, status, type, body.data ? body.data : "", body.length);
-        whole = !p->sent.failed;
-        answer_clear(x);
-    }
-    buffer_free(&body);
-    return whole;
+    if (body.failed || x->status != status) return false;
+    exchange_send(x, status, type, body.data ? body.data : "", body.length);
+    if (p->sent.failed) return false;
+    answer_clear(x);
+    return true;
 }

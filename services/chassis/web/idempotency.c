@@ -1,12 +1,13 @@
 #include "chassis/web/idempotency.h"
 
 #include "chassis/base/crash.h"
+#include "chassis/base/json_get.h"
+#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
 #include "chassis/store/store.h"
 #include "chassis/web/http_private.h"
 
-#include <civetweb.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -16,59 +17,21 @@
 enum { KEPT_MS = 24 * 3600 * 1000, FORGOTTEN_AT_ONCE = 20, REQUEST_TEXT = 300 };
 
 /* A refusal costs its sender nothing, so what is kept of them has a bound: the newest, and of each no more than a small
- * page. A form comes back with all that was in it; who sends one again that was refused has it looked at again. */
+ * page. A form comes back with all that was in it. A form that was refused and is sent again is looked at again. */
 enum { REFUSALS_KEPT = 1000, REFUSAL_BYTES = 8192 };
-
-/* A request with a key, while it is being answered. */
-struct keyed {
-    char key[IDEMPOTENCY_KEY_MAX + 1];
-    unsigned char fingerprint[IDEMPOTENCY_HASH];
-    bool kept; /* its answer is */
-    struct keyed *next;
-};
-
-struct idempotency {
-    struct store *store;
-    pthread_mutex_t lock; /* guards the list */
-    struct keyed *running;
-};
-
-struct idempotency *idempotency_new(struct store *store) {
-    struct idempotency *i = calloc(1, sizeof *i);
-    if (!i) return NULL;
-    i->store = store;
-    pthread_mutex_init(&i->lock, NULL);
-    return i;
-}
-
-void idempotency_free(struct idempotency **i) {
-    if (!*i) return;
-    pthread_mutex_destroy(&(*i)->lock);
-    free(*i);
-    *i = NULL;
-}
 
 /* --- The key and the request */
 
-/* Up to the quote that ends it; NULL: none does. */
-static const char *quoted_read(const char *p, char *out, size_t *n) {
-    for (; *p && *p != '"'; p++) {
-        if (*p == '\\' && (p[1] == '"' || p[1] == '\\')) p++;
-        if (*n <= IDEMPOTENCY_KEY_MAX) out[(*n)++] = *p;
-    }
-    return *p ? p + 1 : NULL;
-}
-
 verdict idempotency_key_read(const char *header, char out[IDEMPOTENCY_KEY_MAX + 1], struct failure *why) {
     char key[IDEMPOTENCY_KEY_MAX + 1];
+    bool quoted = *header == '"';
     size_t n = 0;
-    const char *end = header + 1;
-    if (*header == '"')
-        end = quoted_read(end, key, &n);
-    else
-        for (end = header; *end; end++)
-            if (n <= IDEMPOTENCY_KEY_MAX) key[n++] = *end;
-    if (!end || end[strspn(end, " \t")])
+    const char *p = header + quoted;
+    for (; *p && !(quoted && *p == '"'); p++) {
+        if (quoted && *p == '\\' && (p[1] == '"' || p[1] == '\\')) p++;
+        if (n <= IDEMPOTENCY_KEY_MAX) key[n++] = *p;
+    }
+    if (quoted && (!*p || p[1 + strspn(p + 1, " \t")]))
         return fail(why, REJECT, "%.60s begins with a quote and does not end with one", header);
     if (!n) return fail(why, REJECT, "it is empty");
     if (n > IDEMPOTENCY_KEY_MAX) return fail(why, REJECT, "it has more than %d characters", IDEMPOTENCY_KEY_MAX);
@@ -87,82 +50,68 @@ static void part_write(struct buffer *b, const void *bytes, size_t n) {
 
 bool idempotency_fingerprint(const struct request_parts *r, unsigned char out[IDEMPOTENCY_HASH]) {
     const char *texts[] = {r->method, r->path, r->query, r->content_type, r->if_match};
-    struct buffer all = BUFFER(r->body_n + 65536);
+    buffer_auto all = BUFFER(r->body_n + 65536);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i])
             part_write(&all, texts[i], strlen(texts[i]));
         else
             buffer_text(&all, "-");
     part_write(&all, r->body, r->body_n);
-    bool hashed = !all.failed && EVP_Digest(all.data, all.length, out, NULL, EVP_sha256(), NULL) == 1;
-    buffer_free(&all);
-    return hashed;
+    return !all.failed && EVP_Digest(all.data, all.length, out, NULL, EVP_sha256(), NULL) == 1;
 }
 
-static bool request_hash(struct exchange *x, unsigned char out[IDEMPOTENCY_HASH]) {
-    return idempotency_fingerprint(
-        &(struct request_parts){
-            x->method, x->path, mg_get_request_info(x->private->connection)->query_string,
-            exchange_header(x, "Content-Type"), exchange_header(x, "If-Match"), x->body, x->body_n},
-        out);
-}
-
-/* The form's field; NULL: none. The caller's. A form that cannot be read is the function's to refuse. */
-static char *form_key(struct exchange *x) {
-    json_t *form;
-    struct failure why;
-    bool may = memmem(x->body, x->body_n, IDEMPOTENCY_FIELD, strlen(IDEMPOTENCY_FIELD)) &&
-               exchange_type_is(x, "application/x-www-form-urlencoded");
-    if (!may || form_read(x->body, x->body_n, &form, &why) != OK) return NULL;
-    const char *key = json_string_value(json_object_get(form, IDEMPOTENCY_FIELD));
-    char *copy = key ? strdup(key) : NULL;
-    json_decref(form);
-    return copy;
-}
-
-/* "": the request has none. False: refused. */
+/* The header, or the form's field. key: "": the request has none. False: refused. A form that cannot be read is the
+ * function's to refuse. */
 static bool key_find(struct exchange *x, char key[IDEMPOTENCY_KEY_MAX + 1]) {
     struct failure why;
-    const char *header = exchange_header(x, "Idempotency-Key");
-    char *field = header ? NULL : form_key(x);
+    json_auto_t *form = NULL;
+    const char *given = exchange_header(x, "Idempotency-Key");
+    bool has_field = !given && memmem(x->body, x->body_n, IDEMPOTENCY_FIELD, strlen(IDEMPOTENCY_FIELD)) &&
+                     exchange_type_is(x, "application/x-www-form-urlencoded") &&
+                     form_read(x->body, x->body_n, &form, &why) == OK;
+    if (has_field) given = json_string_value(json_object_get(form, IDEMPOTENCY_FIELD));
     key[0] = '\0';
     if (exchange_header_count(x, "Idempotency-Key") > 1)
         exchange_problem(x, 400, "Nothing was done: Idempotency-Key is there more than once; send it once.");
-    else if ((header || field) && idempotency_key_read(header ? header : field, key, &why) != OK)
+    else if (given && idempotency_key_read(given, key, &why) != OK)
         exchange_problem(
             x, 400, "Nothing was done: the Idempotency-Key is not valid: %s. Send 1 to %d visible ASCII characters.",
             why.text, IDEMPOTENCY_KEY_MAX);
-    free(field);
     return !exchange_refused(x);
 }
 
 const char *exchange_key(const struct exchange *x) {
-    const struct keyed *k = x->private->keyed;
-    return k ? k->key : NULL;
+    return *x->private->keyed.key ? x->private->keyed.key : NULL;
 }
 
 /* --- Those that run */
 
-/* False: one with that key runs already, and whether that is the same request is in *same. */
-static bool run_enter(struct idempotency *i, struct keyed *k, bool *same) {
-    pthread_mutex_lock(&i->lock);
-    const struct keyed *other = i->running;
+/* False: refused, since one with that key runs already. */
+static bool run_enter(struct exchange *x, struct http *h, struct keyed *k) {
+    lock_auto(&h->keys_lock);
+    const struct keyed *other = h->keys;
     while (other && strcmp(other->key, k->key) != 0) other = other->next;
-    *same = other && !memcmp(other->fingerprint, k->fingerprint, IDEMPOTENCY_HASH);
     if (!other) {
-        k->next = i->running;
-        i->running = k;
+        k->next = h->keys;
+        h->keys = k;
+        return true;
     }
-    pthread_mutex_unlock(&i->lock);
-    return !other;
+    bool same = !memcmp(other->fingerprint, k->fingerprint, IDEMPOTENCY_HASH);
+    if (same) exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(
+        x, same ? 409 : 422,
+        same ? "The first request with the Idempotency-Key \"%s\" is still being answered; send it again."
+             : "Nothing was done: the Idempotency-Key \"%s\" is in use for another request; give this one a key of its "
+               "own.",
+        k->key);
+    return false;
 }
 
-static void run_leave(struct idempotency *i, struct keyed *k) {
-    pthread_mutex_lock(&i->lock);
-    struct keyed **at = &i->running;
+static void run_leave(struct http *h, struct keyed *k) {
+    lock_auto(&h->keys_lock);
+    struct keyed **at = &h->keys;
     while (*at != k) at = &(*at)->next;
     *at = k->next;
-    pthread_mutex_unlock(&i->lock);
 }
 
 /* --- Answers that are kept */
@@ -195,8 +144,8 @@ static void answer_write(const struct exchange *x, const struct keyed *k, struct
 }
 
 verdict exchange_commit(struct exchange *x, struct connection *c, struct failure *why) {
-    struct keyed *k = x->private->keyed;
-    bool keep = k && !k->kept;
+    struct keyed *k = &x->private->keyed;
+    bool keep = *k->key && !k->kept;
     if (keep && exchange_settle(x))
         answer_write(x, k, c);
     else if (keep)
@@ -204,35 +153,25 @@ verdict exchange_commit(struct exchange *x, struct connection *c, struct failure
     crash_point("before answer commit");
     verdict v = store_commit(c, why);
     crash_point("after answer commit");
-    if (v != OK)
-        exchange_take_back(x);
-    else if (keep)
-        k->kept = true;
+    if (v != OK) exchange_take_back(x);
+    k->kept |= keep && v == OK;
     return v;
 }
 
-static void request_quote(const char *request, char out[REQUEST_TEXT]) {
-    json_t *clean = utf8_json(request);
-    snprintf(out, REQUEST_TEXT, "%.200s", clean ? json_string_value(clean) : "");
-    json_decref(clean);
-}
-
 static void answer_replay(struct exchange *x, const struct rows *r) {
-    json_t *headers = json_loads(rows_text(r, 4), 0, NULL), *value;
-    const char *name;
+    json_auto_t *headers = json_loads(rows_text(r, 4), 0, NULL);
     size_t n;
     const void *body = rows_blob(r, 5, &n);
     if (!headers) {
         exchange_problem(x, 503, "The first answer could not be read; send the request again.");
         return;
     }
-    json_object_foreach(headers, name, value) exchange_set_header(x, name, json_string_value(value));
+    json_members(m, headers) exchange_set_header(x, m.name, json_string_value(m.value));
     exchange_set_header(x, "Idempotency-Replayed", "true");
     exchange_send(x, (int)rows_int(r, 2), rows_text(r, 3), body ? body : "", n);
-    json_decref(headers);
 }
 
-/* Whether its key was used before; if so, it is answered now. Also when the database does not say. */
+/* Whether its key was used before. If so, it is answered now. Also when the database does not say. */
 static bool answer_recall(struct exchange *x, struct connection *reader, const struct keyed *k) {
     bool found = false;
     for (struct rows r = store_rows(
@@ -243,16 +182,15 @@ static bool answer_recall(struct exchange *x, struct connection *reader, const s
          rows_next(&r); found = true) {
         size_t n;
         const void *fingerprint = rows_blob(&r, 1, &n);
-        char request[REQUEST_TEXT];
-        request_quote(rows_text(&r, 0), request);
+        json_auto_t *request = utf8_json(rows_text(&r, 0));
         if (n == IDEMPOTENCY_HASH && !memcmp(fingerprint, k->fingerprint, n))
             answer_replay(x, &r);
         else
             exchange_problem(
                 x, 422,
-                "Nothing was done: the Idempotency-Key \"%s\" was used for another request (%s); give this one a key "
-                "of its own.",
-                k->key, request);
+                "Nothing was done: the Idempotency-Key \"%s\" was used for another request (%.200s); give this one a "
+                "key of its own.",
+                k->key, request ? json_string_value(request) : "");
     }
     if (store_state(reader) == OK) return found;
     exchange_set_header(x, "Retry-After", "1");
@@ -263,65 +201,44 @@ static bool answer_recall(struct exchange *x, struct connection *reader, const s
 
 /* --- Around a POST */
 
-static bool run_refused(struct exchange *x, const struct keyed *k, bool same) {
-    if (same) exchange_set_header(x, "Retry-After", "1");
-    if (same)
-        exchange_problem(
-            x, 409, "The first request with the Idempotency-Key \"%s\" is still being answered; send it again.",
-            k->key);
-    else
-        exchange_problem(
-            x, 422,
-            "Nothing was done: the Idempotency-Key \"%s\" is in use for another request; give this one a key of its "
-            "own.",
-            k->key);
-    return false;
-}
-
-bool idempotency_begin(struct idempotency *i, struct exchange *x) {
-    struct keyed found = {0};
-    bool same;
-    if (!key_find(x, found.key)) return false;
-    if (!*found.key) return true;
-    struct keyed *k = request_hash(x, found.fingerprint) ? malloc(sizeof *k) : NULL;
-    if (!k) {
+bool idempotency_begin(struct store *store, struct exchange *x) {
+    struct keyed *k = &x->private->keyed;
+    struct request_parts parts = {x->method,
+                                  x->path,
+                                  x->private->info->query_string,
+                                  exchange_header(x, "Content-Type"),
+                                  exchange_header(x, "If-Match"),
+                                  x->body,
+                                  x->body_n};
+    if (!key_find(x, k->key)) return false;
+    if (!*k->key) return true;
+    if (!idempotency_fingerprint(&parts, k->fingerprint)) {
         exchange_problem(x, 503, "Nothing was done: there is no memory for the Idempotency-Key. Send it again.");
         return false;
     }
-    *k = found;
-    if (!run_enter(i, k, &same)) {
-        free(k);
-        return run_refused(x, &found, same);
-    }
-    if (!answer_recall(x, store_reader(i->store), k)) {
-        x->private->keyed = k;
-        return true;
-    }
-    run_leave(i, k);
-    free(k);
+    if (!run_enter(x, x->private->http, k)) return false;
+    if (!answer_recall(x, store_reader(store), k)) return true;
+    run_leave(x->private->http, k);
     return false;
 }
 
-static bool is_last_word(int status) {
-    return status < 500 && status != 408 && status != 411 && status != 413 && status != 429;
-}
-
-/* What committed nothing with its answer. Should that not be stored, the answer goes out all the same. */
-static void answer_keep(struct idempotency *i, struct exchange *x, const struct keyed *k) {
+/* Keeps the answer of what committed nothing with it, if that is the last word. Should it not be stored, the answer
+ * goes out all the same. */
+static void answer_keep(struct store *store, struct exchange *x, const struct keyed *k) {
     struct failure why;
-    if (x->private->stream != STREAM_NONE || !is_last_word(x->status) || !exchange_settle(x)) return;
-    if (x->status >= 400 && x->private->sent.length > REFUSAL_BYTES) return;
-    struct connection *c = store_begin(i->store);
+    int s = x->status;
+    bool last_word = s < 500 && s != 408 && s != 411 && s != 413 && s != 429;
+    if (x->private->stream != STREAM_NONE || !last_word || !exchange_settle(x)) return;
+    if (s >= 400 && x->private->sent.length > REFUSAL_BYTES) return;
+    struct connection *c = store_begin(store);
     answer_write(x, k, c);
     if (store_commit(c, &why) != OK)
         log_line(LOG_WARNING, "could not keep an answer", "reason", why.text, "trace", x->trace_parent, NULL);
 }
 
-void idempotency_end(struct idempotency *i, struct exchange *x) {
-    struct keyed *k = x->private->keyed;
-    if (!k) return;
-    if (!k->kept) answer_keep(i, x, k);
-    run_leave(i, k);
-    x->private->keyed = NULL;
-    free(k);
+void idempotency_end(struct store *store, struct exchange *x) {
+    struct keyed *k = &x->private->keyed;
+    if (!*k->key) return;
+    if (!k->kept) answer_keep(store, x, k);
+    run_leave(x->private->http, k);
 }

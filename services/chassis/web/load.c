@@ -1,203 +1,106 @@
 #include "chassis/web/load.h"
 
-#include "chassis/base/buffer.h"
-#include "chassis/base/http_request.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/lock.h"
+#include "chassis/base/wait.h"
+#include "chassis/web/caller.h"
 
-#include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { ANSWER_MAX = 32 << 20, TURN_MS = 100 };
-
-struct slot { /* a connection, and the request that is on it */
-    CURL *easy;
-    char *body; /* NULL: it is idle */
-    struct buffer answer;
-    char error[CURL_ERROR_SIZE];
-    int64_t n, due_us;
-};
+enum { ANSWER_MAX = 32 << 20, CONNECTIONS_MAX = 64, TURN_MS = 100 };
 
 struct run {
     const struct load *l;
-    CURLM *multi;
-    struct curl_slist *headers;
-    struct slot *slots;
-    int timer; /* curl waits in whole milliseconds; this one is exact */
-    int64_t began_us, began_at, next, busy;
-    bool enough;
+    struct caller *caller;
+    pthread_mutex_t lock; /* guards what follows. Held while a function of the load runs */
+    pthread_cond_t news;
+    int64_t began_us, began_at, next;
+    int busy; /* clients */
+    bool enough, failed;
 };
 
-static int64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+static verdict
+ask(struct caller *c, const char *url, const char *body, int timeout_ms, struct heard *heard, struct buffer *answer) {
+    struct outcall o = {.url = url, .body = body, .connect_ms = timeout_ms, .total_ms = timeout_ms};
+    (void)caller_try(c, &o, heard, answer);
+    return heard->status ? OK : RETRY;
 }
 
-static CURL *
-easy_make(const char *url, int timeout_ms, struct curl_slist *headers, struct buffer *answer, char *error) {
-    CURL *easy = curl_easy_init();
-    if (easy && http_request_set(easy, url, timeout_ms, headers, answer) &&
-        !curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error))
-        return easy;
-    if (easy) curl_easy_cleanup(easy);
-    return NULL;
-}
-
-static struct curl_slist *headers_make(void) {
-    struct curl_slist *json = curl_slist_append(NULL, "Content-Type: application/json");
-    struct curl_slist *all = json ? curl_slist_append(json, "Expect:") : NULL;
-    if (!all) curl_slist_free_all(json);
-    return all;
-}
-
-/* --- The run */
-
-static int64_t due_us(const struct run *r, int64_t n) {
-    return r->began_us + (int64_t)((double)n / r->l->rate * 1e6);
-}
-
-static struct slot *slot_idle(struct run *r) {
-    for (int i = 0; i < r->l->connections; i++)
-        if (!r->slots[i].body) return &r->slots[i];
-    return NULL;
-}
-
-static bool send_due(struct run *r) {
-    struct slot *s;
-    while (!r->enough && r->next < r->l->count && due_us(r, r->next) <= now_us() && (s = slot_idle(r))) {
-        s->body = r->l->body(r->l->context, r->next);
-        if (!s->body) return false;
-        s->n = r->next++;
-        s->due_us = due_us(r, s->n);
-        buffer_clear(&s->answer);
-        *s->error = '\0';
-        curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(s->body));
-        curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, s->body);
-        if (curl_multi_add_handle(r->multi, s->easy)) return false;
-        r->busy++;
-    }
-    return true;
-}
-
-static void answered(struct run *r, const CURLMsg *m) {
-    struct slot *s;
-    long status = 0;
-    curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&s);
-    if (!m->data.result) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
-    const char *error = *s->error ? s->error : curl_easy_strerror(m->data.result);
+/* Waits until request n is due, and sends it. Under the lock, but for the waits. */
+static void request_run(struct run *r, int64_t n) {
+    const struct load *l = r->l;
+    buffer_auto answer = BUFFER(ANSWER_MAX);
+    struct heard heard = {0};
+    int64_t after_us = (int64_t)((double)n / l->rate * 1e6), due_us = r->began_us + after_us;
+    struct timespec due = {due_us / 1000000, due_us % 1000000 * 1000};
+    while (!r->enough && clock_us(CLOCK_MONOTONIC) < due_us)
+        pthread_cond_clockwait(&r->news, &r->lock, CLOCK_MONOTONIC, &due);
+    char *body = r->enough ? NULL : l->body(l->context, n);
+    r->failed |= !body && !r->enough;
+    r->enough |= r->failed;
+    if (!body) return;
+    pthread_mutex_unlock(&r->lock);
+    bool heard_of = ask(r->caller, l->url, body, l->timeout_ms, &heard, &answer) == OK;
+    double ms = (double)(clock_us(CLOCK_MONOTONIC) - due_us) / 1000;
+    free(body);
+    pthread_mutex_lock(&r->lock);
     struct load_answer a = {
-        .n = s->n,
-        .status = (int)status,
-        .body = m->data.result   ? error
-                : s->answer.data ? s->answer.data
-                                 : "",
-        .ms = (double)(now_us() - s->due_us) / 1000,
-        .due_at = r->began_at + (s->due_us - r->began_us) / 1000};
-    r->l->answered(r->l->context, &a);
-    curl_multi_remove_handle(r->multi, s->easy);
-    free(s->body);
-    s->body = NULL;
+        heard.status,
+        !heard_of     ? heard.why
+        : answer.data ? answer.data
+                      : "",
+        ms, r->began_at + after_us / 1000};
+    if (!r->enough) l->answered(l->context, &a);
+}
+
+static void *client_run(void *run) {
+    struct run *r = run;
+    lock_auto(&r->lock);
+    while (!r->enough && r->next < r->l->count) request_run(r, r->next++);
     r->busy--;
+    pthread_cond_broadcast(&r->news);
+    return NULL;
 }
 
-/* Until an answer comes, the next request is due, or it is time for a turn. */
-static void wait_for_more(struct run *r) {
-    int64_t due = r->next < r->l->count && slot_idle(r) ? due_us(r, r->next) : INT64_MAX / 2;
-    struct itimerspec at = {.it_value = {due / 1000000, due % 1000000 * 1000 + 1}};
-    struct curl_waitfd timer = {.fd = r->timer, .events = CURL_WAIT_POLLIN};
-    timerfd_settime(r->timer, TFD_TIMER_ABSTIME, &at, NULL);
-    curl_multi_poll(r->multi, &timer, 1, TURN_MS, NULL);
-}
-
-static verdict run_all(struct run *r, struct failure *why) {
-    int64_t turn_us = r->began_us;
-    int left;
-    while (r->busy || (!r->enough && r->next < r->l->count)) {
-        if (!send_due(r)) return fail(why, RETRY, "out of memory");
-        curl_multi_perform(r->multi, &left);
-        for (CURLMsg *m; (m = curl_multi_info_read(r->multi, &left));)
-            if (m->msg == CURLMSG_DONE) answered(r, m);
-        if (r->l->turn && now_us() >= turn_us) {
-            turn_us = now_us() + TURN_MS * 1000;
-            r->enough = !r->l->turn(r->l->context);
-            if (r->enough) break; /* what is under way is given up */
-        }
-        if (!slot_idle(r) || r->next >= r->l->count || due_us(r, r->next) > now_us()) wait_for_more(r);
-    }
-    return OK;
-}
-
-static bool run_open(struct run *r) {
-    r->headers = headers_make();
-    r->multi = curl_multi_init();
-    r->slots = calloc((size_t)r->l->connections, sizeof *r->slots);
-    r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (!r->headers || !r->multi || !r->slots || r->timer < 0) return false;
-    curl_multi_setopt(r->multi, CURLMOPT_MAXCONNECTS, (long)r->l->connections);
-    for (int i = 0; i < r->l->connections; i++) {
-        struct slot *s = &r->slots[i];
-        s->answer = BUFFER(ANSWER_MAX);
-        s->easy = easy_make(r->l->url, r->l->timeout_ms, r->headers, &s->answer, s->error);
-        if (!s->easy) return false;
-        curl_easy_setopt(s->easy, CURLOPT_PRIVATE, s);
-    }
-    return true;
-}
-
-static void run_close(struct run *r) {
-    for (int i = 0; r->slots && i < r->l->connections; i++) {
-        struct slot *s = &r->slots[i];
-        if (s->easy && s->body) curl_multi_remove_handle(r->multi, s->easy);
-        if (s->easy) curl_easy_cleanup(s->easy);
-        free(s->body);
-        buffer_free(&s->answer);
-    }
-    free(r->slots);
-    if (r->multi) curl_multi_cleanup(r->multi);
-    curl_slist_free_all(r->headers);
-    if (r->timer >= 0) close(r->timer);
-    curl_global_cleanup();
-}
-
+/* What is under way when it was enough is given up. */
 verdict load_run(const struct load *l, struct failure *why) {
-    struct run r = {.l = l, .timer = -1};
-    if (curl_global_init(CURL_GLOBAL_DEFAULT)) return fail(why, RETRY, "could not start libcurl");
-    verdict v = OK;
-    if (!run_open(&r)) v = fail(why, RETRY, "out of memory");
-    r.began_us = now_us();
-    r.began_at = clock_ms();
-    if (v == OK) v = run_all(&r, why);
-    run_close(&r);
-    return v;
+    struct run r = {
+        .l = l, .lock = PTHREAD_MUTEX_INITIALIZER, .began_us = clock_us(CLOCK_MONOTONIC), .began_at = clock_ms()};
+    pthread_t clients[CONNECTIONS_MAX];
+    int n = 0;
+    if (caller_start(&r.caller, why) != OK) return RETRY;
+    wait_init(&r.news);
+    pthread_mutex_lock(&r.lock);
+    while (n < l->connections && n < CONNECTIONS_MAX && !pthread_create(&clients[n], NULL, client_run, &r)) n++;
+    r.busy = n;
+    r.failed = n == 0;
+    while (r.busy && !r.enough) {
+        r.enough = l->turn && !l->turn(l->context);
+        if (!r.enough) (void)wait_until(&r.news, &r.lock, steady_ms() + TURN_MS);
+    }
+    if (r.enough) caller_cut(r.caller);
+    pthread_cond_broadcast(&r.news);
+    pthread_mutex_unlock(&r.lock);
+    while (n) pthread_join(clients[--n], NULL);
+    pthread_cond_destroy(&r.news);
+    caller_stop(&r.caller);
+    return r.failed ? fail(why, RETRY, "out of memory") : OK;
 }
 
 /* --- One request */
 
 verdict load_ask(const char *url, const char *body, int timeout_ms, int *status, char **text, struct failure *why) {
-    struct buffer answer = BUFFER(ANSWER_MAX);
-    char error[CURL_ERROR_SIZE] = "";
-    long code = 0;
-    CURLcode result = CURLE_OUT_OF_MEMORY;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT)) return fail(why, RETRY, "could not start libcurl");
-    struct curl_slist *headers = headers_make();
-    CURL *easy = headers ? easy_make(url, timeout_ms, headers, &answer, error) : NULL;
-    if (easy) {
-        if (body) curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
-        result = curl_easy_perform(easy);
-        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &code);
-        curl_easy_cleanup(easy);
-    }
-    curl_slist_free_all(headers);
-    curl_global_cleanup();
-    *status = (int)code;
-    *text = result ? NULL : answer.data ? answer.data : strdup("");
-    if (*text) return OK;
-    buffer_free(&answer);
-    return fail(why, RETRY, "%s: %s", url, *error ? error : curl_easy_strerror(result));
+    struct caller *c;
+    struct heard heard = {0};
+    buffer_auto answer = BUFFER(ANSWER_MAX);
+    if (caller_start(&c, why) != OK) return RETRY;
+    verdict v = ask(c, url, body, timeout_ms, &heard, &answer);
+    caller_stop(&c);
+    *status = heard.status;
+    *text = v == OK ? strdup(answer.data ? answer.data : "") : NULL;
+    return *text ? OK : fail(why, RETRY, "%s: %s", url, v == OK ? "out of memory" : heard.why);
 }
 
 /* --- Figures */

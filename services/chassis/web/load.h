@@ -10,9 +10,8 @@
 #include <stdint.h>
 
 struct load_answer {
-    int64_t n;
     int status;       /* 0: none came */
-    const char *body; /* "" when there is none; NUL-terminated; why not, when none came */
+    const char *body; /* "" when there is none. Why not, when no answer came */
     double ms;        /* from the moment it was due until the answer was whole */
     int64_t due_at;   /* that moment, by clock_ms() */
 };
@@ -21,12 +20,12 @@ struct load {
     const char *url;
     double rate; /* requests a second */
     int64_t count;
-    int connections, timeout_ms;
+    int connections, timeout_ms; /* a connection is a thread, at most 64 */
     void *context;
-    /* All are called by load_run(), on its thread. */
-    char *(*body)(void *context, int64_t n); /* the request's body, from malloc(); NULL: no memory */
+    /* Any thread, one at a time. */
+    char *(*body)(void *context, int64_t n); /* the request's body, from malloc(). NULL: no memory */
     void (*answered)(void *context, const struct load_answer *a);
-    bool (*turn)(void *context); /* some ten times a second; false: enough. May be NULL */
+    bool (*turn)(void *context); /* some ten times a second. False: enough. May be NULL */
 };
 
 /* Returns once all are answered, or it was enough. RETRY: out of memory, and then not all were sent. */
@@ -37,5 +36,5 @@ MUST_CHECK verdict load_run(const struct load *l, struct failure *why);
 MUST_CHECK verdict
 load_ask(const char *url, const char *body, int timeout_ms, int *status, char **text, struct failure *why);
 
-/* Nearest rank; sorts the values. p: 0 to 100; 0 when there are none. */
+/* Nearest rank. Sorts the values. p: 0 to 100. 0 when there are none. */
 double load_percentile(double *values, size_t n, double p);

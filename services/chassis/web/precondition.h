@@ -6,5 +6,5 @@
 #include <stdbool.h>
 
 /* Whether a value of If-Match, several headers joined by commas, fits a thing that is there and has this entity tag,
- * `"3"` with its quotes. A weak tag (W/"3") fits nothing; * fits anything. REJECT: it is no such value. */
+ * `"3"` with its quotes. A weak tag (W/"3") fits nothing, and * fits anything. REJECT: it is no such value. */
 MUST_CHECK verdict precondition_fits(const char *if_match, const char *tag, bool *fits, struct failure *why);

@@ -1,36 +1,31 @@
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/web/http_private.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 verdict router_check(const char *path, struct failure *why) {
-    char *decoded = malloc(strlen(path) + 1);
-    if (!decoded) return fail(why, RETRY, "out of memory");
+    char decoded[URL_MAX + 1];
     long n = percent_decode(path, strlen(path), false, decoded);
-    verdict v = OK;
     if (n < 0)
-        v = fail(why, REJECT, "the path \"%.200s\" holds a %% that is not followed by two hexadecimal digits", path);
-    else if (!utf8_valid(decoded, (size_t)n))
-        v = fail(why, REJECT, "the path \"%.200s\" is not UTF-8 once it is percent-decoded", path);
-    for (long i = 0; v == OK && i < n; i++)
+        return fail(why, REJECT, "the path \"%.200s\" holds a %% that is not followed by two hexadecimal digits", path);
+    if (!utf8_valid(decoded, (size_t)n))
+        return fail(why, REJECT, "the path \"%.200s\" is not UTF-8 once it is percent-decoded", path);
+    for (long i = 0; i < n; i++)
         if ((unsigned char)decoded[i] < ' ' || decoded[i] == 0x7f)
-            v = fail(why, REJECT, "the path \"%.200s\" holds a control character", path);
-    free(decoded);
-    return v;
+            return fail(why, REJECT, "the path \"%.200s\" holds a control character", path);
+    return OK;
 }
 
 static bool
 segment_matches(const char *pattern, size_t pattern_n, const char *segment, size_t segment_n, json_t *parameters) {
-    char text[1024], name[64];
-    if (segment_n >= sizeof text || pattern_n >= sizeof name) return false;
+    char text[1024];
+    if (segment_n >= sizeof text) return false;
     long n = percent_decode(segment, segment_n, false, text);
     if (n < 0) return false;
     text[n] = '\0';
     if (pattern_n < 2 || pattern[0] != '{') return (size_t)n == pattern_n && !memcmp(text, pattern, pattern_n);
-    memcpy(name, pattern + 1, pattern_n - 2);
-    name[pattern_n - 2] = '\0';
-    return n > 0 && !json_object_set_new(parameters, name, json_string(text));
+    return n > 0 && !json_object_setn_new(parameters, pattern + 1, pattern_n - 2, json_string(text));
 }
 
 /* By segments of the raw path, decoded one by one, so that what is in a segment can never become a separator. */
@@ -53,9 +48,8 @@ static bool resource_matches(const struct resource *r, struct exchange *x) {
 }
 
 const struct resource *router_find(struct exchange *x) {
-    const struct http_options *o = x->private->options;
-    for (size_t i = 0; i < o->tables_n; i++)
-        for (const struct resource *r = o->tables[i]; r && (r->path || r->api_path); r++)
+    for (size_t i = 0; i < TABLES_MAX; i++)
+        for (const struct resource *r = x->private->http->options.tables[i]; r && (r->path || r->api_path); r++)
             if (resource_matches(r, x)) {
                 x->page = r->page;
                 return r;
@@ -68,36 +62,30 @@ const char *router_allow(const struct resource *r) {
     return r->get ? "GET, HEAD" : "POST";
 }
 
-/* The word at p, and what follows it. */
-static size_t word_length(const char *p) {
-    return strcspn(p, " ");
-}
-
-static const char *word_next(const char *p) {
-    p += word_length(p);
-    return p + strspn(p, " ");
-}
-
+/* Whether a word stands in a list such as "limit before". */
 bool query_takes(const char *query, const char *name) {
-    size_t n = strlen(name);
-    for (const char *p = query ? query : ""; *p; p = word_next(p))
-        if (word_length(p) == n && !memcmp(p, name, n)) return true;
+    size_t n = strlen(name), word_n;
+    for (const char *p = query ? query : ""; *p; p += word_n + strspn(p + word_n, " ")) {
+        word_n = strcspn(p, " ");
+        if (word_n == n && !memcmp(p, name, n)) return true;
+    }
     return false;
 }
 
 bool router_query(struct exchange *x, const struct resource *r) {
-    const char *method = strcmp(x->method, "POST") ? "GET" : "POST", *name;
-    const char *taken = strcmp(x->method, "POST") ? r->query : r->post_query;
-    struct buffer list = BUFFER(1000);
-    json_t *value;
-    json_object_foreach(x->private->query, name, value) {
-        if (query_takes(taken, name)) continue;
-        for (const char *p = taken ? taken : ""; *p; p = word_next(p))
-            buffer_format(&list, "%s%.*s", p == taken ? "these: " : ", ", (int)word_length(p), p);
+    bool is_post = !strcmp(x->method, "POST");
+    const char *taken = is_post ? r->post_query : r->query;
+    buffer_auto list = BUFFER(1000);
+    json_members(m, x->private->query) {
+        if (query_takes(taken, m.name)) continue;
+        for (const char *p = taken ? taken : ""; *p; p++)
+            if (*p == ' ')
+                buffer_text(&list, ", ");
+            else
+                buffer_bytes(&list, p, 1);
         exchange_problem(
-            x, 400, "The query parameter \"%.60s\" is not known at \"%.200s\"; leave it out. %s takes %s.", name,
-            x->path, method, list.data ? list.data : "none");
-        buffer_free(&list);
+            x, 400, "The query parameter \"%.60s\" is not known at \"%.200s\"; leave it out. %s takes %s%s.", m.name,
+            x->path, is_post ? "POST" : "GET", list.data ? "these: " : "", list.data ? list.data : "none");
         return false;
     }
     return true;

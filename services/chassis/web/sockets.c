@@ -7,8 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,126 +18,37 @@ enum { LENT_MAX = 4096, REQUEST_LARGE = 48 * 1024 }; /* more of one may not fit 
 
 static atomic_bool lent[LENT_MAX];
 
-static bool is_lent(int fd) {
-    return fd < LENT_MAX && atomic_load(&lent[fd]);
+bool socket_lend(int fd, bool away) {
+    if (fd < LENT_MAX) atomic_store(&lent[fd], away);
+    return fd < LENT_MAX;
 }
 
-bool socket_lend(int fd) {
-    if (fd >= LENT_MAX) return false;
-    atomic_store(&lent[fd], true);
-    return true;
+static uint64_t number_of(struct in_addr address, int port) {
+    return (uint64_t)ntohl(address.s_addr) << 16 | (uint64_t)port;
 }
 
-void socket_take_back(int fd) {
-    if (fd < LENT_MAX) atomic_store(&lent[fd], false);
+uint64_t socket_number(const char *address, int port) {
+    struct in_addr a;
+    return inet_pton(AF_INET, address, &a) == 1 ? number_of(a, port) : 0;
+}
+
+static uint64_t number_read(int fd, __typeof__(getpeername) *end) {
+    struct sockaddr_in a = {0};
+    socklen_t n = sizeof a;
+    return end(fd, (struct sockaddr *)&a, &n) || a.sin_family != AF_INET ? 0 : number_of(a.sin_addr, ntohs(a.sin_port));
+}
+
+uint64_t socket_local(int fd) {
+    return number_read(fd, getsockname);
 }
 
 static bool is_of_port(int fd, int port) {
-    struct sockaddr_in local;
-    socklen_t n = sizeof local;
-    return !getsockname(fd, (struct sockaddr *)&local, &n) && local.sin_family == AF_INET &&
-           ntohs(local.sin_port) == port;
-}
-
-static bool is_of_peer(int fd, const char *address, int port) {
-    struct sockaddr_in peer;
-    socklen_t n = sizeof peer;
-    char text[INET_ADDRSTRLEN];
-    return !getpeername(fd, (struct sockaddr *)&peer, &n) && ntohs(peer.sin_port) == port &&
-           inet_ntop(AF_INET, &peer.sin_addr, text, sizeof text) && !strcmp(text, address);
-}
-
-/* The first socket of the port that each() says yes to, or −1. */
-static int sockets_find(int port, bool (*each)(int fd, const void *what), const void *what) {
-    DIR *fds = opendir("/proc/self/fd");
-    int found = -1;
-    for (struct dirent *entry; fds && found < 0 && (entry = readdir(fds));) {
-        int fd = atoi(entry->d_name);
-        if (fd > 2 && is_of_port(fd, port) && each(fd, what)) found = fd;
-    }
-    if (fds) closedir(fds);
-    return found;
-}
-
-struct peer {
-    const char *address;
-    int port;
-};
-
-static bool peer_is(int fd, const void *what) {
-    const struct peer *peer = what;
-    return !is_lent(fd) && is_of_peer(fd, peer->address, peer->port);
-}
-
-int sockets_peer(int port, const char *peer_address, int peer_port) {
-    return sockets_find(port, peer_is, &(struct peer){peer_address, peer_port});
-}
-
-bool sockets_local(int port, const char *peer_address, int peer_port, char out[16]) {
-    int fd = sockets_peer(port, peer_address, peer_port);
-    struct sockaddr_in local;
-    socklen_t n = sizeof local;
-    return fd >= 0 && !getsockname(fd, (struct sockaddr *)&local, &n) &&
-           inet_ntop(AF_INET, &local.sin_addr, out, INET_ADDRSTRLEN);
+    return (socket_local(fd) & 0xffff) == (uint64_t)port;
 }
 
 size_t socket_waiting(int fd) {
     int n = 0;
     return ioctl(fd, FIONREAD, &n) || n < 0 ? 0 : (size_t)n;
-}
-
-void sockets_drain(int port, const char *peer_address, int peer_port, int ms) {
-    int fd = sockets_peer(port, peer_address, peer_port);
-    if (fd < 0) return;
-    shutdown(fd, SHUT_WR);
-    int64_t deadline = steady_ms() + ms;
-    for (int64_t left; (left = deadline - steady_ms()) > 0;) {
-        char bytes[16384];
-        if (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, (int)left) <= 0) return;
-        if (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) <= 0) return;
-    }
-}
-
-/* Its thread may close that descriptor at any moment, and another may get its number for something else. So the
- * socket is looked at and shut down by a descriptor of our own. What has become a file is left open: to close it would
- * give up SQLite's locks on it. */
-static void socket_end(int fd, int port, const struct socket_seen *s, int how) {
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    struct stat is;
-    if (own < 0 || fstat(own, &is) || !S_ISSOCK(is.st_mode)) return;
-    if (is_of_port(own, port) && (!s || is_of_peer(own, s->peer_address, s->peer_port))) shutdown(own, how);
-    close(own);
-}
-
-static bool wake(int fd, const void *port) {
-    socket_end(fd, *(const int *)port, NULL, SHUT_RD);
-    return false;
-}
-
-void sockets_wake(int port) {
-    (void)sockets_find(port, wake, &port);
-}
-
-struct cutting {
-    int port;
-    bool (*look)(const struct socket_seen *s, void *context);
-    void *context;
-};
-
-static bool cut(int fd, const void *what) {
-    const struct cutting *c = what;
-    struct sockaddr_in peer;
-    socklen_t n = sizeof peer;
-    struct socket_seen seen = {.fd = fd};
-    if (is_lent(fd) || getpeername(fd, (struct sockaddr *)&peer, &n)) return false; /* or the one that listens */
-    seen.peer_port = ntohs(peer.sin_port);
-    inet_ntop(AF_INET, &peer.sin_addr, seen.peer_address, sizeof seen.peer_address);
-    if (c->look(&seen, c->context)) socket_end(fd, c->port, &seen, SHUT_RDWR);
-    return false;
-}
-
-void sockets_each(int port, bool (*look)(const struct socket_seen *s, void *context), void *context) {
-    (void)sockets_find(port, cut, &(struct cutting){port, look, context});
 }
 
 /* Only a guess at the body: it decides how long a client may wait in a crowd, not what its request says. */
@@ -153,4 +62,72 @@ bool socket_has_request(int fd) {
     if (!end || there > REQUEST_LARGE) return there >= sizeof bytes - 1;
     unsigned long long body = length && length < end ? strtoull(length + strlen("\nContent-Length:"), NULL, 10) : 0;
     return body <= there - (size_t)(end + 4 - bytes);
+}
+
+void socket_drain(int fd, int ms) {
+    int64_t until = steady_ms() + ms;
+    char bytes[16384];
+    shutdown(fd, SHUT_WR);
+    for (int64_t left = ms; left > 0; left = until - steady_ms())
+        if (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, (int)left) <= 0 ||
+            recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) <= 0)
+            return;
+}
+
+/* Its thread may close that descriptor at any moment, and another may get its number for something else. So the
+ * socket is looked at and shut down by a descriptor of our own. What has become a file is left open: to close it would
+ * give up SQLite's locks on it. */
+static void socket_end(int fd, int port, uint64_t peer, int how) {
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    struct stat is;
+    if (own < 0 || fstat(own, &is) || !S_ISSOCK(is.st_mode)) return;
+    if (is_of_port(own, port) && (!peer || number_read(own, getpeername) == peer)) shutdown(own, how);
+    close(own);
+}
+
+/* --- All of a port */
+
+typedef bool look_at(void *context, int fd, uint64_t peer);
+
+/* Ends, as `how` says, the sockets of the port that look() says yes to, or returns the first of them: FIND. −1: none.
+ * One that was lent, and the one that listens, are no connections of the web server's: only WAKE reaches them. */
+enum { FIND = -1, WAKE = SHUT_RD, CUT = SHUT_RDWR };
+static int port_each(int port, int how, look_at *look, void *context) {
+    DIR *fds = opendir("/proc/self/fd");
+    int found = -1;
+    for (struct dirent *entry; fds && found < 0 && (entry = readdir(fds));) {
+        int fd = atoi(entry->d_name);
+        if (fd <= 2 || !is_of_port(fd, port)) continue;
+        uint64_t peer = number_read(fd, getpeername);
+        bool connection = peer && !(fd < LENT_MAX && lent[fd]);
+        if ((how != WAKE && !connection) || !look(context, fd, peer)) continue;
+        if (how == FIND)
+            found = fd;
+        else
+            socket_end(fd, port, peer, how);
+    }
+    if (fds) closedir(fds);
+    return found;
+}
+
+static bool is_of_peer(void *wanted, int fd, uint64_t peer) {
+    (void)fd;
+    return peer == *(uint64_t *)wanted;
+}
+
+int sockets_find(int port, uint64_t peer) {
+    return port_each(port, FIND, is_of_peer, &peer);
+}
+
+static bool is_any(void *unused, int fd, uint64_t peer) {
+    (void)unused, (void)fd, (void)peer;
+    return true;
+}
+
+void sockets_wake(int port) {
+    (void)port_each(port, WAKE, is_any, NULL);
+}
+
+void sockets_each(int port, bool (*look)(void *context, int fd, uint64_t peer), void *context) {
+    (void)port_each(port, CUT, look, context);
 }

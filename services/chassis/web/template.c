@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One pass over the text, recursing at sections and partials; a section that repeats is read again for each item, one
+/* One pass over the text, recursing at sections and partials. A section that repeats is read again for each item, one
  * that is skipped is read without output, so that its own errors are found as well. */
 
 enum { NESTING_MAX = 16, NAME_TEXT = 64 };
