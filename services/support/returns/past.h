@@ -26,9 +26,9 @@ bool past_is_now(const struct bound *b);
 MUST_CHECK bool past_asked(struct exchange *x, struct bound *b);
 
 /* False: there is no such return, or it was not there yet. Answered with 404 that says which versions there are, or
- * since when. one: of returns_one_then(). */
+ * since when. one: of returns_one(). */
 MUST_CHECK bool past_there(struct exchange *x, const char *id, const json_t *one, const struct bound *b);
 
 /* For the page at that address: "when": what its form for a moment has in it. "past": whether it is. And the API's
- * address, which keeps the bound. data: what returns_one_then() or returns_page_then() says. */
+ * address, which keeps the bound. data: what returns_one() or returns_page() says. */
 void past_view(json_t *data, const char *url, const struct bound *b);
