@@ -177,7 +177,7 @@ enum { MAP_ENTRY_COSTS = 512 };
 /* Of an array or a map. */
 static void walk_items(struct walk *w, const struct node *n) {
     const struct node *item = n->members->type;
-    const unsigned char *end;
+    const unsigned char *end = NULL;
     json_auto_t *keys = n->type == AVRO_MAP ? json_object() : NULL;
     for (int64_t count; (count = walk_block(w, n, &end)) && !w->why->kind;) {
         for (; count && !w->why->kind; count--) {

@@ -64,7 +64,7 @@ static bool decimal_parse(struct filling *f, const struct node *n, const char *t
 }
 
 static bool decimal_fill(struct filling *f, const struct node *n, const char *text, avro_value_t *value) {
-    int64_t number;
+    int64_t number = 0;
     if (!decimal_parse(f, n, text, &number)) return false;
     uint64_t big = htobe64((uint64_t)number);
     const unsigned char *bytes = (const unsigned char *)&big, sign = number < 0 ? 0xff : 0;

@@ -264,6 +264,7 @@ const char *exchange_render(struct exchange *x, struct buffer *out) {
     if (type && !out->failed) return type;
     if (!p->problem)
         exchange_problem(x, 500, "The answer could not be put together; the log tells more under the trace id.");
+    buffer_free(out);
     *out = BUFFER(PAGE_BYTES_MAX);
     return render_problem(x, out);
 }
