@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -41,7 +42,10 @@ struct block {
 struct sse {
     struct sse_options options;
     atomic_int taken;     /* viewers, those who are about to be, and those who are gone and not swept yet */
-    struct worker worker; /* its lock guards the rest */
+    struct worker worker; /* its lock guards the new ones, so that none of them waits for the rows of the others */
+    struct viewer *new_ones;
+    int n_new;
+    /* The thread's own. */
     int n, lights;
     int64_t measured_at, pages, pages_us; /* the counters' values then */
     int64_t page_us;                      /* what one page takes, of late. A guess at first */
@@ -164,12 +168,17 @@ static void *sse_run(void *sse) {
     struct sse *h = sse;
     lock_auto(&h->worker.lock);
     while (!h->worker.stopping) {
-        int64_t now = steady_ms();
-        if (h->n) viewers_look(h, now);
-        if (h->n)
-            (void)worker_rest(&h->worker, now + LOOK_MS);
-        else
+        memcpy(h->viewers + h->n, h->new_ones, (size_t)h->n_new * sizeof *h->viewers);
+        h->n += h->n_new;
+        h->n_new = 0;
+        if (!h->n) {
             pthread_cond_wait(&h->worker.news, &h->worker.lock);
+            continue;
+        }
+        pthread_mutex_unlock(&h->worker.lock);
+        viewers_look(h, steady_ms());
+        pthread_mutex_lock(&h->worker.lock);
+        (void)worker_rest(&h->worker, steady_ms() + LOOK_MS);
     }
     return NULL;
 }
@@ -183,9 +192,10 @@ static void viewer_add(struct sse *h, int fd, bool light, int64_t after) {
     int n = snprintf(text, sizeof text, ": the audit log, live\nretry: %d\nid: %lld\n\n", RETRY_MS, (long long)after);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SOCKET_BYTES}, sizeof(int));
     /* They do not all come back in the same moment. */
-    h->viewers[h->n] =
-        (struct viewer){.fd = fd, .light = light, .after = after, .end_at = now + h->options.life_ms - now % 64 * 100};
-    viewer_say(&h->viewers[h->n++], text, (size_t)n, now);
+    struct viewer v = {.fd = fd, .light = light, .after = after, .end_at = now + h->options.life_ms - now % 64 * 100};
+    viewer_say(&v, text, (size_t)n, now);
+    lock_auto(&h->worker.lock);
+    h->new_ones[h->n_new++] = v;
     pthread_cond_signal(&h->worker.news);
 }
 
@@ -199,7 +209,6 @@ void sse_answer(struct sse *h, struct exchange *x, bool light, int64_t after) {
         return;
     }
     int fd = exchange_hand_over(x, "text/event-stream");
-    lock_auto(&h->worker.lock);
     if (fd >= 0)
         viewer_add(h, fd, light, after);
     else
@@ -213,9 +222,10 @@ int sse_watched(struct sse *h) {
 /* --- Start and stop */
 
 verdict sse_start(struct sse **out, const struct sse_options *o, struct failure *why) {
-    struct sse *h = calloc(1, sizeof *h + (size_t)o->streams * sizeof *h->viewers);
+    struct sse *h = calloc(1, sizeof *h + 2 * (size_t)o->streams * sizeof *h->viewers);
     if (!h) return fail(why, RETRY, "out of memory");
     h->options = *o;
+    h->new_ones = h->viewers + o->streams; /* as many as may be taken fit into each */
     h->page_us = PAGE_US;
     if (!o->heartbeat_ms) h->options.heartbeat_ms = HEARTBEAT_MS;
     if (!o->life_ms) h->options.life_ms = LIFE_MS;
@@ -234,5 +244,6 @@ void sse_stop(struct sse **sse) {
     *sse = NULL;
     worker_stop(&h->worker);
     for (int i = 0; i < h->n; i++) viewer_close(&h->viewers[i]);
+    for (int i = 0; i < h->n_new; i++) viewer_close(&h->new_ones[i]);
     free(h);
 }
