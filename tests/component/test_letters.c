@@ -115,6 +115,7 @@ static void assert_totals(struct world *w, int handled, int attention) {
 static void what_is_put_aside_is_not_handled(void **state) {
     struct world *w = *state;
     two_are_passed(w);
+    execute(w, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES ('accounting', 0, 2)");
     assert_is(w, "/api/returns/R-1", "handled", false);
     assert_totals(w, 2, 0);
     put_aside(w, "other.events", "0", "of another topic");
@@ -128,7 +129,9 @@ static void what_is_put_aside_is_not_handled(void **state) {
     const char *page = ask(w, "GET", "/returns/R-1", "")->body;
     assert_non_null(strstr(page, "It needs attention."));
     assert_non_null(strstr(page, "no &lt;stock&gt;"));
+    assert_non_null(strstr(page, " sales could not handle it"));
     assert_non_null(strstr(page, "Look at what sales has put aside"));
+    assert_null(strstr(page, "accounting could not handle it")); /* it did its part */
     assert_null(strstr(page, "Nothing is left"));
     assert_non_null(strstr(ask(w, "GET", "/returns/R-2", "")->body, "Nothing is left to do"));
 }
