@@ -84,37 +84,50 @@ verdict exchange_form(struct exchange *x, json_t **out, struct failure *why) {
 
 #define WHOLE_MAX 9007199254740992.0 /* 2^53: up to there each integer is a double */
 
-static verdict too_deep(struct failure *why) {
-    return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
+/* jansson's own limit of 2,048 levels is more than the stack of a web thread holds. */
+static int json_depth(const char *text, size_t n) {
+    int depth = 0, deepest = 0;
+    for (size_t i = 0; i < n; i++) {
+        switch (text[i]) {
+        case '"':
+            for (i++; i < n && text[i] != '"'; i++) i += text[i] == '\\';
+            break;
+        case '{':
+        case '[': deepest = ++depth > deepest ? depth : deepest; break;
+        case '}':
+        case ']': depth--; break;
+        default: break;
+        }
+    }
+    return deepest;
 }
 
-/* 4.0 is the integer 4, as JSON's readers and JSON Schema have it. Takes the reference. NULL: why says it. */
-static json_t *settle(json_t *value, int depth, struct failure *why) {
+/* 4.0 is the integer 4, as JSON's readers and JSON Schema have it. Takes the reference. NULL: out of memory. */
+static json_t *integers_settle(json_t *value) {
     double real = json_real_value(value);
-    bool whole = json_is_real(value) && real == floor(real) && fabs(real) <= WHOLE_MAX;
-    bool fits = depth <= JSON_DEPTH_MAX || (!json_is_object(value) && !json_is_array(value));
-    if (!whole && fits) {
-        json_members(m, value)
-            fits = fits && !json_object_set_new(value, m.name, settle(json_incref(m.value), depth + 1, why));
-        json_each(i, item, value)
-            fits = fits && !json_array_set_new(value, i, settle(json_incref(item), depth + 1, why));
-        if (fits) return value;
-    } else if (!whole) {
-        (void)!too_deep(why);
+    if (json_is_real(value) && real == floor(real) && fabs(real) <= WHOLE_MAX) {
+        json_decref(value);
+        return json_integer((json_int_t)real);
     }
+    bool settled = true;
+    json_members(m, value) settled &= !json_object_set_new(value, m.name, integers_settle(json_incref(m.value)));
+    json_each(i, item, value) settled &= !json_array_set_new(value, i, integers_settle(json_incref(item)));
+    if (settled) return value;
     json_decref(value);
-    return whole ? json_integer((json_int_t)real) : NULL;
+    return NULL;
 }
 
 verdict exchange_json(struct exchange *x, json_t **out, struct failure *why) {
     json_error_t error;
+    if (json_depth(x->body, x->body_n) > JSON_DEPTH_MAX)
+        return fail(why, REJECT, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
     json_t *read = json_loadb(x->body, x->body_n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    enum json_error_code code = json_error_code(&error);
-    (void)!fail(why, RETRY, "out of memory"); /* jansson does not always say so */
-    if (read) return (*out = settle(read, 1, why)) ? OK : why->kind;
-    if (code == json_error_out_of_memory || !*error.text) return RETRY;
-    if (code == json_error_stack_overflow) return too_deep(why);
-    if (code == json_error_duplicate_key)
+    *out = read ? integers_settle(read) : NULL;
+    if (*out) return OK;
+    if (read || json_error_code(&error) == json_error_out_of_memory ||
+        !*error.text) /* jansson does not always say so */
+        return fail(why, RETRY, "out of memory");
+    if (json_error_code(&error) == json_error_duplicate_key)
         return fail(why, REJECT, "the JSON names a member twice: %s (line %d)", error.text, error.line);
     return fail(
         why, REJECT, "the body is not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);

@@ -10,7 +10,7 @@
  *     {{at|clock}}         09:28:51                  {{at|clock_ms}}: 09:28:51.123
  *     {{ms|duration}}      3.2 s                     of an integer
  *     {{id|query}}         a%20b                     percent-encoded, for an address
- *     {{type|name}}        OrderRefunded             of returns.sales.OrderRefunded
+ *     {{type|name}}        ClaimFiled                of returns.legal.ClaimFiled
  *     {{reason|words}}     Damaged in transit        of DAMAGED_IN_TRANSIT
  *     {{state|tone}}       ok, wait or bad           of a state or an outcome
  *     {{tone|shape}}       ● ▲ ■                     {{state|tone|shape}}
