@@ -2,7 +2,6 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/wait.h"
 #include "chassis/store/store.h"

@@ -1,8 +1,8 @@
 #include "chassis/avro/registry_private.h"
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/metrics.h"
+#include "chassis/base/wait.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 
 #include "chassis/base/format.h"
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
+#include "chassis/base/wait.h"
 
 #include <stdlib.h>
 #include <string.h>

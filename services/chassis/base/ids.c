@@ -1,8 +1,8 @@
 #include "chassis/base/ids.h"
 
 #include "chassis/base/hash.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/moment.h"
+#include "chassis/base/wait.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #include "chassis/base/rates.h"
 
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
+#include "chassis/base/wait.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,22 @@
-/* wait: conditions that are waited for until a moment of steady_ms(), which no step of the wall clock moves. */
+/* wait: locks, and conditions that are waited for until a moment of steady_ms(), which no step of the wall clock moves.
+ */
 #pragma once
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+static inline pthread_mutex_t *lock_begin(pthread_mutex_t *mutex) {
+    pthread_mutex_lock(mutex);
+    return mutex;
+}
+
+static inline void lock_end(pthread_mutex_t **mutex) {
+    pthread_mutex_unlock(*mutex);
+}
+
+/* Holds the mutex from here to the end of the block, whichever way the block is left. */
+#define lock_auto(mutex) pthread_mutex_t *held __attribute__((cleanup(lock_end), unused)) = lock_begin(mutex)
 
 void wait_init(pthread_cond_t *news); /* in place of pthread_cond_init(). Destroyed as any */
 

@@ -3,7 +3,6 @@
 #include "chassis/avro/registry.h"
 #include "chassis/base/assets.h"
 #include "chassis/base/health.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/settings.h"
 #include "chassis/base/wait.h"
 #include "chassis/events/outbox.h"

@@ -2,7 +2,6 @@
 
 #include "chassis/avro/registry.h"
 #include "chassis/base/input.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/wait.h"
 
 #include <stddef.h>

@@ -3,7 +3,6 @@
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/wait.h"
 #include "chassis/kafka/admin.h"

@@ -2,7 +2,6 @@
 
 #include "chassis/base/crash.h"
 #include "chassis/base/health.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/base/process.h"

@@ -1,7 +1,6 @@
 #include "chassis/incoming/drill.h"
 
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/wait.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
+#include "chassis/base/wait.h"
 #include "chassis/incoming/consumer_private.h"
 #include "chassis/store/store.h"
 

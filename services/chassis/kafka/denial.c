@@ -1,8 +1,8 @@
 #include "chassis/kafka/denial.h"
 
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
+#include "chassis/base/wait.h"
 
 #include <openssl/x509_vfy.h>
 #include <pthread.h>

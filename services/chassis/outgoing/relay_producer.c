@@ -2,7 +2,6 @@
 
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/metrics.h"
 #include "chassis/base/wait.h"

@@ -2,7 +2,6 @@
 
 #include "chassis/audit/audit_check.h"
 #include "chassis/base/health.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/process.h"
 #include "chassis/base/rates.h"
 #include "chassis/base/wait.h"

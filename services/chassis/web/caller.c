@@ -1,7 +1,7 @@
 #include "chassis/web/caller.h"
 
 #include "chassis/base/http_request.h"
-#include "chassis/base/lock.h"
+#include "chassis/base/wait.h"
 
 #include <curl/curl.h>
 #include <pthread.h>

@@ -2,9 +2,9 @@
 
 #include "chassis/base/crash.h"
 #include "chassis/base/json_get.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
+#include "chassis/base/wait.h"
 #include "chassis/store/store.h"
 #include "chassis/web/http_private.h"
 

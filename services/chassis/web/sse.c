@@ -1,7 +1,6 @@
 #include "chassis/web/sse.h"
 
 #include "chassis/base/ids.h"
-#include "chassis/base/lock.h"
 #include "chassis/base/metrics.h"
 #include "chassis/base/wait.h"
 #include "chassis/web/http_private.h"

@@ -1,6 +1,6 @@
 #include "support/load/job.h"
 
-#include "chassis/base/lock.h"
+#include "chassis/base/wait.h"
 #include "chassis/pages/team.h"
 #include "chassis/web/http.h"
 

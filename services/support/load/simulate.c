@@ -6,7 +6,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"
-#include "chassis/base/lock.h"
+#include "chassis/base/wait.h"
 #include "chassis/pages/drill_view.h"
 #include "chassis/pages/team.h"
 #include "chassis/web/load.h"

@@ -3,7 +3,7 @@
 #include "support/load/upstream.h"
 #include "support/traditional/compare_private.h"
 
-#include "chassis/base/lock.h"
+#include "chassis/base/wait.h"
 #include "chassis/pages/call.h"
 #include "chassis/pages/drill_view.h"
 #include "chassis/pages/team.h"
