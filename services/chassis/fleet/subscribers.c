@@ -12,7 +12,6 @@
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,13 +29,10 @@ struct subscribers {
     struct subscribers_options options;
     struct admin admin;
     char topic[NAME_SIZE], own_group[NAME_SIZE];
-    pthread_t thread;
-    bool running, stopping;
+    struct worker worker;
     bool refused;      /* in the round at hand */
     bool asked_before; /* since the start */
-    pthread_mutex_t lock;
-    pthread_cond_t stop;
-    json_t *said; /* {"urls","others"}. Under the lock */
+    json_t *said;      /* {"urls","others"}. Under the worker's lock */
     /* The thread's: what the tables have. known: {"NAME": {"0": next offset, …}, …}, life: {"NAME": ms, …} */
     json_t *known, *life;
     int64_t life_kept_at;
@@ -133,25 +129,27 @@ static const char *team_of(const struct subscribers *s, const char *group) {
 
 static void asked_keep(struct subscribers *s, const struct asked *a) {
     json_t *said = json_pack("{s:O, s:O}", "urls", a->urls, "others", a->others);
-    lock_auto(&s->lock);
+    lock_auto(&s->worker.lock);
     json_decref(s->said);
     s->said = said;
 }
 
-static json_t *said_copy(struct subscribers *s, const char *member) {
-    if (!s) return NULL;
-    lock_auto(&s->lock);
-    return json_deep_copy(json_object_get(s->said, member));
+/* otherwise: as long as Kafka has said nothing. Takes the reference. */
+static json_t *said_copy(struct subscribers *s, const char *member, json_t *otherwise) {
+    if (!s) return otherwise;
+    lock_auto(&s->worker.lock);
+    json_t *said = json_deep_copy(json_object_get(s->said, member));
+    if (!said) return otherwise;
+    json_decref(otherwise);
+    return said;
 }
 
 json_t *subscribers_others(struct subscribers *s) {
-    json_t *others = said_copy(s, "others");
-    return others ? others : json_array();
+    return said_copy(s, "others", json_array());
 }
 
 json_t *subscribers_urls(struct subscribers *s) {
-    json_t *urls = said_copy(s, "urls");
-    return urls ? urls : json_object();
+    return said_copy(s, "urls", json_object());
 }
 
 /* --- What Kafka has forgotten */
@@ -272,30 +270,25 @@ static void teams_store(struct subscribers *s, json_t *teams) {
 }
 
 static void round_run(struct subscribers *s) {
-    json_t *teams = teams_ask(s);
-    if (!teams || (json_equal(teams, s->known) && steady_ms() - s->life_kept_at < HOUR_MS)) {
-        json_decref(teams);
-        return;
-    }
+    json_auto_t *teams = teams_ask(s);
+    if (!teams || (json_equal(teams, s->known) && steady_ms() - s->life_kept_at < HOUR_MS)) return;
     teams_store(s, teams);
     json_decref(s->known);
-    s->known = teams;
+    s->known = json_incref(teams);
 }
 
 static void *subscribers_run(void *subscribers) {
     struct subscribers *s = subscribers;
     int64_t due = 0;
-    pthread_setname_np(pthread_self(), "subscribers");
     known_read(s);
-    pthread_mutex_lock(&s->lock);
-    while (!s->stopping) {
-        if (wait_until(&s->stop, &s->lock, due)) continue;
-        pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&s->worker.lock);
+    while (worker_rest(&s->worker, due)) {
+        pthread_mutex_unlock(&s->worker.lock);
         round_run(s);
         due = steady_ms() + EVERY_MS;
-        pthread_mutex_lock(&s->lock);
+        pthread_mutex_lock(&s->worker.lock);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->worker.lock);
     json_decref(s->known);
     json_decref(s->life);
     return NULL;
@@ -305,8 +298,6 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
     struct subscribers *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, FATAL, "out of memory");
     s->options = *o;
-    pthread_mutex_init(&s->lock, NULL);
-    wait_init(&s->stop);
     topic_spec_name(&topic_spec_events, o->settings, s->topic, sizeof s->topic);
     settings_scoped(o->settings, o->settings->service, s->own_group, sizeof s->own_group);
     /* It joins no group. But librdkafka ends the process where a coordinator is moving and its handle has none: seen
@@ -316,24 +307,18 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
     if (v != OK) return v;
     s->admin.answers = rd_kafka_queue_new(s->admin.rk);
     s->admin.wait_ms = ANSWER_MS;
-    s->running = !pthread_create(&s->thread, NULL, subscribers_run, s);
-    return s->running ? OK : fail(why, FATAL, "could not start the subscribers' thread");
+    if (worker_start(&s->worker, "subscribers", subscribers_run, s)) return OK;
+    return fail(why, FATAL, "could not start the subscribers' thread");
 }
 
 void subscribers_stop(struct subscribers **out) {
     struct subscribers *s = *out;
     if (!s) return;
-    pthread_mutex_lock(&s->lock);
-    s->stopping = true;
-    pthread_cond_signal(&s->stop);
-    pthread_mutex_unlock(&s->lock);
     if (s->admin.answers) rd_kafka_queue_yield(s->admin.answers);
-    if (s->running) pthread_join(s->thread, NULL);
+    worker_stop(&s->worker);
     if (s->admin.answers) rd_kafka_queue_destroy(s->admin.answers);
     if (s->admin.rk) rd_kafka_destroy_flags(s->admin.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     json_decref(s->said);
-    pthread_cond_destroy(&s->stop);
-    pthread_mutex_destroy(&s->lock);
     free(s);
     *out = NULL;
 }

@@ -234,7 +234,6 @@ static bool render_page(struct exchange *x, const char *page, const json_t *data
     if (copy && template_render(page, copy, out, &why) == OK && !out->failed) return true;
     log_line(LOG_ERROR, "could not render a page", "page", page, "reason", why.text, "trace", x->trace_parent, NULL);
     buffer_free(out);
-    *out = BUFFER(PAGE_BYTES_MAX);
     return false;
 }
 
@@ -265,7 +264,6 @@ const char *exchange_render(struct exchange *x, struct buffer *out) {
     if (!p->problem)
         exchange_problem(x, 500, "The answer could not be put together; the log tells more under the trace id.");
     buffer_free(out);
-    *out = BUFFER(PAGE_BYTES_MAX);
     return render_problem(x, out);
 }
 
