@@ -23,6 +23,15 @@ static bool is_listed(const char *codes, const char *code) {
     return strlen(code) == 3 && strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3 && strstr(codes, code);
 }
 
+bool word_in(const char *word, const char *words) {
+    size_t n = strlen(word), next_n;
+    for (const char *next = words ? words : ""; *next; next += next_n + strspn(next + next_n, " ")) {
+        next_n = strcspn(next, " ");
+        if (next_n == n && !memcmp(next, word, n)) return true;
+    }
+    return false;
+}
+
 /* --- Characters */
 
 /* The next one of valid UTF-8. */

@@ -7,7 +7,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-const char *input_type(const json_t *value); /* "a number", "an object", … */
+bool word_in(const char *word, const char *words); /* "limit" in "limit before". words: NULL: there are none */
+const char *input_type(const json_t *value);       /* "a number", "an object", … */
 
 /* Text of 1 to `most` characters, something visible among them, no control characters. Without `lines` on one line,
  * with no blank at either end. */

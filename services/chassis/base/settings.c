@@ -1,6 +1,7 @@
 #include "chassis/base/settings.h"
 
 #include "chassis/base/authority.h"
+#include "chassis/base/input.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -164,13 +165,6 @@ read_secret(struct settings *s, const struct setting *row, const char *from, con
     if (!read) return fail(why, REJECT, "%s: the file \"%s\" is empty; put the secret on its first line", from, path);
     line[strcspn(line, "\r\n")] = '\0';
     return text_set(text_of(s, row), line, why);
-}
-
-static bool word_in(const char *word, const char *words) {
-    size_t n = strlen(word);
-    for (const char *p = words; n && (p = strstr(p, word)); p += n)
-        if ((p == words || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
-    return false;
 }
 
 /* from: the flag or the variable that gave the value, for the message. */

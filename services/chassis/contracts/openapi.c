@@ -1,6 +1,7 @@
 #include "chassis/contracts/openapi.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/base/input.h"
 #include "chassis/base/json_get.h"
 #include "chassis/pages/call.h"
 
@@ -140,7 +141,7 @@ static verdict method_check(
                 "%s %s takes the query parameter \"%.*s\", which is not described; describe it in api.json", method,
                 path, (int)strcspn(p, " "), p);
     json_members(one, described) {
-        if (query_takes(taken, one.name)) continue;
+        if (word_in(one.name, taken)) continue;
         return fail(
             why, REJECT,
             "%s %s does not take the query parameter \"%s\", which is described; take it out of api.json, or add it to "

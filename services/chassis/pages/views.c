@@ -1,6 +1,7 @@
 #include "chassis/pages/views.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/input.h"
 #include "chassis/base/json_get.h"
 #include "chassis/base/moment.h"
 #include "chassis/base/money.h"
@@ -13,18 +14,11 @@ enum { ROWS_MAX = 50, PLACES_MAX = 32, SQL_MAX = 65536 };
 
 /* --- Data */
 
-static bool is_among(const char *name, const char *names) {
-    size_t n = strlen(name);
-    for (const char *p = names; p && n && (p = strstr(p, name)); p += n)
-        if ((p == names || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
-    return false;
-}
-
 static json_t *cell_json(const struct view *view, const char *name, json_t *cell) {
     char text[32];
-    if (json_is_integer(cell) && is_among(name, view->money))
+    if (json_is_integer(cell) && word_in(name, view->money))
         return json_string(money_text(json_integer_value(cell), text));
-    bool moment = json_is_integer(cell) && is_among(name, view->moments);
+    bool moment = json_is_integer(cell) && word_in(name, view->moments);
     return moment ? time_json(json_integer_value(cell)) : json_incref(cell);
 }
 

@@ -42,8 +42,6 @@ struct resource {
     bool any_host; /* asked without a query it answers whatever Host was named, as probes ask a machine's address */
 };
 
-bool query_takes(const char *query, const char *name); /* of a resource's query or post_query. NULL: false */
-
 struct exchange {
     /* Given */
     void *context; /* the options' */

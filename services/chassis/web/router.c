@@ -1,3 +1,4 @@
+#include "chassis/base/input.h"
 #include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 #include "chassis/web/http_private.h"
@@ -62,22 +63,12 @@ const char *router_allow(const struct resource *r) {
     return r->get ? "GET, HEAD" : "POST";
 }
 
-/* Whether a word stands in a list such as "limit before". */
-bool query_takes(const char *query, const char *name) {
-    size_t n = strlen(name), word_n;
-    for (const char *p = query ? query : ""; *p; p += word_n + strspn(p + word_n, " ")) {
-        word_n = strcspn(p, " ");
-        if (word_n == n && !memcmp(p, name, n)) return true;
-    }
-    return false;
-}
-
 bool router_query(struct exchange *x, const struct resource *r) {
     bool is_post = !strcmp(x->method, "POST");
     const char *taken = is_post ? r->post_query : r->query;
     buffer_auto list = BUFFER(1000);
     json_members(m, x->private->query) {
-        if (query_takes(taken, m.name)) continue;
+        if (word_in(m.name, taken)) continue;
         for (const char *p = taken ? taken : ""; *p; p++)
             if (*p == ' ')
                 buffer_text(&list, ", ");
