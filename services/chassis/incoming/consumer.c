@@ -366,9 +366,7 @@ static void partitions_advance(struct consumer *c) {
         p->mark = log_mark(p->waiting[p->taken - 1]);
         p->mark_of = p->next - 1;
         snprintf(p->cluster, sizeof p->cluster, "%s", c->cluster);
-        for (size_t k = 0; k < p->taken; k++) rd_kafka_message_destroy(p->waiting[k]);
-        p->waiting_n -= p->taken;
-        memmove(p->waiting, p->waiting + p->taken, p->waiting_n * sizeof *p->waiting);
+        partition_shift(p, p->taken);
     }
     pthread_mutex_unlock(&c->lock);
     each_partition(p, c)

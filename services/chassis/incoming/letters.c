@@ -58,7 +58,6 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
         !*message_header(m, "dead-letter.partition", partition, sizeof partition) ||
         !*message_header(m, "dead-letter.offset", offset, sizeof offset))
         return;
-    (void)message_header(m, "dead-letter.reason", reason, sizeof reason);
     if (!time_parse(message_header(m, "dead-letter.answered-at", answered, sizeof answered), &answered_at))
         answered_at = 0;
     bool done = !strcmp(message_header(m, "dead-letter.redriven", redriven, sizeof redriven), "true");
@@ -66,7 +65,8 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
         struct connection *c = store_begin(l->core->store);
         l->core->service->put_aside(
             c, &(struct put_aside){
-                   team, strtol(partition, NULL, 10), strtoll(offset, NULL, 10), at, answered_at, done, reason});
+                   team, strtol(partition, NULL, 10), strtoll(offset, NULL, 10), at, answered_at, done,
+                   message_header(m, "dead-letter.reason", reason, sizeof reason)});
         if (store_commit(c, &why) == OK) return;
         log_line(LOG_WARNING, "could not keep what a service has put aside", "reason", why.text, NULL);
         usleep(POLL_MS * 1000);

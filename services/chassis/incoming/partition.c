@@ -71,7 +71,7 @@ struct partition *partition_find(struct consumer *c, const char *topic, int32_t 
 void partitions_clear(struct consumer *c) {
     lock_auto(&c->lock);
     each_partition(p, c) {
-        for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
+        partition_shift(p, p->waiting_n);
         free(p->waiting);
     }
     free(c->partitions);
@@ -197,6 +197,12 @@ verdict partition_add(struct partition *p, rd_kafka_message_t *m) {
     return OK;
 }
 
+void partition_shift(struct partition *p, size_t n) {
+    for (size_t k = 0; k < n; k++) rd_kafka_message_destroy(p->waiting[k]);
+    p->waiting_n -= n;
+    if (p->waiting_n) memmove(p->waiting, p->waiting + n, p->waiting_n * sizeof *p->waiting);
+}
+
 void partition_pass_over(struct consumer *c, struct partition *p) {
     lock_auto(&c->lock);
     p->ended = OFFSET_NONE;
@@ -207,8 +213,8 @@ void partition_pass_over(struct consumer *c, struct partition *p) {
 void partition_drop(struct consumer *c, struct partition *p) {
     partition_resume(c, p);
     lock_auto(&c->lock);
-    for (size_t k = 0; k < p->waiting_n; k++) rd_kafka_message_destroy(p->waiting[k]);
-    p->waiting_n = p->taken = 0;
+    partition_shift(p, p->waiting_n);
+    p->taken = 0;
     p->read_to = 0;
 }
 

@@ -104,6 +104,7 @@ void partition_check(struct partition *p);
 void partition_checked(struct partition *p);
 /* Takes over the record. RETRY: no memory, it is still the caller's. Under the lock. */
 MUST_CHECK verdict partition_add(struct partition *p, rd_kafka_message_t *m);
+void partition_shift(struct partition *p, size_t n); /* lets go the first n that wait. Under the lock */
 /* A record came that is not kept: none is, until all that were let go are fetched again (partitions_unread). */
 void partition_pass_over(struct consumer *c, struct partition *p);
 void partition_drop(struct consumer *c, struct partition *p); /* what waits is let go, to be fetched again */

@@ -12,6 +12,13 @@ static rd_kafka_AdminOptions_t *options_new(const struct admin *a, rd_kafka_admi
     return options;
 }
 
+/* NULL where there is an error. */
+static rd_kafka_event_t *sound(rd_kafka_event_t *event, rd_kafka_resp_err_t error) {
+    if (!error || !event) return event;
+    rd_kafka_event_destroy(event);
+    return NULL;
+}
+
 /* The answer to the question that was asked just before with these options, which end here. */
 static rd_kafka_event_t *answer_await(
     const struct admin *a, rd_kafka_AdminOptions_t *options, rd_kafka_event_type_t type, rd_kafka_resp_err_t *error) {
@@ -19,16 +26,7 @@ static rd_kafka_event_t *answer_await(
     rd_kafka_AdminOptions_destroy(options);
     *error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
     if (event && !*error && rd_kafka_event_type(event) != type) *error = RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (!*error) return event;
-    if (event) rd_kafka_event_destroy(event);
-    return NULL;
-}
-
-/* NULL where there is an error. */
-static rd_kafka_event_t *sound(rd_kafka_event_t *event, rd_kafka_resp_err_t error) {
-    if (!error || !event) return event;
-    rd_kafka_event_destroy(event);
-    return NULL;
+    return sound(event, *error);
 }
 
 rd_kafka_event_t *admin_groups(
