@@ -249,17 +249,15 @@ same_again(struct exchange *x, const char *path, const json_t *there, const json
     return !x->api;
 }
 
-/* 201 with where it is. A form is led there. data: the reference is taken. */
-static void answer_made(struct exchange *x, const char *kind, const char *id, json_t *data) {
+/* 201 with where it is. A form is led there. */
+static void answer_made(struct exchange *x, const char *kind, const char *id) {
     char path[PATH];
     path_of(x, kind, id, path);
     if (x->api) {
         exchange_set_header(x, "Location", path);
         x->status = 201;
-        x->data = data;
     } else {
         exchange_redirect(x, path);
-        json_decref(data);
     }
 }
 
@@ -284,7 +282,8 @@ static void customer_refuse(struct exchange *x, struct sent *s, int status, cons
 }
 
 static void customer_made(struct exchange *x, struct connection *c, const char *id) {
-    answer_made(x, "customers", id, orders_customer(c, id));
+    if (x->api) x->data = orders_customer(c, id);
+    answer_made(x, "customers", id);
 }
 
 static void customer_register(struct exchange *x, struct sent *s, json_t *fields) {
@@ -345,17 +344,19 @@ static void holders_check(
     }
 }
 
-static json_t *order_brief(struct exchange *x, const json_t *order) {
-    return json_pack(
+/* For programs: which order it is now, and where. */
+static void order_tell(struct exchange *x, struct connection *c, const char *id) {
+    json_auto_t *order = orders_one(c, id);
+    etag_set(x, order);
+    x->data = json_pack(
         "{s:O, s:O, s:O, s:o}", "order_id", json_object_get(order, "order_id"), "version",
         json_object_get(order, "version"), "state", json_object_get(order, "state"), "page",
         json_sprintf("%s/orders/%s", core_of(x)->settings->public_url, json_get_text(order, "order_id")));
 }
 
 static void order_made(struct exchange *x, struct connection *c, const char *id) {
-    json_auto_t *order = orders_one(c, id);
-    if (x->api) etag_set(x, order);
-    answer_made(x, "orders", id, order_brief(x, order));
+    if (x->api) order_tell(x, c, id);
+    answer_made(x, "orders", id);
 }
 
 static void order_place(struct exchange *x, struct sent *s, json_t *fields) {
@@ -446,14 +447,11 @@ static bool order_may(struct exchange *x, struct sent *s, json_t *order) {
 }
 
 static void order_done(struct exchange *x, struct connection *c, const char *id) {
-    json_auto_t *order = x->api ? orders_one(c, id) : NULL;
     char path[PATH];
-    if (!x->api) {
+    if (x->api)
+        order_tell(x, c, id);
+    else
         exchange_redirect(x, path_of(x, "orders", id, path));
-        return;
-    }
-    etag_set(x, order);
-    x->data = order_brief(x, order);
 }
 
 /* What a command makes of an order: the event's fields, or errors. */

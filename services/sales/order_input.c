@@ -41,7 +41,7 @@ static const char *field_name(size_t item, const char *name, char out[FIELD_NAME
     return out;
 }
 
-void findings_add(struct findings *found, size_t item, const char *name, const char *detail_format, ...) {
+void *findings_add(struct findings *found, size_t item, const char *name, const char *detail_format, ...) {
     char detail[700], field[FIELD_NAME];
     va_list arguments;
     va_start(arguments, detail_format);
@@ -51,6 +51,7 @@ void findings_add(struct findings *found, size_t item, const char *name, const c
         findings_append(
             found, found->errors,
             json_pack("{s:o, s:o}", "field", utf8_json(field_name(item, name, field)), "detail", utf8_json(detail)));
+    return NULL;
 }
 
 /* --- A form's names */
@@ -125,13 +126,9 @@ static const char *text_read(
     const json_t *value = json_object_get(object, dot ? dot + 1 : name);
     struct failure why;
     if (!required && (!value || json_is_null(value))) return NULL;
-    if (!value) {
-        findings_add(found, item, name, "is missing; write it, such as \"%s\"", example);
-        return NULL;
-    }
+    if (!value) return findings_add(found, item, name, "is missing; write it, such as \"%s\"", example);
     if (input_text(value, example, TEXT_MAX, false, &why) == OK) return json_string_value(value);
-    findings_add(found, item, name, "%s", why.text);
-    return NULL;
+    return findings_add(found, item, name, "%s", why.text);
 }
 
 /* It becomes a part of addresses. */
@@ -139,11 +136,10 @@ static const char *id_read(const json_t *body, const char *name, const char *exa
     const char *id = text_read(body, NO_ITEM, name, example, false, found);
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
     if (!id || (strlen(id) <= ID_MAX && !id[strspn(id, allowed)] && *id != '.')) return id;
-    findings_add(
+    return findings_add(
         found, NO_ITEM, name,
         "\"%.60s\" cannot be an id: at most %d letters, digits, - _ and . (not first), such as \"%s\"", id, ID_MAX,
         example);
-    return NULL;
 }
 
 /* NULL: it is wrong. */
@@ -151,22 +147,16 @@ static json_t *price_read(const json_t *price, size_t item, struct findings *fou
     char amount[32];
     struct failure why;
     int64_t minor = 0;
-    if (price && !json_is_object(price)) {
-        findings_add(
+    if (price && !json_is_object(price))
+        return findings_add(
             found, item, "price", "is %s; write {\"amount\":\"149.90\",\"currency\":\"EUR\"}", input_type(price));
-        return NULL;
-    }
     unknown_check(price, item, "price.", " amount currency ", found);
     const char *said = text_read(price, item, "price.amount", "149.90", true, found);
     const char *currency = text_read(price, item, "price.currency", "EUR", true, found);
-    if (currency && input_currency(currency, &why) != OK) {
-        findings_add(found, item, "price.currency", "%s", why.text);
-        currency = NULL;
-    }
-    if (said && input_amount(said, currency, &minor, &why) != OK) {
-        findings_add(found, item, "price.amount", "%s", why.text);
-        return NULL;
-    }
+    if (currency && input_currency(currency, &why) != OK)
+        currency = findings_add(found, item, "price.currency", "%s", why.text);
+    if (said && input_amount(said, currency, &minor, &why) != OK)
+        return findings_add(found, item, "price.amount", "%s", why.text);
     if (!said || !currency) return NULL;
     return findings_have(found, json_pack("{s:s, s:s}", "amount", money_text(minor, amount), "currency", currency));
 }
@@ -194,8 +184,7 @@ static bool item_is(const json_t *sent, size_t item, struct findings *found) {
 static const json_t *items_read(const json_t *body, struct findings *found) {
     const json_t *items = json_object_get(body, "items");
     if (!items || json_is_array(items)) return items;
-    findings_add(found, NO_ITEM, "items", "is %s; write an array of items", input_type(items));
-    return NULL;
+    return findings_add(found, NO_ITEM, "items", "is %s; write an array of items", input_type(items));
 }
 
 /* --- The order as it will be: {"7": the item of line 7, with "sent": which of what was sent names it, and "removed"}
@@ -281,10 +270,8 @@ json_t *order_placed(const json_t *body, struct findings *found) {
 static const char *text_different(
     const json_t *sent, const json_t *was, size_t item, const char *name, const char *example, struct findings *found) {
     const char *before = json_string_value(json_object_get(was, name));
-    if (before && json_is_null(json_object_get(sent, name))) {
-        findings_add(found, item, name, "is null; \"%.60s\" cannot be taken away, only replaced", before);
-        return NULL;
-    }
+    if (before && json_is_null(json_object_get(sent, name)))
+        return findings_add(found, item, name, "is null; \"%.60s\" cannot be taken away, only replaced", before);
     const char *text = text_read(sent, item, name, example, false, found);
     return text && (!before || strcmp(text, before) != 0) ? text : NULL;
 }
@@ -312,14 +299,10 @@ static json_t *item_change(const json_t *sent, json_t *after, size_t item, json_
     char key[24];
     json_t *was = json_object_get(after, line_key(sent, key)), *value;
     const char *name;
-    if (!json_is_integer(line) || json_integer_value(line) > last || !was) {
-        findings_add(found, item, "line", "is not one of the order's lines; leave it out to add an item");
-        return NULL;
-    }
-    if (json_object_get(was, "named")) {
-        findings_add(found, item, "line", "%s is named twice; write each line once", key);
-        return NULL;
-    }
+    if (!json_is_integer(line) || json_integer_value(line) > last || !was)
+        return findings_add(found, item, "line", "is not one of the order's lines; leave it out to add an item");
+    if (json_object_get(was, "named"))
+        return findings_add(found, item, "line", "%s is named twice; write each line once", key);
     findings_set(found, was, "named", json_true());
     json_t *change = item_different(sent, was, item, found);
     json_object_foreach(change, name, value) if (!json_is_null(value)) /* null: as before */

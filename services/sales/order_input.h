@@ -16,9 +16,9 @@ struct findings {
     bool out_of_memory; /* something was not read or noted for that: nothing may be made of it */
 };
 bool findings_none(const struct findings *found);
-/* Of a field of that item, or of the item (NULL), or of none (NO_ITEM). */
+/* Of a field of that item, or of the item (NULL), or of none (NO_ITEM). Returns NULL: what is wrong is of no use. */
 #define NO_ITEM SIZE_MAX
-void findings_add(struct findings *found, size_t item, const char *name, const char *detail_format, ...)
+void *findings_add(struct findings *found, size_t item, const char *name, const char *detail_format, ...)
     __attribute__((format(printf, 4, 5)));
 /* The value, which must be there. */
 json_t *findings_have(struct findings *found, json_t *value);
