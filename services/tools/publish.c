@@ -27,9 +27,8 @@ struct publish {
         struct buffer record;
         char key[KEY_MAX], id[UUID_TEXT], time[TIME_TEXT];
         int line;
-        bool delivered;
     } * messages;
-    size_t messages_n;
+    size_t messages_n, delivered;
     struct failure failed; /* of a delivery */
 };
 
@@ -211,13 +210,12 @@ static verdict events_read(struct publish *p, struct failure *why) {
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *r, void *opaque) {
     (void)rk;
     struct publish *p = opaque;
-    struct message *m = r->_private;
-    if (r->err) {
+    const struct message *m = r->_private;
+    p->delivered += !r->err;
+    if (r->err)
         (void)!fail(&p->failed, RETRY, "%s:%d: Kafka did not take it: %s", p->path, m->line, rd_kafka_err2str(r->err));
-        return;
-    }
-    m->delivered = true;
-    printf("%s[%d]@%lld\n", rd_kafka_topic_name(r->rkt), r->partition, (long long)r->offset);
+    else
+        printf("%s[%d]@%lld\n", rd_kafka_topic_name(r->rkt), r->partition, (long long)r->offset);
 }
 
 static void prepare(rd_kafka_conf_t *conf, void *opaque) {
@@ -259,9 +257,8 @@ static verdict send_all(struct publish *p, struct failure *why) {
     }
     rd_kafka_flush(rk, DELIVER_MS);
     rd_kafka_destroy(rk);
-    for (size_t i = 0; v == OK && i < p->messages_n; i++)
-        if (!p->messages[i].delivered)
-            v = fail(why, RETRY, "%s", *p->failed.text ? p->failed.text : "Kafka did not answer; some may be sent");
+    if (v == OK && p->delivered < p->messages_n)
+        v = fail(why, RETRY, "%s", *p->failed.text ? p->failed.text : "Kafka did not answer; some may be sent");
     return v;
 }
 
