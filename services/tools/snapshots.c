@@ -107,11 +107,10 @@ static bool is_event(const char *type, struct written *written) {
         return false;
     bool of_return = json_object_get(event, "return_id");
     if (of_return && input_id(q.return_id, strlen(q.return_id), &why) != OK) return false;
-    json_object_set_new(event, "event_id", json_string(uuid_text(id, text)));
-    json_object_set_new(event, "version", json_integer(q.version));
-    json_object_set_new(event, "occurred_at", json_integer(q.occurred_at));
-    if (of_return) json_object_set_new(event, "return_id", json_string(q.return_id));
-    return true;
+    return !json_object_update_new(
+        event, json_pack(
+                   "{s:s, s:I, s:I, s:s*}", "event_id", uuid_text(id, text), "version", (json_int_t)q.version,
+                   "occurred_at", (json_int_t)q.occurred_at, "return_id", of_return ? q.return_id : NULL));
 }
 
 static bool ends_in(const char *text, const char *end) {

@@ -41,8 +41,7 @@ static void item_view(const json_t *order, json_t *item) {
                      !json_is_null(json_object_get(order, "customer"));
     bool listed = !*holder;
     json_each(i, one, json_object_get(item, "returns")) listed |= !strcmp(json_get_text(one, "return_id"), holder);
-    json_object_set_new(item, "held_elsewhere", json_boolean(!listed));
-    json_object_set_new(item, "can_start", json_boolean(can_start));
+    json_object_update_new(item, json_pack("{s:b, s:b}", "held_elsewhere", !listed, "can_start", can_start));
 }
 
 void customers_view_order(json_t *order) {
@@ -63,10 +62,10 @@ void customers_view_request(struct connection *reader, json_t *request) {
 static void data_view(json_t *data, json_t *heading, json_t *api_url, int limit) {
     json_t *returns = json_object_get(data, "returns");
     view_returns(returns);
-    json_object_set_new(data, "newest_only", json_boolean(json_array_size(returns) == RETURNS));
-    json_object_set_new(data, "heading", heading);
-    json_object_set_new(data, "api_url", api_url);
-    json_object_set_new(data, "limit", json_integer(limit));
+    json_t *more = json_pack(
+        "{s:b, s:o, s:o, s:i}", "newest_only", json_array_size(returns) == RETURNS, "heading", heading, "api_url",
+        api_url, "limit", limit);
+    json_object_update_new(data, more);
 }
 
 void customers_get(struct exchange *x) {

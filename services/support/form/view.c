@@ -54,9 +54,11 @@ static json_t *names_text(const json_t *names) {
 }
 
 static void team_view(json_t *team, const json_t *peer) {
-    json_object_set(team, "site", json_object_get(peer, "url"));
-    json_object_set_new(team, "state", json_string(peer ? json_get_text(peer, "state") : "not known"));
-    json_object_set_new(team, "declined", json_boolean(state_is_declined(json_get_text(team, "event_type"))));
+    json_object_update_new(
+        team, json_pack(
+                  "{s:O*, s:s, s:b}", "site", json_object_get(peer, "url"), "state",
+                  peer ? json_get_text(peer, "state") : "not known", "declined",
+                  state_is_declined(json_get_text(team, "event_type"))));
 }
 
 void view_return(json_t *one, const json_t *peers) {

@@ -158,8 +158,6 @@ json_t *simulate_view(const struct exchange *x) {
     bool any = json_get_int(view, "rate");
     json_t *more = json_pack("{s:b, s:i, s:i}", "any", any, "rate_max", RATE_MAX, "seconds_max", SECONDS_MAX);
     json_object_update_new(view, more);
-    if (any) return view;
-    json_object_set_new(view, "rate", json_integer(RATE));
-    json_object_set_new(view, "seconds", json_integer(SECONDS));
+    if (!any) json_object_update_new(view, json_pack("{s:i, s:i}", "rate", RATE, "seconds", SECONDS));
     return view;
 }

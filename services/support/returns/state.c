@@ -256,9 +256,10 @@ json_t *state_read(struct connection *reader, const struct rows *r, const struct
     json_t *one = state_json(&s, r);
     json_decref(s.teams);
     if (now) return one;
-    json_object_set_new(one, "versions", json_integer(s.newest));
-    json_object_set_new(one, moment ? "as_of" : "at_version", moment ? time_json(b->at) : json_integer(b->version));
-    json_object_set_new(one, "previous", version_or_null(s.previous));
-    json_object_set_new(one, "next", version_or_null(s.next));
+    json_object_update_new(
+        one, json_pack(
+                 "{s:I, s:o, s:o, s:o}", "versions", (json_int_t)s.newest, moment ? "as_of" : "at_version",
+                 moment ? time_json(b->at) : json_integer(b->version), "previous", version_or_null(s.previous), "next",
+                 version_or_null(s.next)));
     return one;
 }

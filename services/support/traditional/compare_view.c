@@ -106,10 +106,9 @@ static void run_json(json_t *data, struct connection *reader, const struct run *
     json_t *calls = way_json(run, WAY_CALLS), *event = way_json(run, WAY_EVENT);
     (void)store_run(reader, "BEGIN");
     json_t *halves = half_done_json(reader, run->customer, &half_done), *late = late_json(reader, run);
-    json_object_set_new(calls, "half_done", json_integer(half_done));
-    json_object_set_new(calls, "late", json_integer(0));
-    json_object_set_new(event, "half_done", json_integer(lost_count(reader, run)));
-    json_object_set_new(event, "late", json_integer(late_most(late)));
+    json_object_update_new(calls, json_pack("{s:I, s:i}", "half_done", half_done, "late", 0));
+    json_object_update_new(
+        event, json_pack("{s:I, s:I}", "half_done", lost_count(reader, run), "late", late_most(late)));
     (void)store_run(reader, "COMMIT");
     json_t *more = json_pack(
         "{s:I, s:I, s:s, s:I, s:[o, o], s:o, s:o, s:o, s:s*}", "rate", (json_int_t)run->amount.rate, "seconds",
