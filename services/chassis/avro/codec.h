@@ -18,9 +18,9 @@
  *
  * What one record may cost is bounded: DECODED_BYTES_MAX, counted before anything is allotted for it.
  *
- * avro-c trusts its input (lengths, recursion, enum ordinals, all of it also in 1.12.2), so no byte reaches it that
- * codec_decode() has not walked against the schema first. A schema may be shared between threads, and has several
- * owners then: it is freed with the last. */
+ * avro-c writes what is encoded. It trusts what it reads (lengths, recursion, enum ordinals, all of it also in 1.12.2),
+ * so what others wrote is read here, in one walk against the schema. A schema may be shared between threads, and has
+ * several owners then: it is freed with the last. */
 #pragma once
 
 #include "chassis/base/buffer.h"

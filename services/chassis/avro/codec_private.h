@@ -1,8 +1,8 @@
 /* codec_private: a parsed schema, as decode.c and encode.c see it.
  *
  * avro-c keeps neither logical types nor defaults, and checks too little of what it reads. So a schema is parsed into
- * the tree of nodes below. Every byte is checked by that tree before avro-c gets it, and avro-c's own schema, by which
- * it reads and writes the values, is made from it. Two uses of a named type share one node. There are no cycles. */
+ * the tree of nodes below, by which bytes are read. avro-c's own schema, by which it writes values, is made from the
+ * tree. Two uses of a named type share one node. There are no cycles. */
 #pragma once
 
 #include "chassis/avro/codec.h"
@@ -41,7 +41,8 @@ struct node {
     const char *logical_name; /* as the schema has it. NULL: none */
     int precision, scale;     /* of a decimal */
     size_t least;             /* bytes that a value takes at the least, capped at EVENT_BYTES_MAX */
-    size_t bytes; /* what avro-c allots for a value, at the most and without what it holds in text, bytes and items */
+    size_t bytes;      /* what avro-c allots for a value that it writes, at the most and without what it holds in text,
+                        * bytes and items. Counted for each value that is read as well */
     size_t json_bytes; /* what its JSON takes besides that, likewise */
     int depth;
     bool open;          /* being parsed: another use within it is recursion */

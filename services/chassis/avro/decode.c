@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- The walk: checks every byte against the schema, and keeps nothing. What passes, avro-c reads without harm. What
- * it finds wrong first is kept in `why`. Then no loop goes on, and what is still read counts for nothing. */
+/* The walk: checks every byte against the schema, and makes JSON of what it has checked. What it finds wrong first is
+ * kept in `why`. Then no loop goes on, and what is still read counts for nothing. */
 
 struct walk {
     const unsigned char *at, *end;
@@ -17,7 +17,7 @@ struct walk {
 };
 #define malformed(w, ...) place_fail((w)->why, (w)->place, ": ", "", __VA_ARGS__)
 
-static void walk_value(struct walk *w, const struct node *n);
+static json_t *walk_value(struct walk *w, const struct node *n);
 
 static size_t walk_left(const struct walk *w) {
     return (size_t)(w->end - w->at);
@@ -42,10 +42,11 @@ static int64_t walk_long(struct walk *w) {
     return malformed(w, "the bytes end within a number");
 }
 
-static void walk_integer(struct walk *w, const struct node *n) {
+static json_t *walk_integer(struct walk *w, const struct node *n) {
     int64_t number = walk_long(w);
     if (n->type == AVRO_INT32 && (number < INT32_MIN || number > INT32_MAX))
         malformed(w, "%" PRId64 " does not fit in an int", number);
+    return json_integer(number);
 }
 
 /* The next n bytes. NULL: something is wrong. */
@@ -59,7 +60,7 @@ static const unsigned char *walk_bytes(struct walk *w, int64_t n) {
     return w->at - n;
 }
 
-enum { TEXT_COSTS = 3, BYTES_COST = 6 }; /* for each byte: avro-c's copy, and JSON's, with what makes it */
+enum { TEXT_COSTS = 3, BYTES_COST = 6 }; /* for each byte: JSON's copy, with what makes it */
 
 /* NULL: something is wrong. */
 static const char *walk_text(struct walk *w, size_t *n) {
@@ -71,9 +72,11 @@ static const char *walk_text(struct walk *w, size_t *n) {
     return w->why->kind ? NULL : text;
 }
 
-static void walk_string(struct walk *w, const struct node *n) {
+static json_t *walk_string(struct walk *w, const struct node *n) {
     size_t size;
-    (void)n, (void)walk_text(w, &size);
+    const char *text = walk_text(w, &size);
+    (void)n;
+    return text ? json_stringn_nocheck(text, size) : NULL;
 }
 
 /* Big-endian two's complement of any length. False when it does not fit in 64 bits. */
@@ -87,33 +90,54 @@ static bool decimal_read(const unsigned char *bytes, size_t n, int64_t *out) {
     return true;
 }
 
+static json_t *decimal_json(int64_t value, int scale) {
+    char digits[80], text[84];
+    uint64_t absolute = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    int whole = snprintf(digits, sizeof digits, "%0*" PRIu64, scale + 1, absolute) - scale;
+    snprintf(text, sizeof text, "%s%.*s%s%s", value < 0 ? "-" : "", whole, digits, scale ? "." : "", digits + whole);
+    return json_string(text);
+}
+
+static json_t *blob_json(const unsigned char *bytes, size_t size) {
+    buffer_auto text = BUFFER(2 * EVENT_BYTES_MAX);
+    for (size_t i = 0; i < size; i++) {
+        const unsigned char two[2] = {(unsigned char)(0xc0 | bytes[i] >> 6), (unsigned char)(0x80 | (bytes[i] & 0x3f))};
+        buffer_bytes(&text, bytes[i] < 0x80 ? bytes + i : two, bytes[i] < 0x80 ? 1 : 2);
+    }
+    return text.failed ? NULL : json_stringn_nocheck(text.data ? text.data : "", text.length);
+}
+
 /* And a decimal. */
-static void walk_blob(struct walk *w, const struct node *n) {
+static json_t *walk_blob(struct walk *w, const struct node *n) {
     int64_t value, size = n->type == AVRO_FIXED ? (int64_t)n->size : walk_long(w);
     const unsigned char *bytes = walk_bytes(w, size);
-    if (!bytes) return;
-    if (n->type == AVRO_BYTES) walk_cost(w, BYTES_COST * (size_t)size);
-    if (n->logical != LOGICAL_DECIMAL || decimal_read(bytes, (size_t)size, &value)) return;
+    if (bytes && n->type == AVRO_BYTES) walk_cost(w, BYTES_COST * (size_t)size);
+    if (w->why->kind) return NULL;
+    if (n->logical != LOGICAL_DECIMAL) return blob_json(bytes, (size_t)size);
+    if (decimal_read(bytes, (size_t)size, &value)) return decimal_json(value, n->scale);
     if (size)
         malformed(w, "a decimal of %" PRId64 " bytes is too large; up to 64 bits are read", size);
     else
         malformed(w, "a decimal of no bytes has no value");
+    return NULL;
 }
 
-static void walk_boolean(struct walk *w, const struct node *n) {
+static json_t *walk_boolean(struct walk *w, const struct node *n) {
     const unsigned char *byte = walk_bytes(w, 1);
     (void)n;
     if (byte && *byte > 1) malformed(w, "0x%02x is neither true nor false", *byte);
+    return json_boolean(byte && *byte);
 }
 
 /* JSON has no way to write infinity, nor what is not a number. */
-static void walk_real(struct walk *w, const struct node *n) {
+static json_t *walk_real(struct walk *w, const struct node *n) {
     float single = 0;
     double real = 0;
     size_t size = n->type == AVRO_FLOAT ? sizeof single : sizeof real;
     const unsigned char *bytes = walk_bytes(w, (int64_t)size);
     if (bytes) memcpy(n->type == AVRO_FLOAT ? (void *)&single : &real, bytes, size);
     if (!isfinite(single) || !isfinite(real)) malformed(w, "the number is not finite");
+    return json_real(n->type == AVRO_FLOAT ? (double)single : real);
 }
 
 /* Of a symbol or a branch. 0 where it is wrong. */
@@ -123,37 +147,42 @@ static size_t walk_index(struct walk *w, const struct node *n, const char *what)
     return (size_t)malformed(w, "there is no %s %" PRId64 ", only %zu", what, index, n->members_n);
 }
 
-static void walk_enum(struct walk *w, const struct node *n) {
-    (void)walk_index(w, n, "symbol");
+static json_t *walk_enum(struct walk *w, const struct node *n) {
+    return json_string(n->members[walk_index(w, n, "symbol")].name);
 }
 
-static void walk_union(struct walk *w, const struct node *n) {
-    walk_value(w, n->members[walk_index(w, n, "branch")].type);
+static json_t *walk_union(struct walk *w, const struct node *n) {
+    return walk_value(w, n->members[walk_index(w, n, "branch")].type);
 }
 
-static void walk_record(struct walk *w, const struct node *n) {
+/* error: of jansson, which has no memory, or was given what is wrong. */
+static void walk_kept(struct walk *w, int error) {
+    if (error && !w->why->kind) (void)!fail(w->why, RETRY, "out of memory");
+}
+
+static json_t *walk_record(struct walk *w, const struct node *n) {
+    json_t *json = json_object();
     struct place here = {w->place, NULL};
     w->place = &here;
     for (size_t i = 0; i < n->members_n && !w->why->kind; i++) {
         here.name = n->members[i].name;
-        walk_value(w, n->members[i].type);
+        walk_kept(w, json_object_set_new_nocheck(json, here.name, walk_value(w, n->members[i].type)));
     }
     w->place = here.up;
+    return json;
 }
 
-/* Two equal keys would be merged by avro-c. A NUL would end the key. */
-static void walk_key(struct walk *w, json_t *keys) {
-    size_t n;
-    const char *key = walk_text(w, &n);
-    if (!key) return;
-    if (memchr(key, 0, n))
+/* Of two equal keys only the last would be kept. A NUL would end the key. */
+static const char *walk_key(struct walk *w, const json_t *map, size_t *n) {
+    const char *key = walk_text(w, n);
+    if (!key) return "";
+    if (memchr(key, 0, *n))
         malformed(w, "a map's key holds a NUL");
-    else if (n > 256)
-        malformed(w, "a map's key has %zu bytes; at most 256 are read", n);
-    else if (json_object_getn(keys, key, n))
-        malformed(w, "the map has the key \"%.*s\" twice", (int)n, key);
-    else if (json_object_setn_new_nocheck(keys, key, n, json_null()))
-        (void)!fail(w->why, RETRY, "out of memory");
+    else if (*n > 256)
+        malformed(w, "a map's key has %zu bytes; at most 256 are read", *n);
+    else if (json_object_getn(map, key, *n))
+        malformed(w, "the map has the key \"%.*s\" twice", (int)*n, key);
+    return key;
 }
 
 /* How many items follow, 0 at the end. Where the writer told their bytes, *end is where they must end. */
@@ -174,118 +203,48 @@ static int64_t walk_block(struct walk *w, const struct node *n, const unsigned c
 
 enum { MAP_ENTRY_COSTS = 512 };
 
+static void walk_item(struct walk *w, const struct node *n, json_t *list) {
+    walk_cost(w, 32 + 2 * n->members->type->bytes);
+    walk_kept(w, json_array_append_new(list, walk_value(w, n->members->type)));
+}
+
+static void walk_entry(struct walk *w, const struct node *n, json_t *map) {
+    size_t key_n = 0;
+    walk_cost(w, 32 + 2 * n->members->type->bytes + MAP_ENTRY_COSTS);
+    const char *key = walk_key(w, map, &key_n);
+    walk_kept(w, json_object_setn_new_nocheck(map, key, key_n, walk_value(w, n->members->type)));
+}
+
 /* Of an array or a map. */
-static void walk_items(struct walk *w, const struct node *n) {
-    const struct node *item = n->members->type;
+static json_t *walk_items(struct walk *w, const struct node *n) {
+    json_t *json = n->type == AVRO_MAP ? json_object() : json_array();
     const unsigned char *end = NULL;
-    json_auto_t *keys = n->type == AVRO_MAP ? json_object() : NULL;
     for (int64_t count; (count = walk_block(w, n, &end)) && !w->why->kind;) {
-        for (; count && !w->why->kind; count--) {
-            walk_cost(w, 32 + 2 * item->bytes + (n->type == AVRO_MAP ? MAP_ENTRY_COSTS : 0));
-            if (n->type == AVRO_MAP) walk_key(w, keys);
-            walk_value(w, item);
-        }
+        for (; count && !w->why->kind; count--) (n->type == AVRO_MAP ? walk_entry : walk_item)(w, n, json);
         if (end && w->at != end) malformed(w, "a block's items do not fill the bytes it claims");
     }
-}
-
-static void walk_value(struct walk *w, const struct node *n) {
-    static void (*const walks[])(struct walk *, const struct node *) = {
-        [AVRO_BOOLEAN] = walk_boolean, [AVRO_INT32] = walk_integer, [AVRO_INT64] = walk_integer,
-        [AVRO_FLOAT] = walk_real,      [AVRO_DOUBLE] = walk_real,   [AVRO_STRING] = walk_string,
-        [AVRO_BYTES] = walk_blob,      [AVRO_FIXED] = walk_blob,    [AVRO_ENUM] = walk_enum,
-        [AVRO_RECORD] = walk_record,   [AVRO_UNION] = walk_union,   [AVRO_ARRAY] = walk_items,
-        [AVRO_MAP] = walk_items};
-    walk_cost(w, n->json_bytes);
-    if (!w->why->kind && n->type != AVRO_NULL) walks[n->type](w, n);
-}
-
-/* --- From avro-c's values to JSON. Only memory can be missing: each function then returns NULL. */
-
-static json_t *value_json(const struct node *n, const avro_value_t *value);
-
-static json_t *decimal_json(const unsigned char *bytes, size_t n, int scale) {
-    char digits[80], text[84];
-    int64_t value = 0;
-    (void)!decimal_read(bytes, n, &value);
-    uint64_t absolute = value < 0 ? -(uint64_t)value : (uint64_t)value;
-    int whole = snprintf(digits, sizeof digits, "%0*" PRIu64, scale + 1, absolute) - scale;
-    snprintf(text, sizeof text, "%s%.*s%s%s", value < 0 ? "-" : "", whole, digits, scale ? "." : "", digits + whole);
-    return json_string(text);
-}
-
-static json_t *blob_json(const struct node *n, const unsigned char *bytes, size_t size) {
-    if (n->logical == LOGICAL_DECIMAL) return decimal_json(bytes, size, n->scale);
-    buffer_auto text = BUFFER(2 * EVENT_BYTES_MAX);
-    for (size_t i = 0; i < size; i++) {
-        const unsigned char two[2] = {(unsigned char)(0xc0 | bytes[i] >> 6), (unsigned char)(0x80 | (bytes[i] & 0x3f))};
-        buffer_bytes(&text, bytes[i] < 0x80 ? bytes + i : two, bytes[i] < 0x80 ? 1 : 2);
-    }
-    return text.failed ? NULL : json_stringn_nocheck(text.data ? text.data : "", text.length);
-}
-
-/* Of a record, an array or a map. */
-static json_t *members_json(const struct node *n, const avro_value_t *value) {
-    json_auto_t *json = n->type == AVRO_ARRAY ? json_array() : json_object();
-    size_t members_n = 0;
-    if (avro_value_get_size(value, &members_n)) return NULL;
-    for (size_t i = 0; i < members_n; i++) {
-        const struct member *m = &n->members[n->type == AVRO_RECORD ? i : 0];
-        const char *name = m->name;
-        avro_value_t member;
-        if (avro_value_get_by_index(value, i, &member, name ? NULL : &name)) return NULL;
-        json_t *one = value_json(m->type, &member);
-        if (name ? json_object_set_new_nocheck(json, name, one) : json_array_append_new(json, one)) return NULL;
-    }
-    return json_incref(json);
-}
-
-static json_t *union_json(const struct node *n, const avro_value_t *value) {
-    avro_value_t branch;
-    int index;
-    if (avro_value_get_discriminant(value, &index) || avro_value_get_current_branch(value, &branch)) return NULL;
-    return value_json(n->members[index].type, &branch);
-}
-
-static json_t *value_json(const struct node *n, const avro_value_t *value) {
-    union {
-        int number; /* of a boolean or an enum */
-        int32_t i32;
-        int64_t i64;
-        float single;
-        double real;
-        const char *text;
-        const void *bytes;
-    } v;
-    size_t size;
-    switch (n->type) {
-    case AVRO_BOOLEAN: return avro_value_get_boolean(value, &v.number) ? NULL : json_boolean(v.number);
-    case AVRO_INT32: return avro_value_get_int(value, &v.i32) ? NULL : json_integer(v.i32);
-    case AVRO_INT64: return avro_value_get_long(value, &v.i64) ? NULL : json_integer(v.i64);
-    case AVRO_FLOAT: return avro_value_get_float(value, &v.single) ? NULL : json_real(v.single);
-    case AVRO_DOUBLE: return avro_value_get_double(value, &v.real) ? NULL : json_real(v.real);
-    case AVRO_STRING:
-        return avro_value_get_string(value, &v.text, &size) ? NULL : json_stringn_nocheck(v.text, size - 1);
-    case AVRO_BYTES: return avro_value_get_bytes(value, &v.bytes, &size) ? NULL : blob_json(n, v.bytes, size);
-    case AVRO_FIXED: return avro_value_get_fixed(value, &v.bytes, &size) ? NULL : blob_json(n, v.bytes, size);
-    case AVRO_ENUM: return avro_value_get_enum(value, &v.number) ? NULL : json_string(n->members[v.number].name);
-    case AVRO_RECORD:
-    case AVRO_ARRAY:
-    case AVRO_MAP: return members_json(n, value);
-    case AVRO_UNION: return union_json(n, value);
-    default: return json_null();
-    }
-}
-
-/* NULL: out of memory. */
-static json_t *body_json(const struct schema *s, const void *body, size_t n) {
-    avro_value_t value;
-    if (avro_generic_value_new(s->values, &value)) return NULL;
-    avro_reader_t reader = avro_reader_memory(body, (int64_t)n);
-    json_t *json = reader && !avro_value_read(reader, &value) ? value_json(s->root, &value) : NULL;
-    if (reader) avro_reader_free(reader);
-    avro_value_decref(&value);
     return json;
+}
+
+static json_t *walk_null(struct walk *w, const struct node *n) {
+    (void)w, (void)n;
+    return json_null();
+}
+
+/* NULL: `why` says it. */
+static json_t *walk_value(struct walk *w, const struct node *n) {
+    static json_t *(*const walks[])(struct walk *, const struct node *) = {
+        [AVRO_NULL] = walk_null,     [AVRO_BOOLEAN] = walk_boolean, [AVRO_INT32] = walk_integer,
+        [AVRO_INT64] = walk_integer, [AVRO_FLOAT] = walk_real,      [AVRO_DOUBLE] = walk_real,
+        [AVRO_STRING] = walk_string, [AVRO_BYTES] = walk_blob,      [AVRO_FIXED] = walk_blob,
+        [AVRO_ENUM] = walk_enum,     [AVRO_RECORD] = walk_record,   [AVRO_UNION] = walk_union,
+        [AVRO_ARRAY] = walk_items,   [AVRO_MAP] = walk_items};
+    walk_cost(w, n->json_bytes);
+    json_t *json = w->why->kind ? NULL : walks[n->type](w, n);
+    walk_kept(w, !json);
+    if (!w->why->kind) return json;
+    json_decref(json);
+    return NULL;
 }
 
 verdict codec_read(const struct schema *s, const void *body, size_t n, struct written *out, struct failure *why) {
@@ -294,10 +253,9 @@ verdict codec_read(const struct schema *s, const void *body, size_t n, struct wr
     struct walk w = {.at = body, .end = (const unsigned char *)body + n, .why = &reason};
     if (n > EVENT_BYTES_MAX) malformed(&w, "%zu bytes; at most %d are read", n, (int)EVENT_BYTES_MAX);
     walk_cost(&w, s->root->bytes);
-    walk_value(&w, s->root);
+    json_auto_t *data = walk_value(&w, s->root);
     if (w.at != w.end) malformed(&w, "%zu bytes are left over at its end", walk_left(&w));
-    *out = (struct written){.type = s->root, .bytes = w.bytes};
-    if (!reason.kind && !(out->data = body_json(s, body, n))) (void)!fail(&reason, RETRY, "out of memory");
+    *out = (struct written){.type = s->root, .bytes = w.bytes, .data = reason.kind ? NULL : json_incref(data)};
     return reason.kind ? fail(why, reason.kind, "could not decode the %s: %s", schema_name(s), reason.text) : OK;
 }
 
