@@ -6,24 +6,17 @@
 #include "chassis/base/wait.h"
 #include "chassis/store/store.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 enum { CHUNK_ROWS = 1000, FIRST_MS = 1000, CHUNK_MS = 10, IDLE_MS = 2000, PASS_MS = 3600000, BROKEN_MS = 60000 };
 
 struct audit_check {
     struct store *store;
-    pthread_t thread;
-    bool running;
-
+    struct worker worker;
     struct walk *walk; /* the thread's own, with these */
     int64_t rows, begun;
     enum { READING, INTACT, BROKEN } state;
-
-    pthread_mutex_t lock; /* guards the rest */
-    pthread_cond_t stop;
-    bool stopping;
-    json_t *said; /* NULL: nothing yet */
+    json_t *said; /* under the worker's lock. NULL: nothing yet */
 };
 
 static void say(struct audit_check *c, int state, const json_t *broken) {
@@ -34,7 +27,7 @@ static void say(struct audit_check *c, int state, const json_t *broken) {
         "broken", broken);
     c->state = state;
     if (news) log_line(LOG_ERROR, "the audit log was changed", "reason", json_get_text(broken, "reason"), NULL);
-    lock_auto(&c->lock);
+    lock_auto(&c->worker.lock);
     json_decref(c->said);
     c->said = said;
 }
@@ -66,15 +59,13 @@ static int check_step(struct audit_check *c) {
 static void *check_run(void *check) {
     struct audit_check *c = check;
     int64_t due = steady_ms() + FIRST_MS;
-    pthread_setname_np(pthread_self(), "audit_check");
-    pthread_mutex_lock(&c->lock);
-    while (!c->stopping) {
-        if (wait_until(&c->stop, &c->lock, due)) continue;
-        pthread_mutex_unlock(&c->lock);
+    pthread_mutex_lock(&c->worker.lock);
+    while (worker_rest(&c->worker, due)) {
+        pthread_mutex_unlock(&c->worker.lock);
         due = check_step(c) + steady_ms();
-        pthread_mutex_lock(&c->lock);
+        pthread_mutex_lock(&c->worker.lock);
     }
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->worker.lock);
     walk_free(&c->walk);
     return NULL;
 }
@@ -83,23 +74,15 @@ verdict audit_check_start(struct audit_check **out, struct store *store, struct 
     struct audit_check *c = *out = calloc(1, sizeof *c);
     if (!c) return fail(why, FATAL, "out of memory");
     c->store = store;
-    pthread_mutex_init(&c->lock, NULL);
-    wait_init(&c->stop);
-    c->running = !pthread_create(&c->thread, NULL, check_run, c);
-    return c->running ? OK : fail(why, FATAL, "could not start the thread that checks the audit log");
+    if (worker_start(&c->worker, "audit_check", check_run, c)) return OK;
+    return fail(why, FATAL, "could not start the thread that checks the audit log");
 }
 
 void audit_check_stop(struct audit_check **out) {
     struct audit_check *c = *out;
     if (!c) return;
-    pthread_mutex_lock(&c->lock);
-    c->stopping = true;
-    pthread_cond_signal(&c->stop);
-    pthread_mutex_unlock(&c->lock);
-    if (c->running) pthread_join(c->thread, NULL);
+    worker_stop(&c->worker);
     json_decref(c->said);
-    pthread_cond_destroy(&c->stop);
-    pthread_mutex_destroy(&c->lock);
     free(c);
     *out = NULL;
 }
@@ -107,7 +90,7 @@ void audit_check_stop(struct audit_check **out) {
 json_t *audit_check_json(struct audit_check *c) {
     json_t *none = json_pack("{s:s, s:i, s:n, s:n}", "state", "reading", "rows", 0, "at", "broken");
     if (!c) return none;
-    lock_auto(&c->lock);
+    lock_auto(&c->worker.lock);
     json_object_update_new(none, json_deep_copy(c->said));
     return none;
 }

@@ -32,12 +32,16 @@ bool worker_rest(struct worker *w, int64_t until) {
     return !w->stopping;
 }
 
-void worker_stop(struct worker *w) {
+void worker_end(struct worker *w) {
     if (!w->running) return;
-    pthread_mutex_lock(&w->lock);
+    lock_auto(&w->lock);
     w->stopping = true;
     pthread_cond_broadcast(&w->news);
-    pthread_mutex_unlock(&w->lock);
+}
+
+void worker_stop(struct worker *w) {
+    if (!w->running) return;
+    worker_end(w);
     pthread_join(w->thread, NULL);
     pthread_cond_destroy(&w->news);
     pthread_mutex_destroy(&w->lock);

@@ -314,6 +314,7 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
 void subscribers_stop(struct subscribers **out) {
     struct subscribers *s = *out;
     if (!s) return;
+    worker_end(&s->worker); /* before its wait for Kafka is ended, so that no other begins */
     if (s->admin.answers) rd_kafka_queue_yield(s->admin.answers);
     worker_stop(&s->worker);
     if (s->admin.answers) rd_kafka_queue_destroy(s->admin.answers);
