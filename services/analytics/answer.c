@@ -180,32 +180,14 @@ static json_t *over_time_tell(const struct answer *a) {
     return json_pack("{s:I, s:o}", "step_ms", (json_int_t)step, "samples", all);
 }
 
-/* The one that would be at place k if they were sorted, found without sorting all of them (Hoare's selection). */
-static int64_t selected(int64_t *all, int64_t n, int64_t k) {
-    int64_t low = 0, high = n - 1;
-    while (low < high) {
-        int64_t middle = all[low + (high - low) / 2], i = low, j = high;
-        while (i <= j) {
-            while (all[i] < middle) i++;
-            while (all[j] > middle) j--;
-            if (i > j) break;
-            int64_t one = all[i];
-            all[i++] = all[j];
-            all[j--] = one;
-        }
-        if (k > j && k < i) break;
-        if (k <= j)
-            high = j;
-        else
-            low = i;
-    }
-    return all[k];
+static int number_order(const void *a, const void *b) {
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+    return one < other ? -1 : one > other;
 }
 
-/* The nearest rank. */
+/* The nearest rank, of what is sorted. */
 static json_t *percentile(const struct team_tally *t, size_t percent) {
-    if (!t->took_n) return json_null();
-    return json_integer(selected(t->took, (int64_t)t->took_n, (int64_t)(t->took_n * percent + 99) / 100 - 1));
+    return t->took_n ? json_integer(t->took[(t->took_n * percent + 99) / 100 - 1]) : json_null();
 }
 
 static int team_order(const void *a, const void *b) {
@@ -219,6 +201,7 @@ static json_t *teams_tell(struct answer *a) {
     qsort(a->teams, figures.teams.n, sizeof *a->teams, team_order);
     for (struct team_tally *t = a->teams; t < a->teams + figures.teams.n; t++) {
         if (!t->handled && !t->declined) continue;
+        if (t->took_n) qsort(t->took, t->took_n, sizeof *t->took, number_order);
         json_array_append_new(
             all, json_pack(
                      "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "team", figures.teams.texts[t->team], "reacted",
