@@ -71,6 +71,10 @@ static int on_request(struct mg_connection *c, void *world) {
     const char *uri = info->local_uri;
     if (w->registry_down) return answer(c, 503, "{\"error_code\":503,\"message\":\"away\"}");
     if (!strncmp(uri, "/config/", 8)) return answer(c, 200, "{\"compatibility\":\"FULL_TRANSITIVE\"}");
+    if (!strncmp(uri, "/schemas/ids/", 13) && atoi(uri + 13) != INT32_MAX && w->registry_stumbles > 0) {
+        w->registry_stumbles--;
+        return answer(c, 500, "{\"error_code\":500,\"message\":\"its storage is slow\"}");
+    }
     if (!strncmp(uri, "/schemas/ids/", 13)) return registry_schema_of(w, c, atoi(uri + 13));
     if (!strncmp(uri, "/subjects/", 10) && !strcmp(info->request_method, "POST"))
         return registry_register(w, c, uri + 10);

@@ -23,8 +23,9 @@ struct world {
     pthread_mutex_t lock;
     struct mg_context *registry;
     int registry_port;
-    atomic_bool registry_down; /* answers 503 */
-    atomic_int wrong_status;   /* what it answers to each id from WORLD_WRONG on; 0: as it should */
+    atomic_bool registry_down;    /* answers 503 */
+    atomic_int registry_stumbles; /* answers 500 to so many questions for a schema */
+    atomic_int wrong_status;      /* what it answers to each id from WORLD_WRONG on; 0: as it should */
     const char *_Atomic wrong_body;
     atomic_bool registry_refuses;              /* answers 409 to registrations */
     const char *_Atomic registry_refuses_text; /* to those alone that hold it */

@@ -64,6 +64,20 @@ static void every_record_is_read_once_and_decoded(void **state) {
     assert_int_equal(read_all(w, "probe.dead-letters").n, 1);
 }
 
+/* What a slow registry stumbles over is asked for again, and is not taken for something that nobody can read. */
+static void a_registry_that_stumbles_makes_nothing_unreadable(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    w->settings.unknown_id_ms = 10000;
+    w->registry_stumbles = 4;
+    struct gathered answered = read_all(w, "probe.events");
+    assert_int_equal(w->registry_stumbles, 0);
+    assert_int_equal(answered.n, 1);
+    assert_int_equal(answered.unreadable, 0);
+}
+
 static void topics_are_found_by_their_ending(void **state) {
     struct world *w = *state;
     struct topics *t;
@@ -159,6 +173,7 @@ static void a_denied_reading_names_the_topic_and_the_right(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_record_is_read_once_and_decoded, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_registry_that_stumbles_makes_nothing_unreadable, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(topics_are_found_by_their_ending, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_outage_is_said, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_reading_can_be_stopped, probe_setup, probe_teardown),

@@ -232,6 +232,7 @@ static verdict registry_open(struct reader *r, struct failure *why) {
         .user = *s->registry_user ? s->registry_user : NULL,
         .password = *s->registry_password ? s->registry_password : NULL,
         .timeout_ms = (int)s->registry_timeout_ms,
+        .unknown_id_ms = (int)s->unknown_id_ms,
         .health = r->health};
     return registry_start(&r->registry, &o, why);
 }
