@@ -111,7 +111,7 @@ def test_down_keeps_the_data_and_up_finds_it(containers):
     containers.up()
     for team in TEAMS:
         assert sorted(row["return_id"] for row in containers.audit(team)) == sorted(RETURNS), team
-    containers.await_audits([submit(containers)], TEAMS, 60)
+    containers.await_audits([submit(containers)], TEAMS, 180)
     containers.await_connected(SERVICES, 60)
 
 

@@ -96,7 +96,7 @@ class World(ByHand):
         return_id = f"R-OUT{uuid.uuid4().hex[:10].upper()}"
         value = write_avro(self.registry, self.topic("support.events"), refund_request(return_id, **fields))
         self.put(return_id, value)
-        self.await_audits([return_id], NAMES, 60)  # support's row may be of a team's event, read before the request itself
+        self.await_audits([return_id], NAMES, 180)  # support's row may be of a team's event, read before the request itself
         wait(lambda: http.get(f"{self.url('support')}/api/returns/{return_id}").status_code == 200, 60, "support has the return")
         return return_id
 
@@ -109,7 +109,7 @@ class World(ByHand):
         first, second = (self.submit(order_id=order, serial_number=serial) for serial in serials)
         unknown = self.submit(model="A model that nobody has")
         assert self.command(unknown, "cancel", '"9"').status_code == 412
-        self.await_audits([first, second, unknown], NAMES, 60)
+        self.await_audits([first, second, unknown], NAMES, 180)
         waits, waits_too = (self.ask(order_id=order, serial_number=serials[0]) for _ in range(2))
         for return_id in [waits_too, first, unknown]:
             assert self.command(return_id, "cancel").status_code == 200

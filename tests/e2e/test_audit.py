@@ -291,7 +291,7 @@ def test_the_page_says_in_words_what_does_not_fit(filled):
 
 
 def test_every_service_publishes_its_heads_and_agrees_with_them(stack, tmp_path):
-    stack.await_audits([stack.submit()], SERVICES, 60)
+    stack.await_audits([stack.submit()], SERVICES, 180)
     for service in SERVICES:
         wait(lambda: stack.get(service, "/api/audit/verify")["published"]["rows"], 60, f"{service} has published its heads")
         said = stack.verb("audit", "verify", service, "--heads", "kafka")

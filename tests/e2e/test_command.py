@@ -119,7 +119,7 @@ def test_up_may_be_interrupted_and_repeated(second):
     second.verb("up", seconds=600)
     second.await_connected()
     return_id = second.submit()
-    second.await_audits([return_id], SERVICES, 60)
+    second.await_audits([return_id], SERVICES, 180)
 
     second.verb("reset", "--yes")
     assert not second.processes() and not (second.home / "data").exists()
@@ -128,10 +128,10 @@ def test_up_may_be_interrupted_and_repeated(second):
 @pytest.mark.full
 def test_up_again_keeps_the_data(stack):
     return_id = stack.submit()
-    stack.await_audits([return_id], SERVICES, 60)
+    stack.await_audits([return_id], SERVICES, 180)
     stack.verb("down")
     assert not stack.processes()
     start = time.monotonic()
     stack.verb("up", seconds=600)
     print(f"up again took {time.monotonic() - start:.1f} s")
-    stack.await_audits([return_id, stack.submit()], SERVICES, 60)
+    stack.await_audits([return_id, stack.submit()], SERVICES, 180)

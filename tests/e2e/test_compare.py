@@ -100,7 +100,7 @@ def test_an_event_and_a_call_follow_the_same_rules(drilled):
     """An item that was refunded by the event is not refunded by a call."""
     asked = request()
     answer = http.post(drilled.url("support") + "/api/returns", json=asked)
-    drilled.await_audits([answer.json()["return_id"]], ["sales"], 60)
+    drilled.await_audits([answer.json()["return_id"]], ["sales"], 180)
     called = http.post(drilled.url("sales") + "/api/order-refund-requests", json=asked | {"return_id": "R-CALLED"})
     assert called.status_code == 409 and called.json()["outcome"] == "declined", called.text
 

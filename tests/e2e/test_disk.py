@@ -19,7 +19,7 @@ def empty(service):
 @pytest.fixture
 def hand(stack, tmp_path):
     with ByHand(SERVICES, tmp_path, kafka=stack.kafka, registry=stack.registry) as services:
-        services.await_audits([services.submit()], TEAMS, 60)
+        services.await_audits([services.submit()], TEAMS, 180)
         yield services
 
 
@@ -28,14 +28,14 @@ def test_a_team_without_room_waits_and_goes_on(hand):
     fill(sales)
     ids = [hand.submit() for _ in range(20)]
     others = [team for team in TEAMS if team != "sales"]
-    hand.await_audits(ids, others, 60)
+    hand.await_audits(ids, others, 180)
     answer = wait(lambda: (r := http.get(sales.url + "/readyz?verbose")).status_code == 503 and r, 60, "readiness is red")
     assert "[-]store failed" in answer.text and "disk" in answer.text, answer.text
     assert http.get(sales.url + "/").status_code == 200
     assert not {row["return_id"] for row in hand.audit("sales")} & set(ids)
 
     empty(sales)
-    hand.await_audits(ids, ["sales"], 60)
+    hand.await_audits(ids, ["sales"], 180)
     rows = [row["return_id"] for row in hand.audit("sales") if row["return_id"] in ids]
     assert sorted(rows) == sorted(ids)
     wait(lambda: http.get(sales.url + "/readyz").status_code == 200, 60, "readiness is green again")
@@ -52,6 +52,6 @@ def test_support_without_room_accepts_nothing(hand):
 
     empty(support)
     accepted = hand.submit(serial_number=refused["serial_number"])
-    hand.await_audits([accepted], TEAMS, 60)
+    hand.await_audits([accepted], TEAMS, 180)
     listed = [r["return_id"] for r in hand.get("support", "/api/returns?limit=100")["returns"]]
     assert len(listed) == 2 and accepted in listed

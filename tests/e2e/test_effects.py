@@ -28,7 +28,7 @@ def rows_at(stack, service, topic, place):
 def test_a_second_event_with_the_same_id_has_no_second_effect(stack, topic, valid):
     return_id, value = valid
     first = publish(stack.kafka, topic, return_id, value)
-    stack.await_audits([return_id], SERVICES, 60)
+    stack.await_audits([return_id], SERVICES, 180)
     second = publish(stack.kafka, topic, return_id, value)
     for service in SERVICES:
         (row,) = wait(lambda: rows_at(stack, service, topic, second), 60, f"{service} has met the second event")
@@ -36,7 +36,7 @@ def test_a_second_event_with_the_same_id_has_no_second_effect(stack, topic, vali
         (row,) = rows_at(stack, service, topic, first)
         assert row["outcome"] == "handled"
     after = stack.submit()
-    stack.await_audits([after], TEAMS, 60)
+    stack.await_audits([after], TEAMS, 180)
     for team in TEAMS:
         wait(lambda: not stack.status(team)["outbox"]["depth"], 60, f"{team} has published what it had to")
         keys = [r.key().decode() for r in records(stack.kafka, stack.topic(f"{team}.events"))]
@@ -92,10 +92,10 @@ def test_an_unknown_schema_id_holds_its_own_partition_only_and_is_quarantined_in
     publish(stack.kafka, topic, return_id, value, partition=4)
     elsewhere = f"R-OUT{uuid.uuid4().hex[:10].upper()}"
     publish(stack.kafka, topic, elsewhere, write_avro(stack.registry, topic, refund_request(elsewhere)), partition=5)
-    stack.await_audits([elsewhere], TEAMS, 60)
+    stack.await_audits([elsewhere], TEAMS, 180)
     for team in TEAMS:
         assert not rows_at(stack, team, topic, place), "quarantined before the registry had its time to know the id"
-    stack.await_audits([return_id], TEAMS, 60)
+    stack.await_audits([return_id], TEAMS, 180)
     for team in TEAMS:
         (row,) = rows_at(stack, team, topic, place)
         assert row["outcome"] == "quarantined" and "999999" in row["summary"]
@@ -121,11 +121,11 @@ def test_a_second_refund_of_the_same_item_is_declined_and_seen(stack, topic):
     first, second = (f"R-OUT{uuid.uuid4().hex[:10].upper()}" for _ in range(2))
     event = refund_request(first)
     publish(stack.kafka, topic, first, write_avro(stack.registry, topic, event))
-    stack.await_audits([first], TEAMS, 60)
+    stack.await_audits([first], TEAMS, 180)
     again = event | {"event_id": str(uuid.uuid4()), "return_id": second}
     value = write_avro(stack.registry, topic, again)
     publish(stack.kafka, topic, second, value)
-    stack.await_audits([second], TEAMS, 60)
+    stack.await_audits([second], TEAMS, 180)
     assert stack.audit("sales", return_id=second)[0]["outcome"] == "declined"
     assert stack.audit("manufacturing", return_id=second)[0]["outcome"] == "declined"
 

@@ -15,7 +15,7 @@ def hand(stack, tmp_path):
         both.kafka, both.admin = stack.kafka, AdminClient({"bootstrap.servers": stack.kafka})
         both.await_connected(["support", "sales"])
         both.registry = stack.registry
-        both.await_audits([both.submit() for _ in range(12)], ["sales"], 60)
+        both.await_audits([both.submit() for _ in range(12)], ["sales"], 180)
         yield both
 
 
@@ -79,11 +79,11 @@ def test_a_topic_made_anew_while_nobody_read_it(hand, each):
     accept(hand, "beginning", topic)
     wait(lambda: not held(hand), 60, "nothing is held")
     if ids:
-        hand.await_audits(ids, ["sales"], 60)
+        hand.await_audits(ids, ["sales"], 180)
     else:
         assert rows == 0
         (new,) = fill(hand, topic, 1)[:1]
-        hand.await_audits([new], ["sales"], 60)
+        hand.await_audits([new], ["sales"], 180)
     assert hand.get("sales", "/api/audit/verify")["intact"]
     assert [r["action"] for r in hand.audit("sales") if r["topic"] is None] == ["accept another log"] * len(read)
     assert not hand.status("sales")["dead_letters"]
@@ -114,7 +114,7 @@ def test_records_deleted_before_they_were_read(hand):
     accept(hand, "end", topic)
     wait(lambda: not held(hand), 60, "nothing is held")
     new = hand.submit()
-    hand.await_audits([new], ["sales"], 60)
+    hand.await_audits([new], ["sales"], 180)
 
 
 def records_from_low(hand, topic):
@@ -137,5 +137,5 @@ def test_records_deleted_after_they_were_read_are_no_news(hand):
         future.result(20)
     hand.services["sales"].spawn()
     new = hand.submit()
-    hand.await_audits([new], ["sales"], 60)
+    hand.await_audits([new], ["sales"], 180)
     assert not held(hand)

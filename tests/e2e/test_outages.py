@@ -68,7 +68,7 @@ def test_kafka_stopped_and_started(stack):
         ids += submit_some(stack, 5)
     finally:
         stack.verb("start", "kafka")
-    stack.await_audits(ids, TEAMS, 60)
+    stack.await_audits(ids, TEAMS, 180)
     assert_once_and_in_order(stack, ids)
     stack.await_connected()
 
@@ -78,7 +78,7 @@ def test_kafka_killed_comes_back_by_itself(stack):
     ids = submit_some(stack, 5)
     stack.verb("kill", "kafka")
     ids += submit_some(stack, 20)
-    stack.await_audits(ids, TEAMS, 60)
+    stack.await_audits(ids, TEAMS, 180)
     assert_once_and_in_order(stack, ids)
     stack.await_connected()
 
@@ -114,7 +114,7 @@ def test_services_started_before_kafka_and_the_registry_go_on_by_themselves(stac
     assert newcomers.status("support")["outbox"]["depth"] == len(ids)
     assert not records(stack.kafka, newcomers.topic("support.events"))
     stack.verb("start", "registry")
-    newcomers.await_audits(ids, TEAMS, 60)
+    newcomers.await_audits(ids, TEAMS, 180)
     assert_once_and_in_order(newcomers, ids)
     for service in SERVICES:
         wait(lambda: not newcomers.status(service)["waiting_for"], 60, f"{service} waits for nothing")

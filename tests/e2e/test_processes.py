@@ -19,7 +19,7 @@ def test_a_killed_service_comes_back_by_itself_and_goes_on(stack):
     ids = [stack.submit() for _ in range(5)]
     stack.verb("kill", "sales")
     ids += [stack.submit() for _ in range(5)]
-    stack.await_audits(ids, ["sales"], 60)
+    stack.await_audits(ids, ["sales"], 180)
     assert stack.pid_of("sales") not in (None, before)
     rows = [row["return_id"] for row in stack.audit("sales") if row["return_id"] in ids]
     assert sorted(rows) == sorted(ids)
@@ -31,7 +31,7 @@ def test_a_stopped_service_stays_stopped(stack):
     try:
         assert stack.pid_of("accounting") is None
         stack.verb("stop", "accounting")  # again: nothing to do
-        stack.await_audits([stack.submit()], ["sales"], 60)  # others carry on, and supervision has had its time
+        stack.await_audits([stack.submit()], ["sales"], 180)  # others carry on, and supervision has had its time
         assert stack.pid_of("accounting") is None
     finally:
         stack.verb("start", "accounting")
@@ -65,7 +65,7 @@ def test_an_orderly_stop_ends_by_itself(stack, tmp_path):
     settings = {"kafka": stack.kafka, "registry": stack.registry}
     with ByHand(SERVICES, tmp_path, **settings) as hand:
         ids = [hand.submit() for _ in range(10)]
-        hand.await_audits(ids[:1], TEAMS, 60)
+        hand.await_audits(ids[:1], TEAMS, 180)
         assert_orderly(hand)
 
 
@@ -97,7 +97,7 @@ def test_a_service_is_ready_soon_whether_kafka_is_there_or_not(stack, tmp_path, 
 def test_five_idle_services_use_at_most_60_mb(stack, tmp_path):
     with ByHand(SERVICES, tmp_path, kafka=stack.kafka, registry=stack.registry) as hand:
         return_id = hand.submit()
-        hand.await_audits([return_id], TEAMS, 60)
+        hand.await_audits([return_id], TEAMS, 180)
         hand.await_connected()
         for service in SERVICES:
             assert http.get(hand.url(service) + "/").status_code == 200

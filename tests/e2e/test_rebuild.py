@@ -429,7 +429,7 @@ def test_a_lost_database_is_held_and_says_what_makes_it_whole(own):
     gone = [json.loads(row) for row in missing]
     assert all(row["table"] == "event_seen" or row.get("order_id") == "O-called" for row in gone) and len(gone) <= 3, gone
     assert ends(own) == places
-    own.await_audits([own.submit()], ["sales"], 60)
+    own.await_audits([own.submit()], ["sales"], 180)
     settled(own)
     after = {place: n for place, n in ends(own).items() if place[0] == own.topic("sales.events")}
     assert sum(after.values()) == sum(places[place] for place in after) + 1

@@ -130,7 +130,7 @@ def test_late_while_a_team_is_stopped_and_not_after(own):
     older = team(until(own, lambda r: team(r, "inventory")["oldest_ms"] > 1000, "its age grows")[1], "inventory")
     assert older["late"] == 3 and older["missing"] == 0
     own.verb("start", "inventory")
-    own.await_audits(late, ["inventory"], 60)
+    own.await_audits(late, ["inventory"], 180)
     assert settled(own)[0] == 0
 
 
@@ -167,7 +167,7 @@ def test_kills_duplicates_and_dead_letters_are_no_findings(own):
         if i == 25:
             own.verb("kill", "kafka")
     own.await_connected(seconds=60)
-    own.await_audits(ids, SERVICES, 60)
+    own.await_audits(ids, SERVICES, 180)
     code, result = settled(own)
     assert result["findings"] == [] and code == 0, result["findings"]
     for name in TEAMS:
@@ -185,7 +185,7 @@ def stopped_with(own, service, n=1):
     settled(own)
     own.verb("stop", service)
     ids = [own.submit() for _ in range(n)]
-    own.await_audits(ids, [t for t in TEAMS if t != service], 60)
+    own.await_audits(ids, [t for t in TEAMS if t != service], 180)
     return ids
 
 
@@ -205,7 +205,7 @@ def test_a_record_that_was_passed_over(own):
 def test_an_audit_row_that_was_deleted(own):
     before = settled(own)[1]
     victim = own.submit()
-    own.await_audits([victim], TEAMS, 60)
+    own.await_audits([victim], TEAMS, 180)
     own.submit()
     settled(own)
     partition, offset = place_of(own, "manufacturing", victim)
@@ -226,7 +226,7 @@ def test_an_event_that_was_deleted_before_it_was_sent(own):
                    "BEGIN DELETE FROM outbox WHERE id = NEW.id; END")
     db.close()
     own.verb("start", "inventory")
-    own.await_audits([victim], ["inventory"], 60)
+    own.await_audits([victim], ["inventory"], 180)
     partition, offset = where(own, victim)
     after = until(own, lambda r: none_late(r) and team(r, "inventory")["missing"], "it is found")[1]
     assert new_findings(before, after, "inventory") == [("inventory", "missing", partition, offset, victim)]
@@ -245,7 +245,7 @@ def test_an_event_that_was_handled_twice(own, remembered):
     """remembered: by the team's own table, which then declines to answer what it answered before."""
     before = settled(own)[1]
     victim = own.submit()  # the last record of its partition
-    own.await_audits([victim], TEAMS, 60)
+    own.await_audits([victim], TEAMS, 180)
     settled(own)
     partition, offset = place_of(own, "sales", victim)
     own.verb("stop", "sales")
@@ -269,7 +269,7 @@ def test_an_event_that_was_handled_twice(own, remembered):
 def test_an_event_that_was_published_twice(own):
     before = settled(own)[1]
     victim = own.submit()
-    own.await_audits([victim], TEAMS, 60)
+    own.await_audits([victim], TEAMS, 180)
     settled(own)
     partition, offset = where(own, victim)
     columns = "event_id, type, return_id, body, trace_parent, occurred_at"

@@ -117,7 +117,7 @@ def test_a_schema_changes_under_load_and_nothing_is_lost_or_done_twice(demo, tmp
         assert versions(demo) == [1, 2]
     assert not load.wrong and len(load.accepted) > 50 and len(set(load.accepted)) == len(load.accepted)
     assert demo.status("support")["components"] and "RETURNS_SCHEMAS" not in (demo.home / "run/support.env").read_text()
-    demo.await_audits(load.accepted, TEAMS, 60)
+    demo.await_audits(load.accepted, TEAMS, 180)
     for return_id in load.accepted:
         wait(lambda: {e["team"] for e in demo.events(return_id)} >= set(TEAMS), 30, f"{return_id} was answered by all")
         events = demo.events(return_id)

@@ -65,7 +65,7 @@ def shell(stack):
 @pytest.fixture(scope="module")
 def returned(stack):
     return_id = stack.submit()
-    stack.await_audits([return_id], TEAMS, 60)
+    stack.await_audits([return_id], TEAMS, 180)
     wait(lambda: len(stack.events(return_id)) >= 5, 60, "all five events are in their topics")
     return return_id
 

@@ -122,7 +122,7 @@ def hand(stack, tmp_path_factory):
 @pytest.fixture(scope="module")
 def submitted(hand):
     ids = [hand.submit() for _ in range(20)]
-    hand.await_audits(ids, TEAMS, 60)
+    hand.await_audits(ids, TEAMS, 180)
     await_whole(hand, ids)
     return ids
 
@@ -141,7 +141,7 @@ def test_from_snapshots_on_is_as_from_the_beginning(hand, submitted):
     """Also from each older snapshot that is still there, which stands for earlier places."""
     _, every = snapshots_of(hand)
     more = [hand.submit() for _ in range(5)]  # these come after the snapshots were read
-    hand.await_audits(more, SERVICES, 60)
+    hand.await_audits(more, SERVICES, 180)
     events, whole = events_of(hand), Reader()
     for event in events:
         whole.read(*event)

@@ -73,7 +73,7 @@ def test_a_stream_that_is_resumed_tells_every_row_once_while_the_service_is_kill
         os.kill(before, signal.SIGKILL)
         ids += [stack.submit() for _ in range(10)]
         wait(lambda: stack.pid_of("sales") not in (None, before), 60, "sales is back")
-    stack.await_audits(ids, ["sales"], 60)
+    stack.await_audits(ids, ["sales"], 180)
     stack.await_connected(["sales"])
     rows = [row for row in reversed(stack.audit("sales")) if row["id"] > newest]
     assert len(rows) >= len(ids)
@@ -133,7 +133,7 @@ def test_every_page_with_its_assets_is_small_and_complete_after_one_more_round_t
     for _ in range(60):
         stack.submit()  # a full page of rows
     newest = stack.submit()
-    stack.await_audits([newest], [service], 60)
+    stack.await_audits([newest], [service], 180)
     with httpx.Client(trust_env=False) as client:
         pages = list(pages_of(stack, service, client))
         assert len(pages) >= 4

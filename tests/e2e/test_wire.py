@@ -140,7 +140,7 @@ def test_a_request_of_the_independent_client_is_handled_like_supports_own(stack)
     assert schema_id_of(value) == schema_id_of(own.value())
     trace = uuid.uuid4().hex
     publish(stack.kafka, topic, return_id, value, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
-    stack.await_audits([return_id], TEAMS, 60)
+    stack.await_audits([return_id], TEAMS, 180)
     for team in TEAMS:
         (row,) = stack.audit(team, return_id=return_id)
         assert (row["outcome"], row["event_id"], row["trace_id"]) == ("handled", event["event_id"], trace)
@@ -172,7 +172,7 @@ def test_an_incompatible_schema_in_the_registry_stops_publishing_and_nothing_els
         page = http.get(hand.url("sales") + "/").text
         assert "nothing is published" in page and "OrderRefunded" in page
         return_id = hand.submit()
-        hand.await_audits([return_id], ["sales"], 60)
+        hand.await_audits([return_id], ["sales"], 180)
         assert hand.audit("sales", return_id=return_id)[0]["outcome"] == "handled"
         assert hand.status("sales")["outbox"]["depth"] == 1
         assert not records(stack.kafka, hand.topic("sales.events"))
