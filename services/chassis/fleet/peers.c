@@ -14,7 +14,6 @@
 #include "chassis/store/store.h"
 
 #include <curl/curl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,15 +57,12 @@ struct peer {
 
 struct peers {
     struct peers_options options;
-    pthread_t thread;
-    bool running;
     CURLM *multi;
     struct curl_slist *headers;
     struct peer *all[PEERS_MAX]; /* the thread's own. Without a list of its own, only the keeper of one */
     size_t n;
 
-    pthread_mutex_t lock; /* guards the rest */
-    bool stopping;
+    struct worker worker; /* its lock guards the rest */
     int64_t looked_at;
     json_t *view; /* what pages see, as peers_json() gives it */
 };
@@ -226,7 +222,7 @@ static int by_name(const void *a, const void *b) {
 
 /* NULL: there is no newer list. */
 static void view_set(struct peers *p, json_t *list) {
-    lock_auto(&p->lock);
+    lock_auto(&p->worker.lock);
     if (list)
         json_object_update_new(p->view, json_pack("{s:o, s:n}", "peers", list, "stale"));
     else if (json_is_null(json_object_get(p->view, "stale")))
@@ -242,7 +238,7 @@ static void view_make(struct peers *p) {
 
 json_t *peers_json(struct peers *p) {
     if (!p) return json_pack("{s:[], s:n}", "peers", "stale");
-    lock_auto(&p->lock);
+    lock_auto(&p->worker.lock);
     return json_deep_copy(p->view);
 }
 
@@ -309,14 +305,12 @@ static void unlisted_drop(struct peers *p) {
 /* Where each is: as it said last with the offsets that it commits, which only who holds the group can, and only where
  * settings allow it. What a record says of its sender counts for nothing: anybody may write one. */
 static void addresses_read(struct peers *p) {
-    const char *name;
-    json_t *url;
     json_auto_t *urls = subscribers_urls(p->options.subscribers);
-    json_object_foreach(urls, name, url) {
-        if (!settings_peer_allowed(p->options.settings, json_string_value(url))) continue;
-        struct peer *one = peer_find(p, name);
+    json_members(said, urls) {
+        const char *url = json_string_value(said.value);
+        struct peer *one = settings_peer_allowed(p->options.settings, url) ? peer_find(p, said.name) : NULL;
         if (!one || one->is_self) continue;
-        peer_move(p, one, json_string_value(url));
+        peer_move(p, one, url);
         one->listed = true;
     }
 }
@@ -459,15 +453,14 @@ static void round_begin(struct peers *p) {
 
 /* When the next round is due. INT64_MAX: not until somebody looks. False: it is time to stop. */
 static bool round_next(struct peers *p, int64_t last, int64_t *due) {
-    lock_auto(&p->lock);
+    lock_auto(&p->worker.lock);
     bool looks = p->looked_at && steady_ms() - p->looked_at < LOOK_MS;
     *due = looks ? last + LOOKED_AT_MS : p->options.keeps_list ? last + IDLE_MS : INT64_MAX;
-    return !p->stopping;
+    return !p->worker.stopping;
 }
 
 static void *peers_run(void *peers) {
     struct peers *p = peers;
-    pthread_setname_np(pthread_self(), "peers");
     int64_t last = 0, due;
     while (round_next(p, last, &due)) {
         int running;
@@ -489,7 +482,7 @@ static void *peers_run(void *peers) {
 void peers_look(struct peers *p) {
     if (!p) return;
     int64_t now = steady_ms();
-    lock_auto(&p->lock);
+    lock_auto(&p->worker.lock);
     if (!p->looked_at || now - p->looked_at >= LOOK_MS) curl_multi_wakeup(p->multi);
     p->looked_at = now;
 }
@@ -502,24 +495,20 @@ verdict peers_start(struct peers **out, const struct peers_options *o, struct fa
     struct peers *p = *out = calloc(1, sizeof *p);
     if (!p) return fail(why, RETRY, "out of memory");
     p->options = *o;
-    pthread_mutex_init(&p->lock, NULL);
     p->multi = curl_multi_init();
     p->headers = curl_slist_append(NULL, "Accept: application/json");
     p->view = peers_json(NULL);
     bool whole = p->multi && p->headers && p->view && (o->keeps_list || !o->keeper || peer_find(p, o->keeper));
     if (!whole) return fail(why, RETRY, "out of memory");
-    p->running = !pthread_create(&p->thread, NULL, peers_run, p);
-    return p->running ? OK : fail(why, RETRY, "could not start the thread that observes the other services");
+    if (worker_start(&p->worker, "peers", peers_run, p)) return OK;
+    return fail(why, RETRY, "could not start the thread that observes the other services");
 }
 
 void peers_stop(struct peers *p) {
-    if (!p || !p->running) return;
-    pthread_mutex_lock(&p->lock);
-    p->stopping = true;
-    pthread_mutex_unlock(&p->lock);
+    if (!p || !p->worker.running) return;
+    worker_end(&p->worker); /* before its wait is ended, so that no other begins */
     curl_multi_wakeup(p->multi);
-    pthread_join(p->thread, NULL);
-    p->running = false;
+    worker_stop(&p->worker);
 }
 
 void peers_close(struct peers **out) {
@@ -531,7 +520,6 @@ void peers_close(struct peers **out) {
     if (p->multi) curl_multi_cleanup(p->multi);
     curl_slist_free_all(p->headers);
     json_decref(p->view);
-    pthread_mutex_destroy(&p->lock);
     free(p);
     curl_global_cleanup();
 }
