@@ -32,25 +32,15 @@ struct subscribers {
     struct worker worker;
     bool refused;      /* in the round at hand */
     bool asked_before; /* since the start */
-    json_t *said;      /* {"urls","others"}. Under the worker's lock */
+    json_t *said;      /* the last answer that was whole. Under the worker's lock */
     /* The thread's: what the tables have. known: {"NAME": {"0": next offset, …}, …}, life: {"NAME": ms, …} */
     json_t *known, *life;
     int64_t life_kept_at;
     int64_t retention_ms, retention_due; /* how long Kafka keeps the offsets of an empty group. 0: not asked yet */
 };
 
-/* What Kafka said this time. */
-struct asked {
-    json_t *teams, *urls, *others;
-    json_t *listed; /* every group, a subscriber or not */
-};
-
-static void asked_free(struct asked *a) {
-    json_decref(a->teams);
-    json_decref(a->urls);
-    json_decref(a->others);
-    json_decref(a->listed);
-}
+/* An answer of Kafka is {"teams": {…}, "urls": {…}, "others": […], "listed": {…}}, where listed has every group, a
+ * subscriber or not. */
 
 /* A return seems not handled by a team that one may not ask about, so that is said. */
 static void refused(struct subscribers *s, rd_kafka_resp_err_t error, struct right right) {
@@ -87,7 +77,7 @@ static bool is_subscriber(struct subscribers *s, const char *team) {
 
 /* What a group has committed: {"0": next offset, …} of this service's topic, and its address. */
 static void
-group_read(struct subscribers *s, const rd_kafka_topic_partition_list_t *found, const char *team, struct asked *out) {
+group_read(struct subscribers *s, const rd_kafka_topic_partition_list_t *found, const char *team, json_t *answer) {
     json_auto_t *offsets = json_object();
     const json_t *before = json_object_get(s->known, team);
     bool further = false;
@@ -102,19 +92,19 @@ group_read(struct subscribers *s, const rd_kafka_topic_partition_list_t *found, 
     /* What a known one did while this service was down is no sign of when. */
     if (further && (s->asked_before || !before)) life_note(s, team);
     if (reads && (placed || is_subscriber(s, team)))
-        json_object_set(out->teams, team, offsets);
+        json_object_set(json_object_get(answer, "teams"), team, offsets);
     else if (reads)
-        json_array_append_new(out->others, json_string(team));
-    if (placed) json_object_set_new(out->urls, team, json_string(url));
+        json_array_append_new(json_object_get(answer, "others"), json_string(team));
+    if (placed) json_object_set_new(json_object_get(answer, "urls"), team, json_string(url));
 }
 
 /* For one group, of all topics, as its address may be with any. False: no answer. What one may not see is as if it were
  * not there. */
-static bool group_ask(struct subscribers *s, const char *group, const char *team, struct asked *out) {
+static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *answer) {
     const rd_kafka_topic_partition_list_t *found;
     rd_kafka_resp_err_t error;
     rd_kafka_event_t *event = admin_offsets(&s->admin, group, NULL, &found, &error);
-    if (event && found) group_read(s, found, team, out);
+    if (event && found) group_read(s, found, team, answer);
     if (event) rd_kafka_event_destroy(event);
     refused(s, error, (struct right){"Describe", "group", group});
     return !error || error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
@@ -127,11 +117,10 @@ static const char *team_of(const struct subscribers *s, const char *group) {
     return name_unscoped(settings, group);
 }
 
-static void asked_keep(struct subscribers *s, const struct asked *a) {
-    json_t *said = json_pack("{s:O, s:O}", "urls", a->urls, "others", a->others);
+static void answer_keep(struct subscribers *s, json_t *answer) {
     lock_auto(&s->worker.lock);
     json_decref(s->said);
-    s->said = said;
+    s->said = json_incref(answer);
 }
 
 /* otherwise: as long as Kafka has said nothing. Takes the reference. */
@@ -163,8 +152,8 @@ static bool lives(const rd_kafka_ConsumerGroupListing_t *group) {
 
 /* Kafka itself forgets a group only when it was without life for that long. Where Kafka does not say how long, a day:
  * less than its default. */
-static bool was_deleted(struct subscribers *s, const struct asked *a, const char *team) {
-    if (json_object_get(a->listed, team)) return false;
+static bool was_deleted(struct subscribers *s, const json_t *answer, const char *team) {
+    if (json_object_get(json_object_get(answer, "listed"), team)) return false;
     if (steady_ms() >= s->retention_due) {
         int64_t minutes = admin_broker_number(&s->admin, "offsets.retention.minutes");
         s->retention_due = steady_ms() + MINUTE_MS;
@@ -184,18 +173,17 @@ static bool still_passed(struct subscribers *s, const char *partition, json_int_
 }
 
 /* Adds to what Kafka said what was known before: of a group that is gone, or of some partitions of one. */
-static bool forgotten_add(struct subscribers *s, struct asked *a) {
-    const char *team, *partition;
-    json_t *before, *offset;
-    json_object_foreach(s->known, team, before) {
-        if (was_deleted(s, a, team)) continue;
-        json_t *offsets = json_object_get(a->teams, team);
-        if (!offsets) json_object_set_new(a->teams, team, offsets = json_object());
-        json_object_foreach(before, partition, offset) {
-            json_int_t next = json_integer_value(offset);
-            if (json_object_get(offsets, partition)) continue;
-            if (!still_passed(s, partition, &next)) return false;
-            json_object_set_new(offsets, partition, json_integer(next));
+static bool forgotten_add(struct subscribers *s, const json_t *answer) {
+    json_t *teams = json_object_get(answer, "teams");
+    json_members(team, s->known) {
+        if (was_deleted(s, answer, team.name)) continue;
+        json_t *offsets = json_object_get(teams, team.name);
+        if (!offsets) json_object_set_new(teams, team.name, offsets = json_object());
+        json_members(before, team.value) {
+            json_int_t next = json_integer_value(before.value);
+            if (json_object_get(offsets, before.name)) continue;
+            if (!still_passed(s, before.name, &next)) return false;
+            json_object_set_new(offsets, before.name, json_integer(next));
         }
     }
     return true;
@@ -227,42 +215,40 @@ static json_t *teams_ask(struct subscribers *s) {
     refused(s, error, (struct right){"Describe", "cluster", ""});
     if (!event) return NULL;
     bool answered = true;
-    __attribute__((cleanup(asked_free))) struct asked a = {json_object(), json_object(), json_array(), json_object()};
+    json_auto_t *answer = json_pack("{s:{}, s:{}, s:[], s:{}}", "teams", "urls", "others", "listed");
     for (size_t i = 0; answered && i < n; i++) {
         const char *group = rd_kafka_ConsumerGroupListing_group_id(groups[i]), *team = team_of(s, group);
         if (!team) continue;
-        json_object_set_new(a.listed, team, json_true());
+        json_object_set_new(json_object_get(answer, "listed"), team, json_true());
         if (lives(groups[i])) life_note(s, team);
-        answered = group_ask(s, group, team, &a);
+        answered = group_ask(s, group, team, answer);
     }
     rd_kafka_event_destroy(event);
-    if (!answered || !forgotten_add(s, &a)) return NULL;
+    if (!answered || !forgotten_add(s, answer)) return NULL;
     if (!s->refused) health_set(s->options.health, "kafka groups", HEALTH_OK, "says how far each team is");
-    asked_keep(s, &a);
+    answer_keep(s, answer);
     s->asked_before = true;
-    return json_incref(a.teams);
+    return json_incref(json_object_get(answer, "teams"));
 }
 
 static void teams_store(struct subscribers *s, json_t *teams) {
-    const char *team, *partition;
-    json_t *offsets, *offset;
     s->life_kept_at = steady_ms();
     struct failure why;
     struct connection *c = store_begin(s->options.store);
     (void)store_run(c, "DELETE FROM subscriber_offset");
     (void)store_run(c, "DELETE FROM subscriber_life");
-    json_object_foreach(teams, team, offsets) {
-        const json_t *before = json_object_get(s->known, team);
+    json_members(team, teams) {
+        const json_t *before = json_object_get(s->known, team.name);
         (void)store_run(
-            c, "INSERT INTO subscriber_life (team, at) VALUES (?, ?)", value_text(team),
-            value_int(json_get_int(s->life, team)));
-        json_object_foreach(offsets, partition, offset) {
-            int64_t id = atoll(partition), next = json_integer_value(offset);
+            c, "INSERT INTO subscriber_life (team, at) VALUES (?, ?)", value_text(team.name),
+            value_int(json_get_int(s->life, team.name)));
+        json_members(offset, team.value) {
+            int64_t id = atoll(offset.name), next = json_integer_value(offset.value);
             (void)store_run(
-                c, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES (?, ?, ?)", value_text(team),
-                value_int(id), value_int(next));
-            if (s->options.passed && !json_equal(offset, json_object_get(before, partition)))
-                s->options.passed(c, team, id, next);
+                c, "INSERT INTO subscriber_offset (team, partition, next_offset) VALUES (?, ?, ?)",
+                value_text(team.name), value_int(id), value_int(next));
+            if (s->options.passed && !json_equal(offset.value, json_object_get(before, offset.name)))
+                s->options.passed(c, team.name, id, next);
         }
     }
     if (store_commit(c, &why) != OK)
