@@ -190,10 +190,10 @@ void audit_get(struct exchange *x) {
 
 static void audit_one_decorate(struct exchange *x, int64_t id) {
     const struct settings *s = ((struct runtime *)x->context)->core.settings;
-    json_t *fields = json_array(), *value;
-    const char *name;
-    json_object_foreach(json_object_get(x->data, "row"), name, value) if (!json_is_null(value))
-        json_array_append_new(fields, json_pack("{s:s, s:O}", "name", name, "value", value));
+    json_t *fields = json_array();
+    json_members(m, json_object_get(x->data, "row"))
+        if (!json_is_null(m.value))
+            json_array_append_new(fields, json_pack("{s:s, s:O}", "name", m.name, "value", m.value));
     json_object_update_new(
         x->data, json_pack(
                      "{s:o, s:o, s:o, s:I, s:o, s:{s:s?, s:s?, s:s?}}", "fields", fields, "heading",

@@ -73,10 +73,8 @@ static void answer(struct exchange *x, const struct record *r, bool repeated) {
         x->data = said;
         return;
     }
-    const char *name;
-    json_t *value;
     exchange_problem(x, 409, "Declined: %s.", a->summary);
-    json_object_foreach(said, name, value) exchange_problem_member(x, name, json_incref(value));
+    json_members(m, said) exchange_problem_member(x, m.name, json_incref(m.value));
     json_decref(said);
 }
 

@@ -117,14 +117,14 @@ static json_t *charts_page(const json_t *data) {
 }
 
 static void status_decorate_page(json_t *data) {
-    json_t *cards = json_array(), *versions = json_array(), *value;
-    const char *name;
+    json_t *cards = json_array(), *versions = json_array();
     bool waiting = false;
     json_each(i, one, json_object_get(data, "components")) waiting |= !strcmp(json_get_text(one, "state"), "waiting");
-    json_object_foreach(json_object_get(data, "outcomes"), name, value) if (strcmp(name, "quarantined") != 0)
-        json_array_append_new(cards, json_pack("{s:s, s:O}", "outcome", name, "n", value));
-    json_object_foreach(json_object_get(data, "versions"), name, value)
-        json_array_append_new(versions, json_pack("{s:s, s:O}", "name", name, "version", value));
+    json_members(m, json_object_get(data, "outcomes"))
+        if (strcmp(m.name, "quarantined") != 0)
+            json_array_append_new(cards, json_pack("{s:s, s:O}", "outcome", m.name, "n", m.value));
+    json_members(m, json_object_get(data, "versions"))
+        json_array_append_new(versions, json_pack("{s:s, s:O}", "name", m.name, "version", m.value));
     views_decorate(data);
     json_object_update_new(data, charts_page(data));
     json_object_update_new(

@@ -29,8 +29,6 @@ static void view_read(
     struct value values[PLACES_MAX + 1];
     buffer_auto some = BUFFER(SQL_MAX);
     size_t n = 0;
-    const char *name;
-    json_t *cell;
     for (const char *p = sql; as_of && (p = strchr(p, '?')) && n < PLACES_MAX; p++) values[++n] = value_int(*as_of);
     struct rows r = store_rows_values(reader, sql, values, n);
     for (int c = 0; r.statement && c < rows_columns(&r); c++)
@@ -40,7 +38,7 @@ static void view_read(
     json_auto_t *rows = store_json_values(reader, some.data ? some.data : "", values, n);
     json_each(i, row, rows) {
         json_t *line = json_array();
-        json_object_foreach(row, name, cell) json_array_append_new(line, cell_json(view, name, cell));
+        json_members(m, row) json_array_append_new(line, cell_json(view, m.name, m.value));
         json_array_append_new(lines, line);
     }
 }
