@@ -50,28 +50,18 @@ void worker_stop(struct worker *w) {
 
 static void *limit_watch(void *limit) {
     struct limit *l = limit;
-    pthread_setname_np(pthread_self(), "limit");
-    pthread_mutex_lock(&l->lock);
-    while (!l->ended && wait_until(&l->news, &l->lock, l->until)) continue;
-    bool over = !l->ended;
-    pthread_mutex_unlock(&l->lock);
+    pthread_mutex_lock(&l->worker.lock);
+    bool over = worker_rest(&l->worker, l->until);
+    pthread_mutex_unlock(&l->worker.lock);
     if (over) l->over(l->why);
     return NULL;
 }
 
 void limit_begin(struct limit *l, int64_t ms, void (*over)(const char *why), const char *why) {
     *l = (struct limit){.until = steady_ms() + ms, .over = over, .why = why};
-    pthread_mutex_init(&l->lock, NULL);
-    wait_init(&l->news);
-    l->running = !pthread_create(&l->thread, NULL, limit_watch, l);
+    (void)worker_start(&l->worker, "limit", limit_watch, l);
 }
 
 void limit_end(struct limit *l) {
-    pthread_mutex_lock(&l->lock);
-    l->ended = true;
-    pthread_cond_signal(&l->news);
-    pthread_mutex_unlock(&l->lock);
-    if (l->running) pthread_join(l->thread, NULL);
-    pthread_cond_destroy(&l->news);
-    pthread_mutex_destroy(&l->lock);
+    worker_stop(&l->worker);
 }

@@ -40,13 +40,10 @@ void worker_stop(struct worker *w); /* waits for the thread. Nothing where none 
 /* A limit on a call that nobody can interrupt, such as one into a library: `over` is called, on a thread of the limit's
  * own, when limit_end() did not come in time. Without a thread there is no limit. */
 struct limit {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
+    struct worker worker;
     int64_t until;
     void (*over)(const char *why); /* any thread. Must not wait for the call */
     const char *why;
-    bool running, ended;
 };
 void limit_begin(struct limit *l, int64_t ms, void (*over)(const char *why), const char *why);
 void limit_end(struct limit *l);
