@@ -2,17 +2,12 @@
 
 #include <string.h>
 
-static const struct asset *service_files;
-static size_t service_files_n;
+const struct asset *own_assets;
+size_t own_assets_n;
 
 void assets_of_service(const struct asset *assets, size_t n) {
-    service_files = assets;
-    service_files_n = n;
-}
-
-void assets_service(const struct asset **assets, size_t *n) {
-    *assets = service_files;
-    *n = service_files_n;
+    own_assets = assets;
+    own_assets_n = n;
 }
 
 static const struct asset *find(const struct asset *assets, size_t n, const char *name) {
@@ -22,6 +17,6 @@ static const struct asset *find(const struct asset *assets, size_t n, const char
 }
 
 const struct asset *asset_find(const char *name) {
-    const struct asset *own = find(service_files, service_files_n, name);
+    const struct asset *own = find(own_assets, own_assets_n, name);
     return own ? own : find(chassis_assets, chassis_assets_n, name);
 }

@@ -12,8 +12,9 @@ struct asset {
 
 extern const struct asset chassis_assets[];
 extern const size_t chassis_assets_n;
+extern const struct asset *own_assets; /* the service's, by assets_of_service(). None before that */
+extern size_t own_assets_n;
 
 /* The service's file of that name, else the chassis's. NULL if neither has it. */
 const struct asset *asset_find(const char *name);
 void assets_of_service(const struct asset *assets, size_t n); /* once, before any thread */
-void assets_service(const struct asset **assets, size_t *n);  /* those. None before that */

@@ -256,11 +256,8 @@ static json_t *servers_json(void) {
 
 verdict asyncapi_json(const struct service *service, const char *name, json_t **out, struct failure *why) {
     struct document d = {service, name, json_object(), json_object(), json_object(), NULL};
-    const struct asset *schemas;
-    size_t schemas_n;
     struct outbox *outbox;
-    assets_service(&schemas, &schemas_n);
-    verdict v = outbox_open(&outbox, schemas, schemas_n, "", why);
+    verdict v = outbox_open(&outbox, own_assets, own_assets_n, "", why);
     if (v == OK && !service->in_memory) send_all(&d, outbox);
     receive_all(&d);
     outbox_close(&outbox);

@@ -182,15 +182,12 @@ resources_check(const json_t *document, const struct service *s, const struct re
 /* --- All of it */
 
 verdict openapi_json(const struct service *service, const struct resource *chassis, json_t **out, struct failure *why) {
-    const struct asset *own;
-    size_t own_n;
     json_auto_t *document = json_pack(
         "{s:s, s:{s:s, s:s, s:s}, s:[], s:[], s:{}, s:{s:{}}}", "openapi", "3.1.1", "info", "title", service->title,
         "summary", service->duty, "version", CONTRACTS_VERSION, "servers", "tags", "paths", "components", "schemas");
-    assets_service(&own, &own_n);
     verdict v =
         document ? fragments_add(document, chassis_assets, chassis_assets_n, why) : fail(why, RETRY, "out of memory");
-    if (v != OK || (v = fragments_add(document, own, own_n, why)) != OK) return v;
+    if (v != OK || (v = fragments_add(document, own_assets, own_assets_n, why)) != OK) return v;
     call_add(document, service);
     operations_complete(document);
     components_prune(document);

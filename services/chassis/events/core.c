@@ -34,10 +34,7 @@ verdict core_start_codec(struct core *core, void (*changed)(void *context), void
         .changed = changed,
         .context = context,
     };
-    const struct asset *schemas;
-    size_t schemas_n;
-    assets_service(&schemas, &schemas_n);
-    verdict v = outbox_open(&core->outbox, schemas, schemas_n, s->schemas, why);
+    verdict v = outbox_open(&core->outbox, own_assets, own_assets_n, s->schemas, why);
     const char *published = NULL;
     if (v == OK && core->service->in_memory) outbox_each(core->outbox, note_type, &published);
     if (published) v = fail(why, FATAL, "a service in memory publishes nothing, but has a schema: \"%s\"", published);

@@ -83,11 +83,8 @@ static void linked_add(const struct asset *files, size_t n) {
 }
 
 static void linked_collect(void) {
-    const struct asset *files;
-    size_t n;
-    assets_service(&files, &n);
     linked = json_object();
-    linked_add(files, n);
+    linked_add(own_assets, own_assets_n);
     linked_add(chassis_assets, chassis_assets_n);
 }
 

@@ -89,13 +89,10 @@ static verdict check_instance(const struct service *service, const struct settin
 
 /* Before anything is opened. */
 static verdict check(const struct service *service, const struct settings *settings, struct failure *why) {
-    const struct asset *schemas;
-    size_t n;
     struct outbox *given = NULL;
     verdict v = kafka_check(settings, why);
     if (v == OK) v = check_instance(service, settings, why);
-    assets_service(&schemas, &n);
-    if (v == OK) v = outbox_open(&given, schemas, n, settings->schemas, why);
+    if (v == OK) v = outbox_open(&given, own_assets, own_assets_n, settings->schemas, why);
     outbox_close(&given);
     for (const struct policy *p = service->policies; v == OK && p && p->name; p++)
         v = settings_check_policy(settings, p->name, p->values, why);
