@@ -14,6 +14,10 @@ void buffer_free(struct buffer *b) {
     *b = BUFFER(b->ceiling);
 }
 
+void text_free(char **text) {
+    free(*text);
+}
+
 void buffer_clear(struct buffer *b) {
     b->length = 0;
     if (b->data) b->data[0] = '\0';

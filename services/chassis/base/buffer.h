@@ -19,6 +19,9 @@ struct buffer {
 void buffer_free(struct buffer *b); /* accepts an empty one. Ready for use again afterwards */
 /* Freed at the end of its block. */
 #define buffer_auto __attribute__((cleanup(buffer_free))) struct buffer
+/* A pointer to text of malloc(), such as json_dumps() gives: freed at the end of its block. */
+void text_free(char **text);
+#define text_auto __attribute__((cleanup(text_free))) char *
 
 void buffer_clear(struct buffer *b); /* length 0, memory kept */
 void buffer_bytes(struct buffer *b, const void *bytes, size_t n);

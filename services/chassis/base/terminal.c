@@ -3,7 +3,6 @@
 #include "chassis/base/buffer.h"
 #include "chassis/base/utf8.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const char *shown(const char *text) {
@@ -40,8 +39,6 @@ int show_json_text(const char *text, size_t n, FILE *out) {
 }
 
 int show_json(const json_t *json, FILE *out, size_t flags) {
-    char *text = json_dumps(json, flags);
-    int result = text ? show_json_text(text, strlen(text), out) : -1;
-    free(text);
-    return result;
+    text_auto text = json_dumps(json, flags);
+    return text ? show_json_text(text, strlen(text), out) : -1;
 }

@@ -8,7 +8,6 @@
 #include "chassis/pages/runtime.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PATH_SIZE = 1024, CONTRACT_MAX = 8 << 20 };
@@ -34,9 +33,8 @@ static verdict contract_write(
     json_auto_t *document = NULL;
     verdict v =
         is_asyncapi ? asyncapi_json(service, name, &document, why) : openapi_json(service, chassis, &document, why);
-    char *text = v == OK ? json_dumps(document, JSON_INDENT(2)) : NULL;
+    text_auto text = v == OK ? json_dumps(document, JSON_INDENT(2)) : NULL;
     if (text) buffer_format(out, "%s\n", text);
-    free(text);
     return v != OK || out->length ? v : fail(why, RETRY, "out of memory");
 }
 

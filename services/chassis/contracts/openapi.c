@@ -6,7 +6,6 @@
 #include "chassis/pages/call.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PATH_SIZE = 400, TABLES = 3 };
@@ -87,7 +86,8 @@ static void operations_complete(json_t *document) {
 
 static void components_prune(json_t *document) {
     for (bool pruned = true; pruned;) {
-        char ref[PATH_SIZE], *text = json_dumps(document, 0);
+        char ref[PATH_SIZE];
+        text_auto text = json_dumps(document, 0);
         const char *name;
         json_t *value;
         void *next;
@@ -98,7 +98,6 @@ static void components_prune(json_t *document) {
                 if (text && !strstr(text, ref)) pruned = !json_object_del(kind.value, name);
             }
         }
-        free(text);
     }
 }
 

@@ -10,7 +10,6 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { WAIT_MS = 3000, AT_ONCE = 2 };
@@ -35,11 +34,12 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
     const struct raw *raw = &record->raw;
     const struct event event = {.raw = raw};
     int32_t id;
-    char at[TIME_TEXT], *headers = event_headers(&event);
+    char at[TIME_TEXT];
+    text_auto headers = event_headers(&event);
     bool shown = raw->value && raw->value_n <= FRAME_SIZE + EVENT_BYTES_MAX;
     bool framed = frame_schema(raw->value, raw->value_n, &id);
     int version = framed ? registry_version(rt->core.registry, id) : 0;
-    json_t *data = json_pack(
+    return json_pack(
         "{s:s, s:i, s:I, s:s?, s:o, s:s?, s:O?, s:o, s:o, s:o, s:o, s:o}", "topic", raw->topic, "partition",
         raw->partition, "offset", (json_int_t)raw->offset, "recorded_at", raw->at ? time_text(raw->at, at) : NULL,
         "key", text_json(raw->key, raw->key_n), "type", record->event.type, "data", record->written.data, "schema_id",
@@ -47,8 +47,6 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
         "headers", headers ? json_loads(headers, JSON_ALLOW_NUL, NULL) : json_array(), "record",
         shown ? hex_json(raw->value, raw->value_n) : json_null(), "reason",
         record->state == OK ? json_null() : utf8_json(record->why.text));
-    free(headers);
-    return data;
 }
 
 /* --- /audit/{id}/event */
@@ -61,13 +59,12 @@ static void decorate(json_t *data, const char *id) {
         json_array_append_new(
             lines, json_pack("{s:s, s:s}", "name", name ? name : "(no text)", "value", value ? value : "(no text)"));
     }
-    char *text = json_dumps(json_object_get(data, "data"), JSON_INDENT(2) | JSON_ENCODE_ANY);
+    text_auto text = json_dumps(json_object_get(data, "data"), JSON_INDENT(2) | JSON_ENCODE_ANY);
     json_object_update_new(
         data, json_pack(
                   "{s:o, s:o, s:s, s:o, s:o}", "header_lines", lines, "data_text", json_string(text ? text : ""),
                   "row_id", id, "heading", json_sprintf("The event of row %s", id), "api_url",
                   json_sprintf("/api/audit/%s/event", id)));
-    free(text);
 }
 
 static void event_show(struct exchange *x, const struct place *at, const char *id) {

@@ -8,7 +8,6 @@
 #include "chassis/pages/page.h"
 #include "chassis/web/idempotency.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { LETTER_WHOLE = 1 << 20 };
@@ -17,11 +16,9 @@ static void letters_decorate(const json_t *letters) {
     json_each(i, letter, letters) {
         json_t *lines = json_array();
         json_each(k, pair, json_object_get(letter, "headers")) {
-            char *name = json_dumps(json_array_get(pair, 0), JSON_ENCODE_ANY);
-            char *value = json_dumps(json_array_get(pair, 1), JSON_ENCODE_ANY);
+            text_auto name = json_dumps(json_array_get(pair, 0), JSON_ENCODE_ANY);
+            text_auto value = json_dumps(json_array_get(pair, 1), JSON_ENCODE_ANY);
             json_array_append_new(lines, json_sprintf("%s: %s", name ? name : "", value ? value : ""));
-            free(name);
-            free(value);
         }
         json_object_update_new(
             letter, json_pack(
@@ -58,7 +55,7 @@ static int64_t id_of(struct exchange *x) {
 
 /* A letter may be larger than any page. */
 static void letter_send(struct exchange *x, const json_t *one) {
-    char *text = json_dumps(one, JSON_COMPACT);
+    text_auto text = json_dumps(one, JSON_COMPACT);
     size_t n = text ? strlen(text) : 0;
     if (!text)
         exchange_problem(x, 503, "There is no memory for the letter; try again.");
@@ -66,7 +63,6 @@ static void letter_send(struct exchange *x, const json_t *one) {
         exchange_send(x, 200, "application/json; charset=utf-8", text, n);
     else if (exchange_stream(x, "application/json; charset=utf-8") && exchange_write(x, text, n))
         exchange_end(x);
-    free(text);
 }
 
 void dead_letter_get(struct exchange *x) {

@@ -53,10 +53,9 @@ static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
             x, "mode", "\"%.60s\" is not one of pause, slow, crash, go-on", word ? word : "(nothing)");
     if (w->mode == DRILL_SLOW) w->ms = whole_number(json_object_get(sent, "ms"));
     if (w->mode == DRILL_SLOW && (w->ms < 1 || w->ms > DRILL_MS_MAX)) {
-        char *given = json_dumps(json_object_get(sent, "ms"), JSON_ENCODE_ANY);
+        text_auto given = json_dumps(json_object_get(sent, "ms"), JSON_ENCODE_ANY);
         exchange_problem_field(
             x, "ms", "%.60s is not a whole number from 1 to %d", given ? given : "(nothing)", DRILL_MS_MAX);
-        free(given);
     }
     if (!exchange_problem_fields(x)) return true;
     exchange_problem(x, 422, "Nothing was changed: this drill cannot be understood.");

@@ -55,8 +55,8 @@ static verdict pair_read(const char *text, size_t n, char *name, json_t *pairs, 
 }
 
 verdict form_read(const char *text, size_t n, json_t **out, struct failure *why) {
-    json_t *pairs = json_object();
-    char *scratch = malloc(n + 2);
+    json_auto_t *pairs = json_object();
+    text_auto scratch = malloc(n + 2);
     verdict v = pairs && scratch ? OK : fail(why, RETRY, "out of memory");
     for (size_t i = 0, length; v == OK && i < n; i += length + 1) {
         const char *end = memchr(text + i, '&', n - i);
@@ -66,11 +66,7 @@ verdict form_read(const char *text, size_t n, json_t **out, struct failure *why)
         else if (length)
             v = pair_read(text + i, length, scratch, pairs, why);
     }
-    free(scratch);
-    if (v == OK)
-        *out = pairs;
-    else
-        json_decref(pairs);
+    if (v == OK) *out = json_incref(pairs);
     return v;
 }
 

@@ -219,10 +219,9 @@ const char *exchange_title(int status) {
 /* --- Rendering */
 
 static void render_json(const json_t *value, struct buffer *out) {
-    char *text = json_dumps(value, JSON_COMPACT);
+    text_auto text = json_dumps(value, JSON_COMPACT);
     buffer_text(out, text ? text : "");
     out->failed |= !text;
-    free(text);
 }
 
 /* decorate() gets a copy, so that what pages show besides never reaches the API. */

@@ -11,7 +11,6 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { KEPT_MS = 24 * 3600 * 1000, FORGOTTEN_AT_ONCE = 20, REQUEST_TEXT = 300 };
@@ -119,7 +118,8 @@ static void run_leave(struct http *h, struct keyed *k) {
 static void answer_write(const struct exchange *x, const struct keyed *k, struct connection *c) {
     const struct exchange_private *p = x->private;
     int64_t now = clock_ms();
-    char request[REQUEST_TEXT], *headers = json_dumps(p->headers, JSON_COMPACT);
+    char request[REQUEST_TEXT];
+    text_auto headers = json_dumps(p->headers, JSON_COMPACT);
     if (!headers) store_spoil(c, RETRY, "out of memory");
     snprintf(request, sizeof request, "%s %s", x->method, x->path);
     (void)store_run(
@@ -140,7 +140,6 @@ static void answer_write(const struct exchange *x, const struct keyed *k, struct
         value_text(k->key), value_int(now), value_text(request), value_blob(k->fingerprint, IDEMPOTENCY_HASH),
         value_int(x->status), value_text(p->content_type), value_text(headers),
         value_blob(p->sent.data ? p->sent.data : "", p->sent.length));
-    free(headers);
 }
 
 verdict exchange_commit(struct exchange *x, struct connection *c, struct failure *why) {
