@@ -23,12 +23,18 @@ static bool is_listed(const char *codes, const char *code) {
     return strlen(code) == 3 && strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3 && strstr(codes, code);
 }
 
+bool item_next(const char **list, char between, const char **item, size_t *n) {
+    if (!*list || !**list) return false;
+    *item = *list;
+    *n = (size_t)(strchrnul(*list, between) - *list);
+    *list += *n + ((*list)[*n] == between);
+    return true;
+}
+
 bool word_in(const char *word, const char *words) {
-    size_t n = strlen(word), next_n;
-    for (const char *next = words ? words : ""; *next; next += next_n + strspn(next + next_n, " ")) {
-        next_n = strcspn(next, " ");
-        if (next_n == n && !memcmp(next, word, n)) return true;
-    }
+    size_t n;
+    for (const char *item; item_next(&words, ' ', &item, &n);)
+        if (n == strlen(word) && !memcmp(item, word, n)) return true;
     return false;
 }
 

@@ -7,6 +7,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+/* The next item of a list such as "a,b,c" or "limit before". Moves on behind it. False: there is none. *list may be
+ * NULL. */
+bool item_next(const char **list, char between, const char **item, size_t *n);
 bool word_in(const char *word, const char *words); /* "limit" in "limit before". words: NULL: there are none */
 const char *input_type(const json_t *value);       /* "a number", "an object", … */
 

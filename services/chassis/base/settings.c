@@ -91,20 +91,11 @@ static void flag_name(const struct setting *row, char out[SETTING_NAME]) {
 
 /* --- Lists: "a,b,c" */
 
-/* The next item of a list. Moves on behind it. False: there is none. */
-static bool item_next(const char **list, const char **item, size_t *n) {
-    if (!*list || !**list) return false;
-    *item = *list;
-    *n = strcspn(*list, ",");
-    *list += *n + ((*list)[*n] == ',');
-    return true;
-}
-
 /* The value of that name in "name=value,…". */
 static const char *pair_value(const char *pairs, const char *name, const char *otherwise, char *out, size_t size) {
     size_t name_n = strlen(name), n;
     snprintf(out, size, "%s", otherwise);
-    for (const char *item; item_next(&pairs, &item, &n);) {
+    for (const char *item; item_next(&pairs, ',', &item, &n);) {
         if (n <= name_n || strncmp(item, name, name_n) != 0 || item[name_n] != '=') continue;
         snprintf(out, size, "%.*s", (int)(n - name_n - 1), item + name_n + 1);
         break;
@@ -132,7 +123,7 @@ static bool item_host(const char *item, size_t n, bool site, struct authority *o
 static bool host_in(const char *list, bool sites, const char *host) {
     struct authority one;
     size_t n;
-    for (const char *item; item_next(&list, &item, &n);)
+    for (const char *item; item_next(&list, ',', &item, &n);)
         if (item_host(item, n, sites, &one) && !strcmp(one.host, host)) return true;
     return false;
 }
@@ -271,7 +262,7 @@ static bool item_valid(enum item kind, const char *item, size_t n) {
 static verdict check_list(const char *name, const char *list, enum item kind, const char *form, struct failure *why) {
     const char *rest = list, *item;
     size_t n;
-    while (item_next(&rest, &item, &n))
+    while (item_next(&rest, ',', &item, &n))
         if (!item_valid(kind, item, n))
             return fail(
                 why, REJECT, "%s=\"%.200s\": \"%.*s\" must be %s", name, list, n < 100 ? (int)n : 100, item, form);

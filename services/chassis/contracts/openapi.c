@@ -132,21 +132,21 @@ static verdict method_check(
     const json_t *found = json_object_get(item, method);
     if (!found) return fail(why, REJECT, "%s %s is not described; describe it in api.json", method, path);
     json_auto_t *described = query_of(document, found);
+    size_t n;
     if (!described) return fail(why, RETRY, "out of memory");
-    for (const char *p = taken ? taken : ""; *p; p += strcspn(p, " "), p += strspn(p, " "))
-        if (!json_object_getn(described, p, strcspn(p, " ")))
+    for (const char *word; item_next(&taken, ' ', &word, &n); json_object_deln(described, word, n))
+        if (!json_object_getn(described, word, n))
             return fail(
                 why, REJECT,
                 "%s %s takes the query parameter \"%.*s\", which is not described; describe it in api.json", method,
-                path, (int)strcspn(p, " "), p);
-    json_members(one, described) {
-        if (word_in(one.name, taken)) continue;
+                path, (int)n, word);
+    const char *further = json_object_iter_key(json_object_iter(described));
+    if (further)
         return fail(
             why, REJECT,
             "%s %s does not take the query parameter \"%s\", which is described; take it out of api.json, or add it to "
             "the resource's query",
-            method, path, one.name);
-    }
+            method, path, further);
     return json_object_del(item, method) ? fail(why, RETRY, "out of memory") : OK;
 }
 

@@ -1,4 +1,5 @@
 #include "chassis/base/authority.h"
+#include "chassis/base/input.h"
 #include "chassis/web/http_private.h"
 #include "chassis/web/sockets.h"
 
@@ -16,11 +17,10 @@ static bool is_public(const struct http_options *o, const struct authority *aske
 
 static bool is_listed(const struct http_options *o, const struct authority *asked) {
     struct authority one;
-    for (const char *p = o->allowed_hosts ? o->allowed_hosts : ""; *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        if (authority_read(p, n, &one) && authority_same(&one, asked)) return true;
-        p += n;
-    }
+    const char *list = o->allowed_hosts;
+    size_t n;
+    for (const char *item; item_next(&list, ',', &item, &n);)
+        if (authority_read(item, n, &one) && authority_same(&one, asked)) return true;
     return false;
 }
 

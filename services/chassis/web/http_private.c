@@ -1,6 +1,7 @@
 #include "chassis/web/http_private.h"
 
 #include "chassis/base/format.h"
+#include "chassis/base/input.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
 #include "chassis/web/sockets.h"
@@ -110,14 +111,13 @@ int exchange_port(struct exchange *x) {
 
 double weight_in(const char *list, const char *name) {
     double most = -1;
-    for (const char *p = list; p && *p; p += *p == ',') {
-        p += strspn(p, " \t");
-        size_t n = strcspn(p, ","), name_n = strcspn(p, ",; \t");
-        const char *q = memmem(p, n, "q=", 2);
-        if (!q) q = memmem(p, n, "Q=", 2);
+    size_t n;
+    for (const char *item; item_next(&list, ',', &item, &n);) {
+        const char *p = item + strspn(item, " \t"), *q = memmem(item, n, "q=", 2);
+        size_t name_n = strcspn(p, ",; \t");
+        if (!q) q = memmem(item, n, "Q=", 2);
         double weight = q ? strtod(q + 2, NULL) : 1;
         if (name_n == strlen(name) && !strncasecmp(p, name, name_n)) most = fmax(most, weight);
-        p += n;
     }
     return most;
 }
