@@ -224,10 +224,7 @@ static void audit_stream(
     buffer_auto lines = BUFFER(STREAM_ROWS * AUDIT_LINE_MAX);
     int64_t after = 0, left = f.limit ? f.limit : INT64_MAX;
     int wanted, n;
-    if (exchange_problem_fields(x)) {
-        exchange_problem(x, 400, "The filter cannot be used.");
-        return;
-    }
+    if (!exchange_fields_ok(x, 400, "The filter cannot be used.")) return;
     /* What comes while it is sent is not in it, or a fast writer would keep a slow reader for ever. */
     int64_t end = store_int(reader, 0, "SELECT COALESCE(MAX(id), 0) + 1 FROM audit");
     if (!f.before || f.before > end) f.before = end;

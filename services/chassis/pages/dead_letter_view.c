@@ -30,10 +30,7 @@ static void letters_decorate(const json_t *letters) {
 void dead_letters_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     int64_t before = page_number(x, "before", 0, INT64_MAX), limit = page_number(x, "limit", 50, 1000);
-    if (exchange_problem_fields(x)) {
-        exchange_problem(x, 400, "The dead letters cannot be shown so: a number in the address is wrong.");
-        return;
-    }
+    if (!exchange_fields_ok(x, 400, "The dead letters cannot be shown so: a number in the address is wrong.")) return;
     x->data = dead_letter_page(reader, before, (int)limit);
     json_object_set_new(x->data, "open", json_integer(dead_letter_open(reader)));
     if (!page_reader_ok(x, reader) || x->api) return;
@@ -97,10 +94,7 @@ void dead_letter_redrive_post(struct exchange *x) {
     int64_t after = all ? page_number(x, "after", 0, INT64_MAX) : 0;
     json_auto_t *result = NULL;
     struct failure why;
-    if (exchange_problem_fields(x)) {
-        exchange_problem(x, 400, "Nothing was redriven: a number in the address is wrong.");
-        return;
-    }
+    if (!exchange_fields_ok(x, 400, "Nothing was redriven: a number in the address is wrong.")) return;
     struct redrive asked = {
         .id = all ? 0 : id_of(x),
         .actor = x->api ? "api" : "form",

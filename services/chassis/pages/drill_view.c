@@ -57,9 +57,7 @@ static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
         exchange_problem_field(
             x, "ms", "%.60s is not a whole number from 1 to %d", given ? given : "(nothing)", DRILL_MS_MAX);
     }
-    if (!exchange_problem_fields(x)) return true;
-    exchange_problem(x, 422, "Nothing was changed: this drill cannot be understood.");
-    return false;
+    return exchange_fields_ok(x, 422, "Nothing was changed: this drill cannot be understood.");
 }
 
 static void audit_wish(struct exchange *x, struct connection *c, const struct wish *w) {

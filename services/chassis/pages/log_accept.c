@@ -28,9 +28,7 @@ static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
         exchange_problem_field(
             x, "from", "\"%.60s\" is not one of beginning, end, here", w->from ? w->from : "(nothing)");
     if (partition && !json_is_integer(partition)) exchange_problem_field(x, "partition", "is not a whole number");
-    if (!exchange_problem_fields(x)) return true;
-    exchange_problem(x, 422, "Nothing was changed: the decision cannot be understood.");
-    return false;
+    return exchange_fields_ok(x, 422, "Nothing was changed: the decision cannot be understood.");
 }
 
 /* What is held and meant: [{"topic","partition","next","held",…}]. */

@@ -90,6 +90,8 @@ void exchange_problem_field(struct exchange *x, const char *field, const char *d
     __attribute__((format(printf, 3, 4)));
 void exchange_problem_member(struct exchange *x, const char *name, json_t *value); /* takes the reference */
 const json_t *exchange_problem_fields(struct exchange *x); /* the array so far. NULL when empty */
+/* Whether there are none. If there are, it is answered now, with that status and detail. */
+bool exchange_fields_ok(struct exchange *x, int status, const char *detail);
 
 /* application/x-www-form-urlencoded: an object of text, each checked: no NUL, UTF-8, no name twice. REJECT says which.
  * Without the field idempotency_key, which is not the function's (idempotency.h).

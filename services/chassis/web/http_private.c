@@ -178,6 +178,12 @@ const json_t *exchange_problem_fields(struct exchange *x) {
     return json_array_size(x->private->errors) ? x->private->errors : NULL;
 }
 
+bool exchange_fields_ok(struct exchange *x, int status, const char *detail) {
+    bool ok = !exchange_problem_fields(x);
+    if (!ok) exchange_problem(x, status, "%s", detail);
+    return ok;
+}
+
 bool exchange_refused(const struct exchange *x) {
     return x->private->problem;
 }
