@@ -32,6 +32,11 @@ bool worker_rest(struct worker *w, int64_t until) {
     return !w->stopping;
 }
 
+bool worker_pause(struct worker *w, int64_t until) {
+    lock_auto(&w->lock);
+    return worker_rest(w, until);
+}
+
 void worker_end(struct worker *w) {
     if (!w->running) return;
     lock_auto(&w->lock);
@@ -50,10 +55,7 @@ void worker_stop(struct worker *w) {
 
 static void *limit_watch(void *limit) {
     struct limit *l = limit;
-    pthread_mutex_lock(&l->worker.lock);
-    bool over = worker_rest(&l->worker, l->until);
-    pthread_mutex_unlock(&l->worker.lock);
-    if (over) l->over(l->why);
+    if (worker_pause(&l->worker, l->until)) l->over(l->why);
     return NULL;
 }
 

@@ -34,6 +34,7 @@ struct worker {
 bool worker_start(struct worker *w, const char *name, void *(*run)(void *argument), void *argument);
 /* By the thread, under the lock: waits until that moment of steady_ms(). False: it is told to end. */
 bool worker_rest(struct worker *w, int64_t until);
+bool worker_pause(struct worker *w, int64_t until); /* the same, without the lock */
 void worker_end(struct worker *w);  /* tells it to end, and does not wait. Nothing where none was started */
 void worker_stop(struct worker *w); /* waits for the thread. Nothing where none was started */
 

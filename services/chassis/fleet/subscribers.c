@@ -265,16 +265,8 @@ static void round_run(struct subscribers *s) {
 
 static void *subscribers_run(void *subscribers) {
     struct subscribers *s = subscribers;
-    int64_t due = 0;
     known_read(s);
-    pthread_mutex_lock(&s->worker.lock);
-    while (worker_rest(&s->worker, due)) {
-        pthread_mutex_unlock(&s->worker.lock);
-        round_run(s);
-        due = steady_ms() + EVERY_MS;
-        pthread_mutex_lock(&s->worker.lock);
-    }
-    pthread_mutex_unlock(&s->worker.lock);
+    for (int64_t due = 0; worker_pause(&s->worker, due); due = steady_ms() + EVERY_MS) round_run(s);
     json_decref(s->known);
     json_decref(s->life);
     return NULL;
