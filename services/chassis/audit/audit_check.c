@@ -59,13 +59,7 @@ static int check_step(struct audit_check *c) {
 static void *check_run(void *check) {
     struct audit_check *c = check;
     int64_t due = steady_ms() + FIRST_MS;
-    pthread_mutex_lock(&c->worker.lock);
-    while (worker_rest(&c->worker, due)) {
-        pthread_mutex_unlock(&c->worker.lock);
-        due = check_step(c) + steady_ms();
-        pthread_mutex_lock(&c->worker.lock);
-    }
-    pthread_mutex_unlock(&c->worker.lock);
+    while (worker_pause(&c->worker, due)) due = check_step(c) + steady_ms();
     walk_free(&c->walk);
     return NULL;
 }
