@@ -32,7 +32,7 @@ struct subscribers {
     struct worker worker;
     bool refused;      /* in the round at hand */
     bool asked_before; /* since the start */
-    json_t *said;      /* the last answer that was whole. Under the worker's lock */
+    json_t *said;      /* the last answer that was whole, or one without a team. Under the worker's lock */
     /* The thread's: what the tables have. known: {"NAME": {"0": next offset, …}, …}, life: {"NAME": ms, …} */
     json_t *known, *life;
     int64_t life_kept_at;
@@ -41,6 +41,9 @@ struct subscribers {
 
 /* An answer of Kafka is {"teams": {…}, "urls": {…}, "others": […], "listed": {…}}, where listed has every group, a
  * subscriber or not. */
+static json_t *answer_new(void) {
+    return json_pack("{s:{}, s:{}, s:[], s:{}}", "teams", "urls", "others", "listed");
+}
 
 /* A return seems not handled by a team that one may not ask about, so that is said. */
 static void refused(struct subscribers *s, rd_kafka_resp_err_t error, struct right right) {
@@ -123,22 +126,17 @@ static void answer_keep(struct subscribers *s, json_t *answer) {
     s->said = json_incref(answer);
 }
 
-/* otherwise: as long as Kafka has said nothing. Takes the reference. */
-static json_t *said_copy(struct subscribers *s, const char *member, json_t *otherwise) {
-    if (!s) return otherwise;
+static json_t *said_copy(struct subscribers *s, const char *member) {
     lock_auto(&s->worker.lock);
-    json_t *said = json_deep_copy(json_object_get(s->said, member));
-    if (!said) return otherwise;
-    json_decref(otherwise);
-    return said;
+    return json_deep_copy(json_object_get(s->said, member));
 }
 
 json_t *subscribers_others(struct subscribers *s) {
-    return said_copy(s, "others", json_array());
+    return s ? said_copy(s, "others") : json_array();
 }
 
 json_t *subscribers_urls(struct subscribers *s) {
-    return said_copy(s, "urls", json_object());
+    return s ? said_copy(s, "urls") : json_object();
 }
 
 /* --- What Kafka has forgotten */
@@ -215,7 +213,7 @@ static json_t *teams_ask(struct subscribers *s) {
     refused(s, error, (struct right){"Describe", "cluster", ""});
     if (!event) return NULL;
     bool answered = true;
-    json_auto_t *answer = json_pack("{s:{}, s:{}, s:[], s:{}}", "teams", "urls", "others", "listed");
+    json_auto_t *answer = answer_new();
     for (size_t i = 0; answered && i < n; i++) {
         const char *group = rd_kafka_ConsumerGroupListing_group_id(groups[i]), *team = team_of(s, group);
         if (!team) continue;
@@ -276,6 +274,7 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
     struct subscribers *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, FATAL, "out of memory");
     s->options = *o;
+    s->said = answer_new();
     topic_spec_name(&topic_spec_events, o->settings, s->topic, sizeof s->topic);
     settings_scoped(o->settings, o->settings->service, s->own_group, sizeof s->own_group);
     /* It joins no group. But librdkafka ends the process where a coordinator is moving and its handle has none: seen
