@@ -28,13 +28,10 @@ static size_t host_length(const char *text, size_t n) {
 
 /* What follows the host: nothing, or ":8000". −1: it is something else. */
 static int port_read(const char *text, size_t n) {
-    int port = 0;
-    if (n && (*text != ':' || n < 2 || n > 6)) return -1;
-    for (size_t i = 1; i < n; i++) {
-        if (!isdigit((unsigned char)text[i])) return -1;
-        port = port * 10 + (text[i] - '0');
-    }
-    return !n || (port >= 1 && port <= 65535) ? port : -1;
+    if (!n) return 0;
+    if (*text != ':' || n < 2 || n > 6 || strspn(text + 1, "0123456789") != n - 1) return -1;
+    int port = atoi(text + 1);
+    return port >= 1 && port <= 65535 ? port : -1;
 }
 
 bool authority_read(const char *text, size_t n, struct authority *out) {

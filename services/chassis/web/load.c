@@ -36,14 +36,13 @@ static void request_run(struct run *r, int64_t n) {
     struct timespec due = {due_us / 1000000, due_us % 1000000 * 1000};
     while (!r->enough && clock_us(CLOCK_MONOTONIC) < due_us)
         pthread_cond_clockwait(&r->news, &r->lock, CLOCK_MONOTONIC, &due);
-    char *body = r->enough ? NULL : l->body(l->context, n);
+    text_auto body = r->enough ? NULL : l->body(l->context, n);
     r->failed |= !body && !r->enough;
     r->enough |= r->failed;
     if (!body) return;
     pthread_mutex_unlock(&r->lock);
     bool heard_of = ask(r->caller, l->url, body, l->timeout_ms, &heard, &answer) == OK;
     double ms = (double)(clock_us(CLOCK_MONOTONIC) - due_us) / 1000;
-    free(body);
     pthread_mutex_lock(&r->lock);
     struct load_answer a = {
         heard.status,
