@@ -107,12 +107,10 @@ void audit_event_get(struct exchange *x) {
     } else if (!*topic) {
         exchange_problem(x, 404, "Row %s is about no event: it was done by hand.", id);
     } else {
-        if (atomic_fetch_add(&now, 1) < AT_ONCE) {
+        if (atomic_fetch_add(&now, 1) < AT_ONCE)
             event_show(x, &at, id);
-        } else {
-            exchange_set_header(x, "Retry-After", "1");
-            exchange_problem(x, 503, "Others are having events shown just now; try again in a second.");
-        }
+        else
+            exchange_busy(x, "Others are having events shown just now; try again in a second.");
         atomic_fetch_sub(&now, 1);
     }
 }

@@ -83,8 +83,7 @@ static void perform(struct exchange *x, struct record *r) {
     struct failure why = {0}, refusal = {0};
     char outcome[40];
     if (!drill_delay(rt->drill, PATIENCE_MS)) {
-        exchange_set_header(x, "Retry-After", "1");
-        exchange_problem(x, 503, "Nothing was done: the service is paused by a drill, or stops. Send it again.");
+        exchange_busy(x, "Nothing was done: the service is paused by a drill, or stops. Send it again.");
         return;
     }
     struct connection *c = store_begin(rt->core.store);
@@ -146,12 +145,10 @@ static void call_post(struct exchange *x) {
     if (!comparison_on(x)) return;
     json_auto_t *body = exchange_json_object(x);
     if (!body || !fields_ok(x, body, h)) return;
-    if (atomic_fetch_add(&rt->calls_now, 1) < (rt->core.settings->http_threads + 1) / 2) {
+    if (atomic_fetch_add(&rt->calls_now, 1) < (rt->core.settings->http_threads + 1) / 2)
         call_run(x, body, h);
-    } else {
-        exchange_set_header(x, "Retry-After", "1");
-        exchange_problem(x, 503, "Too many calls are waiting for their answer already; send it again.");
-    }
+    else
+        exchange_busy(x, "Too many calls are waiting for their answer already; send it again.");
     atomic_fetch_sub(&rt->calls_now, 1);
 }
 

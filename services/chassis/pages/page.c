@@ -31,8 +31,7 @@ void page_add_notice(json_t *form, const char *notice, const char *existing) {
 /* False: the database could not be read, and that was answered. */
 bool page_reader_ok(struct exchange *x, struct connection *reader) {
     if (store_state(reader) == OK) return true;
-    exchange_set_header(x, "Retry-After", "1");
-    exchange_problem(x, 503, "The database could not be read: %s", store_error(reader));
+    exchange_busy(x, "The database could not be read: %s", store_error(reader));
     return false;
 }
 

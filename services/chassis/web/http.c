@@ -59,22 +59,16 @@ static void get_run(struct exchange *x, const struct resource *r) {
     const char *asked = r->long_read && *r->long_read ? exchange_query(x, r->long_read) : r->long_read;
     bool is_long = asked && (*asked || !*r->long_read);
     int max = h->options.threads / 4 > 1 ? h->options.threads / 4 : 1;
-    if (!is_long || atomic_fetch_add(&h->long_reads, 1) < max) {
+    if (!is_long || atomic_fetch_add(&h->long_reads, 1) < max)
         r->get(x);
-    } else {
-        exchange_set_header(x, "Retry-After", "1");
-        exchange_problem(
-            x, 503, "As many as may read so much at once (%d) are being answered; try again in a moment.", max);
-    }
+    else
+        exchange_busy(x, "As many as may read so much at once (%d) are being answered; try again in a moment.", max);
     if (is_long) atomic_fetch_sub(&h->long_reads, 1);
 }
 
 static void request_run(struct exchange *x) {
     bool framed = body_framed(x), is_post = !strcmp(x->method, "POST");
-    if (atomic_load(&x->private->http->stopping)) {
-        exchange_set_header(x, "Retry-After", "1");
-        exchange_problem(x, 503, "The service is stopping; try again in a moment.");
-    }
+    if (atomic_load(&x->private->http->stopping)) exchange_busy(x, "The service is stopping; try again in a moment.");
     if (!framed || exchange_refused(x) || !url_read(x)) return;
     const struct resource *r = router_find(x);
     bool any_host = r && r->any_host && !json_object_size(x->private->query);

@@ -84,6 +84,8 @@ void exchange_end(struct exchange *x);
  * to do. */
 void exchange_problem(struct exchange *x, int status, const char *detail_format, ...)
     __attribute__((format(printf, 3, 4)));
+/* 503 and Retry-After: the same may be asked again in a second. */
+void exchange_busy(struct exchange *x, const char *detail_format, ...) __attribute__((format(printf, 2, 3)));
 /* One entry of the problem's "errors": [{"field","detail"}]. May come before exchange_problem(). Adds a member
  * otherwise. */
 void exchange_problem_field(struct exchange *x, const char *field, const char *detail_format, ...)

@@ -163,6 +163,13 @@ void exchange_problem(struct exchange *x, int status, const char *detail_format,
         "detail", utf8_json(detail), "trace_id", trace_id(x->trace_parent, trace));
 }
 
+void exchange_busy(struct exchange *x, const char *detail_format, ...) {
+    char detail[DETAIL_TEXT];
+    format_arguments(detail, detail_format);
+    exchange_set_header(x, "Retry-After", "1");
+    exchange_problem(x, 503, "%s", detail);
+}
+
 void exchange_problem_field(struct exchange *x, const char *field, const char *detail_format, ...) {
     char detail[DETAIL_TEXT];
     format_arguments(detail, detail_format);

@@ -192,9 +192,8 @@ static bool answer_recall(struct exchange *x, struct connection *reader, const s
                 k->key, request ? json_string_value(request) : "");
     }
     if (store_state(reader) == OK) return found;
-    exchange_set_header(x, "Retry-After", "1");
-    exchange_problem(
-        x, 503, "Nothing was done: whether it was done before cannot be read: %s. Send it again.", store_error(reader));
+    exchange_busy(
+        x, "Nothing was done: whether it was done before cannot be read: %s. Send it again.", store_error(reader));
     return true;
 }
 
