@@ -9,7 +9,6 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- Asking for one */
@@ -30,13 +29,6 @@ bool drill_allowed(struct exchange *x) {
     return false;
 }
 
-/* A number, or a form's text of one. −1: neither. */
-static int64_t whole_number(const json_t *value) {
-    const char *text = json_string_value(value);
-    if (json_is_integer(value)) return json_integer_value(value);
-    return text && *text && strlen(text) <= 9 && !text[strspn(text, "0123456789")] ? atoi(text) : -1;
-}
-
 /* False: refused. */
 static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
     static const struct wish wishes[] = {
@@ -45,15 +37,16 @@ static bool wish_read(struct exchange *x, const json_t *sent, struct wish *w) {
         {"crash", DRILL_NONE, true, 0},
         {"go-on", DRILL_NONE, false, 0}};
     const char *word = json_string_value(json_object_get(sent, "mode"));
+    const json_t *ms = json_object_get(sent, "ms"); /* a number, or a form's text of one */
     *w = (struct wish){0};
     for (size_t i = 0; word && i < sizeof wishes / sizeof *wishes; i++)
         if (!strcmp(wishes[i].word, word)) *w = wishes[i];
     if (!w->word)
         exchange_problem_field(
             x, "mode", "\"%.60s\" is not one of pause, slow, crash, go-on", word ? word : "(nothing)");
-    if (w->mode == DRILL_SLOW) w->ms = whole_number(json_object_get(sent, "ms"));
+    if (w->mode == DRILL_SLOW) w->ms = json_is_string(ms) ? page_id(json_string_value(ms)) : json_integer_value(ms);
     if (w->mode == DRILL_SLOW && (w->ms < 1 || w->ms > DRILL_MS_MAX)) {
-        text_auto given = json_dumps(json_object_get(sent, "ms"), JSON_ENCODE_ANY);
+        text_auto given = json_dumps(ms, JSON_ENCODE_ANY);
         exchange_problem_field(
             x, "ms", "%.60s is not a whole number from 1 to %d", given ? given : "(nothing)", DRILL_MS_MAX);
     }
