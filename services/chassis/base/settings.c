@@ -161,6 +161,7 @@ read_secret(struct settings *s, const struct setting *row, const char *from, con
 /* from: the flag or the variable that gave the value, for the message. */
 static verdict
 set_value(struct settings *s, const struct setting *row, const char *from, const char *value, struct failure *why) {
+    strcpy(s->from[row - table], from);
     if (row->type == SETTING_SECRET) return read_secret(s, row, from, value, why);
     if (row->type == SETTING_WORD) {
         if (!word_in(value, row->unit))
@@ -226,7 +227,6 @@ static verdict read_flag(struct settings *s, char *const argv[], int argc, int *
         flag_name(row, flag);
         size_t n = strlen(flag);
         if (strncmp(given, flag, n) != 0 || (given[n] && given[n] != '=')) continue;
-        strcpy(s->from[row - table], flag);
         if (given[n]) return set_value(s, row, flag, given + n + 1, why);
         if (row->type == SETTING_SWITCH) return set_value(s, row, flag, "1", why);
         if (*i == argc) return fail(why, REJECT, "%s: needs a value after it", flag);
@@ -236,18 +236,16 @@ static verdict read_flag(struct settings *s, char *const argv[], int argc, int *
 }
 
 static verdict read_environment(struct settings *s, char *const environ_[], struct failure *why) {
+    verdict v = OK;
     for (const struct setting *row = table; row < table + TABLE_N; row++) {
         char name[SETTING_NAME];
         variable_name(row, name);
         size_t n = strlen(name);
         for (char *const *e = environ_; *e; e++)
-            if (!strncmp(*e, name, n) && (*e)[n] == '=' && (*e)[n + 1]) {
-                verdict v = set_value(s, row, name, *e + n + 1, why);
-                strcpy(s->from[row - table], name);
-                if (v != OK) return v;
-            }
+            if (v == OK && !strncmp(*e, name, n) && (*e)[n] == '=' && (*e)[n + 1])
+                v = set_value(s, row, name, *e + n + 1, why);
     }
-    return OK;
+    return v;
 }
 
 enum item { A_PAIR, A_HOST, A_SITE };
@@ -302,7 +300,7 @@ verdict settings_read(
         if (row->type == SETTING_SECRET)
             v = text_set(text_of(out, row), "", why);
         else if (row->fallback)
-            v = set_value(out, row, row->name, row->fallback, why);
+            v = set_value(out, row, "default", row->fallback, why);
     if (v == OK) v = read_environment(out, environ_, why);
     for (int i = 1; v == OK && i < argc;) v = read_flag(out, argv, argc, &i, why);
     if (v == OK) v = settings_check(out, why);

@@ -36,7 +36,7 @@ struct settings {
     int64_t comparison;                    /* 0 or 1: the traditional way is there */
     struct property *properties;           /* from -X and --kafka-config, in the order given */
     size_t properties_n, properties_given; /* the first of them with -X, the others in the file */
-    char from[SETTINGS_MAX][SETTING_NAME]; /* the variable or flag that gave each. "": it is the default */
+    char from[SETTINGS_MAX][SETTING_NAME]; /* the variable or flag that gave each. "", "default": none did */
     bool help, table;                      /* --help, --settings-table were asked for */
 };
 
