@@ -87,8 +87,9 @@ enum { BODY_STREAM = -1, BODY_OPEN = -2 };
 void http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n);
 
 /* stream.c: answers with a head, and hands the connection over: its socket, for nonblocking writes, which lies outside
- * of the web server from now on and takes none of its threads. The caller's, who gives it back with socket_lend()
- * (sockets.h) and closes it. −1: only the head was asked for, the client went away, or no descriptor is left (503). */
+ * of the web server from now on and takes none of its threads. The caller's, who gives it back with
+ * socket_give_back() (sockets.h). −1: only the head was asked for, the client went away, or no descriptor is left
+ * (503). */
 MUST_CHECK int exchange_hand_over(struct exchange *x, const char *content_type);
 
 /* body.c */

@@ -23,6 +23,13 @@ bool socket_lend(int fd, bool away) {
     return fd < LENT_MAX;
 }
 
+int socket_give_back(int fd) {
+    if (fd < 0) return -1;
+    (void)socket_lend(fd, false);
+    close(fd);
+    return -1;
+}
+
 static uint64_t number_of(struct in_addr address, int port) {
     return (uint64_t)ntohl(address.s_addr) << 16 | (uint64_t)port;
 }

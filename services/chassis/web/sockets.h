@@ -21,6 +21,7 @@ void socket_drain(int fd, int ms);
 /* away: a descriptor that the web server has no part in any more: no crowd is made of it, and only sockets_wake()
  * reaches it. Taken back, with false, before it is closed. False: its number is too high to be kept in mind. */
 bool socket_lend(int fd, bool away);
+int socket_give_back(int fd); /* takes back what was lent, and closes it. Nothing where fd is −1. Returns −1 */
 
 /* Ends reading from every connection of the port, and accepting new ones. */
 void sockets_wake(int port);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 enum { HEARTBEAT_MS = 10000, LIFE_MS = 600000, PATIENCE_MS = 5000, RETRY_MS = 1000 };
 
@@ -54,11 +53,8 @@ struct sse {
 /* --- One viewer */
 
 static void viewer_close(struct viewer *v) {
-    if (v->fd < 0) return;
-    (void)socket_lend(v->fd, false);
-    close(v->fd);
+    v->fd = socket_give_back(v->fd);
     buffer_free(&v->rest);
-    v->fd = -1;
 }
 
 static void viewer_flush(struct viewer *v, int64_t now) {

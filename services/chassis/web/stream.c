@@ -42,20 +42,13 @@ void exchange_end(struct exchange *x) {
     if (!chunked || put(x, &(struct buffer){.data = last, .length = strlen(last)})) x->private->stream = STREAM_ENDED;
 }
 
-static int descriptor_close(int fd) {
-    if (fd < 0) return -1;
-    (void)socket_lend(fd, false);
-    close(fd);
-    return -1;
-}
-
 /* civetweb (as of 1.16) closes what it thinks is the connection's descriptor once the request is answered. So the
  * connection gets another descriptor, and a socket that is connected to nobody takes the place of the first. */
 static int descriptor_exchange(int fd) {
     int moved = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3), nobody = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool done = moved >= 0 && nobody >= 0 && socket_lend(moved, true) && dup2(nobody, fd) == fd;
     if (nobody >= 0) close(nobody);
-    return done ? moved : descriptor_close(moved);
+    return done ? moved : socket_give_back(moved);
 }
 
 int exchange_hand_over(struct exchange *x, const char *content_type) {
@@ -72,5 +65,5 @@ int exchange_hand_over(struct exchange *x, const char *content_type) {
     http_head(x, &head, content_type, BODY_OPEN);
     x->private->stream = STREAM_ENDED;
     bool sent = !head.failed && send(fd, head.data, head.length, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)head.length;
-    return sent ? fd : descriptor_close(fd);
+    return sent ? fd : socket_give_back(fd);
 }
