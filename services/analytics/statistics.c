@@ -182,18 +182,16 @@ static void statistics_get(struct exchange *x) {
 /* --- As CSV: table,name,currency,figure,value */
 
 static void line_add(struct buffer *out, const char *table, const char *name, const char *currency, const json_t *row) {
-    const char *figure;
-    json_t *value;
-    json_object_foreach((json_t *)row, figure, value) {
-        bool amount = !strcmp(figure, "amount");
-        if ((!json_is_integer(value) && !amount) || !strcmp(figure, "hour")) continue;
+    json_members(figure, (json_t *)row) {
+        bool amount = !strcmp(figure.name, "amount");
+        if ((!json_is_integer(figure.value) && !amount) || !strcmp(figure.name, "hour")) continue;
         buffer_format(out, "%s,", table);
         buffer_csv(out, name, strlen(name));
-        buffer_format(out, ",%s,%s,", currency, figure);
+        buffer_format(out, ",%s,%s,", currency, figure.name);
         if (amount)
-            buffer_format(out, "%s\r\n", json_string_value(value));
+            buffer_format(out, "%s\r\n", json_string_value(figure.value));
         else
-            buffer_format(out, "%lld\r\n", (long long)json_integer_value(value));
+            buffer_format(out, "%lld\r\n", (long long)json_integer_value(figure.value));
     }
 }
 
@@ -215,12 +213,10 @@ static void csv_get(struct exchange *x) {
         return;
     }
     json_auto_t *data = answer(&q);
-    json_t *rows;
     buffer_auto out = BUFFER(TEXT_BYTES);
-    const char *name;
     buffer_text(&out, "table,name,currency,figure,value\r\n");
     line_add(&out, "all", "", "", data);
-    json_object_foreach(json_object_get(data, "by"), name, rows) lines_add(&out, name, "name", rows);
+    json_members(by, json_object_get(data, "by")) lines_add(&out, by.name, "name", by.value);
     lines_add(&out, "hour", "hour", json_object_get(data, "hours"));
     lines_add(&out, "time", "from", json_object_get(json_object_get(data, "over_time"), "samples"));
     lines_add(&out, "cost", "", json_object_get(data, "costs"));

@@ -469,12 +469,10 @@ static json_t *change_make(struct connection *c, struct sent *s, json_t *order, 
 
 /* Every line with its device. */
 static json_t *complete_make(struct connection *c, struct sent *s, json_t *order, int *status) {
-    json_t *items = json_array(), *value;
-    const char *name;
+    json_t *items = json_array();
     (void)c;
     *status = json_object_size(s->body) ? 422 : 409;
-    json_object_foreach(s->body, name, value)
-        findings_add(&s->found, NO_ITEM, name, "there is no such field; leave it out");
+    json_members(m, s->body) findings_add(&s->found, NO_ITEM, m.name, "there is no such field; leave it out");
     if (!json_is_string(json_object_get(order, "shipment_id")))
         findings_add(&s->found, NO_ITEM, "shipment_id", "is not known yet; change the order first");
     json_each(i, item, json_object_get(order, "items")) {

@@ -91,10 +91,9 @@ static bool item_blank(const json_t *item) {
 }
 
 json_t *order_nest(const json_t *form, struct findings *found) {
-    json_t *body = json_object(), *value;
+    json_t *body = json_object();
     json_auto_t *items = json_array();
-    const char *name;
-    json_object_foreach((json_t *)form, name, value) form_set(body, items, name, json_string_value(value), found);
+    json_members(m, (json_t *)form) form_set(body, items, m.name, json_string_value(m.value), found);
     json_each(i, item, items)
         if (item_blank(item)) json_array_set_new(items, i, json_null());
     if (json_array_size(items)) findings_set(found, body, "items", json_incref(items));
@@ -107,13 +106,11 @@ json_t *order_nest(const json_t *form, struct findings *found) {
  * what is before it in the field's name. */
 static void
 unknown_check(const json_t *object, size_t item, const char *before, const char *known, struct findings *found) {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)object, name, value) {
+    json_members(m, (json_t *)object) {
         char word[FIELD_NAME], field[FIELD_NAME];
-        snprintf(word, sizeof word, " %.80s ", name);
-        snprintf(field, sizeof field, "%s%.60s", before, name);
-        if (strchr(name, ' ') || !strstr(known, word))
+        snprintf(word, sizeof word, " %.80s ", m.name);
+        snprintf(field, sizeof field, "%s%.60s", before, m.name);
+        if (strchr(m.name, ' ') || !strstr(known, word))
             findings_add(found, item, field, "there is no such field; leave it out");
     }
 }
@@ -205,16 +202,14 @@ static void after_add(json_t *after, const json_t *item, size_t sent, struct fin
 /* How many items there are, and the same device twice, which is said of an item that was sent. */
 static void after_check(const json_t *after, struct findings *found) {
     json_auto_t *seen = json_object();
-    const char *key;
-    json_t *item;
     size_t n = 0;
     bool readable = findings_none(found);
-    json_object_foreach((json_t *)after, key, item) {
-        const char *serial = json_string_value(json_object_get(item, "serial_number"));
-        if (json_is_true(json_object_get(item, "removed"))) continue;
+    json_members(item, (json_t *)after) {
+        const char *serial = json_string_value(json_object_get(item.value, "serial_number"));
+        if (json_is_true(json_object_get(item.value, "removed"))) continue;
         n++;
         if (!serial) continue;
-        const json_t *first = json_object_get(seen, serial), *sent = json_object_get(item, "sent");
+        const json_t *first = json_object_get(seen, serial), *sent = json_object_get(item.value, "sent");
         if (first && !sent) sent = json_is_integer(first) ? first : NULL;
         if (first && sent)
             findings_add(
@@ -297,16 +292,15 @@ static json_t *item_different(const json_t *sent, const json_t *was, size_t item
 static json_t *item_change(const json_t *sent, json_t *after, size_t item, json_int_t last, struct findings *found) {
     const json_t *line = json_object_get(sent, "line");
     char key[24];
-    json_t *was = json_object_get(after, line_key(sent, key)), *value;
-    const char *name;
+    json_t *was = json_object_get(after, line_key(sent, key));
     if (!json_is_integer(line) || json_integer_value(line) > last || !was)
         return findings_add(found, item, "line", "is not one of the order's lines; leave it out to add an item");
     if (json_object_get(was, "named"))
         return findings_add(found, item, "line", "%s is named twice; write each line once", key);
     findings_set(found, was, "named", json_true());
     json_t *change = item_different(sent, was, item, found);
-    json_object_foreach(change, name, value) if (!json_is_null(value)) /* null: as before */
-        findings_set(found, was, name, json_incref(value));
+    json_members(m, change)
+        if (!json_is_null(m.value)) findings_set(found, was, m.name, json_incref(m.value)); /* null: as before */
     if (change) findings_set(found, was, "sent", json_integer((json_int_t)item));
     return change;
 }

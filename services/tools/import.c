@@ -150,15 +150,14 @@ static bool is_ready(const struct import *i, const json_t *left, const json_t *e
 }
 
 static json_t *entries(const struct import *i) {
-    json_t *all = json_array(), *schema;
-    const char *id;
-    json_object_foreach(i->schemas, id, schema) {
-        json_each(k, one, json_object_get(schema, "subjects"))
+    json_t *all = json_array();
+    json_members(schema, i->schemas) {
+        json_each(k, one, json_object_get(schema.value, "subjects"))
             if (json_is_string(json_object_get(one, "subject")))
                 json_array_append_new(
                     all, json_pack(
                              "{s:O, s:O, s:O, s:O*}", "subject", json_object_get(one, "subject"), "version",
-                             json_object_get(one, "version"), "schema", schema, "compatibility",
+                             json_object_get(one, "version"), "schema", schema.value, "compatibility",
                              json_object_get(one, "compatibility")));
     }
     return all;
@@ -273,11 +272,10 @@ static verdict record_fits(struct import *i, const json_t *line, struct failure 
 /* Before anything is made: the topics are empty, and each record can be taken. */
 static verdict topics_check(struct import *i, struct failure *why) {
     json_auto_t *names = NULL;
-    json_t *topic;
-    const char *name;
     verdict v = reader_topics(i->cli.reader, &names, why);
     i->batch_bytes = BATCH_BYTES;
-    json_object_foreach(i->topics, name, topic) if (v == OK) v = topic_check(i, names, name, topic, why);
+    json_members(topic, i->topics)
+        if (v == OK) v = topic_check(i, names, topic.name, topic.value, why);
     return v == OK && i->large ? lines_read(i, record_fits, why) : v;
 }
 
@@ -294,17 +292,16 @@ topic_make(struct import *i, const char *topic, int partitions, const struct pro
 }
 
 static verdict topics_make(struct import *i, struct failure *why) {
-    json_t *topic, *value;
-    const char *name, *key;
     char scoped[CLI_NAME];
     verdict v = OK;
-    json_object_foreach(i->topics, name, topic) {
+    json_members(topic, i->topics) {
         struct property config[8] = {{0}};
-        size_t n = 0;
-        json_object_foreach(json_object_get(topic, "config"), key, value) if (n < 7 && json_is_string(value))
-            config[n++] = (struct property){key, json_string_value(value)};
-        settings_scoped(&i->cli.settings, name, scoped, sizeof scoped);
-        if (v == OK) v = topic_make(i, scoped, (int)json_array_size(json_object_get(topic, "partitions")), config, why);
+        size_t n = 0, partitions = json_array_size(json_object_get(topic.value, "partitions"));
+        json_members(one, json_object_get(topic.value, "config"))
+            if (n < 7 && json_is_string(one.value))
+                config[n++] = (struct property){one.name, json_string_value(one.value)};
+        settings_scoped(&i->cli.settings, topic.name, scoped, sizeof scoped);
+        if (v == OK) v = topic_make(i, scoped, (int)partitions, config, why);
     }
     return v;
 }
@@ -365,11 +362,11 @@ static verdict level_restore(struct import *i, const json_t *entry, struct failu
 }
 
 static verdict schemas_register(struct import *i, struct failure *why) {
-    json_t *one;
-    const char *place;
     verdict v = OK;
-    json_object_foreach(i->placed, place, one) if (v == OK) v = subject_register(i, one, why);
-    json_object_foreach(i->placed, place, one) if (v == OK) v = level_restore(i, one, why);
+    json_members(one, i->placed)
+        if (v == OK) v = subject_register(i, one.value, why);
+    json_members(one, i->placed)
+        if (v == OK) v = level_restore(i, one.value, why);
     return v;
 }
 

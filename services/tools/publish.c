@@ -128,12 +128,10 @@ static void fill(const struct publish *p, struct message *m, json_t *event) {
     int64_t now = clock_ms();
     json_auto_t *made = json_pack(
         "{s:s, s:I, s:i}", "event_id", uuid_text(uuid_make(), m->id), "occurred_at", (json_int_t)now, "version", 1);
-    const char *name;
-    json_t *value;
-    json_object_foreach(made, name, value) {
-        if (!has_field(p, name) || json_object_get(event, name)) continue;
-        json_object_set(event, name, value);
-        fprintf(stderr, "%s:%d: %s was filled in\n", shown(p->path), m->line, name);
+    json_members(field, made) {
+        if (!has_field(p, field.name) || json_object_get(event, field.name)) continue;
+        json_object_set(event, field.name, field.value);
+        fprintf(stderr, "%s:%d: %s was filled in\n", shown(p->path), m->line, field.name);
     }
     const char *id = json_string_value(json_object_get(event, "event_id"));
     const json_t *at = json_object_get(event, "occurred_at");

@@ -195,13 +195,12 @@ static verdict topics_add(struct check *k, struct failure *why) {
 
 /* The fold's teams by name, as the snapshot has them. */
 static json_t *teams_sorted(const json_t *by_name) {
-    json_t *sorted = json_array(), *one;
-    const char *name;
-    json_object_foreach((json_t *)by_name, name, one) {
+    json_t *sorted = json_array();
+    json_members(one, (json_t *)by_name) {
         size_t at = 0;
-        while (at < json_array_size(sorted) && strcmp(json_get_text(json_array_get(sorted, at), "team"), name) < 0)
+        while (at < json_array_size(sorted) && strcmp(json_get_text(json_array_get(sorted, at), "team"), one.name) < 0)
             at++;
-        json_array_insert(sorted, at, one);
+        json_array_insert(sorted, at, one.value);
     }
     return sorted;
 }
@@ -222,12 +221,10 @@ static void snapshot_compare(struct check *k, const char *return_id, const json_
 
 static void say(const struct check *k) {
     size_t wrong = json_object_size(k->wrong), named = 0;
-    const char *return_id;
-    json_t *what;
     printf("%s: %lld snapshots held against %lld events: ", k->topic, k->snapshots, k->events);
     printf(wrong ? "%zu DO NOT MATCH\n" : "all match\n", wrong);
-    json_object_foreach(k->wrong, return_id, what) if (named++ < NAMED_MAX)
-        printf("  %s: %s\n", shown(return_id), shown(json_string_value(what)));
+    json_members(one, k->wrong)
+        if (named++ < NAMED_MAX) printf("  %s: %s\n", shown(one.name), shown(json_string_value(one.value)));
     if (wrong > NAMED_MAX) printf("  and %zu more; --json names all\n", wrong - NAMED_MAX);
     if (json_object_size(k->without))
         printf("%zu returns have events and no snapshot yet\n", json_object_size(k->without));
@@ -235,8 +232,6 @@ static void say(const struct check *k) {
 }
 
 static verdict check(struct check *k, struct failure *why) {
-    const char *return_id;
-    json_t *known;
     snapshots_topic(&k->cli.settings, k->topic, sizeof k->topic);
     verdict v = reader_open(&k->cli.reader, &k->cli.settings, why);
     if (v == OK) v = reader_add(k->cli.reader, k->topic, why);
@@ -245,8 +240,8 @@ static verdict check(struct check *k, struct failure *why) {
     if (v == OK) v = topics_add(k, why);
     if (v == OK) v = records_read(k, event_read, why);
     if (v != OK) return v;
-    json_object_foreach(k->by_return, return_id, known)
-        snapshot_compare(k, return_id, json_object_get(known, "snapshot"), json_object_get(known, "fold"));
+    json_members(known, k->by_return)
+        snapshot_compare(k, known.name, json_object_get(known.value, "snapshot"), json_object_get(known.value, "fold"));
     return OK;
 }
 

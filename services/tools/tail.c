@@ -63,16 +63,14 @@ static void print_shortened(const char *text) {
 }
 
 static void print_fields(const json_t *data) {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)data, name, value) {
+    json_members(m, (json_t *)data) {
         /* In the line already, or of use to programs only. */
-        if (!strcmp(name, "event_id") || !strcmp(name, "caused_by") || !strcmp(name, "return_id") ||
-            json_is_null(value))
+        if (!strcmp(m.name, "event_id") || !strcmp(m.name, "caused_by") || !strcmp(m.name, "return_id") ||
+            json_is_null(m.value))
             continue;
-        char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        printf(" %s=", shown(name));
-        print_shortened(text ? text : json_is_string(value) ? json_string_value(value) : "");
+        char *text = json_is_string(m.value) ? NULL : json_dumps(m.value, JSON_ENCODE_ANY | JSON_COMPACT);
+        printf(" %s=", shown(m.name));
+        print_shortened(text ? text : json_is_string(m.value) ? json_string_value(m.value) : "");
         free(text);
     }
 }

@@ -108,11 +108,9 @@ static bool order_read(struct exchange *x, struct order *o) {
     json_auto_t *body = !x->body_n ? json_object()
                         : x->api   ? exchange_json_object(x)
                                    : exchange_sent(x, SENT_FORM, NULL, "Nothing was changed");
-    json_t *value;
-    const char *name;
     if (!body) return false;
-    json_object_foreach(body, name, value) if (!is_known(x, name))
-        exchange_problem_field(x, name, "There is no such field; remove it.");
+    json_members(m, body)
+        if (!is_known(x, m.name)) exchange_problem_field(x, m.name, "There is no such field; remove it.");
     by_read(x, o, json_object_get(body, "by"));
     if (!exchange_problem_fields(x)) return precondition_read(x, o, json_object_get(body, "version"));
     exchange_problem(x, 422, "Nothing was changed: what was sent cannot be accepted.");

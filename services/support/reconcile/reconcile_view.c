@@ -119,10 +119,8 @@ static void finding_view(json_t *finding) {
 }
 
 static json_t *types_json(const json_t *types) {
-    json_t *list = json_array(), *n;
-    const char *type;
-    json_object_foreach((json_t *)types, type, n)
-        json_array_append_new(list, json_pack("{s:s, s:O}", "type", type, "n", n));
+    json_t *list = json_array();
+    json_members(m, (json_t *)types) json_array_append_new(list, json_pack("{s:s, s:O}", "type", m.name, "n", m.value));
     return list;
 }
 

@@ -3,6 +3,7 @@
 #include "chassis/base/buffer.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/input.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/utf8.h"
 
 #include <stdio.h>
@@ -63,11 +64,10 @@ static json_t *form_text(const char *text) {
 }
 
 json_t *request_nest(const json_t *form) {
-    json_t *body = json_object(), *cost = json_object(), *value;
-    const char *name;
-    json_object_foreach((json_t *)form, name, value) {
-        bool inner = !strncmp(name, "cost.", 5);
-        json_object_set_new(inner ? cost : body, inner ? name + 5 : name, form_text(json_string_value(value)));
+    json_t *body = json_object(), *cost = json_object();
+    json_members(m, (json_t *)form) {
+        bool inner = !strncmp(m.name, "cost.", 5);
+        json_object_set_new(inner ? cost : body, inner ? m.name + 5 : m.name, form_text(json_string_value(m.value)));
     }
     if (json_object_get(body, "cost")) /* a field of that name is not one of the form's: let it be refused */
         json_decref(cost);
@@ -79,10 +79,9 @@ json_t *request_nest(const json_t *form) {
 /* --- Reading */
 
 static void error_add(json_t *errors, const char *field, const char *detail) {
-    json_t *error;
-    size_t i;
-    json_array_foreach(errors, i, error) if (!strcmp(json_string_value(json_object_get(error, "field")), field)) return;
-    if (i < ERRORS_MAX)
+    json_each(i, error, errors)
+        if (!strcmp(json_get_text(error, "field"), field)) return;
+    if (json_array_size(errors) < ERRORS_MAX)
         json_array_append_new(errors, json_pack("{s:o, s:o}", "field", utf8_json(field), "detail", utf8_json(detail)));
 }
 
@@ -94,31 +93,25 @@ static bool is_field(const char *name) {
 
 /* Members that nobody would read are refused: more likely than not, one is a misspelt name. */
 static void unknown_check(const json_t *object, const char *within, json_t *errors) {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)object, name, value) {
+    json_members(m, (json_t *)object) {
         char path[100];
-        snprintf(path, sizeof path, "%s%.80s", within, name);
-        bool known = is_field(path) && (*within || !strchr(name, '.'));
+        snprintf(path, sizeof path, "%s%.80s", within, m.name);
+        bool known = is_field(path) && (*within || !strchr(m.name, '.'));
         if (!known && strcmp(path, "cost") != 0) error_add(errors, path, "there is no such field; leave it out");
     }
 }
 
 static verdict symbol_read(const json_t *symbols, const char *text, const char *fallback, struct failure *why) {
-    struct buffer names = BUFFER(1000);
-    const json_t *symbol;
+    buffer_auto names = BUFFER(1000);
     bool known = !json_array_size(symbols) && !strcmp(text, fallback);
-    size_t i;
-    json_array_foreach((json_t *)symbols, i, symbol) {
+    json_each(i, symbol, symbols) {
         known = known || !strcmp(json_string_value(symbol), text);
         buffer_format(&names, "%s%s", i ? ", " : "", json_string_value(symbol));
     }
-    if (!known)
-        (void)!fail(
-            why, REJECT, "is \"%.60s\"; it must be one of %s, or left out for %s", text,
-            names.data && *names.data ? names.data : fallback, fallback);
-    buffer_free(&names);
-    return known ? OK : REJECT;
+    if (known) return OK;
+    return fail(
+        why, REJECT, "is \"%.60s\"; it must be one of %s, or left out for %s", text,
+        names.data && *names.data ? names.data : fallback, fallback);
 }
 
 static bool field_is_id(const struct request_field *f) {

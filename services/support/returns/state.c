@@ -3,6 +3,7 @@
 #include "support/request/events.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
 #include "chassis/base/money.h"
 
 #include <string.h>
@@ -232,10 +233,9 @@ static json_t *state_json(struct state *s, const struct rows *r) {
     bool handled = teams_fold(s, &s->request, 0, "handled", "seen_at") && s->request.known;
     int64_t reacts = s->cancelled_version > 1 ? s->cancelled_version : -1; /* 1: not to be told from the request's */
     bool undone = s->cancelled && teams_fold(s, &s->cancel, reacts, "compensated", "compensated_seen_at");
-    json_t *list = json_array(), *team;
-    const char *name;
+    json_t *list = json_array();
     reactions_fold(s);
-    json_object_foreach(s->teams, name, team) json_array_append(list, team);
+    json_members(team, s->teams) json_array_append(list, team.value);
     return json_pack(
         "{s:s, s:I, s:s, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:o}", "return_id", s->return_id, "version",
         (json_int_t)s->version, "status", status_of(s, handled), "attention", s->attention, "compensated",

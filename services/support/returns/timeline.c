@@ -34,13 +34,11 @@ static void step_add(
 
 /* 0: its publisher does not tell when it took up what the event reacts to. */
 static int64_t received_of(const json_t *event) {
-    json_t *pair;
-    size_t i;
     int64_t ms;
     const char *name, *value;
-    json_array_foreach(json_object_get(event, "headers"), i, pair) if (
-        !json_unpack(pair, "[s, s]", &name, &value) && !strcmp(name, "ce_receivedtime") &&
-        time_parse(value, &ms)) return ms;
+    json_each(i, pair, json_object_get(event, "headers"))
+        if (!json_unpack(pair, "[s, s]", &name, &value) && !strcmp(name, "ce_receivedtime") && time_parse(value, &ms))
+            return ms;
     return 0;
 }
 
@@ -59,9 +57,7 @@ static const char *command_step(const json_t *event) {
 /* The event of support's own that a team's reacts to, by its version. NULL: the request. A refusal has the version of
  * what was there already, and nobody reacts to it. */
 static const json_t *command_of(const json_t *history, const json_t *reaction) {
-    json_t *event;
-    size_t i;
-    json_array_foreach((json_t *)history, i, event) {
+    json_each(i, event, history) {
         const char *step = command_step(event);
         bool same = json_equal(json_object_get(event, "version"), json_object_get(reaction, "version"));
         if (same && step && strcmp(step, "refused") != 0) return event;
@@ -89,27 +85,25 @@ static void reaction_add(const struct steps *s, const json_t *history, const jso
 
 json_t *timeline_read(const json_t *one, const json_t *history, const struct bound *b) {
     struct steps s = {json_array(), b->at};
-    json_t *item;
     int64_t submitted = json_get_time(one, "submitted_at"), stored = json_get_time(one, "requested_at");
     int64_t published = json_get_time(one, "published_at"), cancelled = 0;
-    size_t i;
     step_add(&s, "submitted", "support", NULL, submitted, 0, false);
     step_add(&s, "stored", "support", NULL, stored, submitted, false);
     step_add(&s, "published", "support", REFUND_REQUEST, published, stored, false);
-    json_array_foreach((json_t *)history, i, item) {
+    json_each(i, item, history) {
         const char *type = json_get_text(item, "type");
         if (!cancelled && !strcmp(type, SUPPORT_EVENT(REFUND_CANCELLED)))
             cancelled = json_get_time(item, "recorded_at");
         if (strcmp(json_get_text(item, "team"), "support") != 0) reaction_add(&s, history, item, published);
     }
-    json_array_foreach((json_t *)history, i, item) command_add(&s, item);
-    json_array_foreach(json_object_get(one, "teams"), i, item) {
+    json_each(i, item, history) command_add(&s, item);
+    json_each(i, item, json_object_get(one, "teams")) {
         const char *name = json_get_text(item, "team");
         step_add(&s, "handled", name, NULL, json_get_time(item, "seen_at"), published, true);
         step_add(&s, "undone", name, NULL, json_get_time(item, "compensated_seen_at"), cancelled, true);
     }
     int64_t first = json_get_int(json_array_get(s.list, 0), "after_ms");
-    json_array_foreach(s.list, i, item)
+    json_each(i, item, s.list)
         json_object_set_new(item, "after_ms", json_integer(json_get_int(item, "after_ms") - first));
     return s.list;
 }
@@ -117,10 +111,8 @@ json_t *timeline_read(const json_t *one, const json_t *history, const struct bou
 /* --- The page */
 
 void timeline_view(json_t *timeline) {
-    json_t *step;
     int64_t all = json_get_int(json_array_get(timeline, json_array_size(timeline) - 1), "after_ms");
-    size_t i;
-    json_array_foreach(timeline, i, step) {
+    json_each(i, step, timeline) {
         const char *name = json_get_text(step, "step");
         bool publishes = !strcmp(name, "published") || !strcmp(name, "reacted");
         int64_t right = json_get_int(step, "after_ms") * BAR_WIDTH / (all > 0 ? all : 1);

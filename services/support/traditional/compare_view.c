@@ -84,10 +84,9 @@ static json_int_t lost_count(struct connection *reader, const struct run *run) {
 }
 
 static json_t *failures_json(const json_t *failures) {
-    json_t *list = json_array(), *n;
-    const char *reason;
-    json_object_foreach((json_t *)failures, reason, n)
-        json_array_append_new(list, json_pack("{s:s, s:O}", "reason", reason, "n", n));
+    json_t *list = json_array();
+    json_members(m, (json_t *)failures)
+        json_array_append_new(list, json_pack("{s:s, s:O}", "reason", m.name, "n", m.value));
     return list;
 }
 

@@ -141,16 +141,14 @@ static json_t *trial_json(const struct trial *t) {
 
 static void trial_answer(struct exchange *x, const struct trial *t) {
     json_auto_t *said = trial_json(t);
-    json_t *value;
-    const char *name;
     if (t->done == STEPS) {
         x->status = 201;
         x->data = json_incref(said);
         return;
     }
     exchange_problem(x, 502, "The return is %s (%s), since %s.", status_of(t), json_get_text(said, "words"), t->reason);
-    json_object_foreach(said, name, value) if (strcmp(name, "status") != 0)
-        exchange_problem_member(x, name, json_incref(value));
+    json_members(m, said)
+        if (strcmp(m.name, "status") != 0) exchange_problem_member(x, m.name, json_incref(m.value));
     exchange_problem_member(x, "outcome", json_string(status_of(t)));
 }
 
