@@ -52,12 +52,6 @@ static const struct input of_item[] = {
     {0},
 };
 
-static const char *wrong_of(const json_t *errors, const char *field) {
-    json_each(i, error, errors)
-        if (!strcmp(json_get_text(error, "field"), field)) return json_get_text(error, "detail");
-    return NULL;
-}
-
 /* within: "items.3.". typed: what that part of the form holds. */
 static json_t *inputs_json(const struct input *in, const char *within, const json_t *typed, const json_t *errors) {
     json_t *list = json_array();
@@ -69,8 +63,9 @@ static json_t *inputs_json(const struct input *in, const char *within, const jso
         snprintf(field, sizeof field, "%s%s", within, in->name);
         json_array_append_new(
             list, json_pack(
-                      "{s:s, s:s, s:s?, s:s, s:s?}", "name", field, "label", in->label, "hint", in->hint, "value",
-                      json_is_string(value) ? json_string_value(value) : in->usual, "wrong", wrong_of(errors, field)));
+                      "{s:s, s:s, s:s?, s:s, s:O?}", "name", field, "label", in->label, "hint", in->hint, "value",
+                      json_is_string(value) ? json_string_value(value) : in->usual, "wrong",
+                      json_object_get(json_find(errors, "field", field), "detail")));
     }
     return list;
 }

@@ -117,19 +117,14 @@ static verdict schema_register(struct publish *p, const char *type, struct failu
 
 /* --- Each event */
 
-static bool has_field(const struct publish *p, const char *name) {
-    json_each(i, field, json_object_get(p->schema_json, "fields"))
-        if (!strcmp(json_get_text(field, "name"), name)) return true;
-    return false;
-}
-
 /* What every event has, where the schema asks for it and the input has none. */
 static void fill(const struct publish *p, struct message *m, json_t *event) {
+    const json_t *fields = json_object_get(p->schema_json, "fields");
     int64_t now = clock_ms();
     json_auto_t *made = json_pack(
         "{s:s, s:I, s:i}", "event_id", uuid_text(uuid_make(), m->id), "occurred_at", (json_int_t)now, "version", 1);
     json_members(field, made) {
-        if (!has_field(p, field.name) || json_object_get(event, field.name)) continue;
+        if (json_object_get(event, field.name) || !json_find(fields, "name", field.name)) continue;
         json_object_set(event, field.name, field.value);
         fprintf(stderr, "%s:%d: %s was filled in\n", shown(p->path), m->line, field.name);
     }

@@ -2,6 +2,8 @@
 
 #include "chassis/base/ids.h"
 
+#include <string.h>
+
 const char *json_get_text(const json_t *object, const char *name) {
     const char *text = json_string_value(json_object_get(object, name));
     return text ? text : "";
@@ -14,6 +16,12 @@ long long json_get_int(const json_t *object, const char *name) {
 int64_t json_get_time(const json_t *object, const char *name) {
     int64_t ms;
     return time_parse(json_get_text(object, name), &ms) ? ms : 0;
+}
+
+json_t *json_find(const json_t *array, const char *member, const char *text) {
+    json_each(i, one, array)
+        if (!strcmp(json_get_text(one, member), text)) return one;
+    return NULL;
 }
 
 struct json_member json_member_at(void *iterator) {

@@ -7,6 +7,8 @@
 const char *json_get_text(const json_t *object, const char *name); /* "" when it has no such text. Lives with it */
 long long json_get_int(const json_t *object, const char *name);    /* 0 when it has no such integer */
 int64_t json_get_time(const json_t *object, const char *name);     /* ms of an RFC 3339 text. 0: it has none */
+/* The first item of the array whose member is that text. NULL: none. Lives with the array. */
+json_t *json_find(const json_t *array, const char *member, const char *text);
 
 /* json_each(i, one, array) { … }: each item of an array, and where it is. None of what is no array. */
 #define json_each(i, one, array)                                                                                       \

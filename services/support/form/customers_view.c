@@ -16,7 +16,7 @@ enum { CUSTOMERS = 50, ORDERS = 10, RETURNS = 20 };
 /* What every one of these pages says. */
 static void sales_add(struct exchange *x, struct connection *reader, json_t *data) {
     json_auto_t *known = peers_json(runtime_peers(x->context));
-    const json_t *sales = view_peer(json_object_get(known, "peers"), "sales");
+    const json_t *sales = json_find(json_object_get(known, "peers"), "name", "sales");
     const char *state = json_get_text(sales, "state");
     json_t *said = json_pack(
         "{s:O?, s:O?, s:o}", "state", json_object_get(sales, "state"), "text", json_object_get(sales, "text"),
@@ -39,8 +39,7 @@ static void item_view(const json_t *order, json_t *item) {
     const char *holder = json_get_text(item, "open_return");
     bool can_start = *json_get_text(item, "serial_number") && !*holder && *json_get_text(order, "customer_id") &&
                      !json_is_null(json_object_get(order, "customer"));
-    bool listed = !*holder;
-    json_each(i, one, json_object_get(item, "returns")) listed |= !strcmp(json_get_text(one, "return_id"), holder);
+    bool listed = !*holder || json_find(json_object_get(item, "returns"), "return_id", holder);
     json_object_update_new(item, json_pack("{s:b, s:b}", "held_elsewhere", !listed, "can_start", can_start));
 }
 

@@ -47,12 +47,6 @@ static json_t *items_step(json_t *order) {
 
 /* --- The form's fields */
 
-static const json_t *item_of(const json_t *order, const char *serial_number) {
-    json_each(i, one, json_object_get(order, "items"))
-        if (!strcmp(json_get_text(one, "serial_number"), serial_number)) return one;
-    return NULL;
-}
-
 static json_t *typed_of(const json_t *customer, const json_t *order, const json_t *item) {
     const json_t *price = json_object_get(item, "price");
     return json_pack(
@@ -69,7 +63,7 @@ static json_t *typed_of(const json_t *customer, const json_t *order, const json_
 static json_t *chosen_step(
     struct exchange *x, struct connection *reader, const struct choice *c, const json_t *customer, json_t **typed) {
     json_auto_t *order = c->order ? customers_order(reader, c->order) : NULL;
-    const json_t *item = order && c->item ? item_of(order, c->item) : NULL;
+    const json_t *item = c->item ? json_find(json_object_get(order, "items"), "serial_number", c->item) : NULL;
     json_t *step = NULL;
     if (c->order && strcmp(json_get_text(order, "customer_id"), c->customer) != 0)
         exchange_problem(

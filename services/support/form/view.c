@@ -32,12 +32,6 @@ int view_limit(struct exchange *x, int otherwise) {
     return 0;
 }
 
-const json_t *view_peer(const json_t *peers, const char *name) {
-    json_each(i, one, peers)
-        if (!strcmp(json_get_text(one, "name"), name)) return one;
-    return NULL;
-}
-
 /* --- A return */
 
 static bool is_status(const json_t *one, const char *status) {
@@ -72,7 +66,7 @@ void view_return(json_t *one, const json_t *peers) {
         bool is_done = json_is_true(json_object_get(team, cancelled ? "compensated" : "handled"));
         bool owes = !is_done && !is_status(one, "closed");
         done += is_done;
-        team_view(team, view_peer(peers, name));
+        team_view(team, json_find(peers, "name", name));
         json_object_set_new(team, "owes", json_boolean(owes));
         if (owes) json_array_append_new(owing, json_string(name));
         if (json_object_get(team, "put_aside")) json_object_set_new(one, "has_aside", json_true());
@@ -134,7 +128,7 @@ void view_history(json_t *list, const struct settings *settings, const json_t *p
             "{s:s, s:s?, s:o, s:I, s:o, s:s, s:O?}", "kafka", settings->kafka, "registry", registry, "header_lines",
             header_lines(json_object_get(event, "headers")), "record_bytes", (json_int_t)strlen(hex) / 2, "record",
             spaced(hex), "data_text", data ? data : "", "site",
-            json_object_get(view_peer(peers, json_get_text(event, "team")), "url"));
+            json_object_get(json_find(peers, "name", json_get_text(event, "team")), "url"));
         json_object_update_new(event, more);
         free(data);
     }
@@ -165,14 +159,13 @@ static json_t *choices_of(const json_t *symbols, const char *chosen) {
 static json_t *form_fields(const json_t *typed, const json_t *reasons, const json_t *errors) {
     json_t *list = json_array();
     for (const struct request_field *f = request_fields; f->name; f++) {
-        const char *value = request_text(typed, f), *wrong = NULL;
-        json_each(i, error, errors)
-            if (!strcmp(json_get_text(error, "field"), f->name)) wrong = json_get_text(error, "detail");
+        const char *value = request_text(typed, f);
+        const json_t *wrong = json_object_get(json_find(errors, "field", f->name), "detail");
         if (!value || (f->fallback && !*value)) value = f->fallback ? f->fallback : "";
         json_array_append_new(
             list,
             json_pack(
-                "{s:s, s:s, s:s, s:s, s:s?, s:b, s:b, s:b, s:s?, s:o}", "name", f->name, "label", f->label, "hint",
+                "{s:s, s:s, s:s, s:s, s:s?, s:b, s:b, s:b, s:O?, s:o}", "name", f->name, "label", f->label, "hint",
                 f->hint, "value", value, "effect", f->effect, "lines", f->lines, "choice", f->fallback != NULL, "line",
                 !f->lines && !f->fallback, "wrong", wrong, "choices", choices_of(f->fallback ? reasons : NULL, value)));
     }

@@ -6,10 +6,7 @@
 
 #include <jansson.h>
 
-/* The service of that name among "peers" of peers_json(). NULL: none is known. */
-const json_t *view_peer(const json_t *peers, const char *name);
-
-/* Of returns_one(). peers: as above, for links to the teams' pages and what is the matter with each, or NULL. */
+/* Of returns_one(). peers: of peers_json(), for links to the teams' pages and what is the matter with each, or NULL. */
 void view_return(json_t *one, const json_t *peers);
 void view_returns(json_t *list); /* each of them, as in returns_page() */
 /* Leaves out older refused commands, of the history and of the timeline, and says how many. */

@@ -29,18 +29,14 @@ static int64_t outcomes_sum(const json_t *partition) {
 }
 
 static int64_t outcome_n(const json_t *partition, const char *outcome) {
-    json_each(i, one, json_object_get(partition, "outcomes"))
-        if (!strcmp(json_get_text(one, "outcome"), outcome)) return json_get_int(one, "n");
-    return 0;
+    return json_get_int(json_find(json_object_get(partition, "outcomes"), "outcome", outcome), "n");
 }
 
 /* How many audit rows the head says that there are of the partition. */
 static int64_t chain_rows(const struct reconcile *r, const json_t *head, int partition) {
     char name[500];
     snprintf(name, sizeof name, "%s/%d", r->topic, partition);
-    json_each(i, one, json_object_get(head, "chains"))
-        if (!strcmp(json_get_text(one, "chain"), name)) return json_get_int(one, "rows");
-    return 0;
+    return json_get_int(json_find(json_object_get(head, "chains"), "chain", name), "rows");
 }
 
 static void went_back(

@@ -79,9 +79,7 @@ json_t *request_nest(const json_t *form) {
 /* --- Reading */
 
 static void error_add(json_t *errors, const char *field, const char *detail) {
-    json_each(i, error, errors)
-        if (!strcmp(json_get_text(error, "field"), field)) return;
-    if (json_array_size(errors) < ERRORS_MAX)
+    if (json_array_size(errors) < ERRORS_MAX && !json_find(errors, "field", field))
         json_array_append_new(errors, json_pack("{s:o, s:o}", "field", utf8_json(field), "detail", utf8_json(detail)));
 }
 

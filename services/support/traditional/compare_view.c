@@ -1,4 +1,3 @@
-#include "support/form/view.h"
 #include "support/traditional/compare.h"
 #include "support/traditional/compare_private.h"
 #include "support/traditional/traditional.h"
@@ -122,7 +121,7 @@ static json_t *teams_json(const struct runtime *rt) {
     json_t *teams = traditional_steps();
     json_auto_t *known = peers_json(runtime_peers(rt));
     json_each(i, team, teams) {
-        const json_t *peer = view_peer(json_object_get(known, "peers"), json_get_text(team, "team"));
+        const json_t *peer = json_find(json_object_get(known, "peers"), "name", json_get_text(team, "team"));
         json_t *url = json_object_get(peer, "url");
         json_object_set_new(team, "url", url ? json_incref(url) : json_null());
     }
