@@ -1,6 +1,7 @@
 #include "figures_private.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/base/wait.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,14 +225,13 @@ static json_t *answer_tell(struct answer *a) {
 
 json_t *figures_answer(const struct question *q) {
     struct answer a = {.asked = q};
-    pthread_mutex_lock(&figures.lock);
+    lock_auto(&figures.lock);
     for (int k = 0; k < KINDS; k++) a.tallies[k] = figures_zeroes(figures.words[k].n, sizeof *a.tallies[k]);
     a.teams = figures_zeroes(figures.teams.n, sizeof *a.teams);
     count_all(&a);
     json_t *all = answer_tell(&a);
     for (size_t i = 0; i < figures.teams.n; i++) free(a.teams[i].took);
     for (int k = 0; k < KINDS; k++) free(a.tallies[k]);
-    pthread_mutex_unlock(&figures.lock);
     free(a.teams);
     free(a.moments);
     return all;
@@ -243,13 +243,12 @@ static int text_order(const void *a, const void *b) {
 
 json_t *figures_words(enum dimension d) {
     json_t *all = json_array();
-    pthread_mutex_lock(&figures.lock);
+    lock_auto(&figures.lock);
     const struct words *w = &figures.words[d];
     char **sorted = figures_zeroes(w->n, sizeof *sorted);
     for (size_t i = 0; i < w->n; i++) sorted[i] = w->texts[i];
     qsort(sorted, w->n, sizeof *sorted, text_order);
     for (size_t i = 0; i < w->n; i++) json_array_append_new(all, json_string(sorted[i]));
-    pthread_mutex_unlock(&figures.lock);
     free(sorted);
     return all;
 }

@@ -1,6 +1,7 @@
 #include "figures_private.h"
 
 #include "chassis/base/log.h"
+#include "chassis/base/wait.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,31 +71,25 @@ static void earliest(int64_t *at, int64_t other) {
 }
 
 void figures_asked(const struct asked *a) {
-    pthread_mutex_lock(&figures.lock);
+    lock_auto(&figures.lock);
     struct returned *r = returned_of(a->return_id);
-    if (!r->asked_at || a->at < r->asked_at) {
-        char *pair = some(malloc(strlen(a->words[CURRENCY]) + strlen(a->words[MODEL]) + 1));
-        strcat(strcpy(pair, a->words[CURRENCY]), a->words[MODEL]);
-        for (int d = 0; d < DIMENSIONS; d++) r->words[d] = words_number(&figures.words[d], a->words[d]);
-        r->words[PAIR] = words_number(&figures.words[PAIR], pair);
-        r->cost = a->cost;
-        r->asked_at = a->at;
-        free(pair);
-    }
-    pthread_mutex_unlock(&figures.lock);
+    if (r->asked_at && a->at >= r->asked_at) return;
+    json_auto_t *pair = some(json_sprintf("%s%s", a->words[CURRENCY], a->words[MODEL]));
+    for (int d = 0; d < DIMENSIONS; d++) r->words[d] = words_number(&figures.words[d], a->words[d]);
+    r->words[PAIR] = words_number(&figures.words[PAIR], json_string_value(pair));
+    r->cost = a->cost;
+    r->asked_at = a->at;
 }
 
 void figures_cancelled(const char *return_id, int64_t at) {
-    pthread_mutex_lock(&figures.lock);
+    lock_auto(&figures.lock);
     earliest(&returned_of(return_id)->cancelled_at, at);
-    pthread_mutex_unlock(&figures.lock);
 }
 
 void figures_reacted(const char *return_id, const char *team, int64_t at, bool handled, bool declined) {
     if (!handled && !declined) return;
-    pthread_mutex_lock(&figures.lock);
+    lock_auto(&figures.lock);
     struct reacted *r = reacted_of(returned_of(return_id), words_number(&figures.teams, team));
     if (handled) earliest(&r->handled_at, at);
     if (declined) earliest(&r->declined_at, at);
-    pthread_mutex_unlock(&figures.lock);
 }

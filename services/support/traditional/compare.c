@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PATIENCE_MS = 10000, WARM_MS = 3000, LOOK_US = 100000, CLIENTS_MAX = 256, BLOCK = 200, WARM_UP = -1 };
@@ -23,9 +22,7 @@ static struct job job = JOB("compare", drive); /* its lock guards the run */
 static struct run run;
 
 static int64_t steady_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    return clock_us(CLOCK_MONOTONIC);
 }
 
 /* --- The clients */
