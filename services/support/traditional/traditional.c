@@ -32,12 +32,8 @@ struct trial {
     const struct request *request;
     char *body;
     int64_t begun;
-    int done; /* so many steps are */
-    struct taken {
-        const char *status;
-        int tries;
-        int64_t ms;
-    } taken[STEPS];
+    int done;         /* so many steps are */
+    json_t *called;   /* each step that was: {"team","status","tries","ms"} */
     char reason[400]; /* why the step after those failed. "" while none did */
 };
 
@@ -90,22 +86,18 @@ static bool step_call(struct exchange *x, struct trial *t, int i) {
         caller_ask(runtime_caller(x->context), &o, &heard);
     }
     bool done = heard.status / 100 == 2;
-    t->taken[i] = (struct taken){
-        done             ? "done"
-        : heard.in_doubt ? "in doubt"
-                         : "failed",
-        heard.tries, steady_ms() - begun};
+    const char *status = done ? "done" : heard.in_doubt ? "in doubt" : "failed";
+    json_array_append_new(
+        t->called, json_pack(
+                       "{s:s, s:s, s:i, s:I}", "team", steps[i].team, "status", status, "tries", heard.tries, "ms",
+                       (json_int_t)(steady_ms() - begun)));
     if (!done) reason_of(t, &steps[i], &heard);
     json_decref(heard.said);
     return done;
 }
 
-static int steps_called(const struct trial *t) {
-    return t->done + (*t->reason ? 1 : 0);
-}
-
 static const char *status_of(const struct trial *t) {
-    bool begun = t->done > 0 || (t->taken[0].status && !strcmp(t->taken[0].status, "in doubt"));
+    bool begun = t->done > 0 || !strcmp(json_get_text(json_array_get(t->called, 0), "status"), "in doubt");
     return t->done == STEPS ? "done" : begun ? "half done" : "failed";
 }
 
@@ -128,15 +120,9 @@ static void trial_audit(struct exchange *x, struct connection *c, const struct t
 }
 
 static json_t *trial_json(const struct trial *t) {
-    json_t *list = json_array();
-    for (int i = 0; i < steps_called(t); i++)
-        json_array_append_new(
-            list, json_pack(
-                      "{s:s, s:s, s:i, s:I}", "team", steps[i].team, "status", t->taken[i].status, "tries",
-                      t->taken[i].tries, "ms", (json_int_t)t->taken[i].ms));
     return json_pack(
-        "{s:s, s:s, s:I, s:o, s:o}", "return_id", t->return_id, "status", status_of(t), "ms",
-        (json_int_t)(steady_ms() - t->begun), "steps", list, "words", traditional_words(t->done));
+        "{s:s, s:s, s:I, s:O, s:o}", "return_id", t->return_id, "status", status_of(t), "ms",
+        (json_int_t)(steady_ms() - t->begun), "steps", t->called, "words", traditional_words(t->done));
 }
 
 static void trial_answer(struct exchange *x, const struct trial *t) {
@@ -161,18 +147,20 @@ static verdict trial_store(struct exchange *x, const struct trial *t, struct fai
         value_text(t->return_id), value_int(clock_ms()), value_text(t->request->customer_id), value_text(status_of(t)),
         value_int(t->done), value_text(t->done < STEPS ? steps[t->done].team : NULL),
         value_text(*t->reason ? t->reason : NULL), value_int(steady_ms() - t->begun));
-    for (int i = 0; i < steps_called(t); i++)
+    json_each(i, step, t->called)
         (void)store_run(
             c, "INSERT INTO traditional_step (return_id, step, team, status, tries, ms) VALUES (?, ?, ?, ?, ?, ?)",
-            value_text(t->return_id), value_int(i + 1), value_text(steps[i].team), value_text(t->taken[i].status),
-            value_int(t->taken[i].tries), value_int(t->taken[i].ms));
+            value_text(t->return_id), value_int((int64_t)i + 1), value_text(json_get_text(step, "team")),
+            value_text(json_get_text(step, "status")), value_int(json_get_int(step, "tries")),
+            value_int(json_get_int(step, "ms")));
     trial_audit(x, c, t);
     trial_answer(x, t);
     return exchange_commit(x, c, why);
 }
 
 static void handle(struct exchange *x, const struct request *q) {
-    struct trial t = {.request = q, .begun = steady_ms()};
+    json_auto_t *called = json_array();
+    struct trial t = {.request = q, .begun = steady_ms(), .called = called};
     struct failure why;
     return_id_make(t.return_id);
     t.body = body_make(&t);
