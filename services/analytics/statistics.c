@@ -127,11 +127,10 @@ static json_t *form_page(const struct question *q) {
 static void form_decorate(struct exchange *x, const struct question *q) {
     bool filtered = page_query(x, "since") || page_query(x, "until") || page_query(x, "as_of");
     json_t *filters = filters_page(x, &filtered), *asked = question_url(x);
-    json_object_update_new(
-        x->data,
-        json_pack(
-            "{s:o, s:o, s:b, s:s, s:o, s:o}", "filters", filters, "form", form_page(q), "open", filtered, "heading",
-            "Statistics", "asked", asked, "api_url", json_sprintf("/api/statistics%s", json_string_value(asked))));
+    json_add(
+        x->data, "{s:o, s:o, s:b, s:s, s:o, s:o}", "filters", filters, "form", form_page(q), "open", filtered,
+        "heading", "Statistics", "asked", asked, "api_url",
+        json_sprintf("/api/statistics%s", json_string_value(asked)));
 }
 
 static void statistics_decorate(struct exchange *x, const struct question *q) {
@@ -139,14 +138,11 @@ static void statistics_decorate(struct exchange *x, const struct question *q) {
     const json_t *samples = json_object_get(time, "samples");
     double most = chart_most(hours, "returns"), most_then = chart_most(samples, "returns");
     bars_add(json_object_get(x->data, "teams"), "p50_ms");
-    json_object_update_new(
-        time,
-        json_pack("{s:o, s:I}", "path", chart_path(samples, "returns", most_then), "most", (json_int_t)most_then));
-    json_object_update_new(
-        x->data, json_pack(
-                     "{s:o, s:I, s:o, s:o}", "hours_path", chart_path(hours, "returns", most), "hours_most",
-                     (json_int_t)most, "tables", tables_page(x->data), "cost_table",
-                     table_page("costs", "Costs by model", "Model", json_object_get(x->data, "costs_by_model"))));
+    json_add(time, "{s:o, s:I}", "path", chart_path(samples, "returns", most_then), "most", (json_int_t)most_then);
+    json_add(
+        x->data, "{s:o, s:I, s:o, s:o}", "hours_path", chart_path(hours, "returns", most), "hours_most",
+        (json_int_t)most, "tables", tables_page(x->data), "cost_table",
+        table_page("costs", "Costs by model", "Model", json_object_get(x->data, "costs_by_model")));
     form_decorate(x, q);
 }
 

@@ -108,33 +108,30 @@ static void errors_add(json_t *data, const json_t *errors) {
                       "{s:s, s:o, s:s}", "field", json_get_text(error, "field"), "label",
                       label_of(json_get_text(error, "field")), "detail", json_get_text(error, "detail")));
     bool any = json_array_size(list);
-    json_object_update_new(data, json_pack("{s:b, s:b, s:o}", "has_list", any, "has_errors", any, "errors", list));
+    json_add(data, "{s:b, s:b, s:o}", "has_list", any, "has_errors", any, "errors", list);
 }
 
 /* --- Customers */
 
 void view_customers(json_t *data, const json_t *typed, const json_t *errors) {
     errors_add(data, errors);
-    json_object_update_new(
-        data, json_pack(
-                  "{s:s, s:s, s:o, s:o}", "heading", "Customers", "api_url", "/api/customers", "made_id",
-                  id_json(typed, "customer_id", "C-"), "inputs", inputs_json(of_customer, "", typed, errors)));
+    json_add(
+        data, "{s:s, s:s, s:o, s:o}", "heading", "Customers", "api_url", "/api/customers", "made_id",
+        id_json(typed, "customer_id", "C-"), "inputs", inputs_json(of_customer, "", typed, errors));
 }
 
 void view_customer(json_t *data, json_t *orders) {
     const char *id = json_get_text(data, "customer_id");
-    json_object_update_new(
-        data, json_pack(
-                  "{s:O?, s:O?, s:s, s:s, s:o}", "orders", json_object_get(orders, "orders"), "next",
-                  json_object_get(orders, "next"), "of", id, "heading", json_get_text(data, "name"), "api_url",
-                  url_of("/api/customers/", id)));
+    json_add(
+        data, "{s:O?, s:O?, s:s, s:s, s:o}", "orders", json_object_get(orders, "orders"), "next",
+        json_object_get(orders, "next"), "of", id, "heading", json_get_text(data, "name"), "api_url",
+        url_of("/api/customers/", id));
 }
 
 /* --- Orders */
 
 void view_orders(json_t *data, const char *customer_id) {
-    json_object_update_new(
-        data, json_pack("{s:s*, s:s, s:s}", "of", customer_id, "heading", "Orders", "api_url", "/api/orders"));
+    json_add(data, "{s:s*, s:s, s:s}", "of", customer_id, "heading", "Orders", "api_url", "/api/orders");
 }
 
 /* What was typed for that line, or else the line itself. */
@@ -180,12 +177,11 @@ void view_order(json_t *data, int64_t from, const json_t *typed, const json_t *e
     json_int_t further, items_n = (json_int_t)json_array_size(items);
     json_t *shown = lines_from(items, from, &further);
     errors_add(data, errors);
-    json_object_update_new(
-        data, json_pack(
-                  "{s:I, s:I, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "items_n", items_n, "from", (json_int_t)from,
-                  "is_later", from > 1, "further", further, "inputs", inputs_json(of_order, "", shipment, errors),
-                  "rows", rows_of(shown, typed, errors), "items", shown, "heading", json_sprintf("Order %s", id),
-                  "api_url", url_of("/api/orders/", id)));
+    json_add(
+        data, "{s:I, s:I, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "items_n", items_n, "from", (json_int_t)from, "is_later",
+        from > 1, "further", further, "inputs", inputs_json(of_order, "", shipment, errors), "rows",
+        rows_of(shown, typed, errors), "items", shown, "heading", json_sprintf("Order %s", id), "api_url",
+        url_of("/api/orders/", id));
 }
 
 json_t *view_order_new(const json_t *typed, int rows, const json_t *errors) {

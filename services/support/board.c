@@ -72,12 +72,11 @@ static void service_view(json_t *one, bool is_self, size_t row) {
     int width = backlog_width(json_integer_value(behind));
     const char *state = json_get_text(one, "state");
     bool cut = !is_self && (!strcmp(state, "stopped") || !strcmp(state, "does not answer"));
-    json_t *more = json_pack(
-        "{s:o, s:o, s:o, s:s, s:i, s:i, s:i, s:i}", "handled_text", number_text(handled), "published_text",
+    json_add(
+        one, "{s:o, s:o, s:o, s:s, s:i, s:i, s:i, s:i}", "handled_text", number_text(handled), "published_text",
         number_text(published), "behind_text", number_text(behind), "flow", cut ? "cut" : flow_of(rate), "flow_width",
         flow_width(rate), "y", TOP + ROW / 2 + (int)row * ROW, "backlog_x", BACKLOG_RIGHT - width, "backlog_width",
         width);
-    json_object_update_new(one, more);
 }
 
 /* One sentence for who cannot see it. */
@@ -115,13 +114,12 @@ static json_t *picture(const char *self, const json_t *services, const char *top
 static void view_board(struct exchange *x, json_t *board) {
     const struct settings *settings = runtime_core(x->context)->settings;
     json_t *services = json_object_get(board, "services");
-    json_object_set_new(board, "picture", picture(settings->service, services, json_get_text(board, "topic")));
-    json_object_set(board, "observed", services); /* `services` is the head's */
     view_returns(json_object_get(board, "returns"));
-    json_t *more = json_pack(
-        "{s:b, s:s, s:s, s:o?}", "has_others", json_array_size(json_object_get(board, "read_too")) > 0, "heading",
-        "Who reacts to a return", "api_url", "/api/board", "simulate", simulate_view(x));
-    json_object_update_new(board, more);
+    json_add(/* `services` is the head's */
+             board, "{s:o, s:O, s:b, s:s, s:s, s:o?}", "picture",
+             picture(settings->service, services, json_get_text(board, "topic")), "observed", services, "has_others",
+             json_array_size(json_object_get(board, "read_too")) > 0, "heading", "Who reacts to a return", "api_url",
+             "/api/board", "simulate", simulate_view(x));
 }
 
 void board_get(struct exchange *x) {
@@ -131,9 +129,8 @@ void board_get(struct exchange *x) {
     settings_scoped(runtime_core(rt)->settings, "support.events", topic, sizeof topic);
     peers_look(runtime_peers(rt));
     x->data = returns_page(reader, NULL, LATEST, &bound_now);
-    json_t *more = json_pack(
-        "{s:s, s:o?, s:o, s:o}", "topic", topic, "totals", returns_totals(reader, topic), "services",
+    json_add(
+        x->data, "{s:s, s:o?, s:o, s:o}", "topic", topic, "totals", returns_totals(reader, topic), "services",
         services_read(rt, reader), "read_too", subscribers_others(runtime_subscribers(rt)));
-    json_object_update_new(x->data, more);
     if (page_reader_ok(x, reader) && !x->api) view_board(x, x->data);
 }

@@ -54,8 +54,7 @@ static void returns_get(struct exchange *x) {
         exchange_problem(x, 400, "before \"%.60s\" is not the id of a return.", before);
     } else if (!x->api) {
         view_returns(json_object_get(x->data, "returns"));
-        json_t *more = json_pack("{s:s, s:s, s:i}", "heading", "Returns", "api_url", "/api/returns", "limit", limit);
-        json_object_update_new(x->data, more);
+        json_add(x->data, "{s:s, s:s, s:i}", "heading", "Returns", "api_url", "/api/returns", "limit", limit);
         past_view(x->data, "/returns", &b);
     }
 }
@@ -71,8 +70,9 @@ static void return_view(struct runtime *rt, struct connection *reader, const str
     view_shorten(one, history);
     view_history(history, runtime_core(rt)->settings, peers);
     timeline_view(json_object_get(one, "timeline"));
-    json_object_set_new(one, "heading", json_sprintf("Return %s", id));
-    json_object_set_new(one, "api_url", json_sprintf("/api%s", json_string_value(url)));
+    json_add(
+        one, "{s:o, s:o}", "heading", json_sprintf("Return %s", id), "api_url",
+        json_sprintf("/api%s", json_string_value(url)));
     past_view(one, json_string_value(url), b);
     if (json_array_size(json_object_get(one, "commands"))) /* one command of however many presses */
         json_object_set_new(one, "key", json_string(uuid_text(uuid_make(), key)));

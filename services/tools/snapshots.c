@@ -144,8 +144,7 @@ static void event_fold(json_t *fold, const char *team, const char *type, const j
     json_each(i, seen, json_object_get(mine, "events"))
         if (json_equal(seen, id)) return;
     json_array_append(json_object_get(mine, "events"), id);
-    json_object_set_new(mine, "last_type", json_string(type));
-    json_object_set(mine, "last_at", json_object_get(event, "occurred_at"));
+    json_add(mine, "{s:s, s:O}", "last_type", type, "last_at", json_object_get(event, "occurred_at"));
     if (ends_in(type, "Declined")) json_object_set_new(fold, "attention", json_true());
     if (!strcmp(team, "support")) own_fold(fold, type, event);
 }

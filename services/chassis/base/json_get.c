@@ -2,6 +2,7 @@
 
 #include "chassis/base/ids.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 const char *json_get_text(const json_t *object, const char *name) {
@@ -22,6 +23,13 @@ json_t *json_find(const json_t *array, const char *member, const char *text) {
     json_each(i, one, array)
         if (!strcmp(json_get_text(one, member), text)) return one;
     return NULL;
+}
+
+void json_add(json_t *object, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    json_object_update_new(object, json_vpack_ex(NULL, 0, format, arguments));
+    va_end(arguments);
 }
 
 struct json_member json_member_at(void *iterator) {

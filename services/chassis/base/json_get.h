@@ -1,4 +1,4 @@
-/* json_get: members of a JSON object as C values. Any thread. Nothing is allotted. */
+/* json_get: members of a JSON object as C values, and several set at once. Any thread. */
 #pragma once
 
 #include <jansson.h>
@@ -9,6 +9,9 @@ long long json_get_int(const json_t *object, const char *name);    /* 0 when it 
 int64_t json_get_time(const json_t *object, const char *name);     /* ms of an RFC 3339 text. 0: it has none */
 /* The first item of the array whose member is that text. NULL: none. Lives with the array. */
 json_t *json_find(const json_t *array, const char *member, const char *text);
+
+/* Sets several members: json_add(one, "{s:s, s:b}", …), as json_pack() has it. None of them without memory. */
+void json_add(json_t *object, const char *format, ...);
 
 /* json_each(i, one, array) { … }: each item of an array, and where it is. None of what is no array. */
 #define json_each(i, one, array)                                                                                       \

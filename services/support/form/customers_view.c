@@ -40,7 +40,7 @@ static void item_view(const json_t *order, json_t *item) {
     bool can_start = *json_get_text(item, "serial_number") && !*holder && *json_get_text(order, "customer_id") &&
                      !json_is_null(json_object_get(order, "customer"));
     bool listed = !*holder || json_find(json_object_get(item, "returns"), "return_id", holder);
-    json_object_update_new(item, json_pack("{s:b, s:b}", "held_elsewhere", !listed, "can_start", can_start));
+    json_add(item, "{s:b, s:b}", "held_elsewhere", !listed, "can_start", can_start);
 }
 
 void customers_view_order(json_t *order) {
@@ -61,10 +61,9 @@ void customers_view_request(struct connection *reader, json_t *request) {
 static void data_view(json_t *data, json_t *heading, json_t *api_url, int limit) {
     json_t *returns = json_object_get(data, "returns");
     view_returns(returns);
-    json_t *more = json_pack(
-        "{s:b, s:o, s:o, s:i}", "newest_only", json_array_size(returns) == RETURNS, "heading", heading, "api_url",
+    json_add(
+        data, "{s:b, s:o, s:o, s:i}", "newest_only", json_array_size(returns) == RETURNS, "heading", heading, "api_url",
         api_url, "limit", limit);
-    json_object_update_new(data, more);
 }
 
 void customers_get(struct exchange *x) {
@@ -115,8 +114,7 @@ void order_get(struct exchange *x) {
     json_t *data = x->data = customers_order(reader, id);
     if (data) {
         json_t *customer = customers_one(reader, json_get_text(data, "customer_id"));
-        json_object_set_new(data, "customer", customer ? customer : json_null());
-        json_object_set_new(data, "returns", customers_order_returns(reader, id, RETURNS));
+        json_add(data, "{s:o?, s:o}", "customer", customer, "returns", customers_order_returns(reader, id, RETURNS));
         sales_add(x, reader, data);
     }
     if (!page_reader_ok(x, reader)) return;

@@ -76,11 +76,10 @@ static json_t *chosen_step(
     else if (!(step = order ? items_step(order) : orders_step(reader, c)))
         exchange_problem(x, 400, "before \"%.60s\" is not an order of this customer.", c->before);
     if (!step) return NULL;
-    json_object_update_new(
-        step, json_pack(
-                  "{s:O*, s:O*, s:O*, s:O*}", "customer_id", json_object_get(customer, "customer_id"), "customer_name",
-                  json_object_get(customer, "name"), "order_id", json_object_get(order, "order_id"), "serial_number",
-                  json_object_get(item, "serial_number")));
+    json_add(
+        step, "{s:O*, s:O*, s:O*, s:O*}", "customer_id", json_object_get(customer, "customer_id"), "customer_name",
+        json_object_get(customer, "name"), "order_id", json_object_get(order, "order_id"), "serial_number",
+        json_object_get(item, "serial_number"));
     if (!item) return step;
     json_object_del(step, "choose_item");
     *typed = typed_of(customer, order, item);

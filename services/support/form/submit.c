@@ -195,8 +195,7 @@ static void review(struct exchange *x, struct submission *s) {
         if (sent || !*s->token) uuid_text(uuid_make(), s->token);
         x->page = "review.html";
         x->data = view_review(s->body, returns_reasons(x->context), s->token, subscribers);
-        json_object_set(x->data, "doubts", doubts);
-        json_object_set_new(x->data, "doubtful", json_boolean(json_array_size(doubts)));
+        json_add(x->data, "{s:O, s:b}", "doubts", doubts, "doubtful", json_array_size(doubts) > 0);
         keep_for_back(x);
     }
 }

@@ -48,11 +48,10 @@ static json_t *names_text(const json_t *names) {
 }
 
 static void team_view(json_t *team, const json_t *peer) {
-    json_object_update_new(
-        team, json_pack(
-                  "{s:O*, s:s, s:b}", "site", json_object_get(peer, "url"), "state",
-                  peer ? json_get_text(peer, "state") : "not known", "declined",
-                  state_is_declined(json_get_text(team, "event_type"))));
+    json_add(
+        team, "{s:O*, s:s, s:b}", "site", json_object_get(peer, "url"), "state",
+        peer ? json_get_text(peer, "state") : "not known", "declined",
+        state_is_declined(json_get_text(team, "event_type")));
 }
 
 void view_return(json_t *one, const json_t *peers) {
@@ -60,7 +59,7 @@ void view_return(json_t *one, const json_t *peers) {
     json_auto_t *owing = json_array();
     bool cancelled = is_status(one, "cancelled"),
          undoing = cancelled && !json_is_true(json_object_get(one, "compensated"));
-    size_t done = 0;
+    size_t done = 0, n = json_array_size(teams);
     json_each(i, team, teams) {
         const char *name = json_get_text(team, "team");
         bool is_done = json_is_true(json_object_get(team, cancelled ? "compensated" : "handled"));
@@ -71,11 +70,10 @@ void view_return(json_t *one, const json_t *peers) {
         if (owes) json_array_append_new(owing, json_string(name));
         if (json_object_get(team, "put_aside")) json_object_set_new(one, "has_aside", json_true());
     }
-    json_object_set_new(one, "waiting", json_boolean(undoing || is_status(one, "requested")));
-    json_object_set_new(one, "undoing", undoing ? names_text(owing) : json_null());
-    if (json_array_size(teams))
-        json_object_set_new(
-            one, "progress", json_sprintf("%zu of %zu%s", done, json_array_size(teams), cancelled ? " undone" : ""));
+    json_t *progress = n ? json_sprintf("%zu of %zu%s", done, n, cancelled ? " undone" : "") : NULL;
+    json_add(
+        one, "{s:b, s:o?, s:o*}", "waiting", undoing || is_status(one, "requested"), "undoing",
+        undoing ? names_text(owing) : NULL, "progress", progress);
 }
 
 void view_returns(json_t *list) {
@@ -124,12 +122,11 @@ void view_history(json_t *list, const struct settings *settings, const json_t *p
     json_each(i, event, list) {
         const char *hex = json_get_text(event, "record");
         char *data = json_dumps(json_object_get(event, "data"), JSON_INDENT(2));
-        json_t *more = json_pack(
-            "{s:s, s:s?, s:o, s:I, s:o, s:s, s:O?}", "kafka", settings->kafka, "registry", registry, "header_lines",
-            header_lines(json_object_get(event, "headers")), "record_bytes", (json_int_t)strlen(hex) / 2, "record",
-            spaced(hex), "data_text", data ? data : "", "site",
+        json_add(
+            event, "{s:s, s:s?, s:o, s:I, s:o, s:s, s:O?}", "kafka", settings->kafka, "registry", registry,
+            "header_lines", header_lines(json_object_get(event, "headers")), "record_bytes",
+            (json_int_t)strlen(hex) / 2, "record", spaced(hex), "data_text", data ? data : "", "site",
             json_object_get(json_find(peers, "name", json_get_text(event, "team")), "url"));
-        json_object_update_new(event, more);
         free(data);
     }
 }

@@ -156,8 +156,7 @@ json_t *simulate_view(const struct exchange *x) {
     if (!runtime_core(x->context)->settings->drills) return NULL;
     json_t *view = run_look();
     bool any = json_get_int(view, "rate");
-    json_t *more = json_pack("{s:b, s:i, s:i}", "any", any, "rate_max", RATE_MAX, "seconds_max", SECONDS_MAX);
-    json_object_update_new(view, more);
-    if (!any) json_object_update_new(view, json_pack("{s:i, s:i}", "rate", RATE, "seconds", SECONDS));
+    json_add(view, "{s:b, s:i, s:i}", "any", any, "rate_max", RATE_MAX, "seconds_max", SECONDS_MAX);
+    if (!any) json_add(view, "{s:i, s:i}", "rate", RATE, "seconds", SECONDS);
     return view;
 }

@@ -96,8 +96,8 @@ void reconcile_post(struct exchange *x) {
 
 static void team_view(json_t *team) {
     bool fits = json_is_true(json_object_get(team, "fits")), late = json_get_int(team, "late");
-    json_t *more = json_pack(
-        "{s:s, s:s}", "state",
+    json_add(
+        team, "{s:s, s:s}", "state",
         !fits  ? "does not fit"
         : late ? "late"
                : "fits",
@@ -105,7 +105,6 @@ static void team_view(json_t *team) {
         !fits  ? "bad"
         : late ? "wait"
                : "ok");
-    json_object_update_new(team, more);
 }
 
 /* Offset 0 is a place as well. */
@@ -130,10 +129,9 @@ static void result_view(json_t *result) {
     json_each(i, team, json_object_get(result, "teams")) team_view(team);
     while (json_array_size(findings) > SHOWN) json_array_remove(findings, json_array_size(findings) - 1);
     json_each(i, finding, findings) finding_view(finding);
-    json_t *more = json_pack(
-        "{s:o, s:I, s:I}", "types", types_json(json_object_get(result, "types")), "findings_n", all, "unlisted",
+    json_add(
+        result, "{s:o, s:I, s:I}", "types", types_json(json_object_get(result, "types")), "findings_n", all, "unlisted",
         all - (json_int_t)json_array_size(findings));
-    json_object_update_new(result, more);
 }
 
 void reconcile_get(struct exchange *x) {
@@ -141,7 +139,6 @@ void reconcile_get(struct exchange *x) {
     if (x->api) return;
     json_t *result = json_deep_copy(json_object_get(x->data, "result"));
     if (json_is_object(result)) result_view(result);
-    json_t *more =
-        json_pack("{s:o?, s:s, s:s}", "result", result, "heading", "Reconciliation", "api_url", "/api/reconciliation");
-    json_object_update_new(x->data, more);
+    json_add(
+        x->data, "{s:o?, s:s, s:s}", "result", result, "heading", "Reconciliation", "api_url", "/api/reconciliation");
 }

@@ -58,9 +58,9 @@ bool past_there(struct exchange *x, const char *id, const json_t *one, const str
 void past_view(json_t *data, const char *url, const struct bound *b) {
     char local[MOMENT_LOCAL] = "", at[TIME_TEXT];
     int64_t moment = is_moment(b) ? b->at : json_get_time(data, "requested_at");
-    json_object_set_new(
-        data, "when", json_pack("{s:s, s:s}", "url", url, "value", moment ? moment_local(moment, local) : ""));
-    json_object_set_new(data, "past", json_boolean(!past_is_now(b)));
+    json_add(
+        data, "{s:{s:s, s:s}, s:b}", "when", "url", url, "value", moment ? moment_local(moment, local) : "", "past",
+        !past_is_now(b));
     if (is_moment(b))
         json_object_set_new(data, "api_url", json_sprintf("/api%s?as_of=%s", url, time_text(b->at, at)));
     else if (!past_is_now(b))

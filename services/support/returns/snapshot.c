@@ -44,8 +44,7 @@ static void event_add(json_t *state, const struct rows *r) {
         team = json_pack("{s:s, s:[]}", "team", rows_text(r, 0), "events");
         json_array_append_new(teams, team);
     }
-    json_object_set_new(team, "last_type", json_string(rows_text(r, 1)));
-    json_object_set_new(team, "last_at", json_integer(rows_int(r, 3)));
+    json_add(team, "{s:s, s:I}", "last_type", rows_text(r, 1), "last_at", (json_int_t)rows_int(r, 3));
     json_array_append_new(json_object_get(team, "events"), json_string(uuid_text(id, text)));
     if (state_is_declined(rows_text(r, 1))) json_object_set_new(state, "attention", json_true());
     if (!strcmp(rows_text(r, 0), "support")) own_add(state, r);

@@ -201,8 +201,7 @@ static void reactions_fold(struct state *s) {
             value_text(s->return_id), value_int(s->bound->version), value_int(s->bound->at));
         rows_next(&r);) {
         json_t *team = team_of(s, rows_text(&r, 0));
-        json_object_set_new(team, "event_type", json_string(rows_text(&r, 1)));
-        json_object_set_new(team, "at", time_json(rows_int(&r, 2)));
+        json_add(team, "{s:s, s:o}", "event_type", rows_text(&r, 1), "at", time_json(rows_int(&r, 2)));
         s->attention |= state_is_declined(rows_text(&r, 1));
     }
 }
@@ -256,10 +255,9 @@ json_t *state_read(struct connection *reader, const struct rows *r, const struct
     json_t *one = state_json(&s, r);
     json_decref(s.teams);
     if (now) return one;
-    json_object_update_new(
-        one, json_pack(
-                 "{s:I, s:o, s:o, s:o}", "versions", (json_int_t)s.newest, moment ? "as_of" : "at_version",
-                 moment ? time_json(b->at) : json_integer(b->version), "previous", version_or_null(s.previous), "next",
-                 version_or_null(s.next)));
+    json_add(
+        one, "{s:I, s:o, s:o, s:o}", "versions", (json_int_t)s.newest, moment ? "as_of" : "at_version",
+        moment ? time_json(b->at) : json_integer(b->version), "previous", version_or_null(s.previous), "next",
+        version_or_null(s.next));
     return one;
 }

@@ -118,9 +118,9 @@ void timeline_view(json_t *timeline) {
         int64_t right = json_get_int(step, "after_ms") * BAR_WIDTH / (all > 0 ? all : 1);
         int64_t width = json_get_int(step, "lasted_ms") * BAR_WIDTH / (all > 0 ? all : 1);
         if (width < BAR_LEAST) width = BAR_LEAST;
-        json_object_set_new(step, "words", json_string(publishes ? "published" : name));
+        json_add(
+            step, "{s:s, s:I, s:I}", "words", publishes ? "published" : name, "x",
+            (json_int_t)(right > width ? right - width : 0), "width", (json_int_t)width);
         if (!publishes) json_object_del(step, "event"); /* it comes with its publication */
-        json_object_set_new(step, "x", json_integer(right > width ? right - width : 0));
-        json_object_set_new(step, "width", json_integer(width));
     }
 }

@@ -104,16 +104,14 @@ static void run_json(json_t *data, struct connection *reader, const struct run *
     json_t *calls = way_json(run, WAY_CALLS), *event = way_json(run, WAY_EVENT);
     (void)store_run(reader, "BEGIN");
     json_t *halves = half_done_json(reader, run->customer, &half_done), *late = late_json(reader, run);
-    json_object_update_new(calls, json_pack("{s:I, s:i}", "half_done", half_done, "late", 0));
-    json_object_update_new(
-        event, json_pack("{s:I, s:I}", "half_done", lost_count(reader, run), "late", late_most(late)));
+    json_add(calls, "{s:I, s:i}", "half_done", half_done, "late", 0);
+    json_add(event, "{s:I, s:I}", "half_done", lost_count(reader, run), "late", late_most(late));
     (void)store_run(reader, "COMMIT");
-    json_t *more = json_pack(
-        "{s:I, s:I, s:s, s:I, s:[o, o], s:o, s:o, s:o, s:s*}", "rate", (json_int_t)run->amount.rate, "seconds",
+    json_add(
+        data, "{s:I, s:I, s:s, s:I, s:[o, o], s:o, s:o, s:o, s:s*}", "rate", (json_int_t)run->amount.rate, "seconds",
         (json_int_t)run->amount.seconds, "started_at", time_text(run->begun_at, started), "elapsed_ms",
         (json_int_t)((run->ended_us - run->begun_us) / 1000), "ways", calls, event, "half_done", halves, "late", late,
         "failures", failures_json(run->failures), "orders_made_up", *run->without ? run->without : NULL);
-    json_object_update_new(data, more);
 }
 
 /* The calls, and where each team is. */
@@ -184,10 +182,9 @@ static void view_compare(json_t *data) {
     json_each(i, team, json_object_get(data, "late"))
         json_object_set_new(team, "oldest", seconds_text(team, "oldest_ms"));
     if (ways) json_object_set_new(data, "lines", lines_of(ways));
-    json_t *more = json_pack(
-        "{s:o, s:s, s:s}", "elapsed", seconds_text(data, "elapsed_ms"), "heading", "The traditional way, beside it",
-        "api_url", "/api/compare");
-    json_object_update_new(data, more);
+    json_add(
+        data, "{s:o, s:s, s:s}", "elapsed", seconds_text(data, "elapsed_ms"), "heading",
+        "The traditional way, beside it", "api_url", "/api/compare");
 }
 
 void compare_get(struct exchange *x) {
