@@ -80,12 +80,6 @@ void desk_order_new_get(struct exchange *x) {
     x->data = view_order_new(typed, VIEW_ROWS, NULL);
 }
 
-static void etag_set(struct exchange *x, const json_t *order) {
-    char etag[32];
-    snprintf(etag, sizeof etag, "\"%lld\"", json_get_int(order, "version"));
-    exchange_set_header(x, "ETag", etag);
-}
-
 void desk_order_get(struct exchange *x) {
     struct connection *reader = reader_of(x);
     const char *id = exchange_parameter(x, "id");
@@ -99,7 +93,7 @@ void desk_order_get(struct exchange *x) {
     if (!x->data)
         exchange_problem(x, 404, "There is no order \"%.60s\".", id);
     else if (x->api)
-        etag_set(x, x->data);
+        page_etag(x, json_get_int(x->data, "version"));
     else
         view_order(x->data, from, NULL, NULL);
 }
@@ -347,7 +341,7 @@ static void holders_check(
 /* For programs: which order it is now, and where. */
 static void order_tell(struct exchange *x, struct connection *c, const char *id) {
     json_auto_t *order = orders_one(c, id);
-    etag_set(x, order);
+    page_etag(x, json_get_int(order, "version"));
     x->data = json_pack(
         "{s:O, s:O, s:O, s:o}", "order_id", json_object_get(order, "order_id"), "version",
         json_object_get(order, "version"), "state", json_object_get(order, "state"), "page",
@@ -408,7 +402,7 @@ void desk_orders_post(struct exchange *x) {
 
 static void order_not(struct exchange *x, struct sent *s, json_t *order, int status, const char *detail) {
     char notice[300];
-    if (x->api && order) etag_set(x, order);
+    if (x->api && order) page_etag(x, json_get_int(order, "version"));
     if (refused(x, s, status, "order was not changed", detail)) return;
     view_order(order, s->from, s->body, s->found.errors);
     snprintf(notice, sizeof notice, "The order was not changed: %s.", detail);

@@ -113,13 +113,13 @@ static json_t *picture(const char *self, const json_t *services, const char *top
 
 static void view_board(struct exchange *x, json_t *board) {
     const struct settings *settings = runtime_core(x->context)->settings;
-    json_t *services = json_object_get(board, "services");
+    json_t *services = json_object_get(board, "services"); /* of this name the head has its own */
     view_returns(json_object_get(board, "returns"));
-    json_add(/* `services` is the head's */
-             board, "{s:o, s:O, s:b, s:s, s:s, s:o?}", "picture",
-             picture(settings->service, services, json_get_text(board, "topic")), "observed", services, "has_others",
-             json_array_size(json_object_get(board, "read_too")) > 0, "heading", "Who reacts to a return", "api_url",
-             "/api/board", "simulate", simulate_view(x));
+    json_add(
+        board, "{s:o, s:O, s:b, s:s, s:s, s:o?}", "picture",
+        picture(settings->service, services, json_get_text(board, "topic")), "observed", services, "has_others",
+        json_array_size(json_object_get(board, "read_too")) > 0, "heading", "Who reacts to a return", "api_url",
+        "/api/board", "simulate", simulate_view(x));
 }
 
 void board_get(struct exchange *x) {

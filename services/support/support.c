@@ -21,7 +21,6 @@
 #include "chassis/pages/page.h"
 #include "chassis/pages/team.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,13 +90,6 @@ static json_t *history_read(struct runtime *rt, struct connection *reader, const
     return history;
 }
 
-/* What a command's If-Match must say. The page is another for each moment. */
-static void etag_set(struct exchange *x) {
-    char tag[32];
-    snprintf(tag, sizeof tag, "\"%lld\"", json_get_int(x->data, "version"));
-    if (x->api) exchange_set_header(x, "ETag", tag);
-}
-
 static void return_get(struct exchange *x) {
     struct runtime *rt = x->context;
     struct connection *reader = store_reader(runtime_core(rt)->store);
@@ -110,7 +102,7 @@ static void return_get(struct exchange *x) {
     json_object_set_new(one, "timeline", timeline_read(one, history, &b));
     if (past_is_now(&b)) {
         json_object_set_new(one, "commands", command_legal(json_get_text(one, "status")));
-        etag_set(x);
+        if (x->api) page_etag(x, json_get_int(one, "version")); /* the page is another for each moment */
     }
     if (x->api) return;
     json_object_set(one, "history", history);

@@ -23,6 +23,12 @@ int64_t page_id(const char *text) {
     return strlen(text) <= 18 && !text[strspn(text, "0123456789")] ? strtoll(text, NULL, 10) : 0;
 }
 
+void page_etag(struct exchange *x, int64_t version) {
+    char tag[32];
+    snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
+    exchange_set_header(x, "ETag", tag);
+}
+
 void page_add_notice(json_t *form, const char *notice, const char *existing) {
     json_object_update_new(
         form, json_pack("{s:b, s:s, s:s*}", "has_errors", 1, "notice", notice, "existing", existing));

@@ -10,6 +10,7 @@ const char *page_query(struct exchange *x, const char *name); /* NULL when it is
 /* Of a form that comes again: what it says at its head, and the URL of what is there already, or NULL. */
 void page_add_notice(json_t *form, const char *notice, const char *existing);
 bool page_reader_ok(struct exchange *x, struct connection *reader); /* false: it could not be read. Answered with 503 */
+void page_etag(struct exchange *x, int64_t version);                /* of what is answered: what If-Match says of it */
 int64_t page_id(const char *text); /* the number of a row, in an address. 0: it is none */
 /* A whole number from 1 to max in the query. otherwise: it is not there. What is none becomes a field of the problem.
  */

@@ -204,12 +204,10 @@ static void answer_refused(struct exchange *x, const struct order *o, int status
 }
 
 static void answer(struct exchange *x, const struct order *o, int status) {
-    char tag[32];
     json_int_t version = version_after(o);
     json_auto_t *path = view_url("/returns/", o->return_id);
     json_auto_t *page = json_sprintf("%s%s", runtime_core(x->context)->settings->public_url, json_string_value(path));
-    snprintf(tag, sizeof tag, "\"%lld\"", (long long)version);
-    exchange_set_header(x, "ETag", tag);
+    page_etag(x, version);
     if (*o->refusal)
         answer_refused(x, o, status, page);
     else if (!x->api)

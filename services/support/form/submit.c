@@ -158,7 +158,7 @@ static void answer_accepted(struct exchange *x, const char *return_id) {
     }
     snprintf(page, sizeof page, "%s/returns/%s", runtime_core(x->context)->settings->public_url, return_id);
     exchange_set_header(x, "Location", path);
-    exchange_set_header(x, "ETag", "\"1\"");
+    page_etag(x, 1);
     x->status = 202;
     x->data =
         json_pack("{s:s, s:i, s:s, s:s}", "return_id", return_id, "version", 1, "status", "requested", "page", page);
