@@ -102,16 +102,14 @@ json_t *order_nest(const json_t *form, struct findings *found) {
 
 /* --- Fields. item: which of the items they are in, or NO_ITEM. */
 
-/* A member that nobody would read is refused: more likely than not, it is a misspelt name. known: " a b ", each behind
+/* A member that nobody would read is refused: more likely than not, it is a misspelt name. known: "a b", each behind
  * what is before it in the field's name. */
 static void
 unknown_check(const json_t *object, size_t item, const char *before, const char *known, struct findings *found) {
     json_members(m, (json_t *)object) {
-        char word[FIELD_NAME], field[FIELD_NAME];
-        snprintf(word, sizeof word, " %.80s ", m.name);
+        char field[FIELD_NAME];
         snprintf(field, sizeof field, "%s%.60s", before, m.name);
-        if (strchr(m.name, ' ') || !strstr(known, word))
-            findings_add(found, item, field, "there is no such field; leave it out");
+        if (!word_in(m.name, known)) findings_add(found, item, field, "there is no such field; leave it out");
     }
 }
 
@@ -147,7 +145,7 @@ static json_t *price_read(const json_t *price, size_t item, struct findings *fou
     if (price && !json_is_object(price))
         return findings_add(
             found, item, "price", "is %s; write {\"amount\":\"149.90\",\"currency\":\"EUR\"}", input_type(price));
-    unknown_check(price, item, "price.", " amount currency ", found);
+    unknown_check(price, item, "price.", "amount currency", found);
     const char *said = text_read(price, item, "price.amount", "149.90", true, found);
     const char *currency = text_read(price, item, "price.currency", "EUR", true, found);
     if (currency && input_currency(currency, &why) != OK)
@@ -226,7 +224,7 @@ static void after_check(const json_t *after, struct findings *found) {
 /* --- Bodies */
 
 json_t *order_customer(const json_t *body, struct findings *found) {
-    unknown_check(body, NO_ITEM, "", " customer_id name location ", found);
+    unknown_check(body, NO_ITEM, "", "customer_id name location", found);
     const char *id = id_read(body, "customer_id", "C-1029", found);
     const char *name = text_read(body, NO_ITEM, "name", "Nordwind Logistik GmbH", true, found);
     const char *location = text_read(body, NO_ITEM, "location", "Berlin", true, found);
@@ -239,14 +237,14 @@ json_t *order_customer(const json_t *body, struct findings *found) {
 json_t *order_placed(const json_t *body, struct findings *found) {
     json_t *items = json_array();
     json_auto_t *after = json_object();
-    unknown_check(body, NO_ITEM, "", " order_id customer_id shipment_id items ", found);
+    unknown_check(body, NO_ITEM, "", "order_id customer_id shipment_id items", found);
     const char *id = id_read(body, "order_id", "ORD-20481", found);
     const char *customer = text_read(body, NO_ITEM, "customer_id", "C-1029", true, found);
     const char *shipment = text_read(body, NO_ITEM, "shipment_id", "SHP-7730", false, found);
     const json_t *sent_items = items_read(body, found);
     json_each(i, sent, sent_items) {
         if (!item_is(sent, i, found)) continue;
-        unknown_check(sent, i, "", " model price serial_number ", found);
+        unknown_check(sent, i, "", "model price serial_number", found);
         json_t *item = item_new(sent, i, (json_int_t)json_array_size(items) + 1, found);
         if (!item) continue;
         after_add(after, item, i, found);
@@ -310,14 +308,14 @@ json_t *order_changed(const json_t *body, const json_t *order, struct findings *
     json_auto_t *after = json_object();
     json_int_t last = json_get_int(order, "last_line"), next = last + 1;
     json_each(i, item, json_object_get(order, "items")) after_add(after, item, NO_ITEM, found);
-    unknown_check(body, NO_ITEM, "", " shipment_id items ", found);
+    unknown_check(body, NO_ITEM, "", "shipment_id items", found);
     const char *shipment = text_different(body, order, NO_ITEM, "shipment_id", "SHP-7730", found);
     const json_t *sent_items = items_read(body, found);
     json_each(i, sent, sent_items) {
         if (!item_is(sent, i, found)) continue;
         const json_t *removed = json_object_get(sent, "removed");
         bool added = !json_object_get(sent, "line") && !json_is_true(removed);
-        unknown_check(sent, i, "", " line removed model price serial_number ", found);
+        unknown_check(sent, i, "", "line removed model price serial_number", found);
         if (removed && !json_is_boolean(removed)) {
             findings_add(found, i, "removed", "is %s; write true or false", input_type(removed));
             continue;

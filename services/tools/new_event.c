@@ -1,6 +1,7 @@
 #include "new.h"
 
 #include "chassis/base/buffer.h"
+#include "chassis/base/input.h"
 #include "chassis/base/json_get.h"
 
 #include <glob.h>
@@ -40,27 +41,25 @@ void new_heading(const char *name, char out[NEW_NAME]) {
 
 /* Words of C and SQL, names that the chassis has, and the columns that every table gets. */
 static const char reserved[] =
-    " auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
     "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false "
     "all alter and any as asc between by cast check collate column commit constraint create cross current_date "
     "current_time current_timestamp delete desc distinct drop end except exists foreign from full grant group having in "
     "index inner insert intersect into is join key left like limit natural not null offset on or order outer primary "
     "references right rollback select set table then to transaction trigger unique update user using values when where "
     "with audit cancelled dead_letter event field handler money outbox reaction record rows service value view "
-    "cancelled_at occurred_at return_id version ";
+    "cancelled_at occurred_at return_id version";
 
 /* RefundRequest gives refund_request. What is a word of a language gets a line at its end. */
 static void name_of(const char *text, char out[NEW_NAME]) {
     size_t n = 0;
-    char word[NEW_NAME + 2];
     for (const char *p = text; *p && n < NEW_NAME - 3; p++) {
         bool upper = *p >= 'A' && *p <= 'Z';
         if (upper && p > text && p[-1] != '_' && !(p[-1] >= 'A' && p[-1] <= 'Z')) out[n++] = '_';
         out[n++] = upper ? (char)(*p + 'a' - 'A') : *p;
     }
     out[n] = '\0';
-    snprintf(word, sizeof word, " %s ", out);
-    if (strstr(reserved, word)) strcpy(out + n, "_");
+    if (word_in(out, reserved)) strcpy(out + n, "_");
 }
 
 /* --- Types */
@@ -201,12 +200,7 @@ static void field_add(json_t *event, const json_t *field) {
         json_object_set_new(event, "summary", json_sprintf("\"%%s\", q->%s", name));
 }
 
-static bool is_common(const char *name) {
-    static const char *const common[] = {"event_id", "return_id", "version", "occurred_at", "caused_by"};
-    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
-        if (!strcmp(name, common[i])) return true;
-    return false;
-}
+static const char common[] = "event_id return_id version occurred_at caused_by";
 
 /* An event is about a return, or else its first text says about what. NULL: it has neither. */
 static const char *id_of(const json_t *fields) {
@@ -214,7 +208,7 @@ static const char *id_of(const json_t *fields) {
     json_each(i, field, fields) {
         const char *name = json_get_text(field, "name");
         if (!strcmp(name, "return_id")) return name;
-        if (!first && !is_common(name) && !strcmp(json_get_text(field, "type"), "string")) first = name;
+        if (!first && !word_in(name, common) && !strcmp(json_get_text(field, "type"), "string")) first = name;
     }
     return first;
 }
@@ -289,7 +283,7 @@ static void fields_gather(json_t *event, const json_t *fields, bool of_return) {
     add(event, "arguments", json_string("value_int(r->event->version)"));
     add(event, "arguments", json_string("value_int(r->event->occurred_at)"));
     json_each(i, field, fields)
-        if (!is_common(json_get_text(field, "name"))) field_add(event, field);
+        if (!word_in(json_get_text(field, "name"), common)) field_add(event, field);
     if (of_return) select_add(event, "return_id", "Return");
     json_object_set_new(event, "has_fields", json_boolean(json_array_size(json_object_get(event, "members"))));
     if (!*json_get_text(event, "summary"))
