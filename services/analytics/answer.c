@@ -16,8 +16,8 @@ struct tally {
 };
 
 struct team_tally {
-    size_t team, handled, declined, took_n, took_size;
-    int64_t *took;
+    size_t team, handled, declined;
+    int64_t *took; /* of each that it has handled */
 };
 
 /* An answer while it is made. */
@@ -27,7 +27,6 @@ struct answer {
     struct tally *tallies[KINDS];
     struct team_tally *teams;
     int64_t *moments; /* when each of the returns was asked for */
-    size_t moments_size;
 };
 
 /* --- Counting */
@@ -47,9 +46,8 @@ static bool count_reaction(struct answer *a, const struct returned *r, const str
     team->declined += declined;
     if (!is_by(one->handled_at, a->asked->as_of)) return declined;
     int64_t took = one->handled_at - r->asked_at; /* clocks of two machines may differ */
-    team->took = figures_room(team->took, team->took_n, &team->took_size, sizeof *team->took);
-    team->took[team->took_n++] = took > 0 ? took : 0;
-    team->handled++;
+    team->took = figures_room(team->took, team->handled, sizeof *team->took);
+    team->took[team->handled++] = took > 0 ? took : 0;
     return declined;
 }
 
@@ -64,7 +62,7 @@ static void count(struct answer *a, const struct returned *r) {
         t->declined += declined;
         t->cost += r->cost;
     }
-    a->moments = figures_room(a->moments, a->returns, &a->moments_size, sizeof *a->moments);
+    a->moments = figures_room(a->moments, a->returns, sizeof *a->moments);
     a->moments[a->returns++] = r->asked_at;
     a->cancelled += cancelled;
     a->declined += declined;
@@ -188,7 +186,7 @@ static int number_order(const void *a, const void *b) {
 
 /* The nearest rank, of what is sorted. */
 static json_t *percentile(const struct team_tally *t, size_t percent) {
-    return t->took_n ? json_integer(t->took[(t->took_n * percent + 99) / 100 - 1]) : json_null();
+    return t->handled ? json_integer(t->took[(t->handled * percent + 99) / 100 - 1]) : json_null();
 }
 
 static int team_order(const void *a, const void *b) {
@@ -202,7 +200,7 @@ static json_t *teams_tell(struct answer *a) {
     qsort(a->teams, figures.teams.n, sizeof *a->teams, team_order);
     for (struct team_tally *t = a->teams; t < a->teams + figures.teams.n; t++) {
         if (!t->handled && !t->declined) continue;
-        if (t->took_n) qsort(t->took, t->took_n, sizeof *t->took, number_order);
+        if (t->handled) qsort(t->took, t->handled, sizeof *t->took, number_order);
         json_array_append_new(
             all, json_pack(
                      "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "team", figures.teams.texts[t->team], "reacted",

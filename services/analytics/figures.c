@@ -16,10 +16,8 @@ static void *some(void *memory) {
     abort();
 }
 
-void *figures_room(void *array, size_t n, size_t *size, size_t each) {
-    if (n < *size) return array;
-    *size = *size ? 2 * *size : 64;
-    return some(realloc(array, *size * each));
+void *figures_room(void *array, size_t n, size_t each) {
+    return n & (n - 1) ? array : some(realloc(array, (n ? 2 * n : 1) * each));
 }
 
 void *figures_zeroes(size_t n, size_t each) {
@@ -40,7 +38,7 @@ bool words_find(const struct words *w, const char *text, uint32_t *number) {
 static uint32_t words_number(struct words *w, const char *text) {
     uint32_t number;
     if (words_find(w, text, &number)) return number;
-    w->texts = figures_room(w->texts, w->n, &w->size, sizeof *w->texts);
+    w->texts = figures_room(w->texts, w->n, sizeof *w->texts);
     w->texts[w->n] = some(strdup(text));
     json_object_set_new(object_of(&w->numbers), text, json_integer((json_int_t)w->n));
     return (uint32_t)w->n++;
@@ -49,8 +47,7 @@ static uint32_t words_number(struct words *w, const char *text) {
 static struct returned *returned_of(const char *return_id) {
     const json_t *found = json_object_get(object_of(&figures.numbers), return_id);
     if (found) return &figures.returned[json_integer_value(found)];
-    figures.returned =
-        figures_room(figures.returned, figures.returned_n, &figures.returned_size, sizeof *figures.returned);
+    figures.returned = figures_room(figures.returned, figures.returned_n, sizeof *figures.returned);
     json_object_set_new(figures.numbers, return_id, json_integer((json_int_t)figures.returned_n));
     figures.returned[figures.returned_n] = (struct returned){0};
     return &figures.returned[figures.returned_n++];
@@ -60,7 +57,7 @@ static struct reacted *reacted_of(struct returned *r, uint32_t team) {
     for (uint32_t i = r->reacted; i; i = figures.reacted[i].next)
         if (figures.reacted[i].team == team) return &figures.reacted[i];
     if (!figures.reacted_n) figures.reacted_n = 1;
-    figures.reacted = figures_room(figures.reacted, figures.reacted_n, &figures.reacted_size, sizeof *figures.reacted);
+    figures.reacted = figures_room(figures.reacted, figures.reacted_n, sizeof *figures.reacted);
     figures.reacted[figures.reacted_n] = (struct reacted){.team = team, .next = r->reacted};
     r->reacted = (uint32_t)figures.reacted_n;
     return &figures.reacted[figures.reacted_n++];

@@ -13,7 +13,7 @@ enum { PAIR = DIMENSIONS, KINDS }; /* a currency with a model behind it, so that
 struct words {
     json_t *numbers;
     char **texts;
-    size_t n, size;
+    size_t n;
 };
 
 /* What one team said of one return. Moments are 0 where it did not. */
@@ -33,10 +33,11 @@ extern struct figures {
     json_t *numbers; /* of the returns, by their ids */
     struct returned *returned;
     struct reacted *reacted; /* the first is none */
-    size_t returned_n, returned_size, reacted_n, reacted_size;
+    size_t returned_n, reacted_n;
 } figures;
 
-/* The array, with room for one more than n. Never NULL: without memory the process ends, to begin anew. */
-void *figures_room(void *array, size_t n, size_t *size, size_t each);
+/* The array of n, with room for one more: it doubles whenever n is a power of two. Called for every n in turn. Never
+ * NULL: without memory the process ends, to begin anew. */
+void *figures_room(void *array, size_t n, size_t each);
 void *figures_zeroes(size_t n, size_t each); /* room for n of them, and one more. Never NULL either */
 bool words_find(const struct words *w, const char *text, uint32_t *number);
