@@ -5,6 +5,7 @@
 #include "support/returns/returns.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/base/input.h"
 #include "chassis/base/json_get.h"
 #include "chassis/events/decision.h"
 #include "chassis/outgoing/relay.h"
@@ -26,32 +27,26 @@ struct command {
 static const struct command cancel = {"cancel", "CancelReturn", REFUND_CANCELLED, "cancelled", "cancel a return"};
 static const struct command closing = {"close", "CloseReturn", RETURN_CLOSED, "closed", "close a return"};
 
-/* Every move that a command may make. Any other is refused. */
+/* may: the commands that a return of that status takes. Every other is refused, and why. */
 static const struct {
-    const char *from;
-    const struct command *by;
-} moves[] = {{"requested", &cancel}, {"handled", &cancel}, {"handled", &closing}};
-enum { MOVES = sizeof moves / sizeof *moves };
-
-json_t *command_legal(const char *status) {
-    json_t *names = json_array();
-    for (size_t i = 0; i < MOVES; i++)
-        if (!strcmp(moves[i].from, status)) json_array_append_new(names, json_string(moves[i].by->name));
-    return names;
-}
+    const char *name, *may, *refusal;
+} statuses[] = {
+    {"requested", "cancel", "not every subscriber has handled it yet"},
+    {"handled", "cancel close", "it is handled"},
+    {"cancelled", "", "it is cancelled, and nothing may change it any more"},
+    {"closed", "", "it is closed, and nothing may change it any more"}};
 
 /* Why the command is refused while a return has that status. NULL: it is not. */
 static const char *refusal_of(const char *status, const struct command *k) {
-    static const char *const words[][2] = {
-        {"requested", "not every subscriber has handled it yet"},
-        {"handled", "it is handled"},
-        {"cancelled", "it is cancelled, and nothing may change it any more"},
-        {"closed", "it is closed, and nothing may change it any more"}};
-    for (size_t i = 0; i < MOVES; i++)
-        if (moves[i].by == k && !strcmp(moves[i].from, status)) return NULL;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(words[i][0], status)) return words[i][1];
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        if (!strcmp(statuses[i].name, status)) return word_in(k->name, statuses[i].may) ? NULL : statuses[i].refusal;
     return "its state forbids it";
+}
+
+json_t *command_legal(const char *status) {
+    return json_pack(
+        "[s*, s*]", refusal_of(status, &cancel) ? NULL : cancel.name,
+        refusal_of(status, &closing) ? NULL : closing.name);
 }
 
 /* --- What is asked for */
