@@ -44,15 +44,15 @@ static struct buffer pattern_of(const char *q) {
     return pattern;
 }
 
-/* after: the customer of that id, whose text is behind. "": from the first on. */
-static json_t *
-customers_read(struct connection *reader, const char *pattern, const char *behind, const char *after, int limit) {
+/* after: the customer of that id. "": from the first on. */
+static json_t *customers_read(struct connection *reader, const char *pattern, const char *after, int limit) {
     json_t *list = json_array();
     struct rows r = store_rows(
         reader,
-        "SELECT " CUSTOMER_COLUMNS " FROM customer c WHERE (c.search, c.customer_id) > (?, ?) "
+        "SELECT " CUSTOMER_COLUMNS " FROM customer c WHERE (c.search, c.customer_id) > "
+        "(COALESCE((SELECT search FROM customer WHERE customer_id = ?), ''), ?) "
         "AND c.search LIKE ? ESCAPE '!' ORDER BY c.search, c.customer_id LIMIT ?",
-        value_text(behind), value_text(after), value_text(pattern), value_int(limit + 1));
+        value_text(after), value_text(after), value_text(pattern), value_int(limit + 1));
     while (rows_next(&r)) json_array_append_new(list, customer_json(&r));
     json_t *next = returns_cut(list, limit, "customer_id");
     int64_t total =
@@ -61,14 +61,10 @@ customers_read(struct connection *reader, const char *pattern, const char *behin
 }
 
 json_t *customers_page(struct connection *reader, const char *q, const char *after, int limit) {
-    buffer_auto pattern = pattern_of(q), behind = BUFFER(100000);
-    struct rows r = store_rows(reader, "SELECT search FROM customer WHERE customer_id = ?", value_text(after));
-    bool found = rows_next(&r);
-    if (found) buffer_text(&behind, rows_text(&r, 0));
-    rows_close(&r);
-    if (after && !found) return NULL;
-    if (pattern.data && !behind.failed)
-        return customers_read(reader, pattern.data, behind.data ? behind.data : "", after ? after : "", limit);
+    static const char known[] = "SELECT COUNT(*) FROM customer WHERE customer_id = ?";
+    buffer_auto pattern = pattern_of(q);
+    if (after && !store_int(reader, 0, known, value_text(after))) return NULL;
+    if (pattern.data) return customers_read(reader, pattern.data, after ? after : "", limit);
     store_spoil(reader, RETRY, "out of memory");
     return NULL;
 }
