@@ -3,7 +3,6 @@
 #include "chassis/base/ids.h"
 #include "chassis/base/wait.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -10,7 +10,6 @@
 #include "chassis/pages/page.h"
 #include "chassis/pages/team.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { LATEST = 10 };

@@ -16,7 +16,6 @@
 #include "transfer.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -28,10 +28,10 @@ struct reconcile *reconcile_new(const char *topic, const char *own) {
     struct failure why;
     struct reconcile *r = calloc(1, sizeof *r);
     if (!r) return NULL;
-    r->topic = strdup(topic);
-    r->own = strdup(own);
+    snprintf(r->topic, sizeof r->topic, "%s", topic);
+    snprintf(r->own, sizeof r->own, "%s", own);
     r->findings = json_array();
-    if (r->topic && r->own && r->findings && store_open_memory(&r->store, tables, &why) == OK)
+    if (r->findings && store_open_memory(&r->store, tables, &why) == OK)
         r->c = store_begin(r->store);
     else
         reconcile_free(&r);
@@ -49,8 +49,6 @@ void reconcile_free(struct reconcile **out) {
     if (r->c) store_rollback(r->c);
     store_close(&r->store);
     json_decref(r->findings);
-    free(r->topic);
-    free(r->own);
     free(r);
     *out = NULL;
 }

@@ -18,7 +18,7 @@ struct team {
 };
 
 struct reconcile {
-    char *topic, *own;
+    char topic[300], own[300];
     struct store *store;
     struct connection *c; /* in one transaction from the first record to the last conclusion */
     struct {

@@ -7,9 +7,7 @@
 #include "chassis/pages/page.h"
 #include "chassis/pages/team.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char *const names[WAYS] = {[WAY_CALLS] = "traditional", [WAY_EVENT] = "event"};
 
