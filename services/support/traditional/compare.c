@@ -108,7 +108,7 @@ static void failure_note(const struct heard *heard) {
 static void customer_note(struct way *w, int64_t due, const struct heard *heard) {
     int64_t waited = steady_us() - due;
     lock_auto(&job.lock);
-    w->waits[w->answered++] = (int32_t)(waited < INT32_MAX ? waited : INT32_MAX);
+    w->waits[w->answered++] = (double)waited;
     if (heard->status == w->good) {
         w->accepted++;
     } else if (!job.stopping) {

@@ -20,7 +20,7 @@ struct run {
         int good;    /* the status that says that all is well */
         int clients; /* connections */
         int taken, answered, accepted, failed, gave_up;
-        int32_t *waits; /* µs, of those that were answered */
+        double *waits; /* µs, of those that were answered */
     } ways[2];
 };
 enum { WAY_CALLS, WAY_EVENT, WAYS };

@@ -6,6 +6,7 @@
 #include "chassis/fleet/peers.h"
 #include "chassis/pages/page.h"
 #include "chassis/pages/team.h"
+#include "chassis/web/load.h"
 
 #include <stdlib.h>
 
@@ -13,16 +14,10 @@ static const char *const names[WAYS] = {[WAY_CALLS] = "traditional", [WAY_EVENT]
 
 /* --- What was measured */
 
-static int wait_compare(const void *a, const void *b) {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* The least wait that so many percent do not exceed, in µs. */
 static json_t *percentile(const struct way *w, int percent) {
     if (!w->answered) return json_null();
-    int rank = (w->answered * percent + 99) / 100;
-    return json_integer(w->waits[rank - 1]);
+    return json_integer((json_int_t)load_percentile(w->waits, (size_t)w->answered, percent));
 }
 
 static json_t *way_json(const struct run *run, int i) {
@@ -30,7 +25,6 @@ static json_t *way_json(const struct run *run, int i) {
     int64_t due = (run->ended_us - run->begun_us) * run->amount.rate / 1000000 + 1;
     int64_t all = run->amount.rate * run->amount.seconds;
     json_int_t sent = !run->warm ? 0 : due < all ? due : all;
-    qsort(w->waits, (size_t)w->answered, sizeof *w->waits, wait_compare);
     if (sent < w->answered) sent = w->answered;
     return json_pack(
         "{s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:{s:o, s:o, s:o}}", "way", names[i], "sent", sent, "waiting",
