@@ -157,7 +157,7 @@ answer_read(const struct settings *s, long status, const struct buffer *answer, 
 
 verdict cli_registry(const struct settings *s, struct cli_request request, json_t **out, struct failure *why) {
     buffer_auto answer = BUFFER(ANSWER_MAX), url = BUFFER(8192);
-    char *text = request.body ? json_dumps(request.body, JSON_COMPACT) : NULL;
+    text_auto text = request.body ? json_dumps(request.body, JSON_COMPACT) : NULL;
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/vnd.schemaregistry.v1+json");
     long status = 0;
     *out = NULL;
@@ -181,6 +181,5 @@ verdict cli_registry(const struct settings *s, struct cli_request request, json_
     }
     curl_easy_cleanup(easy);
     curl_slist_free_all(headers);
-    free(text);
     return v;
 }

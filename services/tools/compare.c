@@ -6,7 +6,6 @@
 #include "chassis/base/terminal.h"
 #include "chassis/web/caller.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 enum { EVERY_MS = 250, ANSWER_MS = 10000 };
@@ -101,9 +100,8 @@ static json_t *run_follow(struct caller *c, const char *site) {
 /* NULL: it could not be run, which was said. The caller's. */
 static json_t *run_all(struct caller *c, const char *site, const char *rate, const char *seconds) {
     json_auto_t *asked = json_pack("{s:s, s:s}", "rate", rate, "seconds", seconds);
-    char *body = json_dumps(asked, 0);
+    text_auto body = json_dumps(asked, 0);
     json_auto_t *begun = body ? ask(c, site, body) : NULL;
-    free(body);
     json_t *run = begun ? run_follow(c, site) : NULL;
     if (run && isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
     return run;

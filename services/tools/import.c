@@ -53,7 +53,7 @@ static verdict input_open(struct import *i, struct failure *why) {
 /* Each line in turn, until one is not OK. */
 static verdict lines_read(
     struct import *i, verdict (*each)(struct import *i, const json_t *line, struct failure *why), struct failure *why) {
-    char *text = NULL;
+    text_auto text = NULL;
     size_t size = 0;
     verdict v = OK;
     rewind(i->in);
@@ -64,7 +64,6 @@ static verdict lines_read(
         i->line++;
         v = line ? each(i, line, why) : wrong(i, why, "is no JSON: %s", error.text);
     }
-    free(text);
     return v;
 }
 

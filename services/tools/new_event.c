@@ -6,7 +6,6 @@
 
 #include <glob.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { WIDTH = 120, SHOWN = 4 };
@@ -114,10 +113,8 @@ static json_t *fallback_of(const json_t *field, const struct kind *k, bool nulla
     if (json_is_integer(given)) return json_sprintf("\"%" JSON_INTEGER_FORMAT "\"", json_integer_value(given));
     if (json_is_boolean(given)) return json_string(json_is_true(given) ? "\"true\"" : "\"false\"");
     if (!json_is_string(given)) return nullable ? json_sprintf("\"%s\"", k->fallback) : NULL;
-    char *quoted = json_dumps(given, JSON_ENCODE_ANY); /* C reads it alike, as long as it is ASCII */
-    json_t *text = json_string(quoted);
-    free(quoted);
-    return text;
+    text_auto quoted = json_dumps(given, JSON_ENCODE_ANY); /* C reads it alike, as long as it is ASCII */
+    return json_string(quoted);
 }
 
 /* --- An event, as the templates want it. What its lines are made of is gathered in it as well, field by field: the
@@ -381,7 +378,8 @@ static verdict event_add(json_t *events, const char *asked, const glob_t *files,
 
 verdict new_events(const char *names, json_t **events, struct failure *why) {
     glob_t files;
-    char *copy = strdup(names), *rest = NULL;
+    text_auto copy = strdup(names);
+    char *rest = NULL;
     verdict v = copy && *copy ? OK : fail(why, REJECT, "no event is named");
     *events = json_array();
     files_find(&files);
@@ -389,6 +387,5 @@ verdict new_events(const char *names, json_t **events, struct failure *why) {
         v = event_add(*events, one, &files, why);
     if (v == OK && !json_array_size(*events)) v = fail(why, REJECT, "\"%.200s\": names no event", names);
     globfree(&files);
-    free(copy);
     return v;
 }

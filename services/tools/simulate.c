@@ -165,13 +165,13 @@ static bool turn(void *simulation) {
 /* --- What the teams made of it */
 
 static json_t *ask(struct team *t, const char *query) {
-    char url[400], *text = NULL;
+    char url[400];
+    text_auto text = NULL;
     struct failure why;
     int status = 0;
     snprintf(url, sizeof url, "%s/api/audit?%s", t->url, query);
     json_t *said =
         load_ask(url, NULL, ANSWER_MS, &status, &text, &why) == OK && status == 200 ? json_loads(text, 0, NULL) : NULL;
-    free(text);
     t->running = said;
     return said;
 }

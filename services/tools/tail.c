@@ -66,10 +66,9 @@ static void print_fields(const json_t *data) {
     json_members(m, (json_t *)data) {
         /* In the line already, or of use to programs only. */
         if (word_in(m.name, "event_id caused_by return_id") || json_is_null(m.value)) continue;
-        char *text = json_is_string(m.value) ? NULL : json_dumps(m.value, JSON_ENCODE_ANY | JSON_COMPACT);
+        text_auto text = json_is_string(m.value) ? NULL : json_dumps(m.value, JSON_ENCODE_ANY | JSON_COMPACT);
         printf(" %s=", shown(m.name));
         print_shortened(text ? text : json_is_string(m.value) ? json_string_value(m.value) : "");
-        free(text);
     }
 }
 

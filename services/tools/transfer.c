@@ -1,5 +1,7 @@
 #include "transfer.h"
 
+#include "chassis/base/buffer.h"
+
 #include <openssl/evp.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,10 +13,8 @@ void bytes_free(struct bytes *b) {
 
 json_t *base64_json(const void *bytes, size_t n) {
     if (!bytes) return json_null();
-    char *text = malloc(4 * ((n + 2) / 3) + 1);
-    json_t *json = text ? json_stringn(text, (size_t)EVP_EncodeBlock((unsigned char *)text, bytes, (int)n)) : NULL;
-    free(text);
-    return json;
+    text_auto text = malloc(4 * ((n + 2) / 3) + 1);
+    return text ? json_stringn(text, (size_t)EVP_EncodeBlock((unsigned char *)text, bytes, (int)n)) : NULL;
 }
 
 bool base64_read(const json_t *json, struct bytes *out) {

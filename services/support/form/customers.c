@@ -7,7 +7,6 @@
 #include "chassis/base/json_get.h"
 #include "chassis/base/money.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* A query's columns one after another, in the order in which they are taken. */
@@ -35,12 +34,11 @@ static json_t *customer_json(const struct rows *r) {
 /* A pattern for LIKE … ESCAPE '!' that finds the text anywhere, whatever characters it has. */
 static struct buffer pattern_of(const char *q) {
     struct buffer pattern = BUFFER(100000);
-    char *text = orders_search_text(q ? q : "");
+    text_auto text = orders_search_text(q ? q : "");
     buffer_text(&pattern, "%");
     for (const char *p = text; p && *p; p++) buffer_format(&pattern, "%s%c", strchr("%_!", *p) ? "!" : "", *p);
     buffer_text(&pattern, "%");
     if (!text) buffer_free(&pattern);
-    free(text);
     return pattern;
 }
 

@@ -9,7 +9,6 @@
 #include "chassis/base/json_get.h"
 #include "chassis/pages/page.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -121,13 +120,12 @@ void view_history(json_t *list, const struct settings *settings, const json_t *p
     const char *registry = strchr(settings->registry, '@') ? NULL : settings->registry;
     json_each(i, event, list) {
         const char *hex = json_get_text(event, "record");
-        char *data = json_dumps(json_object_get(event, "data"), JSON_INDENT(2));
+        text_auto data = json_dumps(json_object_get(event, "data"), JSON_INDENT(2));
         json_add(
             event, "{s:s, s:s?, s:o, s:I, s:o, s:s, s:O?}", "kafka", settings->kafka, "registry", registry,
             "header_lines", header_lines(json_object_get(event, "headers")), "record_bytes",
             (json_int_t)strlen(hex) / 2, "record", spaced(hex), "data_text", data ? data : "", "site",
             json_object_get(json_find(peers, "name", json_get_text(event, "team")), "url"));
-        free(data);
     }
 }
 

@@ -46,10 +46,9 @@ static int64_t number_of(struct exchange *x, const json_t *sent, const char *nam
     int64_t number = json_integer_value(value);
     if (text && *text && strlen(text) <= 9 && !text[strspn(text, "0123456789")]) number = atoi(text);
     if (number >= 1 && number <= most) return number;
-    char *given = json_dumps(value, JSON_ENCODE_ANY);
+    text_auto given = json_dumps(value, JSON_ENCODE_ANY);
     exchange_problem_field(
         x, name, "%.60s is not a whole number from 1 to %lld", given ? given : "(nothing)", (long long)most);
-    free(given);
     return 0;
 }
 

@@ -5,7 +5,6 @@
 #include "chassis/web/load.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { ANSWER_MS = 5000 };
 
@@ -13,25 +12,21 @@ const char *upstream_url(const struct runtime *rt, char *out, size_t size) {
     return settings_call_url(runtime_core(rt)->settings, "sales", "", out, size);
 }
 
-/* body: the reference is taken. */
-static verdict post(const char *sales_url, const char *path, json_t *body, struct failure *why) {
-    char url[700], *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *said = NULL;
+/* The reference to the body is taken. */
+static verdict post(const char *sales_url, const char *path, json_t *taken, struct failure *why) {
+    json_auto_t *body = taken;
+    text_auto text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    text_auto said = NULL;
+    char url[700];
     struct failure reason;
     int status = 0;
-    verdict v = OK;
     snprintf(url, sizeof url, "%.600s%s", sales_url, path);
-    if (!*sales_url)
-        v = fail(why, RETRY, "the setting call-urls does not say where sales is");
-    else if (!text)
-        v = fail(why, RETRY, "out of memory");
-    else if (load_ask(url, text, ANSWER_MS, &status, &said, &reason) != OK)
-        v = fail(why, RETRY, "sales does not answer: %s", reason.text);
-    else if (status != 201 && status != 409)
-        v = fail(why, RETRY, "sales answered %d: %.300s", status, said);
-    json_decref(body);
-    free(text);
-    free(said);
-    return v;
+    if (!*sales_url) return fail(why, RETRY, "the setting call-urls does not say where sales is");
+    if (!text) return fail(why, RETRY, "out of memory");
+    if (load_ask(url, text, ANSWER_MS, &status, &said, &reason) != OK)
+        return fail(why, RETRY, "sales does not answer: %s", reason.text);
+    if (status == 201 || status == 409) return OK;
+    return fail(why, RETRY, "sales answered %d: %.300s", status, said);
 }
 
 verdict upstream_customer(

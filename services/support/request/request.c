@@ -7,7 +7,6 @@
 #include "chassis/base/utf8.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { ERRORS_MAX = 40 };
@@ -55,12 +54,11 @@ const char *request_text(const json_t *body, const struct request_field *field) 
 
 /* CR LF becomes LF. */
 static json_t *form_text(const char *text) {
-    char *typed = strdup(text), *to = typed;
+    text_auto typed = strdup(text);
+    char *to = typed;
     for (const char *p = text; typed && *p; p++)
         if (p[0] != '\r' || p[1] != '\n') *to++ = *p;
-    json_t *json = typed ? json_stringn(typed, (size_t)(to - typed)) : NULL;
-    free(typed);
-    return json;
+    return typed ? json_stringn(typed, (size_t)(to - typed)) : NULL;
 }
 
 json_t *request_nest(const json_t *form) {

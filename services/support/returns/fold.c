@@ -6,7 +6,6 @@
 
 #include "chassis/outgoing/snapshots.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char self[] = "support";
@@ -35,21 +34,20 @@ static struct value moment_value(int64_t ms) {
 
 static verdict history_add(struct reaction *r, struct failure *why) {
     const struct event *e = r->event;
-    char trace[TRACE_ID], *data = json_dumps(e->data, JSON_COMPACT), *headers = event_headers(e);
-    if (data && headers)
-        (void)store_run(
-            r->store,
-            "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data, "
-            "recorded_at, headers, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            value_text(e->return_id), value_blob(e->id.bytes, sizeof e->id.bytes), value_text(e->source),
-            value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
-            value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)),
-            value_text(data), moment_value(e->recorded_at), value_text(headers), value_blob(e->bytes, e->bytes_n));
-    verdict v = data && headers ? OK : fail(why, RETRY, "out of memory");
-    free(data);
-    free(headers);
-    if (v == OK) snapshot_due(r->store, e->return_id);
-    return v;
+    char trace[TRACE_ID];
+    text_auto data = json_dumps(e->data, JSON_COMPACT);
+    text_auto headers = event_headers(e);
+    if (!data || !headers) return fail(why, RETRY, "out of memory");
+    (void)store_run(
+        r->store,
+        "INSERT INTO history (return_id, event_id, team, type, version, at, topic, partition, record_offset, trace_id, data, "
+        "recorded_at, headers, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        value_text(e->return_id), value_blob(e->id.bytes, sizeof e->id.bytes), value_text(e->source),
+        value_text(e->type), value_int(e->version), value_int(e->occurred_at), value_text(e->topic),
+        value_int(e->partition), value_int(e->offset), value_text(trace_id(e->trace_parent, trace)), value_text(data),
+        moment_value(e->recorded_at), value_text(headers), value_blob(e->bytes, e->bytes_n));
+    snapshot_due(r->store, e->return_id);
+    return OK;
 }
 
 /* The newest by what the events say, not by when they came. */

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <locale.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
 #include <wctype.h>
@@ -50,23 +49,19 @@ static verdict customer_fold(struct reaction *r, struct written *data, struct fa
         FIELD_TEXT(struct customer, location)};
     verdict v = project(data, fields, sizeof fields / sizeof *fields, &q, why);
     if (v != OK) return v;
-    struct buffer both = BUFFER(SEARCH_MAX);
+    buffer_auto both = BUFFER(SEARCH_MAX);
     buffer_format(&both, "%s\n%s", q.name, q.customer_id);
-    char *search = both.data ? orders_search_text(both.data) : NULL;
-    if (search)
-        (void)store_run(
-            r->store,
-            "INSERT INTO customer (customer_id, version, registered_at, name, location, search) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (customer_id) DO UPDATE SET version = excluded.version, registered_at = excluded.registered_at, "
-            "name = excluded.name, location = excluded.location, search = excluded.search "
-            "WHERE excluded.version > customer.version",
-            value_text(q.customer_id), value_int(r->event->version), value_int(r->event->occurred_at),
-            value_text(q.name), value_text(q.location), value_text(search));
-    else
-        v = fail(why, RETRY, "out of memory");
-    free(search);
-    buffer_free(&both);
-    return v;
+    text_auto search = both.data ? orders_search_text(both.data) : NULL;
+    if (!search) return fail(why, RETRY, "out of memory");
+    (void)store_run(
+        r->store,
+        "INSERT INTO customer (customer_id, version, registered_at, name, location, search) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (customer_id) DO UPDATE SET version = excluded.version, registered_at = excluded.registered_at, "
+        "name = excluded.name, location = excluded.location, search = excluded.search "
+        "WHERE excluded.version > customer.version",
+        value_text(q.customer_id), value_int(r->event->version), value_int(r->event->occurred_at), value_text(q.name),
+        value_text(q.location), value_text(search));
+    return OK;
 }
 
 struct order {

@@ -120,10 +120,9 @@ static void customer_note(struct way *w, int64_t due, const struct heard *heard)
 
 /* A return's way from its submission to its answer. total_ms: the customer's patience. */
 static void submit(const struct way *w, int k, const char *customer, int64_t total_ms, struct heard *heard) {
-    char *body = body_make(w, k, customer);
+    text_auto body = body_make(w, k, customer);
     struct outcall o = {.url = w->url, .body = body, .connect_ms = (int)total_ms, .total_ms = (int)total_ms};
     if (body) caller_ask(runtime_caller(run.rt), &o, heard);
-    free(body);
 }
 
 static void *client_run(void *way) {
