@@ -84,10 +84,7 @@ void desk_order_get(struct exchange *x) {
     struct connection *reader = reader_of(x);
     const char *id = exchange_parameter(x, "id");
     int64_t from = page_number(x, "from", 1, INT32_MAX);
-    if (exchange_problem_fields(x)) {
-        exchange_problem(x, 400, "The order is not shown: from is not the number of a line.");
-        return;
-    }
+    if (!exchange_fields_ok(x, 400, "The order is not shown: from is not the number of a line.")) return;
     x->data = orders_read(reader, id);
     if (!page_reader_ok(x, reader)) return;
     if (!x->data)

@@ -107,9 +107,8 @@ static bool order_read(struct exchange *x, struct order *o) {
     json_members(m, body)
         if (!is_known(x, m.name)) exchange_problem_field(x, m.name, "There is no such field; remove it.");
     by_read(x, o, json_object_get(body, "by"));
-    if (!exchange_problem_fields(x)) return precondition_read(x, o, json_object_get(body, "version"));
-    exchange_problem(x, 422, "Nothing was changed: what was sent cannot be accepted.");
-    return false;
+    return exchange_fields_ok(x, 422, "Nothing was changed: what was sent cannot be accepted.") &&
+           precondition_read(x, o, json_object_get(body, "version"));
 }
 
 /* The one version that it was meant for. 0: any, or none that can be counted. */

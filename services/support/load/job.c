@@ -55,7 +55,5 @@ static int64_t number_of(struct exchange *x, const json_t *sent, const char *nam
 bool amount_read(struct exchange *x, const json_t *sent, struct amount most, struct amount *out, const char *outcome) {
     out->rate = number_of(x, sent, "rate", most.rate);
     out->seconds = number_of(x, sent, "seconds", most.seconds);
-    if (!exchange_problem_fields(x)) return true;
-    exchange_problem(x, 422, "%s", outcome);
-    return false;
+    return exchange_fields_ok(x, 422, outcome);
 }

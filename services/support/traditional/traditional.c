@@ -187,11 +187,9 @@ void traditional_post(struct exchange *x) {
     static atomic_int busy;
     json_auto_t *body = comparison_on(x) ? exchange_json_object(x) : NULL;
     if (!body) return;
-    if (atomic_fetch_add(&busy, 1) < (runtime_core(x->context)->settings->http_threads + 1) / 2) {
+    if (atomic_fetch_add(&busy, 1) < (runtime_core(x->context)->settings->http_threads + 1) / 2)
         handle_valid(x, body);
-    } else {
-        exchange_set_header(x, "Retry-After", "1");
-        exchange_problem(x, 503, "Nobody was called: too many such returns wait for the teams already.");
-    }
+    else
+        exchange_busy(x, "Nobody was called: too many such returns wait for the teams already.");
     atomic_fetch_sub(&busy, 1);
 }
