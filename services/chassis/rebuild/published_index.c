@@ -15,7 +15,7 @@ uint64_t published_content(const char *type, const char *key, const json_t *data
 }
 
 /* The whole event is kept of a decision alone. */
-verdict published_add(struct connection *c, const struct published_note *e, struct failure *why) {
+verdict published_add(struct connection *c, const struct event *e, int64_t sequence, struct failure *why) {
     struct uuid cause;
     const char *caused_by = json_string_value(json_object_get(e->data, "caused_by"));
     bool reacts = caused_by && uuid_parse(caused_by, &cause);
@@ -25,7 +25,7 @@ verdict published_add(struct connection *c, const struct published_note *e, stru
         c,
         "INSERT INTO rebuild_known (event_id, sequence, cause, content, partition, record_offset, type, key, version, "
         "at, trace_parent, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        value_blob(e->id.bytes, sizeof e->id), value_int(e->sequence),
+        value_blob(e->id.bytes, sizeof e->id), value_int(sequence),
         value_blob(reacts ? cause.bytes : NULL, sizeof cause),
         value_int(reacts ? (int64_t)published_content(e->type, e->key, e->data) : 0), value_int(e->partition),
         value_int(e->offset), value_text(reacts ? NULL : e->type), value_text(reacts ? NULL : e->key),

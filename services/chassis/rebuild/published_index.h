@@ -6,21 +6,14 @@
 
 #include "chassis/base/failure.h"
 #include "chassis/base/ids.h"
+#include "chassis/events/event.h"
 
 #include <jansson.h>
 
 struct connection;
 
-struct published_note {
-    struct uuid id;
-    const char *type, *key, *trace_parent;
-    int64_t sequence, occurred_at, version;
-    int32_t partition;
-    int64_t offset; /* -1: not in the topic yet */
-    const json_t *data;
-};
-/* Takes up one. A second time it does nothing. RETRY: no memory. */
-MUST_CHECK verdict published_add(struct connection *c, const struct published_note *e, struct failure *why);
+/* Takes up one, which has that number in the outbox. A second time it does nothing. RETRY: no memory. */
+MUST_CHECK verdict published_add(struct connection *c, const struct event *e, int64_t sequence, struct failure *why);
 
 struct published_reaction {
     struct uuid cause;

@@ -84,20 +84,7 @@ static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct f
     if (v != OK) return v;
     int64_t sequence = r.state == OK ? sequence_of(b, m, &r.event.id) : 0; /* another's, or nothing that we wrote */
     if (sequence) {
-        v = published_add(
-            b->c,
-            &(struct published_note){
-                .id = r.event.id,
-                .type = r.event.type,
-                .key = r.event.key,
-                .trace_parent = r.trace,
-                .sequence = sequence,
-                .occurred_at = r.event.occurred_at,
-                .version = r.event.version,
-                .partition = m->partition,
-                .offset = m->offset,
-                .data = r.written.data},
-            why);
+        v = published_add(b->c, &r.event, sequence, why);
         if (b->lost) outbox_restore(b, m, &r, sequence);
     }
     record_free(&r);
@@ -121,52 +108,16 @@ static verdict read_all(
     return v == OK && store_state(b->c) != OK ? fail(why, RETRY, "%s", store_error(b->c)) : v;
 }
 
-/* What is decided and not in the topic yet. each() may change the note, whose texts are the row's. */
-static verdict unsent_read(
-    struct rebuild *b, verdict (*each)(struct rebuild *b, struct published_note *e, struct failure *why),
-    struct failure *why) {
-    verdict v = OK;
-    size_t n;
-    for (struct rows r = store_rows(
-             b->c,
-             "SELECT o.id, event_id, o.type, return_id, body, trace_parent, occurred_at, s.text FROM base.outbox o "
-             "LEFT JOIN base.outbox_schema s ON s.id = o.schema_row "
-             "WHERE sent_at IS NULL AND dead_letter IS NULL ORDER BY o.id");
-         v == OK && rows_next(&r);) {
-        struct published_note e = {
-            .type = rows_text(&r, 2),
-            .key = rows_text(&r, 3),
-            .trace_parent = rows_text(&r, 5),
-            .sequence = rows_int(&r, 0),
-            .occurred_at = rows_int(&r, 6),
-            .offset = -1};
-        json_t *data = NULL;
-        (void)rows_uuid(&r, 1, &e.id);
-        const void *body = rows_blob(&r, 4, &n);
-        v = outbox_read(b->core.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
-        e.data = data;
-        e.version = json_integer_value(json_object_get(data, "version"));
-        if (v == OK) v = each(b, &e, why);
-        json_decref(data);
-        if (v != OK) rows_close(&r);
-    }
-    return v;
-}
-
-static verdict unsent_note(struct rebuild *b, struct published_note *e, struct failure *why) {
-    return published_add(b->c, e, why);
-}
-
 /* Of a held database: behind all that is known, with a number of its own there. A reaction is none of them: the
  * consumer makes it anew. */
-static verdict left_take(struct rebuild *b, struct published_note *e, struct failure *why) {
+static verdict left_take(struct rebuild *b, const struct event *e, int64_t left, struct failure *why) {
     if (!json_is_null(json_object_get(e->data, "caused_by")) || published_sequence(b->c, &e->id)) return OK;
-    e->sequence = store_int(
+    int64_t sequence = store_int(
         b->c, 0,
         "INSERT INTO main.outbox (event_id, type, return_id, body, trace_parent, occurred_at, schema_row) SELECT "
         "event_id, type, return_id, body, trace_parent, occurred_at, schema_row FROM base.outbox WHERE id = ? "
         "RETURNING id",
-        value_int(e->sequence));
+        value_int(left));
     audit_append(
         b->c, &(struct audit_row){
                   .action = "take over",
@@ -177,7 +128,36 @@ static verdict left_take(struct rebuild *b, struct published_note *e, struct fai
                   .event_type = e->type,
                   .summary = "decided while Kafka was away, with the database that this one replaces"});
     b->left++;
-    return unsent_note(b, e, why);
+    return published_add(b->c, e, sequence, why);
+}
+
+/* What is decided and not in the topic yet. */
+static verdict unsent_read(struct rebuild *b, struct failure *why) {
+    verdict v = OK;
+    size_t n;
+    for (struct rows r = store_rows(
+             b->c,
+             "SELECT o.id, event_id, o.type, return_id, body, trace_parent, occurred_at, s.text FROM base.outbox o "
+             "LEFT JOIN base.outbox_schema s ON s.id = o.schema_row "
+             "WHERE sent_at IS NULL AND dead_letter IS NULL ORDER BY o.id");
+         v == OK && rows_next(&r);) {
+        struct event e = {
+            .type = rows_text(&r, 2),
+            .key = rows_text(&r, 3),
+            .trace_parent = rows_text(&r, 5),
+            .occurred_at = rows_int(&r, 6),
+            .offset = -1};
+        json_auto_t *data = NULL;
+        (void)rows_uuid(&r, 1, &e.id);
+        const void *body = rows_blob(&r, 4, &n);
+        v = outbox_read(b->core.outbox, e.type, rows_null(&r, 7) ? NULL : rows_text(&r, 7), body, n, &data, why);
+        e.data = data;
+        e.version = json_integer_value(json_object_get(data, "version"));
+        int64_t sequence = rows_int(&r, 0);
+        if (v == OK) v = b->lost ? left_take(b, &e, sequence, why) : published_add(b->c, &e, sequence, why);
+        if (v != OK) rows_close(&r);
+    }
+    return v;
 }
 
 /* --- Without a database */
@@ -279,15 +259,11 @@ static verdict limits_read(struct rebuild *b, struct failure *why) {
 verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
     verdict v = reader_extend(b->own, why);
     if (v == OK) v = read_all(b, b->own, "own events read", own_note, why);
-    if (v != OK) return v;
-    if (b->lost) {
-        b->replay.last_decision = INT64_MAX;
-        v = letters_restore(b, why);
-        if (v == OK && b->held) v = unsent_read(b, left_take, why);
-        return v == OK ? sure_find(b, why) : v;
-    }
-    v = unsent_read(b, unsent_note, why);
-    return v == OK ? limits_read(b, why) : v;
+    if (v == OK && b->lost) v = letters_restore(b, why);
+    if (v == OK && (!b->lost || b->held)) v = unsent_read(b, why);
+    b->replay.last_decision = INT64_MAX; /* limits_read() knows it better */
+    if (v == OK) v = b->lost ? sure_find(b, why) : limits_read(b, why);
+    return v;
 }
 
 /* --- Where to go on */
