@@ -8,6 +8,7 @@
 #include "chassis/events/dead_letter.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static json_t *line_json(const struct record *record, int64_t answered_at, const char *reason) {
     return json_pack(
@@ -20,18 +21,20 @@ void rebuild_rejected(
     void *rebuild, const struct record *record, int64_t letter, int64_t answered_at, const char *reason) {
     struct rebuild *b = rebuild;
     if (b->rejected_n++ < b->options->most) json_array_append_new(b->rejected, line_json(record, answered_at, reason));
-    int64_t kept = letter ? letter : dead_letter_keep(b->c, &record->raw, 0, reason);
+    const struct raw *raw = &record->raw;
+    char *headers = event_headers(&record->event);
+    if (!headers) store_spoil(b->c, RETRY, "could not keep a dead letter: out of memory");
     (void)store_run(
         b->c,
         "INSERT INTO rebuild_rejected (letter, topic, partition, record_offset, record_key, headers, value, reason, "
         "answered_at, trace_parent, event_id, type, return_id) "
-        "SELECT ?, topic, partition, record_offset, record_key, headers, value, ?, ?, ?, ?, ?, ? FROM dead_letter "
-        "WHERE id = ?",
-        letter ? value_int(kept) : value_text(NULL), value_text(reason),
-        answered_at ? value_int(answered_at) : value_text(NULL), value_text(record->trace),
-        record->has_id ? value_blob(record->event.id.bytes, 16) : value_blob(NULL, 0), value_text(record->event.type),
-        value_text(record->event.return_id), value_int(kept));
-    if (!letter) (void)store_run(b->c, "DELETE FROM dead_letter WHERE id = ?", value_int(kept));
+        "VALUES (NULLIF(?, 0), ?, ?, ?, ?, ?, ?, ?, NULLIF(?, 0), ?, ?, ?, ?)",
+        value_int(letter), value_text(raw->topic), value_int(raw->partition), value_int(raw->offset),
+        value_blob(raw->key, raw->key_n), value_text(headers), value_blob(raw->value, raw->value_n), value_text(reason),
+        value_int(answered_at), value_text(record->trace),
+        value_blob(record->has_id ? record->event.id.bytes : NULL, 16), value_text(record->event.type),
+        value_text(record->event.return_id));
+    free(headers);
 }
 
 /* The letter's id. One that was redriven is open again, as if that had never been. */
