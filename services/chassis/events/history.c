@@ -2,6 +2,7 @@
 
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/wait.h"
 #include "chassis/events/core.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
@@ -10,23 +11,12 @@
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum {
-    NAME_SIZE = 400,
-    FIRST_MS = 500,
-    ASK_MS = 2000,
-    AWAY_MS = 200,
-    AGAIN_MS = 1000,
-    HELD_MS = 5000,
-    POLL_MS = 20,
-    LAST = 1000
-};
+enum { NAME_SIZE = 400, FIRST_MS = 500, ASK_MS = 2000, AWAY_MS = 200, AGAIN_MS = 1000, HELD_MS = 5000, LAST = 1000 };
 
 struct history {
     struct core *core;
@@ -34,9 +24,9 @@ struct history {
     void *context;
     rd_kafka_t *rk;
     char group[NAME_SIZE];
-    pthread_t thread;
-    bool running, begun, reached; /* reached: Kafka answered at all */
-    atomic_bool stopping, asks, lost;
+    struct worker worker;
+    bool begun, reached; /* reached: Kafka answered at all */
+    atomic_bool asks, lost;
 };
 
 enum beginning history_of(struct connection *c) {
@@ -47,6 +37,12 @@ enum beginning history_of(struct connection *c) {
 
 void history_note(struct connection *c) {
     (void)store_run(c, "INSERT INTO beginning (at) VALUES (?)", value_int(clock_ms()));
+}
+
+/* False: it is told to end. */
+static bool goes_on(struct history *h, int ms) {
+    lock_auto(&h->worker.lock);
+    return worker_rest(&h->worker, steady_ms() + ms);
 }
 
 /* --- A new database: what Kafka knows */
@@ -130,7 +126,7 @@ static verdict all_known(struct history *h, struct failure *why) {
     verdict v = reader_open(&own, h->core->settings, why);
     if (v == OK && (v = reader_add(own, name, why)) == REJECT) v = OK; /* nothing was published yet */
     if (v == OK && h->begun) places_set(h, own);
-    while (v == OK && !h->stopping && (v = reader_next(own, &m, why)) == OK && m) {
+    while (v == OK && goes_on(h, 0) && (v = reader_next(own, &m, why)) == OK && m) {
         if (!is_known(h, m))
             v = fail(
                 why, REJECT, "%s[%d] holds an event at offset %lld that this database never published", name,
@@ -207,10 +203,6 @@ static void tell(struct history *h, verdict v, const struct failure *why) {
             h->core->settings->service, h->begun ? "database" : "data-dir");
 }
 
-static void pause_for(const struct history *h, int ms) {
-    for (int64_t until = steady_ms() + ms; !h->stopping && steady_ms() < until;) usleep(POLL_MS * 1000);
-}
-
 /* It was never a member of its group, so there is nothing to leave. */
 static void client_end(struct history *h) {
     if (h->rk) rd_kafka_destroy_flags(h->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
@@ -221,17 +213,16 @@ static void client_end(struct history *h) {
 static void *history_run(void *history) {
     struct history *h = history;
     struct failure why = {0};
-    pthread_setname_np(pthread_self(), "history");
-    while (!h->stopping && h->core->held) {
-        verdict v = look(h, &why);
-        v = note(h, v, &why);
-        if (h->stopping) break;
+    int rest = 0;
+    while (h->core->held && goes_on(h, rest)) {
+        verdict v = note(h, look(h, &why), &why);
+        if (!goes_on(h, 0)) break;
         tell(h, v, &why);
         if (v == OK) h->core->held = false;
         if (v != RETRY) h->lost = v == REJECT;
         h->asks = false;
         h->changed(h->context);
-        if (v != OK) pause_for(h, v != RETRY ? HELD_MS : h->reached ? AGAIN_MS : AWAY_MS);
+        rest = v != RETRY ? HELD_MS : h->reached ? AGAIN_MS : AWAY_MS;
     }
     client_end(h);
     return NULL;
@@ -252,8 +243,8 @@ verdict history_start(
     const struct property properties[] = {{"group.id", h->group}, {"enable.auto.commit", "false"}, {0}};
     verdict v = kafka_open(&h->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
-    h->running = !pthread_create(&h->thread, NULL, history_run, h);
-    return h->running ? OK : fail(why, FATAL, "could not start the history's thread");
+    if (worker_start(&h->worker, "history", history_run, h)) return OK;
+    return fail(why, FATAL, "could not start the history's thread");
 }
 
 bool history_asks(const struct history *h) {
@@ -267,8 +258,7 @@ bool history_lost(const struct history *h) {
 void history_stop(struct history **out) {
     struct history *h = *out;
     if (!h) return;
-    h->stopping = true;
-    if (h->running) pthread_join(h->thread, NULL);
+    worker_stop(&h->worker);
     client_end(h);
     free(h);
     *out = NULL;
