@@ -24,11 +24,8 @@ struct walk {
     size_t chains_n, last; /* last: where the row before was found */
     int64_t rows;
 
-    struct expected {
-        int64_t rows;
-        json_t *heads;
-    } * expected;
-    size_t expected_n, met; /* in the order of their rows */
+    json_t *expected; /* published heads, in the order of their rows */
+    size_t met;       /* the first so many of them */
 
     bool broken;
     char where[CHAIN_NAME], reason[REASON_SIZE];
@@ -36,14 +33,15 @@ struct walk {
 };
 
 struct walk *walk_new(void) {
-    return calloc(1, sizeof(struct walk));
+    struct walk *w = calloc(1, sizeof *w);
+    if (w) w->expected = json_array();
+    return w;
 }
 
 void walk_free(struct walk **out) {
     struct walk *w = *out;
     if (!w) return;
-    for (size_t i = 0; i < w->expected_n; i++) json_decref(w->expected[i].heads);
-    free(w->expected);
+    json_decref(w->expected);
     free(w->chains);
     free(w);
     *out = NULL;
@@ -180,12 +178,9 @@ verdict walk_expect(struct walk *w, const json_t *heads, struct failure *why) {
         return fail(
             why, REJECT, "its chains have %lld rows together, but it says that the log had %lld", (long long)sum,
             (long long)rows);
-    struct expected *grown = realloc(w->expected, (w->expected_n + 1) * sizeof *grown);
-    if (!grown) return fail(why, RETRY, "out of memory");
-    w->expected = grown;
-    for (n = w->expected_n++; n && grown[n - 1].rows > rows; n--) grown[n] = grown[n - 1];
-    grown[n] = (struct expected){rows, json_incref((json_t *)heads)};
-    return OK;
+    size_t at = json_array_size(w->expected);
+    while (at && json_get_int(json_array_get(w->expected, at - 1), "rows") > rows) at--;
+    return json_array_insert(w->expected, at, (json_t *)heads) ? fail(why, RETRY, "out of memory") : OK;
 }
 
 static const char *published_at(const json_t *heads) {
@@ -209,10 +204,9 @@ static void meet_one(struct walk *w, const json_t *heads, const json_t *one) {
 
 /* All heads that were published when the log had as many rows as it has now. */
 static void meet_published(struct walk *w) {
-    for (; w->met < w->expected_n && w->expected[w->met].rows == w->rows; w->met++) {
-        const json_t *heads = w->expected[w->met].heads;
+    const json_t *heads;
+    for (; (heads = json_array_get(w->expected, w->met)) && json_get_int(heads, "rows") == w->rows; w->met++)
         json_each(i, one, json_object_get(heads, "chains")) meet_one(w, heads, one);
-    }
 }
 
 /* --- The walk */
@@ -283,20 +277,25 @@ static json_t *walk_chains(const struct walk *w) {
     return all;
 }
 
+/* NULL: nothing was published. */
+static const json_t *heads_last(const struct walk *w) {
+    size_t n = json_array_size(w->expected);
+    return n ? json_array_get(w->expected, n - 1) : NULL;
+}
+
 static json_t *walk_published(const struct walk *w) {
-    const struct expected *last = w->expected_n ? &w->expected[w->expected_n - 1] : NULL;
+    const json_t *last = heads_last(w);
     return json_pack(
-        "{s:I, s:I, s:O?}", "heads", (json_int_t)w->expected_n, "rows", (json_int_t)(last ? last->rows : 0), "at",
-        last ? json_object_get(last->heads, "at") : NULL);
+        "{s:I, s:I, s:O?}", "heads", (json_int_t)json_array_size(w->expected), "rows",
+        (json_int_t)json_get_int(last, "rows"), "at", json_object_get(last, "at"));
 }
 
 json_t *walk_end(struct walk *w) {
-    if (!w->broken && w->met < w->expected_n) {
-        const struct expected *last = &w->expected[w->expected_n - 1];
+    const json_t *last = heads_last(w);
+    if (w->met < json_array_size(w->expected))
         walk_break(
             w, "", w->rows + 1, "row %lld is missing, and all after it: %lld rows were published at %s",
-            (long long)w->rows + 1, (long long)last->rows, published_at(last->heads));
-    }
+            (long long)w->rows + 1, json_get_int(last, "rows"), published_at(last));
     if (!w->broken)
         return json_pack(
             "{s:b, s:I, s:o, s:o}", "intact", 1, "rows", (json_int_t)w->rows, "chains", walk_chains(w), "published",
