@@ -91,10 +91,11 @@ static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct f
     return v;
 }
 
+typedef verdict take_record(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why);
+
 /* Gives every record from where the reader is to its ends to each(). */
-static verdict read_all(
-    struct rebuild *b, struct reader *r, const char *doing,
-    verdict (*each)(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why), struct failure *why) {
+static verdict
+read_all(struct rebuild *b, struct reader *r, const char *doing, take_record *each, struct failure *why) {
     int64_t done = 0, all = 0;
     size_t n;
     rd_kafka_message_t *m;
@@ -106,6 +107,17 @@ static verdict read_all(
         if (v == OK) v = rebuild_step(b, doing, ++done, all, why);
     }
     return v == OK && store_state(b->c) != OK ? fail(why, RETRY, "%s", store_error(b->c)) : v;
+}
+
+/* All records of topics_open(). */
+static verdict read_once(
+    struct rebuild *b, const struct topic_spec *spec, const char *of, const char *doing, take_record *each,
+    struct failure *why) {
+    struct reader *r = NULL;
+    verdict v = topics_open(b, &r, spec, of, why);
+    if (v == OK) v = read_all(b, r, doing, each, why);
+    reader_close(&r);
+    return v;
 }
 
 /* Of a held database: behind all that is known, with a number of its own there. A reaction is none of them: the
@@ -183,14 +195,6 @@ static verdict letter_note(struct rebuild *b, const rd_kafka_message_t *m, struc
     return OK;
 }
 
-static verdict letters_restore(struct rebuild *b, struct failure *why) {
-    struct reader *letters = NULL;
-    verdict v = topics_open(b, &letters, &topic_spec_letters, b->settings->service, why);
-    if (v == OK) v = read_all(b, letters, "dead letters read", letter_note, why);
-    reader_close(&letters);
-    return v;
-}
-
 /* Where that place is among those that are read. NULL: it is none of them. */
 static struct replay_part *part_of(struct rebuild *b, const char *topic, int64_t partition) {
     for (size_t i = 0; i < b->replay.places_n; i++)
@@ -216,15 +220,6 @@ static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct 
     struct replay_part *part = answered ? part_of(b, rd_kafka_topic_name(m->rkt), m->partition) : NULL;
     if (part) part->sure = m->offset + 1;
     return OK;
-}
-
-static verdict sure_find(struct rebuild *b, struct failure *why) {
-    struct reader *again = NULL;
-    if (!published_not_met(b->c)) return OK;
-    verdict v = topics_open(b, &again, &topic_spec_events, b->service->subscribes, why);
-    if (v == OK) v = read_all(b, again, "looked through", sure_note, why);
-    reader_close(&again);
-    return v;
 }
 
 /* --- Up to where */
@@ -259,10 +254,13 @@ static verdict limits_read(struct rebuild *b, struct failure *why) {
 verdict rebuild_sources_read(struct rebuild *b, struct failure *why) {
     verdict v = reader_extend(b->own, why);
     if (v == OK) v = read_all(b, b->own, "own events read", own_note, why);
-    if (v == OK && b->lost) v = letters_restore(b, why);
+    if (v == OK && b->lost)
+        v = read_once(b, &topic_spec_letters, b->settings->service, "dead letters read", letter_note, why);
     if (v == OK && (!b->lost || b->held)) v = unsent_read(b, why);
     b->replay.last_decision = INT64_MAX; /* limits_read() knows it better */
-    if (v == OK) v = b->lost ? sure_find(b, why) : limits_read(b, why);
+    if (v == OK && !b->lost) return limits_read(b, why);
+    if (v == OK && published_not_met(b->c))
+        v = read_once(b, &topic_spec_events, b->service->subscribes, "looked through", sure_note, why);
     return v;
 }
 
