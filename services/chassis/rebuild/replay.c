@@ -80,8 +80,12 @@ static void rejected_note(struct replay *r, const struct record *record, const c
     r->rejected(r->context, record, r->letter, has_id ? published_of(r->c, &id).occurred_at : 0, reason);
 }
 
-static verdict record_again(struct replay *r, struct record *record, int64_t now, struct failure *why) {
+/* letter: that is redriven, or 0. must: it is no longer put off where it was not answered then. */
+static verdict
+record_again(struct replay *r, struct record *record, int64_t letter, bool must, int64_t now, struct failure *why) {
     struct failure reason;
+    r->letter = letter;
+    r->must = must;
     r->answer = record->has_id ? published_of(r->c, &record->event.id) : (struct published_reaction){0};
     if (r->answer.replayed) r->answer.sequence = 0; /* a duplicate */
     r->stalled = false;
@@ -143,11 +147,7 @@ static verdict letter_redrive(struct replay *r, int64_t letter, int64_t now, str
     struct record record;
     verdict v = dead_letter_read(r->c, letter, &kept, why);
     if (v == OK && (v = decode(r, &kept.raw, &record, why)) == OK) {
-        r->must = true;
-        r->letter = letter;
-        v = record_again(r, &record, now, why);
-        r->letter = 0;
-        r->must = false;
+        v = record_again(r, &record, letter, true, now, why);
         record_free(&record);
     }
     dead_letter_free(&kept);
@@ -187,7 +187,7 @@ static verdict people_again(struct replay *r, bool decided, const struct replay_
     else if (decided)
         r->core->service->decided(r->c, &record.event);
     else
-        v = record_again(r, &record, next->at, why);
+        v = record_again(r, &record, 0, false, next->at, why);
     rows_close(&row);
     json_decref(said.fields);
     return v;
@@ -290,10 +290,8 @@ static verdict letter_met(struct replay *r, const struct replay_part *own, struc
 
 static verdict part_again(struct replay *r, size_t i, bool must, struct failure *why) {
     struct replay_part *own = &r->parts[i];
-    r->must = must || own->head->offset < own->sure;
-    r->stalled = false;
-    verdict v = own->letter ? letter_met(r, own, why) : record_again(r, &own->record, 0, why);
-    r->must = false;
+    must |= own->head->offset < own->sure;
+    verdict v = own->letter ? letter_met(r, own, why) : record_again(r, &own->record, 0, must, 0, why);
     own->stalled = !own->letter && r->stalled;
     own->stalled_at = r->steps;
     if (v == OK && !own->stalled) part_done(r, i);
