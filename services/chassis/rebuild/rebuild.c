@@ -140,9 +140,9 @@ verdict rebuild_step(struct rebuild *b, const char *doing, int64_t done, int64_t
     return v;
 }
 
-static void replay_step(struct replay *r, void *context, verdict *v, struct failure *why) {
-    struct rebuild *b = context;
-    *v = rebuild_step(b, "replayed", r->records, records_all(b), why);
+static verdict replay_step(void *rebuild, struct failure *why) {
+    struct rebuild *b = rebuild;
+    return rebuild_step(b, "replayed", b->replay.records, records_all(b), why);
 }
 
 /* --- One round: from a copy of the database to the same moment in the new one */
@@ -204,7 +204,7 @@ static verdict round_first(struct rebuild *b, struct failure *why) {
         .core = &b->core,
         .c = b->c,
         .inputs = b->inputs,
-        .patience = &b->patience,
+        .patience = {.left_ms = b->settings->unknown_id_ms},
         .lost = b->lost,
         .most = b->options->most,
         .step = replay_step,
@@ -359,8 +359,7 @@ verdict rebuild_run(
         .lock = -1,
         .own_lock = -1,
         .began = steady_ms(),
-        .rejected = json_array(),
-        .patience = {.left_ms = settings->unknown_id_ms}};
+        .rejected = json_array()};
     verdict v = run(&b, why);
     *report = v == OK ? report_json(&b) : NULL;
     replay_close(&b.replay);

@@ -9,7 +9,6 @@
 
 #include "chassis/rebuild/rebuild.h"
 
-#include "chassis/avro/registry.h"
 #include "chassis/kafka/reader.h"
 #include "chassis/rebuild/published_index.h"
 #include "chassis/rebuild/replay.h"
@@ -32,7 +31,6 @@ struct rebuild {
     int64_t pending, told_at, began, waited_at, rows, not_met;
     struct reader *own, *inputs;
     struct replay replay;
-    struct patience patience; /* with doubted schema ids, for all records together */
     json_t *tables, *differences;
     json_t
         *rejected; /* [{"topic","partition","offset","return_id","type","answered","reason"}], at most options->most */

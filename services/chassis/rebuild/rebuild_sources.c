@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCHEMA_MS = 30000, HEADER_SIZE = 600, NAME_SIZE = 400 };
+enum { HEADER_SIZE = 600, NAME_SIZE = 400 };
 
 /* That topic of a service, or of all ("*"). One that is not there has no partitions. */
 static verdict topics_open(
@@ -47,11 +47,6 @@ static int64_t header_number(const rd_kafka_message_t *m, const char *name) {
     return strtoll(text, NULL, 10);
 }
 
-static verdict decode(struct rebuild *b, const rd_kafka_message_t *m, struct record *out, struct failure *why) {
-    struct raw raw = raw_of(m);
-    return record_decode_wait(&b->core, &raw, steady_ms() + SCHEMA_MS, &b->patience, out, why);
-}
-
 /* --- What was published: the own topic */
 
 /* The outbox's number. Of an event from before there was such a header as the outbox itself has it. 0: not ours. */
@@ -80,7 +75,8 @@ static void outbox_restore(struct rebuild *b, const rd_kafka_message_t *m, const
 
 static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why) {
     struct record r;
-    verdict v = decode(b, m, &r, why);
+    struct raw raw = raw_of(m);
+    verdict v = replay_decode(&b->replay, &raw, &r, why);
     if (v != OK) return v;
     int64_t sequence = r.state == OK ? sequence_of(b, m, &r.event.id) : 0; /* another's, or nothing that we wrote */
     if (sequence) {
@@ -212,7 +208,8 @@ static verdict sure_note(struct rebuild *b, const rd_kafka_message_t *m, struct 
         answered = published_of(b->c, &id).sequence;
     } else {
         struct record r;
-        verdict v = decode(b, m, &r, why);
+        struct raw raw = raw_of(m);
+        verdict v = replay_decode(&b->replay, &raw, &r, why);
         if (v != OK) return v;
         answered = r.has_id && published_of(b->c, &r.event.id).sequence;
         record_free(&r);

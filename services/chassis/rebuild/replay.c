@@ -99,8 +99,8 @@ record_again(struct replay *r, struct record *record, int64_t letter, bool must,
     return OK;
 }
 
-static verdict decode(struct replay *r, const struct raw *raw, struct record *out, struct failure *why) {
-    return record_decode_wait(r->core, raw, steady_ms() + SCHEMA_MS, r->patience, out, why);
+verdict replay_decode(struct replay *r, const struct raw *raw, struct record *out, struct failure *why) {
+    return record_decode_wait(r->core, raw, steady_ms() + SCHEMA_MS, &r->patience, out, why);
 }
 
 /* --- What was no record: redrives, calls, and what people decided */
@@ -146,7 +146,7 @@ static verdict letter_redrive(struct replay *r, int64_t letter, int64_t now, str
     struct dead_letter kept;
     struct record record;
     verdict v = dead_letter_read(r->c, letter, &kept, why);
-    if (v == OK && (v = decode(r, &kept.raw, &record, why)) == OK) {
+    if (v == OK && (v = replay_decode(r, &kept.raw, &record, why)) == OK) {
         v = record_again(r, &record, letter, true, now, why);
         record_free(&record);
     }
@@ -244,7 +244,7 @@ static verdict head_ready(struct replay *r, size_t i, struct failure *why) {
     own->letter = store_int(
         r->c, 0, "SELECT id FROM rebuild_letter WHERE topic = ? AND partition = ? AND record_offset = ?",
         value_text(raw.topic), value_int(raw.partition), value_int(raw.offset));
-    v = decode(r, &raw, &own->record, why);
+    v = replay_decode(r, &raw, &own->record, why);
     if (v == OK) own->turn = head_turn(r, own);
     return v;
 }
@@ -312,7 +312,7 @@ static verdict parts_run(struct replay *r, size_t *first, struct failure *why) {
                 break;
             }
             v = part_again(r, i, false, why);
-            if (v == OK && r->step) r->step(r, r->context, &v, why);
+            if (v == OK) v = r->step(r->context, why);
         }
     }
     return v;
@@ -347,7 +347,7 @@ verdict replay_run(struct replay *r, struct failure *why) {
     while (v == OK && more) {
         v = replay_one(r, &more, why);
         if (v == OK && store_state(r->c) != OK) v = fail(why, RETRY, "%s", store_error(r->c));
-        if (v == OK && r->step) r->step(r, r->context, &v, why);
+        if (v == OK) v = r->step(r->context, why);
     }
     return v;
 }

@@ -7,6 +7,7 @@
  *     own topic ─▶ known ───────────┘                   └─▶ what it would publish, compared with what it did */
 #pragma once
 
+#include "chassis/avro/registry.h"
 #include "chassis/events/record.h"
 #include "chassis/kafka/reader.h"
 #include "chassis/rebuild/published_index.h"
@@ -47,7 +48,7 @@ struct replay {
     int64_t acts_done;              /* all to this id */
     bool lost;                      /* there is no database to go by: what was not answered is left to the consumer */
 
-    struct patience *patience;        /* with doubted schema ids */
+    struct patience patience;         /* with doubted schema ids, for all records together */
     struct published_reaction answer; /* to the event at hand. Sequence 0: none is known */
     int64_t letter;                   /* that is redriven at hand. 0: none */
     bool stalled, must;
@@ -57,7 +58,7 @@ struct replay {
      * answered_at: when what it published was decided. 0: nothing was. */
     void (*rejected)(
         void *context, const struct record *record, int64_t letter, int64_t answered_at, const char *reason);
-    void (*step)(struct replay *r, void *context, verdict *v, struct failure *why); /* after each. May commit */
+    verdict (*step)(void *context, struct failure *why); /* after each. May commit */
     void *context;
 };
 
@@ -65,6 +66,8 @@ void replay_prepare(struct connection *c);                             /* makes 
 void replay_forget(struct connection *c);                              /* drops them */
 MUST_CHECK verdict replay_open(struct replay *r, struct failure *why); /* after the fields before `answer` */
 void replay_close(struct replay *r);
+/* record_decode_wait(), of what is replayed and of what it is compared with. */
+MUST_CHECK verdict replay_decode(struct replay *r, const struct raw *raw, struct record *out, struct failure *why);
 /* To `end` of each input and `last_decision`, with the letters and acts of this database, which may have changed since.
  * RETRY: Kafka, the registry or the database cannot go on. */
 MUST_CHECK verdict replay_run(struct replay *r, struct failure *why);
