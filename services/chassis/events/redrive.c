@@ -68,19 +68,6 @@ verdict redrive_one(struct core *core, const struct redrive *asked, json_t **res
     return v;
 }
 
-static verdict ids_open(struct core *core, int64_t after, json_t **ids, struct failure *why) {
-    struct connection *reader = store_reader(core->store);
-    *ids = json_array();
-    for (struct rows r = store_rows(
-             reader, "SELECT id FROM dead_letter WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?", value_int(after),
-             value_int(REDRIVE_AT_ONCE + 1));
-         rows_next(&r);)
-        json_array_append_new(*ids, json_integer(rows_int(&r, 0)));
-    if (store_check(reader, why) == OK) return OK;
-    json_decref(*ids);
-    return RETRY;
-}
-
 /* Its schema or the database could not be had: the page says so. Should even that fail, the answer still does. */
 static json_t *put_off(struct core *core, int64_t id, const char *reason) {
     struct failure why;
@@ -92,37 +79,38 @@ static json_t *put_off(struct core *core, int64_t id, const char *reason) {
 
 /* The first time round nobody waits, so that all schemas are asked for at once: else the first that the registry does
  * not know would use up the time of all behind it. */
-static json_t *redrive_each(struct core *core, json_t *ids, const char *actor) {
+static json_t *redrive_each(struct core *core, json_t *open, const char *actor) {
     json_t *results = json_array();
     int64_t deadlines[] = {0, steady_ms() + REDRIVE_WAIT_MS};
     for (int round = 0; round < 2; round++)
-        json_each(i, id, ids) {
+        json_each(i, letter, open) {
             json_t *one = json_array_get(results, i);
             struct failure why = {0};
             if (one && !json_is_null(one)) continue;
             one = json_null();
-            struct redrive asked = {.id = json_integer_value(id), .actor = actor, .deadline = deadlines[round]};
-            if (redrive_one(core, &asked, &one, &why) != OK && round)
-                one = put_off(core, json_integer_value(id), why.text);
+            struct redrive asked = {.id = json_get_int(letter, "id"), .actor = actor, .deadline = deadlines[round]};
+            if (redrive_one(core, &asked, &one, &why) != OK && round) one = put_off(core, asked.id, why.text);
             (void)(round ? json_array_set_new(results, i, one) : json_array_append_new(results, one));
         }
     return results;
 }
 
 verdict redrive_all(struct core *core, int64_t after, const char *actor, json_t **result, struct failure *why) {
-    json_t *ids, *next = json_null();
-    json_int_t redriven = 0, asked;
-    verdict v = ids_open(core, after, &ids, why);
-    if (v != OK) return v;
-    if (json_array_size(ids) > REDRIVE_AT_ONCE) {
-        json_array_remove(ids, REDRIVE_AT_ONCE);
-        next = json_incref(json_array_get(ids, REDRIVE_AT_ONCE - 1));
+    struct connection *reader = store_reader(core->store);
+    json_auto_t *open = store_json(
+        reader, "SELECT id FROM dead_letter WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?", value_int(after),
+        value_int(REDRIVE_AT_ONCE + 1));
+    json_t *next = NULL;
+    json_int_t redriven = 0;
+    if (store_check(reader, why) != OK) return RETRY;
+    if (json_array_size(open) > REDRIVE_AT_ONCE) {
+        json_array_remove(open, REDRIVE_AT_ONCE);
+        next = json_object_get(json_array_get(open, REDRIVE_AT_ONCE - 1), "id");
     }
-    json_t *results = redrive_each(core, ids, actor);
+    json_t *results = redrive_each(core, open, actor);
     json_each(i, one, results) redriven += !strcmp(json_get_text(one, "state"), "redriven");
-    asked = (json_int_t)json_array_size(ids);
-    json_decref(ids);
     *result = json_pack(
-        "{s:I, s:I, s:o, s:o}", "redriven", redriven, "open", asked - redriven, "results", results, "next", next);
+        "{s:I, s:I, s:o, s:O?}", "redriven", redriven, "open", (json_int_t)json_array_size(open) - redriven, "results",
+        results, "next", next);
     return OK;
 }
