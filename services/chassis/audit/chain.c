@@ -59,20 +59,19 @@ walk_break(struct walk *w, const char *chain, int64_t id, const char *format, ..
 
 /* --- Canonical bytes */
 
-static size_t decimal(uint64_t n, char out[CHAIN_NUMBER]) {
-    char reversed[CHAIN_NUMBER];
-    size_t length = 0;
-    do reversed[length++] = (char)('0' + n % 10);
+/* The text ends where out does. */
+static char *decimal(uint64_t n, char out[CHAIN_NUMBER]) {
+    char *at = out + CHAIN_NUMBER - 1;
+    *at = '\0';
+    do *--at = (char)('0' + n % 10);
     while (n /= 10);
-    for (size_t i = 0; i < length; i++) out[i] = reversed[length - 1 - i];
-    out[length] = '\0';
-    return length;
+    return at;
 }
 
 struct chain_text chain_number(int64_t n, char out[CHAIN_NUMBER]) {
-    size_t sign = n < 0;
-    if (sign) out[0] = '-';
-    return (struct chain_text){out, sign + decimal(sign ? -(uint64_t)n : (uint64_t)n, out + sign)};
+    char *at = decimal(n < 0 ? -(uint64_t)n : (uint64_t)n, out);
+    if (n < 0) *--at = '-';
+    return (struct chain_text){at, (size_t)(out + CHAIN_NUMBER - 1 - at)};
 }
 
 static size_t canonical_size(const struct chain_row *row) {
@@ -88,7 +87,7 @@ static size_t canonical_write(const struct chain_row *row, char *out) {
         if (i == CHAIN_LOG && !f->text) continue;
         if (f->text) {
             char length[CHAIN_NUMBER];
-            at = mempcpy(at, length, decimal(f->n, length));
+            at = stpcpy(at, decimal(f->n, length));
             *at++ = ':';
             at = mempcpy(at, f->text, f->n);
         } else {
