@@ -5,28 +5,22 @@
 
 enum { GAPS_MOST = 50 };
 
-static void gap_add(json_t *gaps, int64_t from, int64_t to) {
-    if (from < to && json_array_size(gaps) < GAPS_MOST)
-        json_array_append_new(gaps, json_pack("{s:I, s:I}", "from", (json_int_t)from, "to", (json_int_t)to));
-}
-
-#define ROWS_OF "FROM audit WHERE topic = ? AND partition = ? AND record_offset >= ? AND record_offset < ? AND log = ?"
+#define ROWS_OF                                                                                                        \
+    "FROM audit WHERE topic = ?1 AND partition = ?2 AND record_offset >= ?3 AND record_offset < ?4 AND log = ?5"
 
 /* Counting reads an index alone. Only where it finds too few is each row looked at. */
 static void
 gaps_look(struct connection *reader, const json_t *partition, int64_t from, int64_t to, int64_t log, json_t *gaps) {
-    const char *topic = json_get_text(partition, "topic");
-    int64_t id = json_get_int(partition, "partition"), next = from;
-    int64_t rows = store_int(
-        reader, 0, "SELECT COUNT(*) " ROWS_OF, value_text(topic), value_int(id), value_int(from), value_int(to),
-        value_int(log));
-    if (rows == to - from) return;
-    for (struct rows r = store_rows(
-             reader, "SELECT record_offset " ROWS_OF " ORDER BY record_offset", value_text(topic), value_int(id),
-             value_int(from), value_int(to), value_int(log));
-         rows_next(&r); next = rows_int(&r, 0) + 1)
-        gap_add(gaps, next, rows_int(&r, 0));
-    gap_add(gaps, next, to);
+    struct value of = value_text(json_get_text(partition, "topic")),
+                 id = value_int(json_get_int(partition, "partition")), first = value_int(from), end = value_int(to);
+    if (store_int(reader, 0, "SELECT COUNT(*) " ROWS_OF, of, id, first, end, value_int(log)) == to - from) return;
+    json_auto_t *found = store_json(
+        reader,
+        "SELECT next AS \"from\", record_offset AS \"to\" FROM (SELECT record_offset, LAG(record_offset + 1, 1, ?3) "
+        "OVER (ORDER BY record_offset) AS next FROM (SELECT record_offset " ROWS_OF " UNION ALL SELECT ?4) r) g "
+        "WHERE next < record_offset ORDER BY next LIMIT ?6",
+        of, id, first, end, value_int(log), value_int(GAPS_MOST - (int64_t)json_array_size(gaps)));
+    json_array_extend(gaps, found);
 }
 
 static json_t *gaps_of(json_t *looked, struct connection *reader, const json_t *partition, const char *chain) {
