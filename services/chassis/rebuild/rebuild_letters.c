@@ -37,53 +37,47 @@ void rebuild_rejected(
     free(headers);
 }
 
-/* The letter's id. One that was redriven is open again, as if that had never been. */
-static int64_t letter_make(struct connection *c, int64_t row, int64_t letter, int64_t now) {
-    if (!letter)
-        return store_int(
-            c, 0,
-            "INSERT INTO dead_letter (at, topic, partition, record_offset, record_key, headers, value, reason, rebuilt, "
-            "answered_at, event_id) SELECT ?, topic, partition, record_offset, record_key, headers, value, reason, 1, "
-            "answered_at, event_id "
-            "FROM rebuild_rejected WHERE id = ? RETURNING id",
-            value_int(now), value_int(row));
-    (void)store_run(
-        c,
-        "UPDATE dead_letter SET state = 'open', rebuilt = 1, reason = r.reason, answered_at = r.answered_at, "
-        "event_id = r.event_id FROM (SELECT reason, answered_at, event_id FROM rebuild_rejected WHERE id = ?) r WHERE dead_letter.id = ?",
-        value_int(row), value_int(letter));
-    (void)store_run(c, "DELETE FROM by_hand WHERE letter = ?", value_int(letter));
-    return letter;
+/* The letter's id. One that was redriven is open again. */
+static int64_t letter_make(struct connection *c, int64_t row, int64_t now) {
+    return store_int(
+        c, 0,
+        "INSERT INTO dead_letter (id, at, topic, partition, record_offset, record_key, headers, value, reason, rebuilt, "
+        "answered_at, event_id) SELECT letter, ?, topic, partition, record_offset, record_key, headers, value, reason, "
+        "1, answered_at, event_id FROM rebuild_rejected WHERE id = ? ON CONFLICT (id) DO UPDATE SET state = 'open', "
+        "rebuilt = 1, reason = excluded.reason, answered_at = excluded.answered_at, event_id = excluded.event_id "
+        "RETURNING id",
+        value_int(now), value_int(row));
 }
 
 static void letter_audit(struct connection *c, const struct rows *r) {
     char summary[1000], trace[TRACE_ID];
     struct uuid id;
-    bool has_id = rows_uuid(r, 7, &id);
+    bool has_id = rows_uuid(r, 6, &id);
     snprintf(
-        summary, sizeof summary, "a rebuild takes back the effect of %s[%lld]@%lld: %s", rows_text(r, 2),
-        (long long)rows_int(r, 3), (long long)rows_int(r, 4), rows_text(r, 5));
+        summary, sizeof summary, "a rebuild takes back the effect of %s[%lld]@%lld: %s", rows_text(r, 1),
+        (long long)rows_int(r, 2), (long long)rows_int(r, 3), rows_text(r, 4));
     audit_append(
         c, &(struct audit_row){
                .action = "quarantine",
                .outcome = "quarantined",
                .actor = "command",
-               .return_id = rows_null(r, 9) ? NULL : rows_text(r, 9),
+               .return_id = rows_null(r, 8) ? NULL : rows_text(r, 8),
                .event_id = has_id ? &id : NULL,
-               .event_type = rows_null(r, 8) ? NULL : rows_text(r, 8),
+               .event_type = rows_null(r, 7) ? NULL : rows_text(r, 7),
                .summary = summary,
-               .trace_id = trace_id(rows_text(r, 6), trace)});
+               .trace_id = trace_id(rows_text(r, 5), trace)});
 }
 
 void rebuild_letters_keep(struct connection *c) {
     int64_t now = clock_ms();
     for (struct rows r = store_rows(
-             c,
-             "SELECT id, COALESCE(letter, 0), topic, partition, record_offset, reason, trace_parent, event_id, type, "
-             "return_id FROM rebuild_rejected ORDER BY id");
+             c, "SELECT id, topic, partition, record_offset, reason, trace_parent, event_id, type, return_id FROM "
+                "rebuild_rejected ORDER BY id");
          rows_next(&r);) {
-        int64_t letter = letter_make(c, rows_int(&r, 0), rows_int(&r, 1), now);
-        dead_letter_publish(c, letter, rows_text(&r, 6), now);
+        int64_t letter = letter_make(c, rows_int(&r, 0), now);
+        dead_letter_publish(c, letter, rows_text(&r, 5), now);
         letter_audit(c, &r);
     }
+    /* as if those redrives had never been */
+    (void)store_run(c, "DELETE FROM by_hand WHERE letter IN (SELECT letter FROM rebuild_rejected)");
 }
