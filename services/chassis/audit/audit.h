@@ -66,13 +66,13 @@ int audit_export(
     struct connection *reader, const struct audit_filter *f, int64_t *after, int limit, audit_line *line,
     struct buffer *out);
 
-/* Every row, the end of every chain, and every head that was published, from one moment of the database: walk_end()'s
- * answer (chain.h). The caller's. */
+/* Every row and the end of every chain, from one moment of the database, and every head published until then:
+ * walk_end()'s answer (chain.h). The caller's. */
 MUST_CHECK json_t *audit_verify(struct connection *reader);
 
 /* A part of it: at most `most` rows after row *after, which moves on. True: those were the last, and the heads that are
  * kept beside them were compared. Look at the reader's state. After an error the walk is of no more use. */
-bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, int most);
+bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, int64_t most);
 
 /* The same of a file that no service needs to run for: a database, or what /api/audit.jsonl answered without a filter.
  * heads: lines of JSON such as `returns_audit heads` prints, which the log must agree with. NULL: only those in the

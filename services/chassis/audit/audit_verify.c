@@ -14,10 +14,10 @@ static bool walk_next(struct walk *w, verdict read, const struct chain_row *row,
 /* --- In a database */
 
 /* Returns how many rows there were. */
-static int walk_stored(struct walk *w, struct connection *reader, int64_t *after, int64_t most) {
+static int64_t walk_stored(struct walk *w, struct connection *reader, int64_t *after, int64_t most) {
     struct chain_row row;
     struct failure why;
-    int n = 0;
+    int64_t n = 0;
     struct rows r = store_rows(
         reader, "SELECT " AUDIT_COLUMNS " FROM audit WHERE id > ? ORDER BY id LIMIT ?", value_int(*after),
         value_int(most));
@@ -53,21 +53,19 @@ static void expect_published(struct walk *w, struct connection *reader) {
     }
 }
 
-static void walk_database(struct walk *w, struct connection *reader) {
+bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, int64_t most) {
     (void)store_run(reader, "BEGIN"); /* rows and heads from one moment */
-    int64_t after = INT64_MIN;
-    expect_published(w, reader);
-    walk_stored(w, reader, &after, INT64_MAX);
-    walk_kept_heads(w, reader);
-    (void)store_run(reader, "COMMIT");
-}
-
-bool audit_walk_on(struct connection *reader, struct walk *w, int64_t *after, int most) {
-    (void)store_run(reader, "BEGIN");
     bool all = walk_stored(w, reader, after, most) < most && store_state(reader) == OK;
     if (all && !walk_broken(w)) walk_kept_heads(w, reader);
     (void)store_run(reader, "COMMIT");
     return all;
+}
+
+/* What is published until then is in the rows that are read afterwards. */
+static void walk_database(struct walk *w, struct connection *reader) {
+    int64_t after = INT64_MIN;
+    expect_published(w, reader);
+    (void)audit_walk_on(reader, w, &after, INT64_MAX);
 }
 
 json_t *audit_verify(struct connection *reader) {
