@@ -234,6 +234,16 @@ class Stack(Pages):
         return pids[0] if pids else None
 
 
+class Ground(Stack):
+    """Kafka and the registry alone; each service is there to be started."""
+
+    def __init__(self, home):
+        super().__init__(home)
+        (self.home / "run").mkdir(parents=True)
+        for name in DECLARED:
+            (self.home / f"run/{name}.stopped").touch()
+
+
 class Service:
     """One service, started by hand. Its address is known before it runs."""
 

@@ -21,7 +21,7 @@ import table
 from faults import Faults
 from inputs import Inputs
 from judge import Judge
-from stack import DECLARED, ROOT, Stack, no_more_interrupts, take_interrupts
+from stack import DECLARED, ROOT, Ground, no_more_interrupts, take_interrupts
 from supervisor import Subscriber, Supervisor
 from watch import Watch
 
@@ -73,16 +73,6 @@ def commands_of(words, command):
 def usage(text):
     print(f"returns: {text}", file=sys.stderr)
     sys.exit(2)
-
-
-class Ground(Stack):
-    """Kafka and the registry alone; the subscribers are the kit's own processes."""
-
-    def __init__(self, home):
-        super().__init__(home)
-        (self.home / "run").mkdir(parents=True)
-        for name in DECLARED:
-            (self.home / f"run/{name}.stopped").touch()
 
 
 def say(text):
