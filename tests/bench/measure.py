@@ -70,8 +70,9 @@ class Run:
             port = free_ports(1)[0]
             return env | {
                 "RETURNS_KAFKA": s.kafka, "RETURNS_REGISTRY": s.registry, "RETURNS_NAMESPACE": s.namespace, "RETURNS_HOST": "127.0.0.1",
-                "RETURNS_PORT": str(port), "RETURNS_DATA_DIR": str(self.folder), "RETURNS_POLICY": POLICY, "RETURNS_LOG_LEVEL": "warning"}
-        return env | {"BROKERS": s.kafka, "REGISTRY": s.registry, "TOPIC": s.topics[0], "GROUP": f"{s.namespace}.{self.folder.name}",
+                "RETURNS_PORT": str(port), "RETURNS_DATA_DIR": str(self.folder), "RETURNS_POLICY": POLICY, "RETURNS_LOG_LEVEL": "warning",
+                "RETURNS_INSTANCE": "-"}  # it leaves its group when it ends, so the next run can begin anew
+        return env | {"BROKERS": s.kafka, "REGISTRY": s.registry, "TOPIC": s.topics[0], "GROUP": f"peer-{self.folder.name}",
                       "DB": str(self.folder / "peer.db"), "TABLES": str(TABLES)}
 
     def __enter__(self):

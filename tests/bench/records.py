@@ -1,5 +1,6 @@
 """The events of the bench: made as support would, and read again by an independent client, to know what must be stored."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -9,7 +10,7 @@ import time
 from datetime import datetime, timezone
 
 import fastavro
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stack import ROOT, http
@@ -20,6 +21,7 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 MODELS = ["Aurora 14 laptop", "Borealis 27 monitor", "Comet router", "Dune headset", "Ember tablet"]
 LOCATIONS = ["Berlin", "Lyon", "Warsaw", "København", "Αθήνα"]
 REASONS = ["DEFECTIVE", "DAMAGED_IN_TRANSIT", "WRONG_ITEM", "NOT_AS_DESCRIBED", "OTHER"]
+CLEAN_SECONDS = 90
 BEGIN_MS = 1_780_000_000_000
 
 
@@ -152,16 +154,18 @@ def clean(kafka, namespace, keep):
     """Away with the topics and groups of a run, but those that are kept; else the next one would not begin anew."""
     admin = AdminClient({"bootstrap.servers": kafka})
     mine = lambda name: name.startswith(f"{namespace}.") and name not in keep  # noqa: E731
-    groups = [g.group_id for g in admin.list_consumer_groups().result(30).valid if mine(g.group_id)]
-    for future in admin.delete_consumer_groups(groups).values() if groups else []:
-        future.result(30)
-    topics = [t for t in admin.list_topics(timeout=30).topics if mine(t)]
-    for future in admin.delete_topics(topics).values() if topics else []:
-        future.result(30)
-    end = time.monotonic() + 30
-    while any(mine(t) for t in admin.list_topics(timeout=30).topics):
+    end = time.monotonic() + CLEAN_SECONDS
+    while True:
+        groups = [g.group_id for g in admin.list_consumer_groups().result(30).valid if mine(g.group_id)]
+        topics = [t for t in admin.list_topics(timeout=30).topics if mine(t)]
+        if not groups and not topics:
+            return
         if time.monotonic() > end:
-            raise RuntimeError(f"the topics of {namespace} are not gone within 30 s")
+            raise RuntimeError(f"Kafka still has {', '.join(groups + topics)} after {CLEAN_SECONDS} s")
+        asked = [*(admin.delete_consumer_groups(groups).values() if groups else ()), *(admin.delete_topics(topics).values() if topics else ())]
+        for future in asked:
+            with contextlib.suppress(KafkaException):  # a member was killed: until its session is over; or already gone
+                future.result(30)
         time.sleep(0.2)
 
 
