@@ -170,10 +170,12 @@ def clean(kafka, namespace, keep):
 
 
 def ends(kafka, topic):
-    """How many records the topic has; 0 where there is none."""
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "bench-reader"})
+    """How many records the topic has; 0 where there is none, or while it is being made."""
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "bench-reader", "log_level": 0})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions)
+    except KafkaException:
+        return 0
     finally:
         consumer.close()
