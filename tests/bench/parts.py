@@ -89,8 +89,9 @@ def part_growth(bench):
         before = run.wait(1)
         for size in sizes:
             now = run.wait(size)
-            n = now[2] - before[2]
-            steps.append({"events": size, "us_per_event": (now[1] - before[1]) / max(n, 1) * 1e6,
+            if not (n := now[2] - before[2]):
+                continue  # one batch held them all
+            steps.append({"events": size, "us_per_event": (now[1] - before[1]) / n * 1e6,
                           "events_per_s": n / max(now[0] - before[0], 1e-9), "pss_mb": pss_mb(run.process.pid)})
             bench.say(f"  to {size:,}: {steps[-1]['us_per_event']:.1f} µs an event, {steps[-1]['events_per_s']:,.0f} events/s")
             before = now
