@@ -81,6 +81,9 @@ class Bench:
         self.outcome["failures"].append(text)
         self.say(text)
 
+    def make(self, name):
+        return contenders.subscribers(1)[0] if name == "audit-only" else contenders.ALL_PEERS[name]()
+
     def audit_only(self):
         """All of them that can take part here; who cannot is named."""
         if self.those is None:
@@ -88,7 +91,11 @@ class Bench:
             for name in self.options.those:
                 self.say(f"Building {name}, unless it is there")
                 try:
-                    self.those.append(contenders.subscribers(1)[0] if name == "audit-only" else contenders.ALL_PEERS[name]())
+                    one = self.make(name)
+                    if one.warms:
+                        parts.warm(self, one)
+                        one = self.make(name)
+                    self.those.append(one)
                 except contenders.LeftOut as e:
                     self.outcome["left_out"][name] = str(e)
                     self.say(f"{name} is left out: {e}")

@@ -49,6 +49,12 @@ def source_of(bench, name, events, by_time):
     return bench.sources[name, events]
 
 
+def warm(bench, contender):
+    """A run that does not count."""
+    source = source_of(bench, "bench-warm", 1000, True)
+    catch_up(contender, source, bench.home)
+
+
 def audit_only(bench, by_time):
     source = source_of(bench, "bench-by-time" if by_time else "bench-random", bench.options.events, by_time)
     return rounds(bench, source, bench.audit_only(), source.topics)
@@ -127,7 +133,7 @@ def part_subscribers(bench):
 
 def by_name(stack):
     """{name: pid} of what runs."""
-    names = {}
+    names = dict.fromkeys([*SERVICES, "kafka", "registry"])
     for pid, said in stack.processes().items():
         words = said.split()
         if words[0].rsplit("/", 1)[-1] in SERVICES:
@@ -136,7 +142,7 @@ def by_name(stack):
             names["kafka"] = pid
         elif "apicurio" in said:
             names["registry"] = pid
-    return names
+    return {name: pid for name, pid in names.items() if pid}
 
 
 def services_up(bench):
