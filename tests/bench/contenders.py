@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -59,10 +60,16 @@ def stamp_of(*folders, more=""):
 
 
 def ran(log, *command, cwd=None, env=None):
-    """True: it ended well. What it said is in the log."""
+    """True: it ended well. What it said is in the log. When we are interrupted, it ends with all that it started."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
-        return subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode == 0
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        try:
+            return process.wait() == 0
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
 
 
 def made(name, stamp, make):
