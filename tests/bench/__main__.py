@@ -56,6 +56,7 @@ def arguments():
     parser.add_argument("--rate", type=whole, default=100)
     parser.add_argument("--seconds", type=whole, default=60)
     parser.add_argument("--growth", type=steps, default=[10_000, 100_000, 1_000_000, 5_000_000])
+    parser.add_argument("--subscribers", type=steps, default=[4, 40])
     parser.add_argument("--json", type=Path, default=ROOT / "var/bench.json")
     parser.add_argument("--cwd", type=Path, default=Path.cwd(), help=argparse.SUPPRESS)
     parser.add_argument("--spoil", help=argparse.SUPPRESS)  # of this contender one row is changed before it is compared
@@ -76,6 +77,12 @@ class Bench:
 
     def begin(self, part):
         self.say(f"{part}: load of the machine {os.getloadavg()[0]:.1f}")
+
+    def keep(self):
+        """After each part, so that an interrupt loses only the one that it is in."""
+        target = self.options.cwd / self.options.json
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(self.outcome, indent=1, ensure_ascii=False) + "\n")
 
     def failed(self, text):
         self.outcome["failures"].append(text)
@@ -110,6 +117,7 @@ def machine():
 
 def run(options):
     began, home = time.monotonic(), tempfile.mkdtemp(prefix="returns-bench-", dir="/var/tmp")  # on a disk
+    (options.cwd / options.json).unlink(missing_ok=True)
     stack = Ground(home)
     del stack.env["RETURNS_UNKNOWN_ID_MS"]  # as people run it
     bench = Bench(options, stack)
@@ -124,11 +132,9 @@ def run(options):
         shutil.rmtree(home, ignore_errors=True)
     bench.outcome["failures"] += [f"left running: {command}" for command in left.values()]
     bench.outcome["seconds"] = round(time.monotonic() - began)
-    target = options.cwd / options.json
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(bench.outcome, indent=1, ensure_ascii=False) + "\n")
+    bench.keep()
     print(tables.text(bench.outcome))
-    print(f"All of it as JSON: {target}")
+    print(f"All of it as JSON: {options.cwd / options.json}")
     return 1 if bench.outcome["failures"] else 0
 
 
@@ -141,7 +147,7 @@ if __name__ == "__main__":
         sys.exit(run(given))
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # a terminal that was closed
-            print("\nreturns: interrupted; nothing was found out", file=sys.stderr, flush=True)
+            print(f"\nreturns: interrupted; what was measured before is in {given.cwd / given.json}", file=sys.stderr, flush=True)
         os._exit(130)
     except (RuntimeError, AssertionError, TimeoutError, KafkaException, HTTPError) as e:
         print(f"returns: could not be run: {e}", file=sys.stderr)

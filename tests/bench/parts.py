@@ -110,7 +110,7 @@ def part_growth(bench):
 def part_subscribers(bench):
     """That many at the same time, each from the first event on."""
     source, found = source_of(bench, "bench-many", min(bench.options.events, 50_000), True), []
-    for n in (4, 40):
+    for n in bench.options.subscribers:
         those = contenders.subscribers(n)
         kafka = next(pid for pid, said in bench.stack.processes().items() if "kafka.Kafka" in said)
         with contextlib.ExitStack() as stack:
@@ -216,4 +216,5 @@ def run(bench):
             bench.outcome["parts"][name] = PARTS[name](bench)
         except Failed as e:
             bench.failed(f"{name}: {e}")
+        bench.keep()
         bench.say(f"  {name}: {time.monotonic() - began:.0f} s")
