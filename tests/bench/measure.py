@@ -157,11 +157,20 @@ class Run:
         db.close()
         return places, contents
 
+    def outcomes(self):
+        """What became of the events, where ours say so."""
+        if not self.contender.ours:
+            return ""
+        with sqlite3.connect(f"file:{self.file()}?mode=ro", uri=True) as db:
+            found = db.execute("SELECT outcome, COUNT(*), MAX(summary) FROM audit GROUP BY outcome").fetchall()
+        db.close()
+        return "; " + ", ".join(f"{n} {outcome} ({summary})" for outcome, n, summary in found)
+
     def verify(self):
         """What it stored is what is in the topics, once each, and nothing else; and our log's chains are whole."""
         for got, wanted, what in zip(self.digests(), self.source.expected, ("events", "contents")):
             if not (self.contender.ours and what == "contents") and got != wanted:
-                raise Failed(f"{self.contender.title}: the digest of the {what} that it stored differs: {got}; it must be {wanted}")
+                raise Failed(f"{self.contender.title}: the digest of the {what} that it stored differs: {got}; it must be {wanted}{self.outcomes()}")
         if self.contender.ours:
             done = subprocess.run([BIN / "returns_tool", "audit", "verify", self.file()], capture_output=True, text=True)
             if done.returncode:
