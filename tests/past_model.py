@@ -4,8 +4,7 @@ A return is `requested`, `handled` once every subscriber of today has passed its
 `cancelled` by it whatever else happens, since the teams undo what they did. `version` counts support's own events but for
 refusals (CommandRejected), which change nothing; a team's event carries the one it reacted to. At version N count support's events up to N, and what reacted to those; at a moment, all
 that had occurred by then. A subscriber without events about the return is judged by its offset: as far as it was seen when
-it passed, else from when the record was in the topic. A record that a team has put aside it has passed, and not handled, unless it
-published something about it: the return needs attention."""
+it passed, else from when the record was in the topic."""
 
 from dataclasses import dataclass
 
@@ -27,10 +26,6 @@ class Event:
 class Subscribers:
     offsets: dict  # {team: {partition: next offset}}
     seen: list  # [(team, partition, next offset, ms)]
-    aside: set  # {(team, partition, offset)}: open dead letters
-
-    def has_put_aside(self, team, record):
-        return (team, record.partition, record.offset) in self.aside
 
     def has_passed(self, team, record):
         return self.offsets.get(team, {}).get(record.partition, 0) > record.offset
@@ -77,13 +72,10 @@ class Return:
                     name, cancel, [e for e in self.theirs if e.version == cancel.version], holds, moment),
             }
         handled = bool(teams) and all(t["handled"] for t in teams.values())
-        record, done = (cancel, "compensated") if cancel else (request, "handled")
-        aside = (moment is None or record.recorded_at <= moment) and any(
-            self.subscribers.has_put_aside(name, record) and not team[done] for name, team in teams.items())
         return {
             "version": version,
             "status": self.status(own, handled),
-            "attention": aside or any(e.name.endswith("Declined") for e in theirs),
+            "attention": any(e.name.endswith("Declined") for e in theirs),
             "published": moment is None or request.recorded_at <= moment,
             "compensated": cancel and bool(teams) and all(t["compensated"] for t in teams.values()),
             "previous": max((v for v in self.versions if first <= v < version), default=None),
@@ -105,8 +97,6 @@ class Return:
         said = [e for e in events if e.team == team]
         if any(holds(e) for e in said):
             return True
-        if self.subscribers.has_put_aside(team, record):
-            return False
         if moment is None:
             return self.subscribers.has_passed(team, record)
         if said or record.recorded_at > moment or not self.subscribers.has_passed(team, record):

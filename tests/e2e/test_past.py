@@ -158,24 +158,6 @@ def read_events(hand, publisher):
     return found
 
 
-def put_aside(hand, publisher, team, events):
-    """The dead letters of a team that could not handle some requests and cancellations."""
-    all_own = [e for of in events.values() for e in of if e.name in ("RefundRequest", "RefundCancelled")]
-    letters = {(team, e.partition, e.offset) for e in all_own[::5]}
-    for _, partition, offset in letters:
-        headers = {"reason": "no", "service": team, "topic": hand.topic("support.events"), "partition": partition, "offset": offset}
-        publisher.producer.produce(hand.topic(f"{team}.dead-letters"), b"x",
-                                   headers=[("dead-letter." + name, str(value).encode()) for name, value in headers.items()])
-    assert publisher.producer.flush(30) == 0
-
-    def all_kept():
-        with database(hand) as db:
-            return db.execute("SELECT COUNT(*) FROM letter").fetchone()[0] == len(letters)
-
-    wait(all_kept, 60, "support has read the letters")
-    return letters
-
-
 @pytest.fixture(scope="module")
 def past(stack, tmp_path_factory):
     """Support by hand, with random histories in its topics, and three subscribers, of which `legal` publishes nothing."""
@@ -203,11 +185,10 @@ def past(stack, tmp_path_factory):
         await_offsets(hand, offsets)
         offsets["legal"] = commit(hand, "legal", 6)
         await_offsets(hand, offsets)
-        aside = put_aside(hand, publisher, "legal", events)
         with database(hand) as db:
             seen = list(db.execute("SELECT team, partition, next_offset, seen_at FROM passed"))
         assert {"legal"} <= {team for team, *_ in seen}
-        hand.subscribers = Subscribers(offsets, seen, aside)
+        hand.subscribers = Subscribers(offsets, seen)
         hand.returns = {i: Return(e, hand.subscribers) for i, e in events.items()}
         hand.client = http
         yield hand
