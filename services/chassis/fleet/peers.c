@@ -224,7 +224,7 @@ static int by_name(const void *a, const void *b) {
 static void view_set(struct peers *p, json_t *list) {
     lock_auto(&p->worker.lock);
     if (list)
-        json_object_update_new(p->view, json_pack("{s:o, s:n}", "peers", list, "stale"));
+        json_add(p->view, "{s:o, s:n}", "peers", list, "stale");
     else if (json_is_null(json_object_get(p->view, "stale")))
         json_object_set_new(p->view, "stale", time_json(clock_ms()));
 }

@@ -60,11 +60,9 @@ static void decorate(json_t *data, const char *id) {
             lines, json_pack("{s:s, s:s}", "name", name ? name : "(no text)", "value", value ? value : "(no text)"));
     }
     text_auto text = json_dumps(json_object_get(data, "data"), JSON_INDENT(2) | JSON_ENCODE_ANY);
-    json_object_update_new(
-        data, json_pack(
-                  "{s:o, s:o, s:s, s:o, s:o}", "header_lines", lines, "data_text", json_string(text ? text : ""),
-                  "row_id", id, "heading", json_sprintf("The event of row %s", id), "api_url",
-                  json_sprintf("/api/audit/%s/event", id)));
+    json_add(
+        data, "{s:o, s:o, s:s, s:o, s:o}", "header_lines", lines, "data_text", json_string(text ? text : ""), "row_id",
+        id, "heading", json_sprintf("The event of row %s", id), "api_url", json_sprintf("/api/audit/%s/event", id));
 }
 
 static void event_show(struct exchange *x, const struct place *at, const char *id) {

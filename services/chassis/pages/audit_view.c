@@ -122,16 +122,14 @@ static void audit_decorate_page(struct exchange *x, const struct audit_filter *f
     bool filtered = exchange_problem_fields(x);
     json_t *filter = filter_json(x, &filtered);
     if (!seen) seen = json_get_int(json_array_get(rows, 0), "id");
-    json_object_update_new(
-        x->data,
-        json_pack(
-            "{s:o, s:b, s:o, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o*}", "filter", filter,
-            "filtered", filtered, "outcomes", outcomes_json(x), "actions", distinct(rows, "action"), "event_types",
-            distinct(rows, "event_type"), "heading", "Audit log", "caption",
-            json_sprintf("%zu row%s, newest first", n, n == 1 ? "" : "s"), "is_newest", !before, "chain", chain_json(x),
-            "api_url", audit_url(x, "/api/audit", before, 0), "jsonl_url", audit_url(x, "/api/audit.jsonl", before, 0),
-            "csv_url", audit_url(x, "/api/audit.csv", before, 0), "newest_url", audit_url(x, "/audit", 0, 0),
-            "hold_url", audit_url(x, "/audit", 0, seen), "older", next ? audit_url(x, "/audit", next, seen) : NULL));
+    json_add(
+        x->data, "{s:o, s:b, s:o, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o*}", "filter", filter,
+        "filtered", filtered, "outcomes", outcomes_json(x), "actions", distinct(rows, "action"), "event_types",
+        distinct(rows, "event_type"), "heading", "Audit log", "caption",
+        json_sprintf("%zu row%s, newest first", n, n == 1 ? "" : "s"), "is_newest", !before, "chain", chain_json(x),
+        "api_url", audit_url(x, "/api/audit", before, 0), "jsonl_url", audit_url(x, "/api/audit.jsonl", before, 0),
+        "csv_url", audit_url(x, "/api/audit.csv", before, 0), "newest_url", audit_url(x, "/audit", 0, 0), "hold_url",
+        audit_url(x, "/audit", 0, seen), "older", next ? audit_url(x, "/audit", next, seen) : NULL);
 }
 
 /* Rows that came since the reader began: they are offered, not pushed in above what is being read. */
@@ -193,12 +191,11 @@ static void audit_one_decorate(struct exchange *x, int64_t id) {
     json_members(m, json_object_get(x->data, "row"))
         if (!json_is_null(m.value))
             json_array_append_new(fields, json_pack("{s:s, s:O}", "name", m.name, "value", m.value));
-    json_object_update_new(
-        x->data, json_pack(
-                     "{s:o, s:o, s:o, s:I, s:o, s:{s:s?, s:s?, s:s?}}", "fields", fields, "heading",
-                     json_sprintf("Row %lld of the audit log", (long long)id), "api_url",
-                     json_sprintf("/api/audit/%lld", (long long)id), "around", (json_int_t)id + 25, "chain_state",
-                     chain_json(x), "at_hand", "kafka", s->kafka, "url", s->public_url, "name", s->service));
+    json_add(
+        x->data, "{s:o, s:o, s:o, s:I, s:o, s:{s:s?, s:s?, s:s?}}", "fields", fields, "heading",
+        json_sprintf("Row %lld of the audit log", (long long)id), "api_url",
+        json_sprintf("/api/audit/%lld", (long long)id), "around", (json_int_t)id + 25, "chain_state", chain_json(x),
+        "at_hand", "kafka", s->kafka, "url", s->public_url, "name", s->service);
 }
 
 void audit_one_get(struct exchange *x) {
@@ -256,8 +253,7 @@ void audit_verify_get(struct exchange *x) {
     struct connection *reader = store_reader(((struct runtime *)x->context)->core.store);
     x->data = audit_verify(reader);
     if (!page_reader_ok(x, reader) || x->api) return;
-    json_object_update_new(
-        x->data, json_pack(
-                     "{s:s, s:s, s:I}", "heading", "Is the audit log intact?", "api_url", "/api/audit/verify", "around",
-                     (json_int_t)json_get_int(json_object_get(x->data, "broken"), "id") + 3));
+    json_add(
+        x->data, "{s:s, s:s, s:I}", "heading", "Is the audit log intact?", "api_url", "/api/audit/verify", "around",
+        (json_int_t)json_get_int(json_object_get(x->data, "broken"), "id") + 3);
 }

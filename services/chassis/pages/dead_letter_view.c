@@ -20,10 +20,9 @@ static void letters_decorate(const json_t *letters) {
             text_auto value = json_dumps(json_array_get(pair, 1), JSON_ENCODE_ANY);
             json_array_append_new(lines, json_sprintf("%s: %s", name ? name : "", value ? value : ""));
         }
-        json_object_update_new(
-            letter, json_pack(
-                        "{s:b, s:b, s:o}", "is_tombstone", json_is_null(json_object_get(letter, "value")),
-                        "has_headers", json_array_size(lines) > 0, "header_lines", lines));
+        json_add(
+            letter, "{s:b, s:b, s:o}", "is_tombstone", json_is_null(json_object_get(letter, "value")), "has_headers",
+            json_array_size(lines) > 0, "header_lines", lines);
     }
 }
 
@@ -36,10 +35,9 @@ void dead_letters_get(struct exchange *x) {
     if (!page_reader_ok(x, reader) || x->api) return;
     long long next = json_get_int(x->data, "next");
     letters_decorate(json_object_get(x->data, "dead_letters"));
-    json_object_update_new(
-        x->data, json_pack(
-                     "{s:s, s:s, s:o*}", "heading", "Dead letters", "api_url", "/api/dead-letters", "older",
-                     next ? json_sprintf("/dead-letters?limit=%lld&before=%lld", (long long)limit, next) : NULL));
+    json_add(
+        x->data, "{s:s, s:s, s:o*}", "heading", "Dead letters", "api_url", "/api/dead-letters", "older",
+        next ? json_sprintf("/dead-letters?limit=%lld&before=%lld", (long long)limit, next) : NULL);
 }
 
 /* 0: refused. */

@@ -30,8 +30,7 @@ void page_etag(struct exchange *x, int64_t version) {
 }
 
 void page_add_notice(json_t *form, const char *notice, const char *existing) {
-    json_object_update_new(
-        form, json_pack("{s:b, s:s, s:s*}", "has_errors", 1, "notice", notice, "existing", existing));
+    json_add(form, "{s:b, s:s, s:s*}", "has_errors", 1, "notice", notice, "existing", existing);
 }
 
 /* False: the database could not be read, and that was answered. */
@@ -146,12 +145,11 @@ void status_decorate(struct exchange *x, json_t *data) {
     nav_add(nav, rt->routes, x->path);
     json_each(i, one, services)
         json_object_set_new(one, "current", json_boolean(!strcmp(json_get_text(one, "name"), name)));
-    json_object_update_new(
-        data, json_pack(
-                  "{s:o, s:o*, s:b, s:O, s:O, s:o, s:s, s:{s:s, s:s, s:s}}", "nav", nav, "page_path",
-                  json_string(x->path), "has_services", json_array_size(services) > 0, "services", services,
-                  "services_stale", json_object_get(known, "stale"), "assets", linked_urls(), "stream_url",
-                  "/api/stream?light=1", "service", "name", name, "title", s->title, "duty", s->duty));
+    json_add(
+        data, "{s:o, s:o*, s:b, s:O, s:O, s:o, s:s, s:{s:s, s:s, s:s}}", "nav", nav, "page_path", json_string(x->path),
+        "has_services", json_array_size(services) > 0, "services", services, "services_stale",
+        json_object_get(known, "stale"), "assets", linked_urls(), "stream_url", "/api/stream?light=1", "service",
+        "name", name, "title", s->title, "duty", s->duty);
     if (!json_object_get(data, "heading")) /* a problem, or a page that has none */
         json_object_set(data, "heading", json_object_get(data, json_object_get(data, "title") ? "title" : "service"));
 }

@@ -76,7 +76,7 @@ static json_t *lag_page(json_t *partitions) {
         lag += json_get_int(one, "lag");
         if (json_is_integer(json_object_get(one, "lag"))) continue;
         known = false;
-        json_object_update_new(one, json_pack("{s:s, s:s}", "lag", "–", "end", "–"));
+        json_add(one, "{s:s, s:s}", "lag", "–", "end", "–");
     }
     return known ? json_integer(lag) : json_string("–");
 }
@@ -127,11 +127,10 @@ static void status_decorate_page(json_t *data) {
         json_array_append_new(versions, json_pack("{s:s, s:O}", "name", m.name, "version", m.value));
     views_decorate(data);
     json_object_update_new(data, charts_page(data));
-    json_object_update_new(
-        data, json_pack(
-                  "{s:b, s:o, s:o, s:o, s:s, s:s}", "is_waiting", waiting, "lag",
-                  lag_page(json_object_get(data, "partitions")), "outcome_cards", cards, "version_list", versions,
-                  "heading", "Status", "api_url", "/api/status"));
+    json_add(
+        data, "{s:b, s:o, s:o, s:o, s:s, s:s}", "is_waiting", waiting, "lag",
+        lag_page(json_object_get(data, "partitions")), "outcome_cards", cards, "version_list", versions, "heading",
+        "Status", "api_url", "/api/status");
 }
 
 json_t *status_json(struct runtime *rt, struct connection *reader) {
@@ -139,8 +138,7 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
     int64_t oldest = 0;
     json_t *health = health_json(rt->core.health), *partitions = page_partitions(rt, &oldest);
     json_each(i, one, json_object_get(health, "components"))
-        json_object_update_new(
-            one, json_pack("{s:s?}", "advice", advice(json_get_text(one, "name"), json_get_text(one, "state"))));
+        json_add(one, "{s:s?}", "advice", advice(json_get_text(one, "name"), json_get_text(one, "state")));
     (void)store_run(reader, "BEGIN"); /* all numbers from one moment */
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:o}", "service", rt->core.settings->service, "title",
@@ -151,10 +149,9 @@ json_t *status_json(struct runtime *rt, struct connection *reader) {
     (void)store_run(reader, "COMMIT");
     json_object_update_new(status, health);
     json_object_update_new(status, rates_json(rt->rates, clock_ms()));
-    json_object_update_new(
-        status, json_pack(
-                    "{s:o, s:o, s:o}", "audit", audit_check_json(rt->audit_check), "settings",
-                    settings_json(rt->core.settings), "versions", build_info_json()));
+    json_add(
+        status, "{s:o, s:o, s:o}", "audit", audit_check_json(rt->audit_check), "settings",
+        settings_json(rt->core.settings), "versions", build_info_json());
     return status;
 }
 

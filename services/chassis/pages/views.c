@@ -94,10 +94,9 @@ void views_decorate(json_t *data) {
             bool is_number = json_is_true(json_object_get(below, "is_number"));
             json_array_append_new(heads, json_pack("{s:O, s:b}", "text", column, "is_number", is_number));
         }
-        json_object_update_new(
-            view, json_pack(
-                      "{s:o, s:I, s:I, s:o}", "heads", heads, "number", (json_int_t)i + 1, "width",
-                      (json_int_t)json_array_size(columns), "lines", lines));
+        json_add(
+            view, "{s:o, s:I, s:I, s:o}", "heads", heads, "number", (json_int_t)i + 1, "width",
+            (json_int_t)json_array_size(columns), "lines", lines);
     }
     json_object_set_new(data, "has_views", json_boolean(json_array_size(views)));
 }
@@ -112,12 +111,11 @@ static void state_decorate(json_t *data, int64_t as_of) {
     bool now = as_of == INT64_MAX;
     const char *at = json_get_text(data, "as_of");
     views_decorate(data);
-    json_object_update_new(
-        data, json_pack(
-                  "{s:s, s:o, s:{s:s, s:s}, s:o*, s:o*, s:o*}", "heading", "State", "api_url",
-                  json_sprintf("/api/state%s%s", now ? "" : "?as_of=", at), "when", "url", "/state", "value",
-                  now ? "" : moment_local(as_of, local), "previous_url", url_of(data, "previous"), "next_url",
-                  url_of(data, "next"), "past", now ? NULL : json_pack("{s:s, s:s}", "then", at, "now_url", "/state")));
+    json_add(
+        data, "{s:s, s:o, s:{s:s, s:s}, s:o*, s:o*, s:o*}", "heading", "State", "api_url",
+        json_sprintf("/api/state%s%s", now ? "" : "?as_of=", at), "when", "url", "/state", "value",
+        now ? "" : moment_local(as_of, local), "previous_url", url_of(data, "previous"), "next_url",
+        url_of(data, "next"), "past", now ? NULL : json_pack("{s:s, s:s}", "then", at, "now_url", "/state"));
 }
 
 void views_get(struct exchange *x) {
