@@ -131,14 +131,9 @@ audit_record(struct connection *c, struct record *r, const char *outcome, const 
 }
 
 static void quarantine(const struct core *core, struct connection *c, struct record *r, const char *reason) {
-    char trace[TRACE_ID];
     int64_t now = clock_ms(), id = dead_letter_keep(c, &r->raw, now, reason);
     if (!core->service->in_memory) dead_letter_publish(c, id, r->trace, now);
     audit_record(c, r, "quarantined", "quarantine", reason);
-    metric_add(METRIC_events_quarantined, 1);
-    log_line(
-        LOG_WARNING, "record quarantined", "topic", r->event.topic, "reason", reason, "trace",
-        trace_id(r->trace, trace), NULL);
 }
 
 static const struct handler *handler_of(const struct service *s, const char *type) {
@@ -209,28 +204,28 @@ handle(const struct core *core, struct connection *c, struct record *r, const st
 
 /* REJECT: nothing of it is left. Errors of the database are sticky. */
 static verdict handle_once(
-    const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
-    store_savepoint(c);
+    const struct core *core, struct connection *c, struct record *r, const struct handler *h, bool careful,
+    struct failure *why) {
+    if (careful) store_savepoint(c);
     struct value id = value_blob(r->event.id.bytes, sizeof r->event.id.bytes);
     if (!store_run(c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", id)) {
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
-        metric_add(METRIC_events_duplicate, 1);
     } else {
         bool again = answered_look(c, r);
         verdict v = handle(core, c, r, h, why);
         if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
         if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;
-        if (v == REJECT) {
-            store_undo(c);
-            return REJECT;
-        }
+        r->half_done = v == REJECT && !careful;
+        if (v == REJECT && careful) store_undo(c);
+        if (v == REJECT) return REJECT;
         if (again) answered_done(c, r);
     }
-    store_release(c);
+    if (careful) store_release(c);
     return OK;
 }
 
-static verdict apply(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
+static verdict
+apply(const struct core *core, struct connection *c, struct record *r, bool careful, struct failure *why) {
     if (r->state != OK) return fail(why, REJECT, "%s", r->why.text);
     const struct handler *h = handler_of(core->service, r->event.type);
     bool is_named = h && strcmp(h->type, "*") != 0;
@@ -241,19 +236,35 @@ static verdict apply(const struct core *core, struct connection *c, struct recor
             "the event is a %.150s, which is not known here, but %.150s is: the same name in another namespace. Publish "
             "it as that, or redrive it once this service handles it",
             r->event.type, namesake);
-    if (h) return handle_once(core, c, r, h, why);
+    if (h) return handle_once(core, c, r, h, careful, why);
     audit_record(c, r, "skipped", "skip", "an event of no concern to this service");
-    metric_add(METRIC_events_skipped, 1);
     return OK;
 }
 
-void record_apply(const struct core *core, struct connection *c, struct record *r) {
+bool record_apply(const struct core *core, struct connection *c, struct record *r, bool careful) {
     struct failure why;
-    if (apply(core, c, r, &why) == REJECT) quarantine(core, c, r, why.text);
+    r->half_done = false;
+    r->answered_at = 0; /* of the careless try */
+    if (apply(core, c, r, careful, &why) == REJECT && !r->half_done) {
+        r->why = why;
+        quarantine(core, c, r, why.text);
+    }
+    return !r->half_done;
+}
+
+void record_count(const struct record *r) {
+    char trace[TRACE_ID];
+    if (!strcmp(r->outcome, "duplicate")) metric_add(METRIC_events_duplicate, 1);
+    if (!strcmp(r->outcome, "skipped")) metric_add(METRIC_events_skipped, 1);
+    if (strcmp(r->outcome, "quarantined") != 0) return;
+    metric_add(METRIC_events_quarantined, 1);
+    log_line(
+        LOG_WARNING, "record quarantined", "topic", r->event.topic, "reason", r->why.text, "trace",
+        trace_id(r->trace, trace), NULL);
 }
 
 verdict record_apply_asked(const struct core *core, struct connection *c, struct record *r, struct failure *why) {
-    verdict v = apply(core, c, r, why);
+    verdict v = apply(core, c, r, true, why);
     if (v == REJECT) audit_record(c, r, "refused", r->reply ? "answer a call" : "redrive", why->text);
     return v;
 }

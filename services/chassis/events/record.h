@@ -47,6 +47,7 @@ struct record {
     struct reply *reply;       /* NULL: nobody waits for it. Else it was called, and this is filled */
     struct replayed *replayed; /* NULL: it is had for the first time */
     const char *outcome;       /* what its audit row says */
+    bool half_done;            /* it was rejected, and what it did is still there */
 };
 
 /* RETRY: its schema cannot be had yet. *out is empty then. OK otherwise, also for what will be quarantined. patience:
@@ -60,8 +61,13 @@ MUST_CHECK verdict record_decode_wait(
     struct failure *why);
 void record_free(struct record *record);
 
-/* In the caller's transaction. A failure of the database is sticky there. */
-void record_apply(const struct core *core, struct connection *c, struct record *record);
+/* In the caller's transaction. A failure of the database is sticky there.
+ *
+ * careful: a savepoint is set first, so that a record that is rejected half-way leaves nothing behind. That costs more
+ * than most of what is done for a record, and hardly any is rejected. So a batch is tried without first. False, of a
+ * careless one alone: it was rejected half-way, and all of the transaction must be taken back and be done carefully. */
+MUST_CHECK bool record_apply(const struct core *core, struct connection *c, struct record *record, bool careful);
+void record_count(const struct record *record); /* what became of it, once that is committed: metrics, and the log */
 
 /* The same for what was asked for: a dead letter's redrive (redriven_by is set), which is audited as done by hand, a
  * call

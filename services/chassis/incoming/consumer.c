@@ -344,9 +344,20 @@ static bool offset_move(const struct consumer *c, struct connection *conn, const
                value_text(*c->cluster ? c->cluster : NULL), value_int(p->next)) == 1;
 }
 
-static verdict records_commit(struct consumer *c, size_t n, struct failure *why) {
+/* All at once, or, where one of them is rejected half-way, once more with each behind a savepoint. */
+static struct connection *records_apply(struct consumer *c, size_t n) {
     struct connection *conn = store_begin(c->core->store);
-    for (size_t i = 0; i < n; i++) record_apply(c->core, conn, &c->records[i]);
+    size_t i = 0;
+    while (i < n && record_apply(c->core, conn, &c->records[i], false)) i++;
+    if (i == n) return conn;
+    store_rollback(conn);
+    conn = store_begin(c->core->store);
+    for (i = 0; i < n; i++) (void)record_apply(c->core, conn, &c->records[i], true);
+    return conn;
+}
+
+static verdict records_commit(struct consumer *c, size_t n, struct failure *why) {
+    struct connection *conn = records_apply(c, n);
     each_partition(p, c) {
         if (!p->taken || offset_move(c, conn, p) || store_state(conn) != OK) continue;
         store_rollback(conn);
@@ -391,6 +402,7 @@ static void handle_waiting(struct consumer *c) {
     size_t n = records_decode(c);
     if (!n) return;
     verdict v = records_commit(c, n, &why);
+    for (size_t i = 0; v == OK && i < n; i++) record_count(&c->records[i]);
     for (size_t i = 0; i < n; i++) record_free(&c->records[i]);
     if (v == OK) {
         crash_point("after commit");

@@ -151,17 +151,19 @@ static struct statement *statement_slot(struct database *db, const char *sql) {
     return NULL;
 }
 
-static int bind_one(sqlite3_stmt *stmt, int at, const struct value *v) {
+static int bind_one(sqlite3_stmt *stmt, int at, const struct value *v, sqlite3_destructor_type copies) {
     switch (v->kind) {
     case VALUE_INT: return sqlite3_bind_int64(stmt, at, v->number);
-    case VALUE_TEXT: return sqlite3_bind_text64(stmt, at, v->bytes, v->length, SQLITE_TRANSIENT, SQLITE_UTF8);
-    case VALUE_BLOB: return sqlite3_bind_blob64(stmt, at, v->bytes, v->length, SQLITE_TRANSIENT);
+    case VALUE_TEXT: return sqlite3_bind_text64(stmt, at, v->bytes, v->length, copies, SQLITE_UTF8);
+    case VALUE_BLOB: return sqlite3_bind_blob64(stmt, at, v->bytes, v->length, copies);
     default: return sqlite3_bind_null(stmt, at);
     }
 }
 
-/* values[0] is a filler (see store_run), so that a statement without values is possible. */
-static struct statement *statement_start(struct connection *c, const char *sql, const struct value *values, size_t n) {
+/* values[0] is a filler (see store_run), so that a statement without values is possible. copies: SQLITE_STATIC where
+ * the values live until it has ended. */
+static struct statement *statement_start(
+    struct connection *c, const char *sql, const struct value *values, size_t n, sqlite3_destructor_type copies) {
     if (c->state != OK) return NULL;
     struct statement *s = statement_slot(c->db, sql);
     if (!s) return connection_fail(c, SQLITE_MISUSE, "run more statements at once"), NULL;
@@ -170,14 +172,14 @@ static struct statement *statement_start(struct connection *c, const char *sql, 
     if (code != SQLITE_OK) return connection_fail(c, code, "prepare a statement"), NULL;
     if ((size_t)sqlite3_bind_parameter_count(s->prepared) != n)
         return connection_fail(c, SQLITE_MISUSE, "bind as many values as it has places"), NULL;
-    for (size_t i = 1; code == SQLITE_OK && i <= n; i++) code = bind_one(s->prepared, (int)i, &values[i]);
+    for (size_t i = 1; code == SQLITE_OK && i <= n; i++) code = bind_one(s->prepared, (int)i, &values[i], copies);
     if (code != SQLITE_OK) return connection_fail(c, code, "bind a value"), NULL;
     s->busy = true;
     return s;
 }
 
 int64_t store_run_values(struct connection *c, const char *sql, const struct value *values, size_t n) {
-    struct rows r = store_rows_values(c, sql, values, n);
+    struct rows r = {c, statement_start(c, sql, values, n, SQLITE_STATIC)};
     if (!r.statement) return 0;
     int code;
     while ((code = sqlite3_step(r.statement->prepared)) == SQLITE_ROW) continue;
@@ -187,7 +189,7 @@ int64_t store_run_values(struct connection *c, const char *sql, const struct val
 }
 
 struct rows store_rows_values(struct connection *c, const char *sql, const struct value *values, size_t n) {
-    return (struct rows){c, statement_start(c, sql, values, n)};
+    return (struct rows){c, statement_start(c, sql, values, n, SQLITE_TRANSIENT)};
 }
 
 bool rows_next(struct rows *r) {

@@ -172,6 +172,7 @@ void store_close(struct store **out) {
     if (s->reader_key_made) pthread_key_delete(s->reader_key);
     while (s->readers) reader_end(s->readers);
     connection_close(&s->writer);
+    free(s->writer.memory);
     store_unlock(&s->lock_file);
     pthread_mutex_destroy(&s->writing);
     pthread_mutex_destroy(&s->listing);
@@ -197,11 +198,25 @@ static verdict writer_give(struct connection *c, struct failure *why) {
 
 struct connection *store_begin(struct store *s) {
     struct connection *c = writer_take(s);
+    c->keep = NULL;
     connection_exec(c, "BEGIN IMMEDIATE", "begin a transaction");
     return c;
 }
 
+void *store_memory(struct connection *c, size_t n, void (*keep)(struct connection *c, void *memory)) {
+    if (!c->memory) c->memory = malloc(n);
+    if (c->memory && !c->keep) memset(c->memory, 0, n);
+    c->keep = keep;
+    return c->memory;
+}
+
+void store_keep(struct connection *c) {
+    if (c->keep) c->keep(c, c->memory);
+    c->keep = NULL;
+}
+
 verdict store_commit(struct connection *c, struct failure *why) {
+    store_keep(c);
     connection_exec(c, "COMMIT", "commit");
     connection_abandon(c); /* it is over already if that went well */
     return writer_give(c, why);
@@ -213,6 +228,7 @@ void store_rollback(struct connection *c) {
 }
 
 void store_savepoint(struct connection *c) {
+    store_keep(c);
     (void)store_run(c, "SAVEPOINT one");
 }
 
@@ -222,6 +238,7 @@ void store_release(struct connection *c) {
 
 void store_undo(struct connection *c) {
     if (c->state == REJECT) c->state = OK, c->error[0] = '\0';
+    c->keep = NULL;
     (void)store_run(c, "ROLLBACK TO one");
     store_release(c);
 }

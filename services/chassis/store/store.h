@@ -74,6 +74,12 @@ MUST_CHECK struct connection *store_begin(struct store *s); /* never NULL. A fai
 MUST_CHECK verdict store_commit(struct connection *c, struct failure *why); /* durable when OK, else rolled back */
 void store_rollback(struct connection *c);
 
+/* What a caller keeps of the open transaction in memory, to store it once at its end and not at each step: n bytes,
+ * zero when it is asked for first. `keep` stores it before the commit, before a savepoint, and when store_keep() is
+ * called. Then it is forgotten, as it is when the transaction is taken back. One a connection. NULL: no memory. */
+MUST_CHECK void *store_memory(struct connection *c, size_t n, void (*keep)(struct connection *c, void *memory));
+void store_keep(struct connection *c);
+
 void store_savepoint(struct connection *c); /* one level */
 void store_release(struct connection *c);   /* keeps what was done since the savepoint */
 void store_undo(struct connection *c);      /* takes it back, and clears a REJECT that came since */

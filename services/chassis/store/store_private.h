@@ -13,6 +13,8 @@ struct connection {
     struct connection *next; /* the store's readers */
     verdict state;           /* OK, or the first error's kind, which sticks */
     char error[400];
+    void *memory;                                     /* store_memory() */
+    void (*keep)(struct connection *c, void *memory); /* NULL: nothing is in it */
 };
 
 struct store {
