@@ -96,7 +96,7 @@ enum { OF_EVERY = 4, OF_REQUEST = sizeof needed_fields / sizeof *needed_fields }
 
 /* Its event_id, version and moment are from here on as snapshots write them. */
 static bool is_event(const char *type, struct written *written) {
-    json_t *event = written->data;
+    json_t *event = (json_t *)written_json(written); /* its own from here on */
     struct needed q;
     struct failure why;
     struct uuid id;

@@ -24,7 +24,7 @@ static void value_read(const struct schema *s, const uint8_t *bytes, size_t n) {
     struct written value;
     if (codec_read(s, bytes, n, &value, &why) == OK) {
         for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) (void)!project(&value, fields + i, 1, &out, &why);
-        (void)!codec_encode(s, value.data, &again, &why);
+        (void)!codec_encode(s, written_json(&value), &again, &why);
     }
     buffer_free(&again);
     written_free(&value);

@@ -304,12 +304,14 @@ static void cost_holds(const char *fields, const void *bytes, size_t n) {
     avro_set_allocator(counted_avro, NULL);
     size_t before = highest = in_use;
     verdict v = codec_read(s, bytes, n, &w, &why);
+    if (v == OK) assert_non_null(written_json(&w));
     size_t took = highest - before;
     if (getenv("SHOW_COST")) printf("%zu of %zu %.60s\n", took, w.bytes, fields);
-    written_free(&(struct written){w.type, w.data, NULL, NULL, 0});
+    size_t counted = w.bytes;
+    written_free(&w);
     json_set_alloc_funcs(malloc, free);
     avro_set_allocator(plain_avro, NULL);
-    if (v == OK && took > w.bytes) fail_msg("%zu bytes were taken, and %zu counted, for %.100s", took, w.bytes, fields);
+    if (v == OK && took > counted) fail_msg("%zu bytes were taken, and %zu counted, for %.100s", took, counted, fields);
     if (v != OK && !strstr(why.text, "bytes of memory")) fail_msg("%s", why.text);
     if (v != OK && took > 10000) fail_msg("%zu bytes were taken for what was refused", took);
     schema_free(&s);

@@ -192,8 +192,9 @@ static struct schema *the_schema;
 
 static verdict written_as(const char *type, const char *value, int wanted, struct one *out, struct failure *why) {
     char text[2000], json_text[300];
-    struct buffer body = BUFFER(10000);
+    static struct buffer body = BUFFER(10000); /* lives as long as the event */
     written_free(&the_event);
+    buffer_free(&body);
     schema_free(&the_schema);
     *why = (struct failure){0};
     if (!type) return OK;
@@ -205,7 +206,6 @@ static verdict written_as(const char *type, const char *value, int wanted, struc
     if (codec_encode(the_schema, json, &body, why) != OK) fail_msg("%s: %s", type, why->text);
     if (codec_read(the_schema, body.data ? body.data : "", body.length, &the_event, why) != OK)
         fail_msg("%s: %s", type, why->text);
-    buffer_free(&body);
     json_decref(json);
     *out = (struct one){0};
     return wanted == WANT_LIST ? OK : project(&the_event, &ONE[wanted], 1, out, why);
@@ -293,7 +293,7 @@ static void test_moments(void **state) {
         not_taken(others[i], "19700", WANT_MOMENT, "is not a moment: it was written as");
     not_taken("\"string\"", "\"2026-11-21T09:28:51Z\"", WANT_MOMENT, "written as string");
     not_taken("\"double\"", "1.5", WANT_MOMENT, "written as double");
-    not_taken("[\"int\"," LOGICAL("long", "timestamp-millis") "]", "1700000000", WANT_MOMENT, "look alike");
+    not_taken("[\"int\"," LOGICAL("long", "timestamp-millis") "]", "1700000000", WANT_MOMENT, "was written as int");
 }
 
 static void test_integers(void **state) {
@@ -330,7 +330,7 @@ static void test_texts(void **state) {
         "01234567-89ab-cdef-0123-456789abcdef");
     not_taken("\"bytes\"", "\"K\\u00f6ln\"", WANT_TEXT, "written as bytes, which are not UTF-8");
     not_taken("\"bytes\"", "\"a\\u0000b\"", WANT_TEXT, "holds a NUL");
-    not_taken("[\"string\",\"bytes\"]", "\"x\"", WANT_TEXT, "written as union whose branches look alike");
+    assert_string_equal(taken("[\"bytes\",\"string\"]", "\"x\"", WANT_TEXT).text, "x"); /* its branch is known */
     not_taken("{\"type\":\"fixed\",\"name\":\"F\",\"size\":1}", "\"x\"", WANT_TEXT, "written as F");
     not_taken(
         "{\"type\":\"fixed\",\"name\":\"F\",\"size\":12,\"logicalType\":\"duration\"}", "\"abcdefghijkl\"", WANT_TEXT,
@@ -352,20 +352,22 @@ static void test_items_of_a_list(void **state) {
     (void)state;
     struct one out;
     struct failure why;
-    size_t n;
+    struct items items;
+    struct written item;
     (void)taken(
         "{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":\"I\",\"fields\":[{\"name\":\"f\",\"type\":\"bytes\"}]}}",
         "[{\"f\":\"a\"},{\"f\":\"K\\u00c3\\u00b6ln\"}]", WANT_LIST);
-    assert_int_equal(written_list(&the_event, "f", &n, &why), OK);
-    assert_int_equal(n, 2);
-    struct written item = written_item(&the_event, "f", 1);
+    assert_int_equal(written_items(&the_event, "f", &items, &why), OK);
+    assert_true(items_next(&items, &item));
+    assert_true(items_next(&items, &item));
     assert_int_equal(project(&item, &ONE[WANT_TEXT], 1, &out, &why), OK);
     assert_string_equal(out.text, "K\xc3\xb6ln");
     assert_int_equal(project(&item, &ONE[WANT_MONEY], 1, &out, &why), REJECT);
+    assert_false(items_next(&items, &item));
     (void)taken("\"string\"", "\"x\"", WANT_TEXT);
-    assert_int_equal(written_list(&the_event, "f", &n, &why), REJECT);
-    assert_int_equal(written_list(&the_event, "g", &n, &why), OK);
-    assert_int_equal(n, 0);
+    assert_int_equal(written_items(&the_event, "f", &items, &why), REJECT);
+    assert_int_equal(written_items(&the_event, "g", &items, &why), OK);
+    assert_false(items_next(&items, &item));
 }
 
 int main(void) {

@@ -1,6 +1,6 @@
 /* codec: Avro events on the wire. frame: Confluent's wire format (0x00, schema id as 4 big-endian bytes, body).
- * schema and decode: a body read by its WRITER's schema becomes a JSON value. project: that value becomes a struct with
- * only the fields that the reader names. encode: the way back.
+ * schema and decode: a body is checked by its WRITER's schema, and becomes JSON where people look. project: its bytes
+ * become a struct with only the fields that the reader names. encode: from JSON to bytes.
  *
  * JSON shapes:
  *
@@ -14,7 +14,7 @@
  *     union                         the value of its branch, bare
  *     null                          null
  *
- * Such a shape does not say what was written, so a projection asks the writer's schema.
+ * Such a shape does not say what was written, so a projection reads the bytes by the writer's schema.
  *
  * What one record may cost is bounded: DECODED_BYTES_MAX, counted before anything is allotted for it.
  *
@@ -28,6 +28,7 @@
 #include "chassis/base/money.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,24 +69,42 @@ const json_t *schema_symbols(const struct schema *s, const char *field);
 /* Takes out of an object what the record has no field for. */
 void schema_prune(const struct schema *s, json_t *value);
 
-/* An event, and the types that it was written by. */
+/* Whether its record has that field. */
+bool schema_has(const struct schema *s, const char *field);
+
+/* A value that was checked, where it was written: in bytes, or in JSON whose type nobody says. */
 struct written {
-    const struct node *type; /* the writer's. NULL: nobody's, the shapes of `data` are all that is known */
-    json_t *data;
-    json_t *texts;         /* what projections made of it. Lives as long */
-    struct written *whole; /* of which it is a part. NULL: itself */
-    size_t bytes;          /* what decoding it took at the most */
+    const struct node *type;   /* the writer's. NULL: it is in JSON */
+    const unsigned char *body; /* the caller's, and so is the schema: both live as long */
+    json_t *data;              /* written_json() */
+    struct text_block *texts;  /* what projections took out of it */
+    struct written *whole;     /* of which it is a part. NULL: itself */
+    size_t bytes;              /* what decoding it, and its JSON, take at the most */
 };
+/* REJECT when the bytes are not exactly one value of that schema, or text in them is not UTF-8. *out is empty then, but
+ * for `bytes`. */
 MUST_CHECK verdict
 codec_read(const struct schema *s, const void *body, size_t n, struct written *out, struct failure *why);
 void written_free(struct written *w);
+/* All of it. Made when it is asked for first, and lives as long as w. NULL: no memory. */
+const json_t *written_json(struct written *w);
+bool written_has(const struct written *w, const char *field); /* something that is not null */
 
-/* How many items a field's list has. 0: it is absent or null. REJECT: it is no list. */
-MUST_CHECK verdict written_list(struct written *w, const char *field, size_t *n, struct failure *why);
-struct written written_item(struct written *w, const char *field, size_t i); /* lives as long as w, and is not freed */
+/* The items of a field's list, one after another: none where it is absent or null. REJECT: it is no list.
+ *
+ *     for (struct written one; items_next(&items, &one);) … lives as long as w, and is not freed */
+struct items {
+    struct written *of;
+    const struct node *type; /* NULL: in JSON */
+    const unsigned char *at;
+    int64_t left; /* of the block at hand */
+    const json_t *list;
+    size_t i;
+};
+MUST_CHECK verdict written_items(struct written *w, const char *field, struct items *out, struct failure *why);
+bool items_next(struct items *items, struct written *item);
 
-/* *out is the caller's (json_decref). REJECT when the bytes are not exactly one value of that schema, or text in them
- * is not UTF-8. */
+/* The same as JSON at once. *out is the caller's (json_decref). */
 MUST_CHECK verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t **out, struct failure *why);
 
 /* Appends the Avro body. REJECT names the field that is missing, unknown or of the wrong type. A field that the schema
@@ -120,5 +139,6 @@ struct field {
  *     moment   timestamp-millis, -micros, -nanos, by the millisecond. A plain long, which Avro reads as the reader
  *              does: milliseconds. Not local-timestamp-*, date and time-*, which name no moment
  *
- * Any of them may be a branch of a union, if the value's shape tells which. */
+ * Any of them may be a branch of a union. JSON says no types: there a text is text, and an integer an integer or a
+ * moment. */
 MUST_CHECK verdict project(struct written *event, const struct field *fields, size_t n, void *out, struct failure *why);

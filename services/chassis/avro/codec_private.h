@@ -13,7 +13,7 @@
 
 /* DEPTH_MAX: of types within types. TYPES_MAX: how many a schema may have, fields and symbols counted alike, as some of
  * what is checked takes the square of that. */
-enum { DEPTH_MAX = 32, TYPES_MAX = 10000, SCALE_MAX = 60, PLACE_TEXT = 200 };
+enum { DEPTH_MAX = 32, TYPES_MAX = 10000, SCALE_MAX = 60, PLACE_TEXT = 200, DECIMAL_TEXT = 84 };
 
 /* What a type means beyond its bytes. What Avro does not know, or what does not fit its type, means nothing. */
 enum logical {
@@ -75,6 +75,15 @@ bool kind_fits(const struct node *n, const json_t *json);
 bool record_fits(const struct node *n, const json_t *json, bool defaults);
 /* Appends the bytes that a text of the code points 0 to 255 stands for. False: it has another one. */
 bool blob_read(const json_t *json, struct buffer *out);
+
+/* Big-endian two's complement of any length. False: it has no bytes, or does not fit in 64 bits. */
+bool decimal_read(const unsigned char *bytes, size_t n, int64_t *out);
+const char *decimal_text(int64_t value, int scale, char out[DECIMAL_TEXT]);
+
+/* --- Of bytes that codec_read() has checked, at a value's first one */
+
+int64_t long_read(const unsigned char **at);                                     /* and moves behind it */
+const unsigned char *past(const struct node *n, const unsigned char *at);        /* the value's end */
 
 /* Where in a value a walk is: a chain of callers' frames. */
 struct place {

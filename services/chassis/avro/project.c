@@ -12,80 +12,67 @@
 
 enum { AMOUNT_TEXT = 64 };
 
-/* --- What was written: a value, and its writer's type */
+/* --- What was written: bytes of its writer's type, or JSON, whose type nobody says */
 
 struct piece {
-    const struct node *type; /* NULL: not known */
+    const struct node *type; /* never a union. NULL: in JSON */
+    const unsigned char *at;
     const json_t *json;
 };
 
-/* What a type is read as. Branches of a union that have one shape in JSON are told apart by it, or not at all. */
-enum reading { AS_TEXT, AS_BYTES, AS_UUID, AS_DECIMAL, AS_INTEGER, AS_REAL, AS_BOOL, AS_MOMENT, AS_OTHER };
+static bool is_there(struct piece v) {
+    return v.type || v.json;
+}
 
-static enum reading reading_of(const struct node *n) {
-    if (n->logical == LOGICAL_DECIMAL) return AS_DECIMAL;
-    switch (n->type) {
-    case AVRO_STRING:
-    case AVRO_ENUM: return AS_TEXT;
-    case AVRO_BYTES: return AS_BYTES;
-    case AVRO_FIXED: return n->logical == LOGICAL_UUID ? AS_UUID : AS_OTHER;
-    case AVRO_INT32: return n->logical ? AS_OTHER : AS_INTEGER;
-    case AVRO_INT64: return !n->logical ? AS_INTEGER : n->logical == LOGICAL_OTHER ? AS_OTHER : AS_MOMENT;
-    case AVRO_FLOAT:
-    case AVRO_DOUBLE: return AS_REAL;
-    case AVRO_BOOLEAN: return AS_BOOL;
-    default: return AS_OTHER;
+/* What is null counts as absent. */
+static struct piece piece_of(const struct node *n, const unsigned char *at) {
+    if (n->type == AVRO_UNION) {
+        int64_t branch = long_read(&at);
+        n = n->members[branch].type;
     }
+    return n->type == AVRO_NULL ? (struct piece){0} : (struct piece){n, at, NULL};
 }
 
-/* By the shape that the JSON has where nobody says of what type it is. */
-static enum reading reading(struct piece v) {
-    if (v.type) return reading_of(v.type);
-    return json_is_string(v.json)    ? AS_TEXT
-           : json_is_integer(v.json) ? AS_INTEGER
-           : json_is_boolean(v.json) ? AS_BOOL
-                                     : AS_OTHER;
+static struct piece piece_json(const json_t *json) {
+    return (struct piece){.json = json_is_null(json) ? NULL : json};
 }
 
-/* Whether what was decoded can be of that type. */
-static bool shape_fits(const struct node *n, const json_t *json) {
-    if (n->type == AVRO_FLOAT || n->type == AVRO_DOUBLE) return json_is_real(json);
-    return kind_fits(n, json) && (n->type != AVRO_RECORD || record_fits(n, json, false));
+static struct piece piece_whole(const struct written *w) {
+    return w->type ? piece_of(w->type, w->body) : piece_json(w->data);
 }
 
-static bool same_reading(const struct node *a, const struct node *b) {
-    bool plain = a->type != AVRO_RECORD && a->type != AVRO_MAP && a->type != AVRO_ARRAY;
-    return plain && reading_of(a) == reading_of(b) && a->logical == b->logical;
-}
-
-/* The branch that the value is of. The union itself where its shape does not tell. */
-static const struct node *branch_of(const struct node *n, const json_t *json) {
-    const struct node *branch = NULL;
-    if (!n || n->type != AVRO_UNION) return n;
-    for (size_t i = 0; i < n->members_n; i++) {
-        const struct node *one = n->members[i].type;
-        if (!shape_fits(one, json)) continue;
-        if (branch && !same_reading(branch, one)) return n;
-        branch = one;
+/* Whether another item, or entry, follows, which begins at *at then. *left: of the block at hand. */
+static bool block_next(const unsigned char **at, int64_t *left) {
+    if (!*left) *left = long_read(at);
+    if (*left < 0) {
+        *left = -*left;
+        (void)long_read(at); /* the block's bytes */
     }
-    return branch ? branch : n;
+    return (*left)-- > 0;
 }
 
-static struct piece piece_of(const struct node *type, const json_t *json) {
-    return (struct piece){branch_of(type, json), json};
+static struct piece entry_find(struct piece v, const char *key, size_t key_n) {
+    const struct node *type = v.type->members->type;
+    const unsigned char *at = v.at;
+    for (int64_t left = 0, n; block_next(&at, &left); at = past(type, at + n)) {
+        n = long_read(&at);
+        if ((size_t)n == key_n && !memcmp(at, key, key_n)) return piece_of(type, at + n);
+    }
+    return (struct piece){0};
 }
 
-/* A member of a record, or of a map. What is null counts as absent: .json is NULL. Of a type that could not be told the
- * members cannot be either. They are of the union then, and of no reading. */
+/* Of a record, or of a map. */
 static struct piece piece_member(struct piece v, const char *name, size_t n) {
-    const json_t *json = json_object_getn(v.json, name, n);
-    const struct member *m = v.type && v.type->type == AVRO_RECORD ? member_find(v.type, name, n) : NULL;
-    if (v.type && v.type->type == AVRO_MAP) m = v.type->members;
-    return piece_of(m ? m->type : v.type, json_is_null(json) ? NULL : json);
+    if (!v.type) return piece_json(json_object_getn(v.json, name, n));
+    if (v.type->type == AVRO_MAP) return entry_find(v, name, n);
+    const struct member *m = v.type->members, *end = m + (v.type->type == AVRO_RECORD ? v.type->members_n : 0);
+    for (; m < end; v.at = past(m++->type, v.at))
+        if (!strncmp(m->name, name, n) && !m->name[n]) return piece_of(m->type, v.at);
+    return (struct piece){0};
 }
 
 static struct piece piece_find(struct piece v, const char *path) {
-    while (v.json && *path) {
+    while (is_there(v) && *path) {
         size_t n = strcspn(path, ".");
         v = piece_member(v, path, n);
         path += n + (path[n] == '.');
@@ -93,61 +80,108 @@ static struct piece piece_find(struct piece v, const char *path) {
     return v;
 }
 
+/* What it is read as. */
+enum reading { AS_TEXT, AS_BYTES, AS_UUID, AS_DECIMAL, AS_INTEGER, AS_REAL, AS_BOOL, AS_MOMENT, AS_OTHER };
+
+static enum reading reading(struct piece v) {
+    if (!v.type)
+        return json_is_string(v.json)    ? AS_TEXT
+               : json_is_integer(v.json) ? AS_INTEGER
+               : json_is_boolean(v.json) ? AS_BOOL
+                                         : AS_OTHER;
+    if (v.type->logical == LOGICAL_DECIMAL) return AS_DECIMAL;
+    switch (v.type->type) {
+    case AVRO_STRING:
+    case AVRO_ENUM: return AS_TEXT;
+    case AVRO_BYTES: return AS_BYTES;
+    case AVRO_FIXED: return v.type->logical == LOGICAL_UUID ? AS_UUID : AS_OTHER;
+    case AVRO_INT32: return v.type->logical ? AS_OTHER : AS_INTEGER;
+    case AVRO_INT64:
+        return !v.type->logical ? AS_INTEGER : v.type->logical == LOGICAL_OTHER ? AS_OTHER : AS_MOMENT;
+    case AVRO_FLOAT:
+    case AVRO_DOUBLE: return AS_REAL;
+    case AVRO_BOOLEAN: return AS_BOOL;
+    default: return AS_OTHER;
+    }
+}
+
 static verdict unlike(const char *path, struct piece v, const char *wanted, struct failure *why) {
     if (!v.type) return fail(why, REJECT, "field \"%s\" is not %s", path, wanted);
     const char *logical = v.type->logical_name;
     return fail(
         why, REJECT, "field \"%s\" is not %s: it was written as %.100s%s%s%s, which cannot be converted exactly", path,
-        wanted, node_name(v.type), logical ? " (" : "",
-        logical                      ? logical
-        : v.type->type == AVRO_UNION ? " whose branches look alike"
-                                     : "",
-        logical ? ")" : "");
+        wanted, node_name(v.type), logical ? " (" : "", logical ? logical : "", logical ? ")" : "");
 }
 
-/* Keeps a text as long as the event. NULL: no memory. */
+/* --- Texts that are kept as long as the event */
+
+enum { TEXT_BLOCK = 480 };
+
+struct text_block {
+    struct text_block *before;
+    size_t used, size;
+    char text[];
+};
+
+/* NULL: no memory. */
 static const char *text_keep(struct written *w, const char *text, size_t n) {
     struct written *whole = w->whole ? w->whole : w;
-    json_t *json = json_stringn(text, n);
-    if (!whole->texts) whole->texts = json_array();
-    return json && !json_array_append_new(whole->texts, json) ? json_string_value(json) : NULL;
+    struct text_block *b = whole->texts;
+    if (!b || b->size - b->used <= n) {
+        size_t size = n < TEXT_BLOCK ? TEXT_BLOCK : n + 1;
+        if (!(b = malloc(sizeof *b + size))) return NULL;
+        *b = (struct text_block){whole->texts, 0, size};
+        whole->texts = b;
+    }
+    char *kept = b->text + b->used;
+    b->used += n + 1;
+    memcpy(kept, text, n);
+    kept[n] = '\0';
+    return kept;
+}
+
+void written_free(struct written *w) {
+    json_decref(w->data);
+    for (struct text_block *b; (b = w->texts);) {
+        w->texts = b->before;
+        free(b);
+    }
+    *w = (struct written){0};
 }
 
 /* --- Text */
 
-static verdict
-bytes_project(struct written *w, const char *path, struct piece v, const char **out, struct failure *why) {
-    buffer_auto bytes = BUFFER(EVENT_BYTES_MAX);
-    (void)blob_read(v.json, &bytes);
-    const char *text = bytes.data ? bytes.data : "";
-    if (memchr(text, 0, bytes.length)) return fail(why, REJECT, "field \"%s\" holds a NUL character", path);
-    if (!utf8_valid(text, bytes.length))
-        return fail(why, REJECT, "field \"%s\" is not text: it was written as bytes, which are not UTF-8", path);
-    *out = bytes.failed ? NULL : text_keep(w, text, bytes.length);
-    return *out ? OK : fail(why, RETRY, "out of memory");
+/* Of a text, of bytes, of a fixed: not terminated. */
+static const char *text_at(struct piece v, size_t *n) {
+    const char *text = v.type ? NULL : json_string_value(v.json);
+    if (v.type && v.type->type == AVRO_ENUM) text = v.type->members[long_read(&v.at)].name;
+    *n = v.type && v.type->type == AVRO_FIXED ? v.type->size
+         : text                               ? strlen(text)
+                                              : (size_t)long_read(&v.at);
+    if (!v.type) *n = json_string_length(v.json);
+    return text ? text : (const char *)v.at;
 }
 
 static verdict uuid_project(struct written *w, struct piece v, const char **out, struct failure *why) {
     char text[UUID_TEXT];
     struct uuid id;
-    buffer_auto bytes = BUFFER(sizeof id.bytes);
-    (void)blob_read(v.json, &bytes);
-    if (bytes.length == sizeof id.bytes) memcpy(id.bytes, bytes.data, sizeof id.bytes);
-    *out = bytes.length == sizeof id.bytes ? text_keep(w, uuid_text(id, text), UUID_TEXT - 1) : NULL;
+    memcpy(id.bytes, v.at, sizeof id.bytes);
+    *out = text_keep(w, uuid_text(id, text), UUID_TEXT - 1);
     return *out ? OK : fail(why, RETRY, "out of memory");
 }
 
 static verdict
 text_project(struct written *w, const char *path, struct piece v, const char **out, struct failure *why) {
-    switch (reading(v)) {
-    case AS_TEXT: break;
-    case AS_BYTES: return bytes_project(w, path, v, out, why);
-    case AS_UUID: return uuid_project(w, v, out, why);
-    default: return unlike(path, v, "text", why);
-    }
-    *out = json_string_value(v.json);
-    if (strlen(*out) == json_string_length(v.json)) return OK;
-    return fail(why, REJECT, "field \"%s\" holds a NUL character", path);
+    enum reading as = reading(v);
+    size_t n;
+    if (as == AS_UUID) return uuid_project(w, v, out, why);
+    if (as != AS_TEXT && as != AS_BYTES) return unlike(path, v, "text", why);
+    const char *text = text_at(v, &n);
+    if (memchr(text, 0, n)) return fail(why, REJECT, "field \"%s\" holds a NUL character", path);
+    if (as == AS_BYTES && !utf8_valid(text, n))
+        return fail(why, REJECT, "field \"%s\" is not text: it was written as bytes, which are not UTF-8", path);
+    *out = v.type ? text_keep(w, text, n) : text;
+    return *out ? OK : fail(why, RETRY, "out of memory");
 }
 
 static verdict id_project(struct written *w, const char *path, struct piece v, const char **out, struct failure *why) {
@@ -159,12 +193,25 @@ static verdict id_project(struct written *w, const char *path, struct piece v, c
 
 /* --- Numbers */
 
+static int64_t integer_at(struct piece v) {
+    return v.type ? long_read(&v.at) : json_integer_value(v.json);
+}
+
+static double real_at(struct piece v) {
+    float single;
+    double real;
+    memcpy(&single, v.at, sizeof single);
+    if (v.type->type == AVRO_FLOAT) return (double)single;
+    memcpy(&real, v.at, sizeof real);
+    return real;
+}
+
 static verdict int_project(const char *path, struct piece v, int64_t *out, struct failure *why) {
     enum reading as = reading(v);
-    double real = json_real_value(v.json);
-    *out = as == AS_INTEGER ? json_integer_value(v.json) : 0;
+    if (as == AS_INTEGER) *out = integer_at(v);
     if (as == AS_INTEGER) return OK;
     if (as != AS_REAL) return unlike(path, v, "an integer", why);
+    double real = real_at(v);
     if (real != floor(real) || fabs(real) > 9007199254740992.0)
         return fail(
             why, REJECT, "field \"%s\" is not an integer: it was written as %s, and is %.17g", path, node_name(v.type),
@@ -176,36 +223,53 @@ static verdict int_project(const char *path, struct piece v, int64_t *out, struc
 static verdict moment_project(const char *path, struct piece v, int64_t *out, struct failure *why) {
     enum reading as = reading(v);
     enum logical unit = v.type ? v.type->logical : LOGICAL_MILLIS;
-    json_int_t n = json_integer_value(v.json), per_ms = unit == LOGICAL_MICROS  ? 1000
-                                                        : unit == LOGICAL_NANOS ? 1000000
-                                                                                : 1;
     if ((as != AS_MOMENT && as != AS_INTEGER) || (v.type && v.type->type == AVRO_INT32))
         return unlike(path, v, "a moment", why);
+    int64_t n = integer_at(v), per_ms = unit == LOGICAL_MICROS ? 1000 : unit == LOGICAL_NANOS ? 1000000 : 1;
     *out = n / per_ms - (n % per_ms < 0); /* what is finer than a millisecond does not count, as in what people write */
     if (time_valid(*out)) return OK;
     return fail(
-        why, REJECT, "field \"%s\" is %" JSON_INTEGER_FORMAT ", which is no moment of the years 1970 to 9999%s", path,
-        n, unit == LOGICAL_NONE ? " in milliseconds" : "");
+        why, REJECT, "field \"%s\" is %" PRId64 ", which is no moment of the years 1970 to 9999%s", path, n,
+        unit == LOGICAL_NONE ? " in milliseconds" : "");
 }
 
 static verdict bool_project(const char *path, struct piece v, bool *out, struct failure *why) {
-    *out = json_is_true(v.json);
-    return json_is_boolean(v.json) ? OK : unlike(path, v, "true or false", why);
+    if (reading(v) != AS_BOOL) return unlike(path, v, "true or false", why);
+    *out = v.type ? *v.at : json_is_true(v.json);
+    return OK;
 }
 
 /* --- Money */
 
+/* Of a text, or of a decimal. False: it does not fit. */
+static bool amount_text(struct piece v, char out[DECIMAL_TEXT]) {
+    size_t n;
+    const char *text = text_at(v, &n);
+    int64_t value;
+    if (reading(v) == AS_DECIMAL)
+        return decimal_read((const unsigned char *)text, n, &value) && decimal_text(value, v.type->scale, out);
+    if (n >= DECIMAL_TEXT || memchr(text, 0, n)) return false;
+    memcpy(out, text, n);
+    out[n] = '\0';
+    return true;
+}
+
 /* A decimal of a finer scale may still be whole hundredths: 149.900. */
-static verdict amount_project(const char *path, const json_t *json, int64_t *minor, struct failure *why) {
-    const char *text = json_string_value(json), *point = strchr(text, '.');
-    size_t n = strlen(text);
-    char trimmed[AMOUNT_TEXT];
+static verdict amount_project(const char *path, struct piece v, int64_t *minor, struct failure *why) {
+    char text[DECIMAL_TEXT];
     struct failure reason;
-    if (n != json_string_length(json) || n >= AMOUNT_TEXT)
-        return fail(why, REJECT, "field \"%s\": the amount is too long", path);
-    while (point && text + n > point + 3 && text[n - 1] == '0') n--;
-    snprintf(trimmed, sizeof trimmed, "%.*s", (int)n, text);
-    return money_parse(trimmed, minor, &reason) == OK ? OK : fail(why, REJECT, "field \"%s\": %s", path, reason.text);
+    if (!amount_text(v, text)) return fail(why, REJECT, "field \"%s\": the amount is too long", path);
+    size_t n = strlen(text);
+    const char *point = strchr(text, '.');
+    while (point && text + n > point + 3 && text[n - 1] == '0') text[--n] = '\0';
+    return money_parse(text, minor, &reason) == OK ? OK : fail(why, REJECT, "field \"%s\": %s", path, reason.text);
+}
+
+/* Whether it is text in JSON. */
+static bool is_texty(struct piece v) {
+    if (!v.type) return json_is_string(v.json);
+    avro_type_t t = v.type->type;
+    return t == AVRO_STRING || t == AVRO_BYTES || t == AVRO_FIXED || t == AVRO_ENUM;
 }
 
 static verdict
@@ -214,7 +278,7 @@ money_project(struct written *w, const char *path, struct piece v, struct money 
                  unit = piece_member(v, "currency", strlen("currency"));
     const char *currency = NULL;
     char inner[300];
-    if (!json_is_string(amount.json) || !json_is_string(unit.json))
+    if (!is_texty(amount) || !is_texty(unit))
         return fail(why, REJECT, "field \"%s\" is not money: a record of a decimal amount and a currency", path);
     enum reading as = reading(amount);
     snprintf(inner, sizeof inner, "%s.amount", path);
@@ -227,7 +291,7 @@ money_project(struct written *w, const char *path, struct piece v, struct money 
     if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
         return fail(why, REJECT, "field \"%s\" has the currency \"%.20s\", not three capital letters", path, currency);
     memcpy(out->currency, currency, sizeof out->currency);
-    return amount_project(path, amount.json, &out->minor, why);
+    return amount_project(path, amount, &out->minor, why);
 }
 
 /* --- Fields */
@@ -266,9 +330,9 @@ field_project(struct written *w, const struct field *f, struct piece v, void *me
 verdict project(struct written *event, const struct field *fields, size_t n, void *out, struct failure *why) {
     verdict v = OK;
     for (const struct field *f = fields; v == OK && f < fields + n; f++) {
-        struct piece value = piece_find(piece_of(event->type, event->data), f->path);
+        struct piece value = piece_find(piece_whole(event), f->path);
         void *member = (char *)out + f->offset;
-        if (value.json)
+        if (is_there(value))
             v = field_project(event, f, value, member, why);
         else if (f->fallback)
             v = fallback_project(f, member, why);
@@ -278,17 +342,25 @@ verdict project(struct written *event, const struct field *fields, size_t n, voi
     return v;
 }
 
-/* --- Lists */
-
-verdict written_list(struct written *w, const char *field, size_t *n, struct failure *why) {
-    struct piece v = piece_find(piece_of(w->type, w->data), field);
-    *n = json_array_size(v.json);
-    return !v.json || json_is_array(v.json) ? OK : fail(why, REJECT, "field \"%s\" is no list", field);
+bool written_has(const struct written *w, const char *field) {
+    return is_there(piece_find(piece_whole(w), field));
 }
 
-struct written written_item(struct written *w, const char *field, size_t i) {
-    struct piece v = piece_find(piece_of(w->type, w->data), field);
-    json_t *item = json_array_get(v.json, i);
-    const struct node *type = v.type && v.type->type == AVRO_ARRAY ? v.type->members[0].type : v.type;
-    return (struct written){.type = branch_of(type, item), .data = item, .whole = w->whole ? w->whole : w};
+/* --- Lists */
+
+verdict written_items(struct written *w, const char *field, struct items *out, struct failure *why) {
+    struct piece v = piece_find(piece_whole(w), field);
+    *out = (struct items){.of = w->whole ? w->whole : w, .list = v.json};
+    if (v.type && v.type->type == AVRO_ARRAY) out->type = v.type->members->type, out->at = v.at;
+    return !is_there(v) || out->type || json_is_array(v.json) ? OK : fail(why, REJECT, "field \"%s\" is no list", field);
+}
+
+bool items_next(struct items *it, struct written *item) {
+    struct piece v = {.json = json_array_get(it->list, it->i)};
+    if (it->type && it->i) it->at = past(it->type, it->at);
+    if (it->type ? !block_next(&it->at, &it->left) : !v.json) return false;
+    if (it->type) v = piece_of(it->type, it->at);
+    it->i++;
+    *item = (struct written){.type = v.type, .body = v.at, .data = (json_t *)v.json, .whole = it->of};
+    return true;
 }

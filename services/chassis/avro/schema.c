@@ -441,6 +441,10 @@ const json_t *schema_symbols(const struct schema *s, const char *field) {
     return m ? m->type->symbols : NULL;
 }
 
+bool schema_has(const struct schema *s, const char *field) {
+    return member_find(s->root, field, strlen(field));
+}
+
 void schema_prune(const struct schema *s, json_t *value) {
     const char *name;
     json_t *one;

@@ -28,8 +28,8 @@ struct event {
     const void *bytes;   /* the record's value: schema id, then Avro */
     size_t bytes_n;
     const struct raw *raw;
-    const json_t *data;      /* all of it, by the writer's schema */
-    struct written *written; /* the same with its types, for project() */
+    struct written *written; /* what it says, for project() and written_json() */
+    const json_t *data;      /* the same, of an event of this service's own (service.decided). NULL in a reaction */
 };
 
 /* "RefundRequest" of the full name. */

@@ -28,8 +28,9 @@ static void read_key(struct record *r) {
 static void read_trace(struct record *r) {
     char place[500];
     (void)raw_header(&r->raw, "traceparent", r->trace, sizeof r->trace);
+    if (trace_valid(r->trace)) return;
     snprintf(place, sizeof place, "%s[%d]@%lld", r->raw.topic, r->raw.partition, (long long)r->raw.offset);
-    if (!trace_valid(r->trace)) trace_named(place, r->trace);
+    trace_named(place, r->trace);
 }
 
 /* What every event has (DESIGN: Events). */
@@ -48,14 +49,13 @@ static verdict read_common(struct record *r) {
     if (!uuid_parse(common.event_id, &r->event.id))
         return fail(&r->why, REJECT, "event_id \"%.60s\" is not a UUID", common.event_id);
     r->has_id = true;
-    bool of_return = json_object_get(r->written.data, "return_id");
+    bool of_return = schema_has(r->schema, "return_id");
     struct failure why;
     if (of_return && input_id(common.return_id, strlen(common.return_id), &why) != OK)
         return fail(&r->why, REJECT, "return_id %s", why.text);
     r->event.return_id = of_return ? common.return_id : NULL;
     r->event.version = common.version;
     r->event.occurred_at = common.occurred_at;
-    r->event.data = r->written.data;
     r->event.written = &r->written;
     return OK;
 }

@@ -352,7 +352,7 @@ static struct connection *records_apply(struct consumer *c, size_t n) {
     if (i == n) return conn;
     store_rollback(conn);
     conn = store_begin(c->core->store);
-    for (i = 0; i < n; i++) (void)record_apply(c->core, conn, &c->records[i], true);
+    for (i = 0; i < n; i++) (void)!record_apply(c->core, conn, &c->records[i], true);
     return conn;
 }
 

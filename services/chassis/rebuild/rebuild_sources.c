@@ -80,6 +80,7 @@ static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct f
     if (v != OK) return v;
     int64_t sequence = r.state == OK ? sequence_of(b, m, &r.event.id) : 0; /* another's, or nothing that we wrote */
     if (sequence) {
+        r.event.data = written_json(&r.written);
         v = published_add(b->c, &r.event, sequence, why);
         if (b->lost) outbox_restore(b, m, &r, sequence);
     }

@@ -35,7 +35,7 @@ static struct value moment_value(int64_t ms) {
 static verdict history_add(struct reaction *r, struct failure *why) {
     const struct event *e = r->event;
     char trace[TRACE_ID];
-    text_auto data = json_dumps(e->data, JSON_COMPACT);
+    text_auto data = json_dumps(written_json(e->written), JSON_COMPACT);
     text_auto headers = event_headers(e);
     if (!data || !headers) return fail(why, RETRY, "out of memory");
     (void)store_run(

@@ -107,7 +107,7 @@ static verdict item_read(struct written *data, struct item *out, struct failure 
         {"model", TYPE_ID, offsetof(struct item, model), ""},
         {"price", TYPE_MONEY, offsetof(struct item, price), "0.00 XXX"},
         {"serial_number", TYPE_ID, offsetof(struct item, serial_number), ""}};
-    out->has_price = json_is_object(json_object_get(data->data, "price"));
+    out->has_price = written_has(data, "price");
     return project(data, fields, sizeof fields / sizeof *fields, out, why);
 }
 
@@ -143,13 +143,12 @@ static verdict order_fold(struct reaction *r, struct written *data, bool placed,
         {"shipment_id", TYPE_ID, offsetof(struct order, shipment_id), ""}};
     struct order q;
     struct item item;
-    size_t items_n = 0;
+    struct items items;
     verdict v = project(data, fields, sizeof fields / sizeof *fields, &q, why);
     if (v == OK && placed && !*q.customer_id) v = fail(why, REJECT, "customer_id is empty");
-    if (v == OK) v = written_list(data, "items", &items_n, why);
+    if (v == OK) v = written_items(data, "items", &items, why);
     if (v == OK) order_set(r, &q, placed, completed);
-    for (size_t i = 0; v == OK && i < items_n; i++) {
-        struct written one = written_item(data, "items", i);
+    for (struct written one; v == OK && items_next(&items, &one);) {
         v = item_read(&one, &item, why);
         if (v == OK) item_set(r, q.order_id, &item);
     }
