@@ -82,8 +82,8 @@ const char *decimal_text(int64_t value, int scale, char out[DECIMAL_TEXT]);
 
 /* --- Of bytes that codec_read() has checked, at a value's first one */
 
-int64_t long_read(const unsigned char **at);                                     /* and moves behind it */
-const unsigned char *past(const struct node *n, const unsigned char *at);        /* the value's end */
+int64_t long_read(const unsigned char **at);                              /* and moves behind it */
+const unsigned char *past(const struct node *n, const unsigned char *at); /* the value's end */
 
 /* Where in a value a walk is: a chain of callers' frames. */
 struct place {

@@ -94,8 +94,7 @@ const char *decimal_text(int64_t value, int scale, char out[DECIMAL_TEXT]) {
     char digits[DECIMAL_TEXT];
     uint64_t absolute = value < 0 ? -(uint64_t)value : (uint64_t)value;
     int whole = snprintf(digits, sizeof digits, "%0*" PRIu64, scale + 1, absolute) - scale;
-    snprintf(
-        out, DECIMAL_TEXT, "%s%.*s%s%s", value < 0 ? "-" : "", whole, digits, scale ? "." : "", digits + whole);
+    snprintf(out, DECIMAL_TEXT, "%s%.*s%s%s", value < 0 ? "-" : "", whole, digits, scale ? "." : "", digits + whole);
     return out;
 }
 

@@ -96,8 +96,7 @@ static enum reading reading(struct piece v) {
     case AVRO_BYTES: return AS_BYTES;
     case AVRO_FIXED: return v.type->logical == LOGICAL_UUID ? AS_UUID : AS_OTHER;
     case AVRO_INT32: return v.type->logical ? AS_OTHER : AS_INTEGER;
-    case AVRO_INT64:
-        return !v.type->logical ? AS_INTEGER : v.type->logical == LOGICAL_OTHER ? AS_OTHER : AS_MOMENT;
+    case AVRO_INT64: return !v.type->logical ? AS_INTEGER : v.type->logical == LOGICAL_OTHER ? AS_OTHER : AS_MOMENT;
     case AVRO_FLOAT:
     case AVRO_DOUBLE: return AS_REAL;
     case AVRO_BOOLEAN: return AS_BOOL;
@@ -155,9 +154,7 @@ void written_free(struct written *w) {
 static const char *text_at(struct piece v, size_t *n) {
     const char *text = v.type ? NULL : json_string_value(v.json);
     if (v.type && v.type->type == AVRO_ENUM) text = v.type->members[long_read(&v.at)].name;
-    *n = v.type && v.type->type == AVRO_FIXED ? v.type->size
-         : text                               ? strlen(text)
-                                              : (size_t)long_read(&v.at);
+    *n = v.type && v.type->type == AVRO_FIXED ? v.type->size : text ? strlen(text) : (size_t)long_read(&v.at);
     if (!v.type) *n = json_string_length(v.json);
     return text ? text : (const char *)v.at;
 }
@@ -352,7 +349,8 @@ verdict written_items(struct written *w, const char *field, struct items *out, s
     struct piece v = piece_find(piece_whole(w), field);
     *out = (struct items){.of = w->whole ? w->whole : w, .list = v.json};
     if (v.type && v.type->type == AVRO_ARRAY) out->type = v.type->members->type, out->at = v.at;
-    return !is_there(v) || out->type || json_is_array(v.json) ? OK : fail(why, REJECT, "field \"%s\" is no list", field);
+    return !is_there(v) || out->type || json_is_array(v.json) ? OK
+                                                              : fail(why, REJECT, "field \"%s\" is no list", field);
 }
 
 bool items_next(struct items *it, struct written *item) {

@@ -215,8 +215,9 @@ static void *history_run(void *history) {
     struct failure why = {0};
     int rest = 0;
     while (h->core->held && goes_on(h, rest)) {
-        verdict v = note(h, look(h, &why), &why);
-        if (!goes_on(h, 0)) break;
+        verdict v = look(h, &why);
+        if (!goes_on(h, 0)) break; /* it may have looked at a part alone */
+        v = note(h, v, &why);
         tell(h, v, &why);
         if (v == OK) h->core->held = false;
         if (v != RETRY) h->lost = v == REJECT;

@@ -264,6 +264,9 @@ verdict
 reader_decode(struct reader *r, const rd_kafka_message_t *m, const char **type, json_t **out, struct failure *why) {
     struct written w;
     verdict v = reader_written(r, m, type, &w, why);
-    if (w.data) *out = w.data;
+    json_t *json = (json_t *)written_json(&w);
+    if (v == OK && !json) v = fail(why, RETRY, "could not decode a record: out of memory");
+    if (v == OK) *out = json_incref(json);
+    written_free(&w);
     return v;
 }

@@ -12,6 +12,7 @@ enum { STATEMENTS_N = 48, BUSY_MS = 5000 };
 
 struct statement {
     sqlite3_stmt *prepared;
+    const char *sql; /* where its text was then: most are literals, which are found again by their place */
     bool busy;
 };
 
@@ -134,18 +135,23 @@ verdict store_snapshot(const char *path, const char *to, struct failure *why) {
 
 /* --- Statements */
 
+static struct statement *statement_find(struct database *db, const char *sql, bool here) {
+    for (struct statement *s = db->statements; s < db->statements + STATEMENTS_N; s++)
+        if (s->prepared && !s->busy && (!here || s->sql == sql) && !strcmp(sqlite3_sql(s->prepared), sql)) return s;
+    return NULL;
+}
+
 /* One that was prepared of this text, or a slot for it: an empty one, or the next in turn. NULL: all are busy. */
 static struct statement *statement_slot(struct database *db, const char *sql) {
-    for (int i = 0; i < STATEMENTS_N; i++) {
-        struct statement *s = &db->statements[i];
-        if (s->prepared && !s->busy && !strcmp(sqlite3_sql(s->prepared), sql)) return s;
-    }
+    struct statement *found = statement_find(db, sql, true);
+    if (found || (found = statement_find(db, sql, false))) return found;
     for (int tried = 0; tried < STATEMENTS_N; tried++) {
         struct statement *s = &db->statements[db->next_victim];
         db->next_victim = (db->next_victim + 1) % STATEMENTS_N;
         if (s->busy) continue;
         sqlite3_finalize(s->prepared);
         s->prepared = NULL;
+        s->sql = sql;
         return s;
     }
     return NULL;

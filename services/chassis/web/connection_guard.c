@@ -27,6 +27,7 @@ struct connection_guard {
         uint64_t peer;
         unsigned round;     /* in which it was last seen */
         int64_t since;      /* it was seen, or had an answer */
+        bool spoke;         /* its whole request came while no worker had it: it has nobody wait */
     } clients[CLIENTS_MAX]; /* by descriptor */
     struct visit visits[];  /* one a worker */
 };
@@ -68,11 +69,13 @@ static bool client_look(void *guard, int fd, uint64_t peer) {
     if (fd >= CLIENTS_MAX) return false;
     struct client *client = &c->clients[fd];
     bool is_new = client->peer != peer || client->round + 1 != c->round;
-    *client = (struct client){peer, c->round, is_new ? now : client->since};
+    *client = (struct client){peer, c->round, is_new ? now : client->since, !is_new && client->spoke};
     while (v < end && (v->peer != peer || v->state == VISIT_HEAD)) v++;
-    if (v == end) return now - client->since > HEAD_MS && !socket_has_request(fd);
-    if (v->state == VISIT_READS) return now - client->since > BODY_MS;
+    if (v == end) client->spoke |= socket_has_request(fd);
+    if (v == end) return now - client->since > HEAD_MS && !client->spoke;
+    if (v->state == VISIT_READS) return now - client->since > BODY_MS && !client->spoke;
     client->since = now; /* its next request has its own time */
+    client->spoke = false;
     return v->state == VISIT_ANSWERS && now - v->since > ANSWER_MS;
 }
 

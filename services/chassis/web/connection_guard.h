@@ -4,8 +4,9 @@
  * answers close their connection. Without a crowd nothing happens, and nothing runs.
  *
  *     on_connect ──all workers taken?──▶ guard: looks at each socket of the port every 20 ms, and cuts off
- *                                          no worker has it, and no whole head came for 200 ms
- *                                          a worker waits for its body, and 300 ms have passed since it was noticed
+ *                                          no worker has it, and no whole request came for 200 ms
+ *                                          a worker waits for its body, 300 ms have passed since it was noticed, and
+ *                                            the request was not whole before a worker took it
  *                                          a worker sends the answer, and has waited for 500 ms
  *
  * Any thread. */
