@@ -100,6 +100,8 @@ static void what_a_handler_rejects_is_taken_back(void **state) {
     assert_int_equal(
         world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE reason = 'n is -5, and must not be negative'"), 1);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE reason LIKE '%CHECK%'"), 1);
+    assert_int_equal(world_int(w, "SELECT SUM(n) FROM chain_emitted"), 1);
+    assert_int_equal(world_int(w, "SELECT SUM(n) FROM chain_tally"), 3);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled'"), 1);
 }
 
