@@ -1,7 +1,8 @@
 /* What lies in Kafka, looked at from outside. */
 #include "helper_probe.h"
 
-#include "chassis/kafka/topics.h"
+#include "chassis/kafka/raw.h"
+#include "chassis/kafka/reader.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,36 +14,45 @@
 #include <cmocka.h>
 
 struct gathered {
+    struct reader *reader;
     int n, unreadable;
-    int64_t sum, next[TOPIC_PARTITIONS];
+    int64_t sum, next[64];
     char header[100], type[100], key[100];
 };
 
-static void gather(void *context, const struct topic_record *r) {
+static verdict gather(void *context, const rd_kafka_message_t *m, struct failure *why) {
     struct gathered *g = context;
+    json_auto_t *data = NULL;
+    const char *type = NULL;
+    verdict v = reader_decode(g->reader, m, &type, &data, why);
+    if (v != OK && v != REJECT) return v;
     g->n++;
-    assert_int_equal(r->offset, g->next[r->partition]++);
-    if (!r->data) {
+    assert_int_equal(m->offset, g->next[m->partition]++);
+    if (!data) {
         g->unreadable++;
-        return;
+        return OK;
     }
-    g->sum += json_integer_value(json_object_get(r->data, "n"));
-    snprintf(g->type, sizeof g->type, "%s", r->type);
-    snprintf(g->key, sizeof g->key, "%s", r->key ? r->key : "");
-    topic_header(r, "ce_sequence", g->header, sizeof g->header);
+    g->sum += json_integer_value(json_object_get(data, "n"));
+    snprintf(g->type, sizeof g->type, "%s", type);
+    snprintf(g->key, sizeof g->key, "%.*s", (int)m->key_len, m->key ? (const char *)m->key : "");
+    message_header(m, "ce_sequence", g->header, sizeof g->header);
+    return OK;
+}
+
+static struct gathered opened(const struct settings *s, const char *topic) {
+    struct gathered g = {0};
+    struct failure why;
+    verdict v = reader_open(&g.reader, s, &why);
+    if (v == OK) v = reader_add(g.reader, topic, &why);
+    if (v != OK) fail_msg("%s", why.text);
+    return g;
 }
 
 static struct gathered read_with(const struct settings *s, const char *topic) {
-    struct gathered g = {0};
-    struct topics *t;
-    const struct place *places;
-    size_t n;
+    struct gathered g = opened(s, topic);
     struct failure why;
-    verdict v = topics_open(&t, s, NULL, &why);
-    if (v == OK) v = topics_look(t, topic, &places, &n, &why);
-    if (v == OK && n) v = topics_read(t, gather, &g, &why);
-    if (v != OK) fail_msg("%s", why.text);
-    topics_close(&t);
+    if (reader_each(g.reader, gather, &g, &why) != OK) fail_msg("%s", why.text);
+    reader_close(&g.reader);
     return g;
 }
 
@@ -83,62 +93,53 @@ static void a_registry_that_stumbles_makes_nothing_unreadable(void **state) {
     assert_int_equal(answered.unreadable, 0);
 }
 
-static void topics_are_found_by_their_ending(void **state) {
+static void the_owners_of_topics_are_found_by_their_ending(void **state) {
     struct world *w = *state;
-    struct topics *t;
+    struct reader *r;
     struct failure why;
     json_t *names = NULL;
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
-    assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
-    assert_int_equal(topics_find(t, ".events", &names, &why), OK);
+    assert_int_equal(reader_open(&r, &w->settings, &why), OK);
+    assert_int_equal(reader_owners(r, &topic_spec_events, &names, &why), OK);
     char *text = json_dumps(names, JSON_COMPACT);
-    assert_non_null(strstr(text, "\"support.events\""));
-    assert_non_null(strstr(text, "\"probe.events\""));
+    assert_non_null(strstr(text, "\"support\""));
+    assert_non_null(strstr(text, "\"probe\""));
     assert_null(strstr(text, "dead-letters"));
     free(text);
     json_decref(names);
-    topics_close(&t);
+    reader_close(&r);
 }
 
 static void an_outage_is_said(void **state) {
     struct world *w = *state;
-    struct topics *t;
-    const struct place *places;
-    size_t n;
     struct failure why;
-    struct gathered g = {0};
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
-    assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
-    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), OK);
+    struct gathered g = opened(&w->settings, "probe.events");
     w->registry_down = true;
-    assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
+    assert_int_equal(reader_each(g.reader, gather, &g, &why), RETRY);
     assert_non_null(strstr(why.text, w->registry_url));
     assert_int_equal(g.n, 0);
-    topics_close(&t);
+    reader_close(&g.reader);
 }
 
 static void a_reading_can_be_stopped(void **state) {
     struct world *w = *state;
-    struct topics *t;
-    const struct place *places;
-    size_t n;
     struct failure why;
-    struct gathered g = {0};
     atomic_bool stop = false;
     world_start(w, &probe);
     for (int i = 1; i <= 12; i++) ask(w, 0, "R-1", i);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 12);
-    assert_int_equal(topics_open(&t, &w->settings, &stop, &why), OK);
-    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), OK);
+    struct gathered g = opened(&w->settings, "probe.events");
+    reader_stop(g.reader, &stop);
     stop = true;
-    assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
+    assert_int_equal(reader_each(g.reader, gather, &g, &why), RETRY);
     assert_int_equal(g.n, 1);
-    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), RETRY);
-    topics_close(&t);
+    assert_int_equal(reader_add(g.reader, "probe.events", &why), RETRY);
+    reader_close(&g.reader);
 }
 
 /* Kafka says no to a group, and there is no topic in its answer. Whoever reads by offsets needs none. */
@@ -157,29 +158,24 @@ static void a_reading_needs_no_right_on_any_group(void **state) {
 /* Each read of a partition is refused. */
 static void a_denied_reading_names_the_topic_and_the_right(void **state) {
     struct world *w = *state;
-    struct topics *t;
-    const struct place *places;
-    size_t n;
     struct failure why;
-    struct gathered g = {0};
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
-    assert_int_equal(topics_open(&t, &w->settings, NULL, &why), OK);
-    assert_int_equal(topics_look(t, "probe.events", &places, &n, &why), OK);
+    struct gathered g = opened(&w->settings, "probe.events");
     for (int i = 0; i < 100; i++)
         rd_kafka_mock_push_request_errors(w->cluster, 1 /* Fetch */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-    assert_int_equal(topics_read(t, gather, &g, &why), RETRY);
+    assert_int_equal(reader_each(g.reader, gather, &g, &why), RETRY);
     assert_non_null(strstr(why.text, "operation Read on the topic"));
     assert_non_null(strstr(why.text, "\"probe.events\""));
-    topics_close(&t);
+    reader_close(&g.reader);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_record_is_read_once_and_decoded, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_registry_that_stumbles_makes_nothing_unreadable, probe_setup, probe_teardown),
-        cmocka_unit_test_setup_teardown(topics_are_found_by_their_ending, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(the_owners_of_topics_are_found_by_their_ending, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_outage_is_said, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_reading_can_be_stopped, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_reading_needs_no_right_on_any_group, probe_setup, probe_teardown),

@@ -81,16 +81,11 @@ static bool is_subscriber(struct subscribers *s, const char *team) {
 /* What a group has committed: {"0": next offset, …} of this service's topic, and its address. */
 static void
 group_read(struct subscribers *s, const rd_kafka_topic_partition_list_t *found, const char *team, json_t *answer) {
-    json_auto_t *offsets = json_object();
+    json_auto_t *offsets = admin_offsets_of(found, s->topic);
     const json_t *before = json_object_get(s->known, team);
     bool further = false;
-    char partition[24], url[SOURCE_URL];
-    for (int i = 0; i < found->cnt; i++) {
-        const rd_kafka_topic_partition_t *one = &found->elems[i];
-        if (one->offset < 0 || strcmp(one->topic, s->topic) != 0) continue;
-        json_object_set_new(offsets, log_number(partition, one->partition), json_integer(one->offset));
-        further |= !json_equal(json_object_get(offsets, partition), json_object_get(before, partition));
-    }
+    char url[SOURCE_URL];
+    json_members(m, offsets) further |= !json_equal(m.value, json_object_get(before, m.name));
     bool reads = json_object_size(offsets), placed = url_read(found, s->topic, url) || url_read(found, NULL, url);
     /* What a known one did while this service was down is no sign of when. */
     if (further && (s->asked_before || !before)) life_note(s, team);
@@ -106,7 +101,7 @@ group_read(struct subscribers *s, const rd_kafka_topic_partition_list_t *found, 
 static bool group_ask(struct subscribers *s, const char *group, const char *team, json_t *answer) {
     const rd_kafka_topic_partition_list_t *found;
     rd_kafka_resp_err_t error;
-    rd_kafka_event_t *event = admin_offsets(&s->admin, group, NULL, &found, &error);
+    rd_kafka_event_t *event = admin_offsets(&s->admin, group, &found, &error);
     if (event && found) group_read(s, found, team, answer);
     if (event) rd_kafka_event_destroy(event);
     refused(s, error, (struct right){"Describe", "group", group});
@@ -277,13 +272,8 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
     s->said = answer_new();
     topic_spec_name(&topic_spec_events, o->settings, s->topic, sizeof s->topic);
     settings_scoped(o->settings, o->settings->service, s->own_group, sizeof s->own_group);
-    /* It joins no group. But librdkafka ends the process where a coordinator is moving and its handle has none: seen
-     * with 2.0.2, not mended as of 2.15 (rd_kafka_handle_OffsetFetch). So it has one. */
-    const struct property properties[] = {{"group.id", s->own_group}, {0}};
-    verdict v = kafka_open(&s->admin.rk, RD_KAFKA_CONSUMER, o->settings, NULL, NULL, properties, why);
+    verdict v = admin_open(&s->admin, o->settings, ANSWER_MS, why);
     if (v != OK) return v;
-    s->admin.answers = rd_kafka_queue_new(s->admin.rk);
-    s->admin.wait_ms = ANSWER_MS;
     if (worker_start(&s->worker, "subscribers", subscribers_run, s)) return OK;
     return fail(why, FATAL, "could not start the subscribers' thread");
 }
@@ -294,8 +284,7 @@ void subscribers_stop(struct subscribers **out) {
     worker_end(&s->worker); /* before its wait for Kafka is ended, so that no other begins */
     if (s->admin.answers) rd_kafka_queue_yield(s->admin.answers);
     worker_stop(&s->worker);
-    if (s->admin.answers) rd_kafka_queue_destroy(s->admin.answers);
-    if (s->admin.rk) rd_kafka_destroy_flags(s->admin.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    admin_close(&s->admin);
     json_decref(s->said);
     free(s);
     *out = NULL;

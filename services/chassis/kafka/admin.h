@@ -2,22 +2,37 @@
  * answer that came too late for an earlier question is passed over. Never on a thread that others wait for. */
 #pragma once
 
+#include "chassis/base/failure.h"
+#include "chassis/base/settings.h"
+
+#include <jansson.h>
 #include <librdkafka/rdkafka.h>
 #include <stdint.h>
 
 struct admin {
+    const struct settings *settings;
     rd_kafka_t *rk;
     rd_kafka_queue_t *answers; /* no one else's. rd_kafka_queue_yield() ends a wait */
-    int wait_ms;
+    int wait_ms;               /* for each answer */
 };
+
+/* A client of its own. REJECT, FATAL: as kafka_open(). */
+MUST_CHECK verdict admin_open(struct admin *a, const struct settings *s, int wait_ms, struct failure *why);
+void admin_close(struct admin *a);
 
 /* Both: what is found lives in the event, which the caller destroys. NULL: there is no whole answer, and *error is why,
  * RD_KAFKA_RESP_ERR__TIMED_OUT where none came in time. */
 rd_kafka_event_t *admin_groups(
     const struct admin *a, const rd_kafka_ConsumerGroupListing_t ***groups, size_t *n, rd_kafka_resp_err_t *error);
-/* What the group has committed, in the partitions of `wanted`. NULL: in all. */
+/* What the group has committed, of all topics. */
 rd_kafka_event_t *admin_offsets(
-    const struct admin *a, const char *group, const rd_kafka_topic_partition_list_t *wanted,
-    const rd_kafka_topic_partition_list_t **found, rd_kafka_resp_err_t *error);
+    const struct admin *a, const char *group, const rd_kafka_topic_partition_list_t **found,
+    rd_kafka_resp_err_t *error);
+
+/* {"0": 41, …}: what was found of that topic, each partition with its offset. The caller's. */
+json_t *admin_offsets_of(const rd_kafka_topic_partition_list_t *found, const char *topic);
+/* {"legal": {"0": 41, …}, …}: each group of the namespace that has committed an offset of the topic. The caller's.
+ * RETRY: Kafka does not answer. */
+MUST_CHECK verdict admin_readers(const struct admin *a, const char *topic, json_t **out, struct failure *why);
 
 int64_t admin_broker_number(const struct admin *a, const char *setting); /* 0: Kafka does not say, or it is none */

@@ -3,6 +3,7 @@
 #include "chassis/avro/registry.h"
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
+#include "chassis/base/json_get.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 
@@ -22,6 +23,7 @@ struct reader {
     struct health *health;     /* of the registry */
     struct patience patience;  /* for all records together */
     struct schema *schema;     /* of the record that was decoded last */
+    const atomic_bool *stop;   /* NULL: nothing ends a reading */
 };
 
 verdict reader_open(struct reader **out, const struct settings *settings, struct failure *why) {
@@ -74,6 +76,14 @@ rd_kafka_t *reader_client(struct reader *r) {
     return r->rk;
 }
 
+void reader_stop(struct reader *r, const atomic_bool *stop) {
+    r->stop = stop;
+}
+
+static verdict go_on(const struct reader *r, struct failure *why) {
+    return r->stop && *r->stop ? fail(why, RETRY, "it was stopped") : OK;
+}
+
 /* --- What is to be read */
 
 /* topic: "" where it is about all. */
@@ -92,6 +102,20 @@ verdict reader_topics(struct reader *r, json_t **out, struct failure *why) {
             json_array_append_new(*out, json_string(found->topics[i].topic));
     rd_kafka_metadata_destroy(found);
     return OK;
+}
+
+verdict reader_owners(struct reader *r, const struct topic_spec *spec, json_t **out, struct failure *why) {
+    char ending[40];
+    const char *owner;
+    json_auto_t *topics = NULL;
+    snprintf(ending, sizeof ending, ".%s", spec->ending);
+    verdict v = reader_topics(r, &topics, why);
+    if (v == OK) *out = json_array();
+    json_each(i, topic, topics) {
+        size_t n = topic_owner(r->settings, json_string_value(topic), ending, &owner);
+        if (n) json_array_append_new(*out, json_stringn(owner, n));
+    }
+    return v;
 }
 
 /* Right after a topic's birth, or a broker's, who leads a partition is not known everywhere. */
@@ -117,7 +141,8 @@ verdict reader_add_part(
 
 verdict reader_add(struct reader *r, const char *topic, struct failure *why) {
     int32_t n = 0;
-    verdict v = kafka_topic(r->rk, r->settings, topic, ASK_MS, &n, why);
+    verdict v = go_on(r, why);
+    if (v == OK) v = kafka_topic(r->rk, r->settings, topic, ASK_MS, &n, why);
     for (int32_t i = 0; v == OK && i < n; i++) {
         if ((v = reader_add_part(r, topic, i, 0, 0, why)) != OK) break;
         struct place *p = &r->places[r->places_n - 1];
@@ -220,6 +245,19 @@ verdict reader_next(struct reader *r, rd_kafka_message_t **out, struct failure *
         if (v == OK && !*out) r->at++;
     }
     return v == REJECT ? (why->kind = RETRY) : v;
+}
+
+verdict reader_each(
+    struct reader *r, verdict (*each)(void *context, const rd_kafka_message_t *m, struct failure *why), void *context,
+    struct failure *why) {
+    rd_kafka_message_t *m = NULL;
+    verdict v = OK;
+    while (v == OK && (v = reader_next(r, &m, why)) == OK && m) {
+        v = each(context, m, why);
+        rd_kafka_message_destroy(m);
+        if (v == OK) v = go_on(r, why);
+    }
+    return v;
 }
 
 /* --- What a record says */

@@ -19,9 +19,11 @@
 #include "chassis/avro/codec.h"
 #include "chassis/base/failure.h"
 #include "chassis/base/settings.h"
+#include "chassis/kafka/topic_spec.h"
 
 #include <jansson.h>
 #include <librdkafka/rdkafka.h>
+#include <stdatomic.h>
 
 struct reader;
 
@@ -36,6 +38,8 @@ struct place { /* a partition */
 MUST_CHECK verdict reader_open(struct reader **out, const struct settings *s, struct failure *why);
 void reader_close(struct reader **r); /* accepts NULL */
 void reader_clear(struct reader *r);  /* forgets all places */
+/* Once stop is true, reader_add() and reader_each() end soon, with RETRY. */
+void reader_stop(struct reader *r, const atomic_bool *stop);
 
 /* All partitions of the topic. REJECT: there is no such topic. Waits for 10 s at each question. */
 MUST_CHECK verdict reader_add(struct reader *r, const char *topic, struct failure *why);
@@ -56,6 +60,10 @@ reader_get(struct reader *r, struct place *p, int wait_ms, rd_kafka_message_t **
 /* The next record of all places, one place after another. OK with NULL: all are done. RETRY: Kafka was quiet for ten
  * seconds, or the log was cut meanwhile. */
 MUST_CHECK verdict reader_next(struct reader *r, rd_kafka_message_t **out, struct failure *why);
+/* Gives all that reader_next() would get to each(), as long as that says OK. The record lives as long as the call. */
+MUST_CHECK verdict reader_each(
+    struct reader *r, verdict (*each)(void *context, const rd_kafka_message_t *m, struct failure *why), void *context,
+    struct failure *why);
 
 /* What the record says, by its writer's schema, of the settings' registry. *type (may be NULL) is the schema's full
  * name, and lives until the next record is decoded. *out is the caller's. REJECT: it cannot be decoded. RETRY: the
@@ -70,3 +78,5 @@ MUST_CHECK verdict reader_written(
 rd_kafka_t *reader_client(struct reader *r);
 /* The topics that the cluster has, by name, without internal ones. The caller's. */
 MUST_CHECK verdict reader_topics(struct reader *r, json_t **out, struct failure *why);
+/* ["legal",…]: the services of the namespace that have such a topic. The caller's. */
+MUST_CHECK verdict reader_owners(struct reader *r, const struct topic_spec *spec, json_t **out, struct failure *why);
