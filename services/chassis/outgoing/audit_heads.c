@@ -5,22 +5,18 @@
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
-#include "chassis/kafka/denial.h"
 #include "chassis/kafka/reader.h"
-#include "chassis/outgoing/delivery.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/outgoing/state_topic.h"
 #include "chassis/store/store.h"
 
 #include <stdlib.h>
 
-enum { HEADS_BYTES_MAX = 1 << 18, UNSENT_MS = 1000, AGAIN_MS = 1000, AGAIN_MAX_MS = 60000 };
+enum { UNSENT_MS = 1000, REFUSED_MS = 60000 };
 
 struct audit_heads {
     const struct relay_options *o;
     struct state_topic topic;
-    int64_t due;       /* by the clock that never steps */
-    int64_t again_ms;  /* the pause after the last failure. 0: there was none */
     json_t *counted;   /* counts.h */
     json_t *last;      /* what this process published last, without its moment. NULL: nothing yet */
     json_t *in_flight; /* NULL: none */
@@ -30,8 +26,9 @@ verdict audit_heads_open(struct audit_heads **out, const struct relay_options *o
     struct audit_heads *h = *out = calloc(1, sizeof *h);
     if (!h || !(h->counted = json_object())) return fail(why, FATAL, "out of memory");
     h->o = o;
-    h->due = steady_ms() + o->settings->audit_heads_ms;
-    return state_topic_open(&h->topic, &topic_spec_heads, "AuditHeads.avsc", o->settings, o->registry, why);
+    verdict v = state_topic_open(&h->topic, o, &topic_spec_heads, "AuditHeads.avsc", "audit heads", why);
+    h->topic.due = steady_ms() + o->settings->audit_heads_ms;
+    return v;
 }
 
 void audit_heads_close(struct audit_heads **out) {
@@ -87,47 +84,35 @@ static json_t *heads_take(struct audit_heads *h) {
 
 /* While events wait to be sent there would be more to say a moment later, but not for ever. */
 static bool is_due(struct audit_heads *h) {
-    int64_t late = steady_ms() - h->due, every = h->o->settings->audit_heads_ms;
+    int64_t late = steady_ms() - h->topic.due, every = h->o->settings->audit_heads_ms;
     if (late < 0) return false;
     return late >= (every < UNSENT_MS ? every : UNSENT_MS) ||
            !store_int(store_reader(h->o->store), 0, "SELECT n FROM pile WHERE name = 'waiting'");
 }
 
 static verdict heads_send(struct audit_heads *h, rd_kafka_t *producer, const json_t *heads, struct failure *why) {
-    buffer_auto record = BUFFER(HEADS_BYTES_MAX);
     verdict v = state_topic_ready(&h->topic, producer, why);
-    if (v == OK) v = state_topic_encode(&h->topic, heads, &record, why);
-    if (v == OK) v = state_topic_send(&h->topic, producer, 0, h->o->settings->service, &record, NULL, why);
-    return v;
-}
-
-/* Tried again soon: what is in the way may be no more than a topic just created, which not every broker knows yet. Then
- * later and later, as each failure ends the producer that the service's events go by too. */
-static void heads_wait(struct audit_heads *h, const char *why) {
-    h->again_ms = pause_next(h->again_ms, AGAIN_MS, AGAIN_MAX_MS);
-    h->due = steady_ms() + h->again_ms;
-    health_set(h->o->health, "audit heads", HEALTH_WAITING, "not published for now: %s", why);
+    return v == OK ? state_topic_send(&h->topic, producer, 0, h->o->settings->service, heads, NULL, why) : v;
 }
 
 /* Each is made anew, and may be smaller. So it is tried again, at long intervals. */
 static void heads_refused(struct audit_heads *h, const char *why) {
-    h->due = steady_ms() + AGAIN_MAX_MS;
+    h->topic.due = steady_ms() + REFUSED_MS;
     health_set(h->o->health, "audit heads", HEALTH_FAILED, "refused, and tried again in a minute: %s", why);
 }
 
 void audit_heads_step(struct audit_heads *h, rd_kafka_t *producer) {
     struct failure why;
     if (h->in_flight || !is_due(h)) return;
-    h->due = steady_ms() + h->o->settings->audit_heads_ms;
     json_auto_t *heads = heads_take(h);
-    if (!heads) return;
-    verdict v = heads_send(h, producer, heads, &why);
+    h->topic.due = steady_ms() + (heads ? 0 : h->o->settings->audit_heads_ms);
+    verdict v = heads ? heads_send(h, producer, heads, &why) : OK;
     if (v == OK)
         h->in_flight = json_incref(heads);
     else if (v == REJECT)
         heads_refused(h, why.text);
     else
-        heads_wait(h, why.text);
+        state_topic_wait(&h->topic, why.text);
 }
 
 /* What audit_verify() compares. Kept, so that the service's own /api/audit/verify does too. Kafka has the word: this
@@ -149,17 +134,10 @@ static void heads_keep(struct audit_heads *h, int64_t offset) {
 
 void audit_heads_delivered(struct audit_heads *h, const rd_kafka_message_t *report) {
     if (!h->in_flight) return;
-    if (report->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE) {
-        h->due = steady_ms(); /* the producer ends, for another's sake */
-    } else if (delivery_refuses(report->err)) {
-        heads_refused(h, rd_kafka_err2str(report->err));
-    } else if (report->err) {
-        char reason[DENIAL_TEXT];
-        const struct right right = {"Write", "topic", h->topic.name};
-        h->topic.ready = false;
-        heads_wait(h, denial_reason(h->o->settings, report->err, right, reason));
-    } else {
-        h->again_ms = 0;
+    verdict v = state_topic_delivered(&h->topic, report);
+    if (v == REJECT) heads_refused(h, rd_kafka_err2str(report->err));
+    if (v == OK) {
+        h->topic.due = steady_ms() + h->o->settings->audit_heads_ms;
         heads_keep(h, report->offset);
         json_decref(h->last);
         h->last = json_incref(h->in_flight);

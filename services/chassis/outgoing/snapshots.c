@@ -6,7 +6,6 @@
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
-#include "chassis/outgoing/delivery.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/outgoing/state_topic.h"
 #include "chassis/store/store.h"
@@ -18,16 +17,12 @@
 enum {
     AT_ONCE = 200,
     BYTES_AT_ONCE = 4 << 20, /* so that large ones leave the producer and the relay's thread to events */
-    BYTES_MAX = 64 << 20,
     PAUSE_MS = 500,
-    PAUSE_MAX_MS = 60000,
 };
 
 struct snapshots {
     const struct relay_options *o;
     struct state_topic topic;
-    int64_t due;      /* by the clock that never steps */
-    int64_t pause_ms; /* the pause after the last failure. 0: there was none since something was taken */
     struct sent {
         char *key;
         int64_t change;
@@ -36,7 +31,6 @@ struct snapshots {
     } batch[AT_ONCE];
     int batch_n, in_flight;
     bool failed;            /* what may pass is in the way of this batch, and said so */
-    size_t bytes;           /* of the batch, also of those that were refused */
     char *after;            /* the keys behind it are next, so that each has its turn. NULL: all */
     int alone;              /* so many are sent alone: one of them made the broker refuse all */
     const char *refused_as; /* not NULL: this batch was, for that */
@@ -73,7 +67,7 @@ verdict snapshots_open(struct snapshots **out, const struct relay_options *o, st
     struct snapshots *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, FATAL, "out of memory");
     s->o = o;
-    return state_topic_open(&s->topic, &topic_spec_snapshots, o->snapshots->schema, o->settings, o->registry, why);
+    return state_topic_open(&s->topic, o, &topic_spec_snapshots, o->snapshots->schema, "snapshots", why);
 }
 
 static void batch_clear(struct snapshots *s) {
@@ -82,7 +76,7 @@ static void batch_clear(struct snapshots *s) {
         free(s->batch[i].refused);
     }
     s->batch_n = s->in_flight = 0;
-    s->bytes = 0;
+    s->topic.bytes = 0;
     s->refused_as = NULL;
 }
 
@@ -115,27 +109,17 @@ static void batch_read(struct snapshots *s, struct connection *c) {
     }
 }
 
-static verdict record_make(struct snapshots *s, json_t *state, struct buffer *record, struct failure *why) {
-    char digest[SNAPSHOT_DIGEST];
-    if (!snapshot_digest(state, digest)) return fail(why, RETRY, "out of memory");
-    json_object_set_new(state, "digest", json_string(digest));
-    json_object_set_new(state, "at", json_integer(clock_ms()));
-    verdict v = state_topic_encode(&s->topic, state, record, why);
-    if (v == OK && record->length > EVENT_BYTES_MAX + FRAME_SIZE)
-        v = fail(why, REJECT, "%zu bytes are more than any reader takes", record->length);
-    s->bytes += record->length;
-    return v;
-}
-
 /* REJECT is the snapshot's own: it is set aside. */
 static verdict
 send_one(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct sent *sent, struct failure *why) {
-    buffer_auto record = BUFFER(BYTES_MAX);
+    char digest[SNAPSHOT_DIGEST];
     json_auto_t *state = s->o->snapshots->make(c, sent->key);
     if (store_state(c) != OK) return fail(why, RETRY, "%s", store_error(c));
     if ((sent->done = !state)) return OK;
-    verdict v = record_make(s, state, &record, why);
-    if (v == OK) v = state_topic_send(&s->topic, producer, RD_KAFKA_PARTITION_UA, sent->key, &record, sent, why);
+    if (!snapshot_digest(state, digest)) return fail(why, RETRY, "out of memory");
+    json_object_set_new(state, "digest", json_string(digest));
+    json_object_set_new(state, "at", json_integer(clock_ms()));
+    verdict v = state_topic_send(&s->topic, producer, RD_KAFKA_PARTITION_UA, sent->key, state, sent, why);
     if (v == OK) s->in_flight++;
     if (v == REJECT) sent->refused = strdup(why->text);
     return v;
@@ -145,8 +129,9 @@ send_one(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct
 static verdict batch_send(struct snapshots *s, rd_kafka_t *producer, struct connection *c, struct failure *why) {
     verdict v = OK;
     int i = 0;
-    while (v != RETRY && i < s->batch_n && s->bytes < BYTES_AT_ONCE) v = send_one(s, producer, c, &s->batch[i++], why);
-    if (v != RETRY && i < s->batch_n) s->due = steady_ms();
+    while (v != RETRY && i < s->batch_n && s->topic.bytes < BYTES_AT_ONCE)
+        v = send_one(s, producer, c, &s->batch[i++], why);
+    if (v != RETRY && i < s->batch_n) s->topic.due = steady_ms();
     for (int k = i; k < s->batch_n; k++) free(s->batch[k].key);
     s->batch_n = i;
     return v == RETRY ? RETRY : OK;
@@ -190,19 +175,11 @@ static void batch_end(struct snapshots *s) {
     if (!s->failed) tell(s);
 }
 
-static void put_off(struct snapshots *s, const char *why) {
-    s->pause_ms = pause_next(s->pause_ms, PAUSE_MS, PAUSE_MAX_MS);
-    s->due = steady_ms() + s->pause_ms;
-    s->failed = true;
-    health_set(s->o->health, "snapshots", HEALTH_WAITING, "not published for now: %s", why);
-}
-
 /* One moment of the database for all: due rows, states, and the offsets that these stand for. */
 void snapshots_step(struct snapshots *s, rd_kafka_t *producer) {
     struct failure why;
-    if (!s || s->in_flight || (!s->alone && steady_ms() < s->due)) return;
-    s->due = steady_ms() + PAUSE_MS;
-    s->failed = false;
+    if (!s || s->in_flight || (!s->alone && steady_ms() < s->topic.due)) return;
+    s->topic.due = steady_ms() + PAUSE_MS;
     struct connection *c = store_reader(s->o->store);
     (void)store_run(c, "BEGIN");
     batch_read(s, c);
@@ -214,7 +191,8 @@ void snapshots_step(struct snapshots *s, rd_kafka_t *producer) {
     else
         batch_clear(s);
     (void)store_run(c, "COMMIT");
-    if (v != OK) put_off(s, why.text);
+    s->failed = v != OK;
+    if (s->failed) state_topic_wait(&s->topic, why.text);
     if (!any) go_on_after(s, NULL);
     s->alone = any && s->alone ? s->alone - 1 : 0;
     if (!s->in_flight && s->batch_n) batch_end(s); /* there was nothing of any, or they were refused */
@@ -223,15 +201,10 @@ void snapshots_step(struct snapshots *s, rd_kafka_t *producer) {
 bool snapshots_delivered(struct snapshots *s, const rd_kafka_message_t *report) {
     struct sent *sent = report->_private;
     if (!s || (uintptr_t)sent < (uintptr_t)s->batch || (uintptr_t)sent >= (uintptr_t)(s->batch + AT_ONCE)) return false;
-    sent->done = !report->err && !delivery_unheard(report); /* else it stays due */
-    if (delivery_refuses(report->err)) {
-        s->refused_as = rd_kafka_err2str(report->err);
-    } else if (report->err && report->err != RD_KAFKA_RESP_ERR__PURGE_QUEUE) {
-        s->topic.ready = false;
-        put_off(s, rd_kafka_err2str(report->err));
-    } else if (!report->err) {
-        s->pause_ms = 0;
-    }
+    verdict v = state_topic_delivered(&s->topic, report);
+    sent->done = v == OK; /* else it stays due */
+    if (v == RETRY) s->failed = true;
+    if (v == REJECT) s->refused_as = rd_kafka_err2str(report->err);
     if (--s->in_flight) return true;
     crash_point("after snapshots");
     batch_end(s);
