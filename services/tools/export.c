@@ -12,6 +12,7 @@
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
+#include "chassis/kafka/admin.h"
 #include "chassis/kafka/denial.h"
 #include "transfer.h"
 
@@ -44,7 +45,8 @@ static verdict topic_json(struct export *e, const struct place *places, size_t n
     rd_kafka_resp_err_t error;
     char reason[DENIAL_TEXT];
     json_t *partitions = json_array();
-    json_t *config = config_read(reader_client(e->cli.reader), RD_KAFKA_RESOURCE_TOPIC, name, kept, true, &error);
+    admin_auto a = admin_of(reader_client(e->cli.reader), CONFIG_MS);
+    json_t *config = admin_config(&a, RD_KAFKA_RESOURCE_TOPIC, name, kept, true, &error);
     for (; n && !strcmp(places->topic, name); n--, places++)
         json_array_append_new(
             partitions, json_pack("{s:I, s:I}", "begin", (json_int_t)places->begin, "end", (json_int_t)places->end));

@@ -7,6 +7,7 @@
 #include "chassis/base/json_get.h"
 #include "chassis/base/log.h"
 #include "chassis/base/terminal.h"
+#include "chassis/kafka/admin.h"
 #include "chassis/kafka/client.h"
 #include "chassis/outgoing/delivery.h"
 #include "transfer.h"
@@ -205,17 +206,17 @@ static int64_t limit_of(struct import *i, const char *scoped, bool there, const 
     const char *given = json_string_value(json_object_get(json_object_get(topic, "config"), *of_topic));
     char broker[24];
     const struct rd_kafka_metadata *cluster;
-    rd_kafka_t *rk = reader_client(i->cli.reader);
+    admin_auto a = admin_of(reader_client(i->cli.reader), CONFIG_MS);
     rd_kafka_resp_err_t error;
     if (there) {
-        json_auto_t *has = config_read(rk, RD_KAFKA_RESOURCE_TOPIC, scoped, of_topic, false, &error);
+        json_auto_t *has = admin_config(&a, RD_KAFKA_RESOURCE_TOPIC, scoped, of_topic, false, &error);
         return atoll(json_get_text(has, *of_topic));
     }
     if (given) return atoll(given);
-    if (rd_kafka_metadata(rk, 0, NULL, &cluster, CONFIG_MS)) return 0;
+    if (rd_kafka_metadata(a.rk, 0, NULL, &cluster, CONFIG_MS)) return 0;
     snprintf(broker, sizeof broker, "%d", cluster->broker_cnt ? cluster->brokers[0].id : 0);
     rd_kafka_metadata_destroy(cluster);
-    json_auto_t *has = config_read(rk, RD_KAFKA_RESOURCE_BROKER, broker, of_broker, false, &error);
+    json_auto_t *has = admin_config(&a, RD_KAFKA_RESOURCE_BROKER, broker, of_broker, false, &error);
     return atoll(json_get_text(has, *of_broker));
 }
 

@@ -4,7 +4,6 @@
 #include "chassis/base/failure.h"
 
 #include <jansson.h>
-#include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -20,9 +19,3 @@ void bytes_free(struct bytes *b);
 
 json_t *base64_json(const void *bytes, size_t n);                   /* null for no bytes. The caller's */
 MUST_CHECK bool base64_read(const json_t *json, struct bytes *out); /* false: it is no base64, and *out is none */
-
-/* {"retention.ms": "…"}: those of the names (up to a NULL) that the topic or broker has. set: only what is not the
- * default. The caller's. *error: why Kafka does not say. */
-json_t *config_read(
-    rd_kafka_t *rk, rd_kafka_ResourceType_t type, const char *resource, const char *const *names, bool set,
-    rd_kafka_resp_err_t *error);

@@ -1,11 +1,11 @@
 #include "chassis/kafka/admin.h"
 
+#include "chassis/base/json_get.h"
 #include "chassis/base/log.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/topic_spec.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +21,16 @@ verdict admin_open(struct admin *a, const struct settings *s, int wait_ms, struc
     return v;
 }
 
-void admin_close(struct admin *a) {
-    if (a->answers) rd_kafka_queue_destroy(a->answers);
-    if (a->rk) rd_kafka_destroy_flags(a->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+struct admin admin_of(rd_kafka_t *rk, int wait_ms) {
+    return (struct admin){.rk = rk, .answers = rd_kafka_queue_new(rk), .wait_ms = wait_ms};
 }
 
-static rd_kafka_AdminOptions_t *options_new(const struct admin *a, rd_kafka_admin_op_t operation) {
+void admin_close(struct admin *a) {
+    if (a->answers) rd_kafka_queue_destroy(a->answers);
+    if (a->settings && a->rk) rd_kafka_destroy_flags(a->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+rd_kafka_AdminOptions_t *admin_options(const struct admin *a, rd_kafka_admin_op_t operation) {
     char text[200];
     rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(a->rk, operation);
     rd_kafka_AdminOptions_set_request_timeout(options, a->wait_ms, text, sizeof text);
@@ -40,8 +44,7 @@ static rd_kafka_event_t *sound(rd_kafka_event_t *event, rd_kafka_resp_err_t erro
     return NULL;
 }
 
-/* The answer to the question that was asked just before with these options, which end here. */
-static rd_kafka_event_t *answer_await(
+rd_kafka_event_t *admin_answer(
     const struct admin *a, rd_kafka_AdminOptions_t *options, rd_kafka_event_type_t type, rd_kafka_resp_err_t *error) {
     rd_kafka_event_t *event = rd_kafka_queue_poll(a->answers, a->wait_ms + 500);
     rd_kafka_AdminOptions_destroy(options);
@@ -52,9 +55,9 @@ static rd_kafka_event_t *answer_await(
 
 rd_kafka_event_t *admin_groups(
     const struct admin *a, const rd_kafka_ConsumerGroupListing_t ***groups, size_t *n, rd_kafka_resp_err_t *error) {
-    rd_kafka_AdminOptions_t *options = options_new(a, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+    rd_kafka_AdminOptions_t *options = admin_options(a, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
     rd_kafka_ListConsumerGroups(a->rk, options, a->answers);
-    rd_kafka_event_t *event = answer_await(a, options, RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT, error);
+    rd_kafka_event_t *event = admin_answer(a, options, RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT, error);
     if (!event) return NULL;
     const rd_kafka_ListConsumerGroups_result_t *result = rd_kafka_event_ListConsumerGroups_result(event);
     size_t failed_n;
@@ -69,9 +72,9 @@ rd_kafka_event_t *admin_offsets(
     const struct admin *a, const char *group, const rd_kafka_topic_partition_list_t **found,
     rd_kafka_resp_err_t *error) {
     rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
-    rd_kafka_AdminOptions_t *options = options_new(a, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_t *options = admin_options(a, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_ListConsumerGroupOffsets(a->rk, &question, 1, options, a->answers);
-    rd_kafka_event_t *event = answer_await(a, options, RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT, error);
+    rd_kafka_event_t *event = admin_answer(a, options, RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT, error);
     rd_kafka_ListConsumerGroupOffsets_destroy(question);
     if (!event) return NULL;
     size_t n;
@@ -121,26 +124,49 @@ verdict admin_readers(const struct admin *a, const char *topic, json_t **out, st
     return v;
 }
 
+/* --- Configuration */
+
+static bool is_named(const char *const *names, const char *name) {
+    while (*names && strcmp(*names, name) != 0) names++;
+    return *names;
+}
+
+static json_t *config_of(rd_kafka_event_t *event, const char *const *names, bool set, rd_kafka_resp_err_t *error) {
+    size_t found_n, n;
+    const rd_kafka_ConfigResource_t **found =
+        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &found_n);
+    *error = found_n ? rd_kafka_ConfigResource_error(found[0]) : RD_KAFKA_RESP_ERR__FAIL;
+    if (*error) return NULL;
+    json_t *config = json_object();
+    const rd_kafka_ConfigEntry_t **all = rd_kafka_ConfigResource_configs(found[0], &n);
+    for (size_t i = 0; i < n; i++) {
+        const char *name = rd_kafka_ConfigEntry_name(all[i]), *value = rd_kafka_ConfigEntry_value(all[i]);
+        if (is_named(names, name) && !(set && rd_kafka_ConfigEntry_is_default(all[i])))
+            json_object_set_new(config, name, json_string(value));
+    }
+    return config;
+}
+
+json_t *admin_config(
+    const struct admin *a, rd_kafka_ResourceType_t type, const char *resource, const char *const *names, bool set,
+    rd_kafka_resp_err_t *error) {
+    rd_kafka_ConfigResource_t *question = rd_kafka_ConfigResource_new(type, resource);
+    rd_kafka_AdminOptions_t *options = admin_options(a, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_DescribeConfigs(a->rk, &question, 1, options, a->answers);
+    rd_kafka_event_t *event = admin_answer(a, options, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT, error);
+    rd_kafka_ConfigResource_destroy(question);
+    if (!event) return NULL;
+    json_t *config = config_of(event, names, set, error);
+    rd_kafka_event_destroy(event);
+    return config;
+}
+
 int64_t admin_broker_number(const struct admin *a, const char *setting) {
     char broker[24];
-    int64_t number = 0;
-    size_t n, entries_n;
     rd_kafka_resp_err_t error;
     snprintf(broker, sizeof broker, "%d", (int)rd_kafka_controllerid(a->rk, a->wait_ms));
     if (*broker == '-') return 0;
-    rd_kafka_ConfigResource_t *question = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, broker);
-    rd_kafka_AdminOptions_t *options = options_new(a, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-    rd_kafka_DescribeConfigs(a->rk, &question, 1, options, a->answers);
-    rd_kafka_event_t *event = answer_await(a, options, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT, &error);
-    rd_kafka_ConfigResource_destroy(question);
-    if (!event) return 0;
-    const rd_kafka_ConfigResource_t **found =
-        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &n);
-    const rd_kafka_ConfigEntry_t **all = n ? rd_kafka_ConfigResource_configs(found[0], &entries_n) : NULL;
-    for (size_t i = 0; all && i < entries_n; i++) {
-        const char *value = rd_kafka_ConfigEntry_value(all[i]);
-        if (value && !strcmp(rd_kafka_ConfigEntry_name(all[i]), setting)) number = strtoll(value, NULL, 10);
-    }
-    rd_kafka_event_destroy(event);
-    return number;
+    json_auto_t *config =
+        admin_config(a, RD_KAFKA_RESOURCE_BROKER, broker, (const char *const[]){setting, NULL}, false, &error);
+    return strtoll(json_get_text(config, setting), NULL, 10);
 }

@@ -4,6 +4,7 @@
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
+#include "chassis/kafka/admin.h"
 #include "chassis/kafka/denial.h"
 
 #include <stdlib.h>
@@ -156,14 +157,13 @@ static verdict create_topic(
     rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
     if (!wanted) return fail(why, FATAL, "could not create the topic \"%s\": %s", topic, text);
     for (const struct property *p = config; p->name; p++) rd_kafka_NewTopic_set_config(wanted, p->name, p->value);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof text);
-    rd_kafka_CreateTopics(rk, &wanted, 1, options, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
-    rd_kafka_resp_err_t error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    admin_auto a = admin_of(rk, timeout_ms);
+    rd_kafka_resp_err_t error;
+    rd_kafka_AdminOptions_t *options = admin_options(&a, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_CreateTopics(rk, &wanted, 1, options, a.answers);
+    rd_kafka_event_t *event = admin_answer(&a, options, RD_KAFKA_EVENT_CREATETOPICS_RESULT, &error);
     const rd_kafka_topic_result_t **results =
-        error ? NULL : rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+        event ? rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n) : NULL;
     const char *said = n ? rd_kafka_topic_result_error_string(results[0]) : NULL;
     if (!error) error = n ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__FAIL;
     verdict v = OK;
@@ -174,8 +174,6 @@ static verdict create_topic(
                       said ? said : rd_kafka_err2str(error))
                 : not_done(rk, s, "create", error, (struct right){"Create", "topic", topic}, why);
     if (event) rd_kafka_event_destroy(event);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
     rd_kafka_NewTopic_destroy(wanted);
     return v;
 }
