@@ -169,13 +169,12 @@ field_fill(const struct filling *f, const struct node *n, size_t i, const json_t
 }
 
 static bool record_fill(struct filling *f, const struct node *n, const json_t *json, avro_value_t *value) {
-    const char *key;
-    json_t *ignored;
     for (size_t i = 0; i < n->members_n; i++)
         if (!field_fill(f, n, i, json, value)) return false;
-    json_object_foreach((json_t *)json, key, ignored) {
-        struct filling inner = {f->why, &(struct place){f->place, key}, false};
-        if (!member_find(n, key, strlen(key))) return unfit(&inner, "is not in the schema of \"%s\"", n->full_name);
+    json_members(given, (json_t *)json) {
+        struct filling inner = {f->why, &(struct place){f->place, given.name}, false};
+        if (!member_find(n, given.name, strlen(given.name)))
+            return unfit(&inner, "is not in the schema of \"%s\"", n->full_name);
     }
     return true;
 }
@@ -189,13 +188,11 @@ static bool array_fill(struct filling *f, const struct node *n, const json_t *js
 }
 
 static bool map_fill(struct filling *f, const struct node *n, const json_t *json, avro_value_t *value) {
-    const char *key;
-    json_t *one;
-    json_object_foreach((json_t *)json, key, one) {
-        struct filling inner = {f->why, &(struct place){f->place, key}, f->from_schema};
+    json_members(given, (json_t *)json) {
+        struct filling inner = {f->why, &(struct place){f->place, given.name}, f->from_schema};
         avro_value_t entry;
-        if (!filled(f, avro_value_add(value, key, &entry, NULL, NULL)) ||
-            !value_fill(&inner, n->members->type, one, &entry))
+        if (!filled(f, avro_value_add(value, given.name, &entry, NULL, NULL)) ||
+            !value_fill(&inner, n->members->type, given.value, &entry))
             return false;
     }
     return true;

@@ -352,13 +352,11 @@ static bool type_parse(struct parser *p, const json_t *json, const struct node *
 
 static size_t json_cost(json_t *json) {
     size_t bytes = 32;
-    const char *name;
-    json_t *one;
     if (json_is_string(json)) return bytes + 64 + json_string_length(json);
     if (json_is_array(json)) bytes += 112 + 16 * json_array_size(json);
     if (json_is_object(json)) bytes += 208;
     json_each(i, item, json) bytes += json_cost(item);
-    json_object_foreach(json, name, one) bytes += 112 + strlen(name) + json_cost(one);
+    json_members(m, json) bytes += 112 + strlen(m.name) + json_cost(m.value);
     return bytes;
 }
 
