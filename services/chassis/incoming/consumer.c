@@ -390,9 +390,8 @@ static void rates_beat(struct consumer *c, size_t n) {
     for (size_t i = 0; i < n; i++) {
         int64_t at = c->records[i].event.occurred_at;
         if (at <= 0 || at > now) at = c->records[i].raw.at;
-        c->delays[i] = at > 0 ? now - at : 0;
+        rates_add(c->options.rates, now, &(int64_t){at > 0 ? now - at : 0}, 1);
     }
-    rates_add(c->options.rates, now, c->delays, n);
 }
 
 static void handle_waiting(struct consumer *c) {
@@ -537,10 +536,9 @@ verdict consumer_start(struct consumer **out, const struct consumer_options *o, 
         .options = *o,
         .core = o->core,
         .catching_up = o->core->service->in_memory,
-        .records = calloc(batch, sizeof *c->records),
-        .delays = calloc(batch, sizeof *c->delays)};
+        .records = calloc(batch, sizeof *c->records)};
     pthread_mutex_init(&c->lock, NULL);
-    if (!c->records || !c->delays) return fail(why, FATAL, "out of memory");
+    if (!c->records) return fail(why, FATAL, "out of memory");
     verdict v = consumer_open(c, why);
     if (v != OK) return v;
     c->running = !pthread_create(&c->thread, NULL, consumer_run, c);
@@ -570,7 +568,6 @@ void consumer_stop(struct consumer **out) {
         consumer_close(c);
     pthread_mutex_destroy(&c->lock);
     free(c->records);
-    free(c->delays);
     free(c);
     *out = NULL;
 }

@@ -45,7 +45,6 @@ struct consumer {
     struct record *records;   /* `batch` of them */
     struct drill_state drill; /* the one at hand */
     int64_t due;              /* slow: when the event that is being handled will be done. 0: none is */
-    int64_t *delays;          /* and as many */
 };
 
 /* each_partition(p, c) { … }: all that this process owns. */
