@@ -3,26 +3,26 @@
 #include "cli.h"
 
 #include "chassis/base/ids.h"
-#include "chassis/kafka/client.h"
+#include "chassis/kafka/admin.h"
 
 #include <string.h>
 #include <unistd.h>
 
 enum { ANSWER_MS = 5000, LEAVES_MS = 20000, AGAIN_MS = 200, TOPICS = 100 };
 
-static rd_kafka_resp_err_t group_delete_once(rd_kafka_t *rk, rd_kafka_queue_t *answers, const char *group) {
-    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR__TIMED_OUT;
+static rd_kafka_resp_err_t group_delete_once(const struct admin *a, const char *group) {
+    size_t n;
+    rd_kafka_resp_err_t error;
     rd_kafka_DeleteGroup_t *question = rd_kafka_DeleteGroup_new(group);
-    rd_kafka_DeleteGroups(rk, &question, 1, NULL, answers);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(answers, ANSWER_MS);
-    if (event && !(error = rd_kafka_event_error(event))) {
-        size_t n;
-        const rd_kafka_group_result_t **groups =
-            rd_kafka_DeleteGroups_result_groups(rd_kafka_event_DeleteGroups_result(event), &n);
-        error = n ? rd_kafka_error_code(rd_kafka_group_result_error(groups[0])) : RD_KAFKA_RESP_ERR__FAIL;
-    }
-    if (event) rd_kafka_event_destroy(event);
+    rd_kafka_AdminOptions_t *options = admin_options(a, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
+    rd_kafka_DeleteGroups(a->rk, &question, 1, options, a->answers);
+    rd_kafka_event_t *event = admin_answer(a, options, RD_KAFKA_EVENT_DELETEGROUPS_RESULT, &error);
     rd_kafka_DeleteGroup_destroy(question);
+    if (!event) return error;
+    const rd_kafka_group_result_t **groups =
+        rd_kafka_DeleteGroups_result_groups(rd_kafka_event_DeleteGroups_result(event), &n);
+    error = n ? rd_kafka_error_code(rd_kafka_group_result_error(groups[0])) : RD_KAFKA_RESP_ERR__FAIL;
+    rd_kafka_event_destroy(event);
     return error;
 }
 
@@ -32,46 +32,40 @@ static bool passes(rd_kafka_resp_err_t error) {
            error == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE || error == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
 }
 
-static verdict group_delete(rd_kafka_t *rk, rd_kafka_queue_t *answers, const char *group, struct failure *why) {
+static verdict group_delete(const struct admin *a, const char *group, struct failure *why) {
     int64_t until = steady_ms() + LEAVES_MS;
     rd_kafka_resp_err_t error;
-    while (passes(error = group_delete_once(rk, answers, group)) && steady_ms() < until) usleep(AGAIN_MS * 1000);
+    while (passes(error = group_delete_once(a, group)) && steady_ms() < until) usleep(AGAIN_MS * 1000);
     if (!error || error == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND) return OK;
     return fail(why, RETRY, "could not delete the consumer group \"%s\": %s", group, rd_kafka_err2str(error));
 }
 
-static verdict topics_delete(rd_kafka_t *rk, rd_kafka_queue_t *answers, const char *prefix, struct failure *why) {
+static verdict topics_delete(const struct admin *a, const char *prefix, struct failure *why) {
     const struct rd_kafka_metadata *all;
     rd_kafka_DeleteTopic_t *wanted[TOPICS];
     size_t n = 0;
-    rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 1, NULL, &all, ANSWER_MS);
+    rd_kafka_resp_err_t error = rd_kafka_metadata(a->rk, 1, NULL, &all, ANSWER_MS);
     if (error) return fail(why, RETRY, "could not ask which topics there are: %s", rd_kafka_err2str(error));
     for (int i = 0; i < all->topic_cnt && n < TOPICS; i++)
         if (!strncmp(all->topics[i].topic, prefix, strlen(prefix)))
             wanted[n++] = rd_kafka_DeleteTopic_new(all->topics[i].topic);
     rd_kafka_metadata_destroy(all);
     if (!n) return OK;
-    rd_kafka_DeleteTopics(rk, wanted, n, NULL, answers);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(answers, ANSWER_MS);
-    error = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    rd_kafka_AdminOptions_t *options = admin_options(a, RD_KAFKA_ADMIN_OP_DELETETOPICS);
+    rd_kafka_DeleteTopics(a->rk, wanted, n, options, a->answers);
+    rd_kafka_event_t *event = admin_answer(a, options, RD_KAFKA_EVENT_DELETETOPICS_RESULT, &error);
     if (event) rd_kafka_event_destroy(event);
     rd_kafka_DeleteTopic_destroy_array(wanted, n);
     return error ? fail(why, RETRY, "could not delete the topics %s*: %s", prefix, rd_kafka_err2str(error)) : OK;
 }
 
 static verdict forget(const struct settings *s, const char *name, bool topics, struct failure *why) {
-    static const struct property none[] = {{0}};
     char group[CLI_NAME], prefix[CLI_NAME + 1];
-    rd_kafka_t *rk;
+    admin_auto a;
     snprintf(prefix, sizeof prefix, "%s.", settings_scoped(s, name, group, sizeof group));
-    verdict v = kafka_open(&rk, RD_KAFKA_PRODUCER, s, NULL, NULL, none, why);
-    if (v != OK) return v;
-    rd_kafka_queue_t *answers = rd_kafka_queue_new(rk);
-    v = group_delete(rk, answers, group, why);
-    if (v == OK && topics) v = topics_delete(rk, answers, prefix, why);
-    rd_kafka_queue_destroy(answers);
-    rd_kafka_destroy(rk);
-    return v;
+    verdict v = admin_open(&a, s, ANSWER_MS, why);
+    if (v == OK) v = group_delete(&a, group, why);
+    return v == OK && topics ? topics_delete(&a, prefix, why) : v;
 }
 
 int forget_run(int n, char *arguments[]) {
