@@ -166,7 +166,8 @@ static json_t *headers_base64(const rd_kafka_message_t *m) {
     return all;
 }
 
-static verdict record_write(struct export *e, const rd_kafka_message_t *m, struct failure *why) {
+static verdict record_write(void *export, const rd_kafka_message_t *m, struct failure *why) {
+    struct export *e = export;
     json_t *data = NULL;
     int64_t id = frame_number(m->payload, m->len);
     struct failure reason;
@@ -189,14 +190,10 @@ static verdict record_write(struct export *e, const rd_kafka_message_t *m, struc
 
 static verdict export_all(struct export *e, struct failure *why) {
     if (!e->cli.words_n) return fail(why, REJECT, "export: name the topics, or '*.*' for all of every service");
-    rd_kafka_message_t *m;
     verdict v = OK;
     for (int i = 0; v == OK && i < e->cli.words_n; i++) v = cli_topics(&e->cli, e->cli.words[i], why);
     if (v == OK) v = head_write(e, why);
-    while (v == OK && (v = reader_next(e->cli.reader, &m, why)) == OK && m) {
-        v = record_write(e, m, why);
-        rd_kafka_message_destroy(m);
-    }
+    if (v == OK) v = reader_each(e->cli.reader, record_write, e, why);
     return v == OK ? line_write(e, json_pack("{s:{s:I}}", "end", "records", (json_int_t)e->records), why) : v;
 }
 

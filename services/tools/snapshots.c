@@ -29,20 +29,6 @@ static const char *place_name(const char *topic, long long partition, char out[P
     return out;
 }
 
-/* Calls each() with every record. */
-static verdict records_read(
-    struct check *k, verdict (*each)(struct check *k, const rd_kafka_message_t *m, struct failure *why),
-    struct failure *why) {
-    rd_kafka_message_t *m;
-    verdict v = OK;
-    while (v == OK && (v = reader_next(k->cli.reader, &m, why)) == OK && m) {
-        v = each(k, m, why);
-        rd_kafka_message_destroy(m);
-    }
-    reader_clear(k->cli.reader);
-    return v;
-}
-
 /* --- The snapshots: the last of each key counts */
 
 static void snapshot_take(struct check *k, const char *key, json_t *snapshot) {
@@ -59,7 +45,8 @@ static void snapshot_take(struct check *k, const char *key, json_t *snapshot) {
             "return_id", key, "version", 0, "status", "unknown", "attention", 0, "request", "teams"));
 }
 
-static verdict snapshot_read(struct check *k, const rd_kafka_message_t *m, struct failure *why) {
+static verdict snapshot_read(void *check, const rd_kafka_message_t *m, struct failure *why) {
+    struct check *k = check;
     char key[ID_BYTES_MAX + 1];
     json_auto_t *snapshot = NULL;
     struct failure reason;
@@ -164,7 +151,8 @@ static void event_take(struct check *k, const rd_kafka_message_t *m, const char 
     event_fold(json_object_get(known, "fold"), team, type, event);
 }
 
-static verdict event_read(struct check *k, const rd_kafka_message_t *m, struct failure *why) {
+static verdict event_read(void *check, const rd_kafka_message_t *m, struct failure *why) {
+    struct check *k = check;
     const char *type;
     struct written event;
     struct failure reason;
@@ -183,6 +171,7 @@ static verdict event_read(struct check *k, const rd_kafka_message_t *m, struct f
 static verdict topics_add(struct check *k, struct failure *why) {
     json_auto_t *topics = NULL;
     const char *owner;
+    reader_clear(k->cli.reader);
     verdict v = reader_topics(k->cli.reader, &topics, why);
     json_each(i, one, topics)
         if (v == OK && topic_owner(&k->cli.settings, json_string_value(one), ".events", &owner))
@@ -234,10 +223,10 @@ static verdict check(struct check *k, struct failure *why) {
     snapshots_topic(&k->cli.settings, k->topic, sizeof k->topic);
     verdict v = reader_open(&k->cli.reader, &k->cli.settings, why);
     if (v == OK) v = reader_add(k->cli.reader, k->topic, why);
-    if (v == OK) v = records_read(k, snapshot_read, why);
+    if (v == OK) v = reader_each(k->cli.reader, snapshot_read, k, why);
     k->snapshots = (long long)json_object_size(k->by_return);
     if (v == OK) v = topics_add(k, why);
-    if (v == OK) v = records_read(k, event_read, why);
+    if (v == OK) v = reader_each(k->cli.reader, event_read, k, why);
     if (v != OK) return v;
     json_members(known, k->by_return)
         snapshot_compare(k, known.name, json_object_get(known.value, "snapshot"), json_object_get(known.value, "fold"));
