@@ -2,7 +2,6 @@
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/metrics.h"
-#include "chassis/base/wait.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,17 +60,16 @@ static void task_done(struct registry *r, struct task *t, CURLcode result) {
 static void *registry_run(void *registry) {
     struct registry *r = registry;
     int running, left;
-    pthread_setname_np(pthread_self(), "registry");
-    pthread_mutex_lock(&r->lock);
-    while (!r->stopping) {
+    pthread_mutex_lock(&r->worker.lock);
+    while (!r->worker.stopping) {
         int wait_ms = tasks_ask(r);
         bool news = r->news;
         r->news = false;
-        pthread_mutex_unlock(&r->lock);
+        pthread_mutex_unlock(&r->worker.lock);
         if (news && r->o.changed) r->o.changed(r->o.context);
         curl_multi_poll(r->multi, NULL, 0, wait_ms, NULL);
         curl_multi_perform(r->multi, &running);
-        pthread_mutex_lock(&r->lock);
+        pthread_mutex_lock(&r->worker.lock);
         for (CURLMsg *m; (m = curl_multi_info_read(r->multi, &left));) {
             struct task *t = NULL;
             curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
@@ -79,7 +77,7 @@ static void *registry_run(void *registry) {
         }
     }
     for (struct task *t = r->tasks; t; t = t->next) request_end(r, t);
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->worker.lock);
     return NULL;
 }
 
@@ -101,7 +99,6 @@ static void registry_free(struct registry *r) {
         task_free(t);
     }
     if (r->multi) curl_multi_cleanup(r->multi);
-    pthread_mutex_destroy(&r->lock);
     if (r->login) explicit_bzero(r->login, strlen(r->login));
     free(r->login);
     free(r->url);
@@ -116,7 +113,6 @@ verdict registry_start(struct registry **out, const struct registry_options *o, 
     if (curl_global_init(CURL_GLOBAL_DEFAULT)) return fail(why, FATAL, "could not start libcurl");
     struct registry *r = calloc(1, sizeof *r);
     if (!r) return fail(why, RETRY, "could not start the registry's client: out of memory");
-    pthread_mutex_init(&r->lock, NULL);
     r->o = *o;
     r->url = strdup(o->url);
     r->shown = url_shown(o->url);
@@ -127,7 +123,7 @@ verdict registry_start(struct registry **out, const struct registry_options *o, 
     if (r->witness) r->witness->due_at = NEVER;
     if (r->shown) health_set(o->health, "registry", HEALTH_OK, "the schema registry at %s was not asked yet", r->shown);
     if (!kept || !r->url || !r->shown || !r->multi || !r->witness ||
-        pthread_create(&r->thread, NULL, registry_run, r)) {
+        !worker_start(&r->worker, "registry", registry_run, r)) {
         registry_free(r);
         return fail(why, RETRY, "could not start the registry's client: out of memory or threads");
     }
@@ -139,11 +135,9 @@ void registry_stop(struct registry **registry) {
     struct registry *r = *registry;
     if (!r) return;
     *registry = NULL;
-    pthread_mutex_lock(&r->lock);
-    r->stopping = true;
-    pthread_mutex_unlock(&r->lock);
+    worker_end(&r->worker);
     curl_multi_wakeup(r->multi);
-    pthread_join(r->thread, NULL);
+    worker_stop(&r->worker);
     registry_free(r);
     curl_global_cleanup();
 }
@@ -167,7 +161,7 @@ static bool patience_use(struct patience *p, const struct task *t) {
 
 verdict
 registry_schema(struct registry *r, int32_t id, struct patience *patience, struct schema **out, struct failure *why) {
-    lock_auto(&r->lock);
+    lock_auto(&r->worker.lock);
     const struct task *t = task_lookup(r, FETCH, id, NULL, true);
     if (!t) return fail(why, RETRY, "out of memory");
     verdict v = patience_use(patience, t) ? REJECT : t->state.kind;
@@ -177,18 +171,18 @@ registry_schema(struct registry *r, int32_t id, struct patience *patience, struc
 }
 
 void registry_want(struct registry *r, int32_t id) {
-    lock_auto(&r->lock);
+    lock_auto(&r->worker.lock);
     (void)task_lookup(r, FETCH, id, NULL, false);
 }
 
 void registry_ask_again(struct registry *r, int32_t id) {
-    lock_auto(&r->lock);
+    lock_auto(&r->worker.lock);
     struct task *t = task_find(r, FETCH, id, NULL);
     if (t && t->state.kind == REJECT) task_again(r, t);
 }
 
 int registry_version(struct registry *r, int32_t id) {
-    lock_auto(&r->lock);
+    lock_auto(&r->worker.lock);
     const struct task *t = task_lookup(r, VERSION, id, NULL, false);
     return t ? t->version : 0;
 }
@@ -200,7 +194,7 @@ static struct task *task_of_text(const struct registry *r, const char *subject, 
 }
 
 void registry_publish(struct registry *r, const char *subject, const char *text, size_t n) {
-    lock_auto(&r->lock);
+    lock_auto(&r->worker.lock);
     struct task *t = task_of_text(r, subject, text) ? NULL : task_add(r, CONFIGURE, 0, subject, "being registered");
     if (!t) return;
     t->text = text;
@@ -208,7 +202,7 @@ void registry_publish(struct registry *r, const char *subject, const char *text,
 }
 
 verdict registry_id(struct registry *r, const char *subject, const char *text, int32_t *id, struct failure *why) {
-    lock_auto(&r->lock);
+    lock_auto(&r->worker.lock);
     const struct task *t = task_of_text(r, subject, text);
     if (!t) return fail(why, RETRY, "it was not published");
     if (t->state.kind != OK) return fail(why, t->state.kind, "%s", t->state.text);

@@ -172,9 +172,9 @@ static void answer_ok(struct registry *r, struct task *t, const json_t *answer) 
  * and must not get records quarantined. That something is there already says nothing against a schema: a registry that
  * was just started refuses so what it has not read back yet. */
 void task_answered(struct registry *r, struct task *t, long status) {
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->worker.lock);
     json_auto_t *answer = json_loadb(t->answer.data ? t->answer.data : "", t->answer.length, JSON_ALLOW_NUL, NULL);
-    pthread_mutex_lock(&r->lock);
+    pthread_mutex_lock(&r->worker.lock);
     json_int_t code = json_integer_value(json_object_get(answer, "error_code"));
     bool missing = status == 404 && !t->text && (code == 404 || code / 100 == 404);
     bool refused =

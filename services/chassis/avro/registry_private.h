@@ -11,10 +11,10 @@
 #pragma once
 
 #include "chassis/avro/registry.h"
+#include "chassis/base/wait.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
-#include <pthread.h>
 #include <stddef.h>
 
 enum {
@@ -53,13 +53,12 @@ struct task {
 
 struct registry {
     struct registry_options o;
-    char *url, *shown; /* shown: without a password, for people */
-    char *login;       /* "user:password", or NULL */
-    pthread_t thread;
-    pthread_mutex_t lock;
+    char *url, *shown;    /* shown: without a password, for people */
+    char *login;          /* "user:password", or NULL */
+    struct worker worker; /* a wait of its own: curl_multi_wakeup() ends that */
     struct task *tasks;
     uint64_t uses;
-    bool stopping, news; /* news: changed() is to be called */
+    bool news; /* changed() is to be called */
     CURLM *multi;
     unsigned seed;
     struct task *witness;

@@ -115,9 +115,9 @@ static void schema_read(struct registry *r, struct task *t) {
         return;
     }
     text_add(&g, t, json_object_get(t->said, "schema"));
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->worker.lock);
     if (v == OK) v = schema_parse_all(g.texts, g.n, &t->schema, &why);
-    pthread_mutex_lock(&r->lock);
+    pthread_mutex_lock(&r->worker.lock);
     json_decref(t->said);
     t->said = NULL;
     if (v == OK) witness_set(r, t->id);
