@@ -6,7 +6,6 @@
 #include "chassis/base/log.h"
 #include "chassis/base/wait.h"
 #include "chassis/kafka/admin.h"
-#include "chassis/kafka/client.h"
 #include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
 #include "chassis/kafka/topic_spec.h"

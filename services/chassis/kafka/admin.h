@@ -1,5 +1,5 @@
-/* admin: questions to Kafka about its consumer groups and its brokers. Each is asked and waited for, one at a time: an
- * answer that came too late for an earlier question is passed over. Never on a thread that others wait for. */
+/* admin: questions to Kafka about its consumer groups, topics and brokers. Each is asked and waited for, one at a time:
+ * an answer that came too late for an earlier question is passed over. Never on a thread that others wait for. */
 #pragma once
 
 #include "chassis/base/failure.h"

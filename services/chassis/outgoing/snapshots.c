@@ -1,6 +1,5 @@
 #include "chassis/outgoing/snapshots.h"
 
-#include "chassis/avro/codec.h"
 #include "chassis/base/crash.h"
 #include "chassis/base/hash.h"
 #include "chassis/base/health.h"
