@@ -7,7 +7,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     static const enum step steps[] = {FETCH, CONFIGURE, REGISTER};
     static const long statuses[] = {200, 200, 201, 204, 301, 401, 404, 409, 422, 500};
-    static struct registry r = {.shown = (char *)"http://registry", .lock = PTHREAD_MUTEX_INITIALIZER};
+    static struct registry r = {.shown = (char *)"http://registry", .worker.lock = PTHREAD_MUTEX_INITIALIZER};
     if (n < 2) return 0;
     static struct task witness = {.step = WITNESS, .id = NO_SUCH_ID};
     if (!r.o.health) r.o.health = health_new();
@@ -18,9 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         t.text = "{}";
     }
     buffer_bytes(&t.answer, bytes + 2, n - 2);
-    pthread_mutex_lock(&r.lock);
+    pthread_mutex_lock(&r.worker.lock);
     task_answered(&r, &t, statuses[bytes[1] % (sizeof statuses / sizeof *statuses)]);
-    pthread_mutex_unlock(&r.lock);
+    pthread_mutex_unlock(&r.worker.lock);
     must(t.subject || (t.state.kind == OK) == !!t.schema, "a fetch that is done has a schema");
     must(!t.said || r.tasks, "references that are missing are asked for");
     must(t.state.kind == OK || *t.state.text, "what is not done says why");
