@@ -33,17 +33,20 @@ static void kept_store(struct connection *c, const struct kept *k) {
     if (k->rows)
         (void)store_run(
             c,
-            "INSERT INTO audit_chain (chain, rows, head) VALUES (?, ?, ?) ON CONFLICT (chain) DO UPDATE SET rows = audit_chain.rows + excluded.rows, head = excluded.head",
+            "INSERT INTO audit_chain (chain, rows, head) VALUES (?, ?, ?) "
+            "ON CONFLICT (chain) DO UPDATE SET rows = audit_chain.rows + excluded.rows, head = excluded.head",
             chain, value_int(k->rows), value_blob(k->head, CHAIN_HASH));
     for (const struct tally *t = k->tallies; t < k->tallies + OUTCOMES_KEPT && t->n; t++)
         (void)store_run(
             c,
-            "INSERT INTO chain_tally (chain, log, outcome, n) VALUES (?, ?, ?, ?) ON CONFLICT (chain, log, outcome) DO UPDATE SET n = chain_tally.n + excluded.n",
+            "INSERT INTO chain_tally (chain, log, outcome, n) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (chain, log, outcome) DO UPDATE SET n = chain_tally.n + excluded.n",
             chain, value_int(k->log), value_text(t->outcome), value_int(t->n));
     if (k->emitted)
         (void)store_run(
             c,
-            "INSERT INTO chain_emitted (chain, first_offset, n) VALUES (?, 0, ?) ON CONFLICT (chain) DO UPDATE SET n = chain_emitted.n + excluded.n",
+            "INSERT INTO chain_emitted (chain, first_offset, n) VALUES (?, 0, ?) "
+            "ON CONFLICT (chain) DO UPDATE SET n = chain_emitted.n + excluded.n",
             chain, value_int(k->emitted));
 }
 
