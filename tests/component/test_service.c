@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -105,6 +106,52 @@ static void what_a_handler_rejects_is_taken_back(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'handled'"), 1);
 }
 
+static atomic_int commits;
+
+rd_kafka_resp_err_t __real_rd_kafka_commit(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int async);
+rd_kafka_resp_err_t __wrap_rd_kafka_commit(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int async);
+rd_kafka_resp_err_t __wrap_rd_kafka_commit(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int async) {
+    commits++;
+    return __real_rd_kafka_commit(rk, list, async);
+}
+
+/* How far its group has come in that partition, as Kafka knows it. */
+static int64_t committed(struct world *w, int partition) {
+    char error[200];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(w->cluster), error, sizeof error);
+    rd_kafka_conf_set(conf, "group.id", "probe", error, sizeof error);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof error);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, "support.events", partition);
+    assert_int_equal(rd_kafka_committed(rk, list, 10000), 0);
+    int64_t offset = list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(rk);
+    return offset;
+}
+
+static void offsets_are_told_a_few_times_a_second_and_at_the_end(void **state) {
+    struct world *w = *state;
+    enum { EVENTS = 60 };
+    world_start(w, &probe);
+    ask(w, 1, "R-1", 100);
+    world_await(w, "SELECT COUNT(*) FROM kept", 1);
+    commits = 0;
+    int64_t begun = steady_ms();
+    for (int i = 1; i <= EVENTS; i++) {
+        ask(w, 1, "R-1", 100 + i);
+        usleep(15000);
+    }
+    int64_t most = (steady_ms() - begun) / 250 + 2;
+    world_await(w, "SELECT COUNT(*) FROM kept", 1 + EVENTS);
+    ask(w, 1, "R-1", 500);
+    world_await(w, "SELECT COUNT(*) FROM kept", 2 + EVENTS);
+    world_stop(w);
+    if (commits > most + 2) fail_msg("%d commits, and at most %d", commits, (int)most + 2);
+    assert_int_equal(committed(w, 1), 2 + EVENTS);
+}
+
 static void an_event_of_no_concern_is_skipped(void **state) {
     struct world *w = *state;
     world_start(w, &probe);
@@ -179,6 +226,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_same_event_has_no_second_effect, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_quarantined, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(what_a_handler_rejects_is_taken_back, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(
+            offsets_are_told_a_few_times_a_second_and_at_the_end, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_partition_ends_it, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_new_partition_ends_it, probe_setup, probe_teardown),

@@ -23,6 +23,7 @@ enum {
     REOPEN_MS = 200,
     CLOSE_MS = 15000,
     COMMIT_AGAIN_MS = 1000,
+    COMMIT_EVERY_MS = 250, /* each costs Kafka about as much as a record */
     ASSIGN_MS = 500,
     WANTED_MAX = 200,
     BATCH_BYTES =
@@ -146,8 +147,9 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_
     (void)rk, (void)list;
     struct consumer *c = opaque;
     c->commit_under_way = false;
+    c->commit_failed = error && error != RD_KAFKA_RESP_ERR__NO_OFFSET;
     if (error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) denied_group(c, "");
-    if (error && error != RD_KAFKA_RESP_ERR__NO_OFFSET) {
+    if (c->commit_failed) {
         c->commit_wanted = true;
         c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
     } else if (c->partitions_n) {
@@ -183,8 +185,16 @@ static void commit_positions(struct consumer *c) {
     each_partition(p, c) position_add(c, list, p);
     c->commit_wanted = rd_kafka_commit(c->rk, list, true);
     c->commit_under_way = !c->commit_wanted;
-    if (c->commit_wanted) c->commit_at = steady_ms() + COMMIT_AGAIN_MS;
+    c->commit_at = steady_ms() + (c->commit_wanted ? COMMIT_AGAIN_MS : COMMIT_EVERY_MS);
     rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Else who stops right after a record would seem not to have handled it until its next start. The consumer's close
+ * waits for it, so not where Kafka is away. */
+static void commit_last(struct consumer *c) {
+    c->commit_at = 0;
+    c->commit_under_way = false;
+    if (!c->commit_failed) commit_positions(c);
 }
 
 /* --- Reading */
@@ -272,7 +282,8 @@ static bool take_one(struct consumer *c, int timeout_ms) {
 /* How long to wait for the first record: not at all when some wait already, else until a held partition's time comes.
  */
 static int first_wait(const struct consumer *c) {
-    int64_t now = steady_ms(), wait = c->commit_wanted ? COMMIT_AGAIN_MS / 4 : IDLE_MS;
+    int64_t now = steady_ms(), wait = IDLE_MS;
+    if (c->commit_wanted) wait = c->commit_at > now ? c->commit_at - now : COMMIT_EVERY_MS;
     if (c->assign_again && wait > ASSIGN_MS / 5) wait = ASSIGN_MS / 5;
     each_partition(p, c) {
         if (!p->waiting_n || c->drill.mode != DRILL_NONE) continue;
@@ -524,6 +535,7 @@ static void *consumer_run(void *consumer) {
         denied_try_again(c);
         assign_again(c);
     }
+    if (c->rk) commit_last(c);
     consumer_close(c);
     return NULL;
 }

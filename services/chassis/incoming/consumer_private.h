@@ -40,7 +40,7 @@ struct consumer {
     bool assign_again; /* positions changed: tell librdkafka */
     int64_t assign_at; /* but not before */
     bool catching_up;  /* in memory, and not yet at the ends: Kafka is told of no offsets, since they would go back */
-    bool commit_wanted, commit_under_way;
+    bool commit_wanted, commit_under_way, commit_failed; /* failed: the last one */
     int64_t commit_at;
     struct record *records;   /* `batch` of them */
     struct drill_state drill; /* the one at hand */
