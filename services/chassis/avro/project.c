@@ -154,8 +154,10 @@ void written_free(struct written *w) {
 static const char *text_at(struct piece v, size_t *n) {
     const char *text = v.type ? NULL : json_string_value(v.json);
     if (v.type && v.type->type == AVRO_ENUM) text = v.type->members[long_read(&v.at)].name;
-    *n = v.type && v.type->type == AVRO_FIXED ? v.type->size : text ? strlen(text) : (size_t)long_read(&v.at);
-    if (!v.type) *n = json_string_length(v.json);
+    *n = !v.type                      ? json_string_length(v.json)
+         : v.type->type == AVRO_FIXED ? v.type->size
+         : text                       ? strlen(text)
+                                      : (size_t)long_read(&v.at);
     return text ? text : (const char *)v.at;
 }
 

@@ -302,9 +302,7 @@ verdict
 reader_decode(struct reader *r, const rd_kafka_message_t *m, const char **type, json_t **out, struct failure *why) {
     struct written w;
     verdict v = reader_written(r, m, type, &w, why);
-    json_t *json = (json_t *)written_json(&w);
-    if (v == OK && !json) v = fail(why, RETRY, "could not decode a record: out of memory");
-    if (v == OK) *out = json_incref(json);
-    written_free(&w);
+    if (v == OK && !(*out = (json_t *)written_json(&w))) /* which had nothing else */
+        v = fail(why, RETRY, "could not decode a record: out of memory");
     return v;
 }

@@ -30,7 +30,7 @@ static json_t *text_json(const void *bytes, size_t n) {
     return bytes && utf8_valid(bytes, n) ? json_stringn(bytes, n) : json_null();
 }
 
-static json_t *record_json(const struct runtime *rt, const struct record *record) {
+static json_t *record_json(const struct runtime *rt, struct record *record) {
     const struct raw *raw = &record->raw;
     const struct event event = {.raw = raw};
     int32_t id;
@@ -42,9 +42,10 @@ static json_t *record_json(const struct runtime *rt, const struct record *record
     return json_pack(
         "{s:s, s:i, s:I, s:s?, s:o, s:s?, s:O?, s:o, s:o, s:o, s:o, s:o}", "topic", raw->topic, "partition",
         raw->partition, "offset", (json_int_t)raw->offset, "recorded_at", raw->at ? time_text(raw->at, at) : NULL,
-        "key", text_json(raw->key, raw->key_n), "type", record->event.type, "data", record->written.data, "schema_id",
-        framed ? json_integer(id) : json_null(), "schema_version", version ? json_integer(version) : json_null(),
-        "headers", headers ? json_loads(headers, JSON_ALLOW_NUL, NULL) : json_array(), "record",
+        "key", text_json(raw->key, raw->key_n), "type", record->event.type, "data", written_json(&record->written),
+        "schema_id", framed ? json_integer(id) : json_null(), "schema_version",
+        version ? json_integer(version) : json_null(), "headers",
+        headers ? json_loads(headers, JSON_ALLOW_NUL, NULL) : json_array(), "record",
         shown ? hex_json(raw->value, raw->value_n) : json_null(), "reason",
         record->state == OK ? json_null() : utf8_json(record->why.text));
 }
