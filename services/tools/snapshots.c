@@ -159,7 +159,7 @@ static verdict event_read(void *check, const rd_kafka_message_t *m, struct failu
     verdict v = reader_written(k->cli.reader, m, &type, &event, &reason);
     if (v == RETRY) return fail(why, RETRY, "%s", reason.text);
     if (v == OK && is_event(type, &event))
-        event_take(k, m, type, event.data);
+        event_take(k, m, type, event.json);
     else
         k->unread++;
     written_free(&event);

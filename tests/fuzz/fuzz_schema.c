@@ -38,10 +38,10 @@ static void value_read(const struct schema *s, const uint8_t *bytes, size_t n) {
     struct buffer again = BUFFER(EVENT_BYTES_MAX);
     struct written value;
     if (codec_read(s, bytes, n, &value, &why) == OK) {
-        struct written json = {.data = (json_t *)written_json(&value)};
-        must(json.data, "what was checked has its JSON");
+        struct written json = {.json = (json_t *)written_json(&value)};
+        must(json.json, "what was checked has its JSON");
         alike(&value, &json);
-        (void)!codec_encode(s, json.data, &again, &why);
+        (void)!codec_encode(s, json.json, &again, &why);
     }
     buffer_free(&again);
     written_free(&value);

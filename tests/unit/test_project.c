@@ -33,7 +33,7 @@ static verdict pick(const char *text, struct picked *out, struct failure *why) {
     if (!text) return OK;
     event = json_loads(text, JSON_ALLOW_NUL, &error);
     assert_non_null(event);
-    return project(&(struct written){.data = event}, PICKED, sizeof PICKED / sizeof *PICKED, out, why);
+    return project(&(struct written){.json = event}, PICKED, sizeof PICKED / sizeof *PICKED, out, why);
 }
 
 static void test_picks_named_fields(void **state) {
@@ -79,7 +79,7 @@ static void test_reads_ids(void **state) {
         snprintf(text, sizeof text, "{\"order_id\":\"%s\"}", cases[i].id);
         json_t *event = json_loads(text, JSON_ALLOW_NUL, NULL);
         assert_non_null(event);
-        verdict v = project(&(struct written){.data = event}, id, 1, &p, &why);
+        verdict v = project(&(struct written){.json = event}, id, 1, &p, &why);
         if ((v == OK) != !cases[i].says || (cases[i].says && !strstr(why.text, cases[i].says)))
             fail_msg("%s: %s", text, why.text);
         json_decref(event);

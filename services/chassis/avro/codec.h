@@ -76,7 +76,7 @@ bool schema_has(const struct schema *s, const char *field);
 struct written {
     const struct node *type;   /* the writer's. NULL: it is in JSON */
     const unsigned char *body; /* the caller's, and so is the schema: both live as long */
-    json_t *data;              /* written_json() */
+    json_t *json;              /* written_json() says it */
     struct text_block *texts;  /* what projections took out of it */
     struct written *whole;     /* of which it is a part. NULL: itself */
     size_t bytes;              /* what decoding it, and its JSON, take at the most */

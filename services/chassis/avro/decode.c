@@ -282,9 +282,9 @@ verdict codec_decode(const struct schema *s, const void *body, size_t n, json_t 
 
 const json_t *written_json(struct written *w) {
     struct failure why; /* it was checked, so only memory can be missing */
-    size_t n = w->type && !w->data ? (size_t)(past(w->type, w->body) - w->body) : 0, bytes;
-    if (w->type && !w->data) (void)!walk(w->type, w->body, n, &w->data, &bytes, &why);
-    return w->data;
+    size_t n = w->type && !w->json ? (size_t)(past(w->type, w->body) - w->body) : 0, bytes;
+    if (w->type && !w->json) (void)!walk(w->type, w->body, n, &w->json, &bytes, &why);
+    return w->json;
 }
 
 /* --- What was checked */

@@ -38,7 +38,7 @@ static struct piece piece_json(const json_t *json) {
 }
 
 static struct piece piece_whole(const struct written *w) {
-    return w->type ? piece_of(w->type, w->body) : piece_json(w->data);
+    return w->type ? piece_of(w->type, w->body) : piece_json(w->json);
 }
 
 /* Whether another item, or entry, follows, which begins at *at then. *left: of the block at hand. */
@@ -140,7 +140,7 @@ static const char *text_keep(struct written *w, const char *text, size_t n) {
 }
 
 void written_free(struct written *w) {
-    json_decref(w->data);
+    json_decref(w->json);
     for (struct text_block *b; (b = w->texts);) {
         w->texts = b->before;
         free(b);
@@ -361,6 +361,6 @@ bool items_next(struct items *it, struct written *item) {
     if (it->type ? !block_next(&it->at, &it->left) : !v.json) return false;
     if (it->type) v = piece_of(it->type, it->at);
     it->i++;
-    *item = (struct written){.type = v.type, .body = v.at, .data = (json_t *)v.json, .whole = it->of};
+    *item = (struct written){.type = v.type, .body = v.at, .json = (json_t *)v.json, .whole = it->of};
     return true;
 }

@@ -9,7 +9,7 @@
 #define SEQUENCE_NOW "(SELECT COALESCE(MAX(id), 0) FROM outbox)"
 
 void by_hand_call(struct connection *c, const struct record *r) {
-    char *data = json_dumps(r->written.data, JSON_COMPACT);
+    char *data = json_dumps(r->written.json, JSON_COMPACT);
     if (!data) store_spoil(c, RETRY, "could not keep a call: out of memory");
     (void)store_run(
         c,

@@ -21,6 +21,6 @@ decide(const struct core *core, struct connection *c, const struct outgoing *e, 
                    .trace_parent = made.trace_parent,
                    .topic = "",
                    .data = fields,
-                   .written = &(struct written){.data = fields}});
+                   .written = &(struct written){.json = fields}});
     return v;
 }

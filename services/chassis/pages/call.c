@@ -33,7 +33,7 @@ static bool fields_ok(struct exchange *x, const json_t *body, const struct handl
     for (size_t i = 0; h->size <= sizeof projected && i < h->fields_n; i++) {
         const struct field *f = &h->fields[i];
         const struct money *money = (const void *)(projected + f->offset);
-        if (project(&(struct written){.data = (json_t *)body}, f, 1, projected, &why) != OK)
+        if (project(&(struct written){.json = (json_t *)body}, f, 1, projected, &why) != OK)
             exchange_problem_field(x, f->path, "%s", why.text);
         else if (f->type == TYPE_MONEY && money->minor < 0)
             exchange_problem_field(x, f->path, "is less than 0; write 0 or more");
@@ -105,7 +105,7 @@ static void perform(struct exchange *x, struct record *r) {
 
 static void call_run(struct exchange *x, const json_t *body, const struct handler *h) {
     struct reply said = {0};
-    struct record r = {.reply = &said, .has_id = true, .source = "call", .written.data = (json_t *)body};
+    struct record r = {.reply = &said, .has_id = true, .source = "call", .written.json = (json_t *)body};
     const char *return_id = json_get_text(body, "return_id"), *key = exchange_key(x);
     char name[IDEMPOTENCY_KEY_MAX + 20];
     snprintf(r.trace, sizeof r.trace, "%s", x->trace_parent);

@@ -167,7 +167,7 @@ static verdict people_again(struct replay *r, bool decided, const struct replay_
         value_int(next->id));
     if (!rows_next(&row)) return fail(why, RETRY, "what was decided, or a call, is not there any more");
     json_auto_t *data = json_loads(rows_text(&row, 2), JSON_ALLOW_NUL, NULL);
-    record.written.data = data;
+    record.written.json = data;
     snprintf(record.source, sizeof record.source, "%s", decided ? r->core->settings->service : "call");
     snprintf(record.trace, sizeof record.trace, "%s", rows_text(&row, 3));
     record.event = (struct event){
