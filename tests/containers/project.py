@@ -39,7 +39,8 @@ class Containers(Pages):
         return engine.run("docker", *words, seconds=seconds).strip()
 
     def id(self, name):
-        return self.compose("ps", "-q", name).strip()
+        """Also of one that was stopped, which newer versions list only so."""
+        return self.compose("ps", "-a", "-q", name).strip()
 
     def ids(self):
         return {name: self.id(name) for name in NAMES}
