@@ -78,7 +78,7 @@ def twice(stack, service):
     return {event_id: n for event_id, n in copies(stack, service).items() if n > 1}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def twice_before(stack):
     """Other tests have killed services on this stack: what one had sent and not noted by then it sent once more."""
     all_published(stack)
