@@ -63,14 +63,16 @@ static const unsigned char *walk_bytes(struct walk *w, int64_t n) {
 
 enum { TEXT_COSTS = 3, BYTES_COST = 6 }; /* for each byte: JSON's copy, with what makes it */
 
-/* NULL: something is wrong. */
+/* NULL, and no bytes: something is wrong. */
 static const char *walk_text(struct walk *w, size_t *n) {
     int64_t size = walk_long(w);
     const char *text = (const char *)walk_bytes(w, size);
     *n = text ? (size_t)size : 0;
     if (!utf8_valid(text, *n)) malformed(w, "the text is not UTF-8");
     walk_cost(w, TEXT_COSTS * *n);
-    return w->why->kind ? NULL : text;
+    if (!w->why->kind) return text;
+    *n = 0;
+    return NULL;
 }
 
 static json_t *walk_string(struct walk *w, const struct node *n) {
