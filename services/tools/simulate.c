@@ -130,6 +130,7 @@ static verdict options_read(struct simulation *s, int n, char *arguments[], stru
 static void accept_note(struct simulation *s, const struct load_answer *a) {
     json_auto_t *said = json_loads(a->body, 0, NULL);
     struct accepted *one = &s->accepted[s->accepted_n++];
+    for (int i = 0; i < s->teams_n; i++) s->teams[i].delays[one - s->accepted] = NAN;
     one->due_at = a->due_at;
     snprintf(one->id, sizeof one->id, "%s", json_get_text(said, "return_id"));
 }
@@ -148,12 +149,11 @@ static void answered(void *simulation, const struct load_answer *a) {
 }
 
 static void bar_draw(const struct simulation *s, const char *what, size_t done, size_t of) {
-    int filled = of ? (int)(BAR * done / of) : BAR;
+    int filled = done < of ? (int)(BAR * done / of) : BAR;
     if (!s->on_terminal) return;
-    fprintf(stderr, "\r\033[K[");
-    for (int i = 0; i < BAR; i++) fputs(i < filled ? "█" : "·", stderr);
-    fprintf(stderr, "] %s %zu of %zu", what, done, of);
-    fflush(stderr);
+    fprintf(
+        stderr, "\r\033[K[%.*s%.*s] %s %zu of %zu", filled * (int)(sizeof "█" - 1), "██████████████████████████████",
+        (BAR - filled) * (int)(sizeof "·" - 1), "······························", what, done, of);
 }
 
 static bool turn(void *simulation) {
@@ -223,13 +223,8 @@ static void team_look(const struct simulation *s, struct team *t) {
     if (newest) t->seen = newest;
 }
 
-static bool all_handled(const struct simulation *s) {
-    for (int i = 0; i < s->teams_n; i++)
-        if (s->teams[i].running && s->teams[i].handled < s->accepted_n) return false;
-    return true;
-}
-
-static void teams_follow(struct simulation *s) {
+/* False: the limit has come, and a team that runs has not handled all of them. */
+static bool teams_follow(struct simulation *s) {
     int64_t until = steady_ms() + 1000 * (int64_t)s->limit;
     qsort(s->accepted, s->accepted_n, sizeof *s->accepted, by_id);
     for (;;) {
@@ -240,7 +235,7 @@ static void teams_follow(struct simulation *s) {
             of += s->teams[i].running ? s->accepted_n : s->teams[i].handled;
         }
         bar_draw(s, "handled", handled, of);
-        if (all_handled(s) || steady_ms() >= until) return;
+        if (handled == of || steady_ms() >= until) return handled == of;
         usleep(LOOK_MS * 1000);
     }
 }
@@ -328,11 +323,7 @@ static bool room_make(struct simulation *s) {
     s->accepted = calloc(n, sizeof *s->accepted);
     s->took = calloc(n, sizeof *s->took);
     bool ok = s->accepted && s->took;
-    for (int i = 0; ok && i < s->teams_n; i++) {
-        double *delays = s->teams[i].delays = malloc(n * sizeof *delays);
-        ok = delays;
-        for (size_t k = 0; ok && k < n; k++) delays[k] = NAN;
-    }
+    for (int i = 0; ok && i < s->teams_n; i++) ok = (s->teams[i].delays = calloc(n, sizeof(double)));
     return ok;
 }
 
@@ -381,14 +372,14 @@ static int simulate(struct simulation *s) {
     for (int i = 0; i < s->teams_n; i++) team_begin(&s->teams[i]);
     verdict v = submit_all(s, &why);
     if (v != OK) fprintf(stderr, "simulate: stopped early: %s\n", shown(why.text));
-    teams_follow(s);
+    bool all_handled = teams_follow(s);
     if (s->on_terminal) fprintf(stderr, "\r\033[K");
     json_auto_t *result = result_json(s);
     if (s->as_json)
         cli_print(result, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     else
         result_say(s, result);
-    return v == OK && all_handled(s) && s->accepted_n ? CLI_YES : CLI_NO;
+    return v == OK && all_handled && s->accepted_n ? CLI_YES : CLI_NO;
 }
 
 int simulate_run(int n, char *arguments[]) {
