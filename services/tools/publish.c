@@ -218,22 +218,16 @@ static void prepare(rd_kafka_conf_t *conf, void *opaque) {
 
 static rd_kafka_resp_err_t send_one(struct publish *p, rd_kafka_t *rk, struct message *m) {
     char trace[TRACE_PARENT];
-    trace_make(trace);
-    const char *const pairs[][2] = {
-        {"ce_specversion", "1.0"},        {"ce_id", m->id},     {"ce_type", schema_name(p->schema)},
-        {"ce_source", "returns-publish"}, {"ce_time", m->time}, {"content-type", "application/avro"},
-        {"traceparent", trace},
-    };
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(sizeof pairs / sizeof *pairs);
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
     rd_kafka_resp_err_t error;
+    trace_make(trace);
     while ((error = rd_kafka_producev(
                 rk, RD_KAFKA_V_TOPIC(p->topic), RD_KAFKA_V_KEY(*m->key ? m->key : NULL, strlen(m->key)),
-                RD_KAFKA_V_VALUE(m->record.data, m->record.length), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(m),
-                RD_KAFKA_V_END)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+                RD_KAFKA_V_VALUE(m->record.data, m->record.length), RD_KAFKA_V_HEADER("ce_specversion", "1.0", -1),
+                RD_KAFKA_V_HEADER("ce_id", m->id, -1), RD_KAFKA_V_HEADER("ce_type", schema_name(p->schema), -1),
+                RD_KAFKA_V_HEADER("ce_source", "returns-publish", -1), RD_KAFKA_V_HEADER("ce_time", m->time, -1),
+                RD_KAFKA_V_HEADER("content-type", "application/avro", -1), RD_KAFKA_V_HEADER("traceparent", trace, -1),
+                RD_KAFKA_V_OPAQUE(m), RD_KAFKA_V_END)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         rd_kafka_poll(rk, 100);
-    if (error) rd_kafka_headers_destroy(headers);
     return error;
 }
 
