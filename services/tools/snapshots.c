@@ -10,6 +10,7 @@
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/outgoing/snapshots.h"
 
+#include <fnmatch.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -41,7 +42,7 @@ static void snapshot_take(struct check *k, const char *key, json_t *snapshot) {
     json_object_set_new(
         k->by_return, key,
         json_pack(
-            "{s:O, s:o, s:{s:s, s:i, s:s, s:b, s:n, s:{}}}", "snapshot", snapshot, "positions", positions, "fold",
+            "{s:O, s:o, s:{s:s, s:i, s:s, s:b, s:n, s:[]}}", "snapshot", snapshot, "positions", positions, "fold",
             "return_id", key, "version", 0, "status", "unknown", "attention", 0, "request", "teams"));
 }
 
@@ -100,11 +101,6 @@ static bool is_event(const char *type, struct written *written) {
                    "occurred_at", (json_int_t)q.occurred_at, "return_id", of_return ? q.return_id : NULL));
 }
 
-static bool ends_in(const char *text, const char *end) {
-    size_t n = strlen(text), end_n = strlen(end);
-    return n >= end_n && !strcmp(text + n - end_n, end);
-}
-
 static void own_fold(json_t *fold, const char *type, const json_t *event) {
     json_t *version = json_object_get(event, "version");
     bool refusal = !strcmp(type, "returns.support.CommandRejected"); /* it makes no version */
@@ -124,15 +120,23 @@ static void own_fold(json_t *fold, const char *type, const json_t *event) {
         json_object_set_new(fold, "status", json_string("requested"));
 }
 
+/* They are sorted by name, as the snapshot has them. */
+static json_t *team_of(json_t *teams, const char *name) {
+    json_t *team = json_find(teams, "team", name);
+    size_t at = 0;
+    if (team) return team;
+    while (at < json_array_size(teams) && strcmp(json_get_text(json_array_get(teams, at), "team"), name) < 0) at++;
+    json_array_insert_new(teams, at, json_pack("{s:s, s:[]}", "team", name, "events"));
+    return json_array_get(teams, at);
+}
+
 static void event_fold(json_t *fold, const char *team, const char *type, const json_t *event) {
-    json_t *teams = json_object_get(fold, "teams"), *mine = json_object_get(teams, team);
-    json_t *id = json_object_get(event, "event_id");
-    if (!mine) json_object_set_new(teams, team, mine = json_pack("{s:s, s:[]}", "team", team, "events"));
+    json_t *mine = team_of(json_object_get(fold, "teams"), team), *id = json_object_get(event, "event_id");
     json_each(i, seen, json_object_get(mine, "events"))
         if (json_equal(seen, id)) return;
     json_array_append(json_object_get(mine, "events"), id);
     json_add(mine, "{s:s, s:O}", "last_type", type, "last_at", json_object_get(event, "occurred_at"));
-    if (ends_in(type, "Declined")) json_object_set_new(fold, "attention", json_true());
+    if (!fnmatch("*Declined", type, 0)) json_object_set_new(fold, "attention", json_true());
     if (!strcmp(team, "support")) own_fold(fold, type, event);
 }
 
@@ -181,23 +185,10 @@ static verdict topics_add(struct check *k, struct failure *why) {
 
 /* --- Comparing */
 
-/* The fold's teams by name, as the snapshot has them. */
-static json_t *teams_sorted(const json_t *by_name) {
-    json_t *sorted = json_array();
-    json_members(one, (json_t *)by_name) {
-        size_t at = 0;
-        while (at < json_array_size(sorted) && strcmp(json_get_text(json_array_get(sorted, at), "team"), one.name) < 0)
-            at++;
-        json_array_insert(sorted, at, one.value);
-    }
-    return sorted;
-}
-
 /* What of the snapshot is wrong, into `wrong`. */
-static void snapshot_compare(struct check *k, const char *return_id, const json_t *snapshot, json_t *fold) {
+static void snapshot_compare(struct check *k, const char *return_id, const json_t *snapshot, const json_t *fold) {
     static const char *const names[] = {"return_id", "version", "status", "attention", "request", "teams"};
     char digest[SNAPSHOT_DIGEST];
-    json_object_set_new(fold, "teams", teams_sorted(json_object_get(fold, "teams")));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (json_equal(json_object_get(snapshot, names[i]), json_object_get(fold, names[i]))) continue;
         json_object_set_new(k->wrong, return_id, json_sprintf("%s is not what the events come to", names[i]));
