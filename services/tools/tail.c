@@ -21,6 +21,9 @@ struct tail {
     bool json, ends, colours;
     int64_t left; /* records to show. INT64_MAX: all */
     bool follows; /* all that was there at first is shown */
+    struct place *places;
+    rd_kafka_message_t **heads; /* the next record of each place. NULL: it was not got yet */
+    size_t n;
 };
 
 /* --- What a record is, as JSON */
@@ -117,17 +120,14 @@ static verdict head_get(struct tail *t, struct place *p, rd_kafka_message_t **he
 }
 
 /* Of what comes next in each place, the oldest. NULL: nothing is there now. */
-static verdict
-oldest_get(struct tail *t, rd_kafka_message_t **heads, rd_kafka_message_t ***oldest, struct failure *why) {
-    size_t n;
-    struct place *places = reader_places(t->cli.reader, &n);
+static verdict oldest_get(struct tail *t, rd_kafka_message_t ***oldest, struct failure *why) {
     verdict v = OK;
     *oldest = NULL;
-    for (size_t i = 0; v == OK && i < n; i++) {
-        v = head_get(t, &places[i], &heads[i], why);
-        if (heads[i] &&
-            (!*oldest || rd_kafka_message_timestamp(heads[i], NULL) < rd_kafka_message_timestamp(**oldest, NULL)))
-            *oldest = &heads[i];
+    for (size_t i = 0; v == OK && i < t->n; i++) {
+        rd_kafka_message_t **head = &t->heads[i];
+        v = head_get(t, &t->places[i], head, why);
+        if (*head && (!*oldest || rd_kafka_message_timestamp(*head, NULL) < rd_kafka_message_timestamp(**oldest, NULL)))
+            *oldest = head;
     }
     return v;
 }
@@ -143,11 +143,10 @@ static void record_show(struct tail *t, const rd_kafka_message_t *m) {
 }
 
 /* What is there is shown in the order of its times, and then what comes, as it comes. */
-static verdict show_all(struct tail *t, rd_kafka_message_t **heads, struct failure *why) {
+static verdict show_all(struct tail *t, struct failure *why) {
     rd_kafka_message_t **oldest;
-    size_t n;
     verdict v = OK;
-    while (t->left && (v = oldest_get(t, heads, &oldest, why)) == OK && !ferror(stdout)) {
+    while (t->left && (v = oldest_get(t, &oldest, why)) == OK && !ferror(stdout)) {
         if (oldest) {
             record_show(t, *oldest);
             rd_kafka_message_destroy(*oldest);
@@ -156,23 +155,10 @@ static verdict show_all(struct tail *t, rd_kafka_message_t **heads, struct failu
         }
         fflush(stdout);
         if (t->ends) break;
-        struct place *places = reader_places(t->cli.reader, &n);
-        for (size_t i = 0; !t->follows && i < n; i++) places[i].end = INT64_MAX;
+        for (size_t i = 0; !t->follows && i < t->n; i++) t->places[i].end = INT64_MAX;
         if (t->follows) usleep(POLL_MS * 1000);
         t->follows = true;
     }
-    return v;
-}
-
-static verdict follow(struct tail *t, struct failure *why) {
-    size_t n;
-    (void)reader_places(t->cli.reader, &n);
-    rd_kafka_message_t **heads = calloc(n + 1, sizeof(rd_kafka_message_t *));
-    verdict v = heads ? show_all(t, heads, why) : fail(why, RETRY, "out of memory");
-    for (size_t i = 0; heads && i < n; i++)
-        if (heads[i]) rd_kafka_message_destroy(heads[i]);
-    free(heads);
-    fflush(stdout);
     return v;
 }
 
@@ -195,7 +181,6 @@ static verdict moment_read(const char *text, int64_t *ms, struct failure *why) {
 static verdict tail(struct tail *t, struct failure *why) {
     bool at_end = !strcmp(t->from, "end"), by_moment = !at_end && strcmp(t->from, "beginning") != 0;
     int64_t moment;
-    size_t n;
     verdict v = OK;
     struct failure reason;
     if (t->only && input_id(t->only, strlen(t->only), &reason) != OK)
@@ -206,9 +191,10 @@ static verdict tail(struct tail *t, struct failure *why) {
     for (int i = 0; v == OK && i < t->cli.words_n; i++) v = cli_topics(&t->cli, t->cli.words[i], why);
     if (v == OK && by_moment) v = reader_since(t->cli.reader, moment, why);
     if (v != OK) return v;
-    struct place *places = reader_places(t->cli.reader, &n);
-    for (size_t i = 0; at_end && i < n; i++) places[i].next = places[i].end;
-    return follow(t, why);
+    t->places = reader_places(t->cli.reader, &t->n);
+    t->heads = calloc(t->n + 1, sizeof *t->heads);
+    for (size_t i = 0; at_end && i < t->n; i++) t->places[i].next = t->places[i].end;
+    return t->heads ? show_all(t, why) : fail(why, RETRY, "out of memory");
 }
 
 int tail_run(int n, char *arguments[]) {
@@ -219,6 +205,10 @@ int tail_run(int n, char *arguments[]) {
                                          {"--exit", .given = &t.ends}, {0}};
     verdict v = cli_open(&t.cli, n, arguments, options, &why);
     if (v == OK) v = tail(&t, &why);
+    for (size_t i = 0; t.heads && i < t.n; i++)
+        if (t.heads[i]) rd_kafka_message_destroy(t.heads[i]);
+    free(t.heads);
+    fflush(stdout);
     cli_close(&t.cli);
     return cli_end(v, &why);
 }
