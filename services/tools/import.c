@@ -202,22 +202,13 @@ static verdict empty_check(struct import *i, const char *topic, size_t partition
 
 /* How large a batch may be in the topic as it is, or will be made. 0: Kafka does not say. */
 static int64_t limit_of(struct import *i, const char *scoped, bool there, const json_t *topic) {
-    static const char *const of_topic[] = {"max.message.bytes", NULL}, *const of_broker[] = {"message.max.bytes", NULL};
-    const char *given = json_string_value(json_object_get(json_object_get(topic, "config"), *of_topic));
-    char broker[24];
-    const struct rd_kafka_metadata *cluster;
+    static const char *const names[] = {"max.message.bytes", NULL};
     admin_auto a = admin_of(reader_client(i->cli.reader), CONFIG_MS);
     rd_kafka_resp_err_t error;
-    if (there) {
-        json_auto_t *has = admin_config(&a, RD_KAFKA_RESOURCE_TOPIC, scoped, of_topic, false, &error);
-        return atoll(json_get_text(has, *of_topic));
-    }
-    if (given) return atoll(given);
-    if (rd_kafka_metadata(a.rk, 0, NULL, &cluster, CONFIG_MS)) return 0;
-    snprintf(broker, sizeof broker, "%d", cluster->broker_cnt ? cluster->brokers[0].id : 0);
-    rd_kafka_metadata_destroy(cluster);
-    json_auto_t *has = admin_config(&a, RD_KAFKA_RESOURCE_BROKER, broker, of_broker, false, &error);
-    return atoll(json_get_text(has, *of_broker));
+    json_auto_t *has = there ? admin_config(&a, RD_KAFKA_RESOURCE_TOPIC, scoped, names, false, &error)
+                             : json_incref(json_object_get(topic, "config"));
+    if (!there && !json_is_string(json_object_get(has, *names))) return admin_broker_number(&a, "message.max.bytes");
+    return atoll(json_get_text(has, *names));
 }
 
 static verdict
