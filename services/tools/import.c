@@ -344,8 +344,8 @@ static verdict level_restore(struct import *i, const json_t *entry, struct failu
     char subject[2 * CLI_NAME];
     const json_t *level = json_object_get(entry, "compatibility");
     settings_scoped(&i->cli.settings, json_get_text(entry, "subject"), subject, sizeof subject);
-    if (!level) return level_set(i, subject, "FULL_TRANSITIVE", why);
-    if (json_is_string(level)) return level_set(i, subject, json_string_value(level), why);
+    if (!level || json_is_string(level))
+        return level_set(i, subject, level ? json_string_value(level) : "FULL_TRANSITIVE", why);
     json_auto_t *answer = NULL; /* the registry's own, where it can */
     (void)!cli_registry(
         &i->cli.settings, (struct cli_request){"DELETE", "/config/", subject, NULL, NULL}, &answer, NULL);
@@ -391,9 +391,8 @@ static void frame_rewrite(const struct import *i, struct bytes *value) {
 static rd_kafka_headers_t *headers_read(const json_t *pairs) {
     rd_kafka_headers_t *headers = rd_kafka_headers_new(json_array_size(pairs) + 1);
     json_each(k, pair, pairs) {
-        bytes_auto name, value;
-        bool read = base64_read(json_array_get(pair, 0), &name);
-        if (base64_read(json_array_get(pair, 1), &value) && read)
+        bytes_auto name = {0}, value = {0};
+        if (base64_read(json_array_get(pair, 0), &name) && base64_read(json_array_get(pair, 1), &value))
             rd_kafka_header_add(headers, name.at ? (char *)name.at : "", (ssize_t)name.n, value.at, (ssize_t)value.n);
     }
     return headers;
@@ -419,10 +418,9 @@ record_send(struct import *i, const json_t *record, const struct bytes *key, con
 static verdict record_import(struct import *i, const json_t *line, struct failure *why) {
     const json_t *record = json_object_get(line, "record");
     if (!record) return OK;
-    bytes_auto key, value;
+    bytes_auto key = {0}, value = {0};
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR__BAD_MSG;
-    bool read = base64_read(json_object_get(record, "key"), &key);
-    if (base64_read(json_object_get(record, "value"), &value) && read) {
+    if (base64_read(json_object_get(record, "key"), &key) && base64_read(json_object_get(record, "value"), &value)) {
         frame_rewrite(i, &value);
         error = record_send(i, record, &key, &value);
     }
