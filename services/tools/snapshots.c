@@ -14,10 +14,9 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { NAMED_MAX = 20, PLACE = 500 };
+enum { NAMED_MAX = 20 };
 
-/* by_return: {return: {"snapshot", "positions": {"topic/partition": next}, "fold": what its events came to}}. Without:
- * returns that have events alone. */
+/* by_return: {return: {"snapshot", "fold": what its events came to}}. Without: returns that have events alone. */
 struct check {
     struct cli cli;
     json_t *by_return, *without, *wrong;
@@ -25,25 +24,14 @@ struct check {
     long long snapshots, events, unread;
 };
 
-static const char *place_name(const char *topic, long long partition, char out[PLACE]) {
-    snprintf(out, PLACE, "%s/%lld", topic, partition);
-    return out;
-}
-
 /* --- The snapshots: the last of each key counts */
 
 static void snapshot_take(struct check *k, const char *key, json_t *snapshot) {
-    json_t *positions = json_object();
-    char place[PLACE];
-    json_each(i, one, json_object_get(snapshot, "positions"))
-        json_object_set(
-            positions, place_name(json_get_text(one, "topic"), json_get_int(one, "partition"), place),
-            json_object_get(one, "next_offset"));
     json_object_set_new(
         k->by_return, key,
         json_pack(
-            "{s:O, s:o, s:{s:s, s:i, s:s, s:b, s:n, s:[]}}", "snapshot", snapshot, "positions", positions, "fold",
-            "return_id", key, "version", 0, "status", "unknown", "attention", 0, "request", "teams"));
+            "{s:O, s:{s:s, s:i, s:s, s:b, s:n, s:[]}}", "snapshot", snapshot, "fold", "return_id", key, "version", 0,
+            "status", "unknown", "attention", 0, "request", "teams"));
 }
 
 static verdict snapshot_read(void *check, const rd_kafka_message_t *m, struct failure *why) {
@@ -140,16 +128,23 @@ static void event_fold(json_t *fold, const char *team, const char *type, const j
     if (!strcmp(team, "support")) own_fold(fold, type, event);
 }
 
+/* One past the last event of the partition that is in the snapshot. 0: none is. */
+static int64_t next_of(const json_t *snapshot, const char *topic, int32_t partition) {
+    json_each(i, one, json_object_get(snapshot, "positions"))
+        if (json_get_int(one, "partition") == partition && !strcmp(json_get_text(one, "topic"), topic))
+            return json_get_int(one, "next_offset");
+    return 0;
+}
+
 static void event_take(struct check *k, const rd_kafka_message_t *m, const char *type, const json_t *event) {
-    char place[PLACE], team[200];
+    char team[200];
     const char *topic = rd_kafka_topic_name(m->rkt), *owner;
     const char *return_id = json_string_value(json_object_get(event, "return_id"));
     if (!return_id) return;
     json_t *known = json_object_get(k->by_return, return_id);
-    json_t *next = json_object_get(json_object_get(known, "positions"), place_name(topic, m->partition, place));
     k->events++;
     if (!known) json_object_set_new(k->without, return_id, json_true());
-    if (!next || m->offset >= json_integer_value(next)) return;
+    if (m->offset >= next_of(json_object_get(known, "snapshot"), topic, m->partition)) return;
     size_t n = topic_owner(&k->cli.settings, topic, ".events", &owner);
     snprintf(team, sizeof team, "%.*s", (int)n, owner);
     event_fold(json_object_get(known, "fold"), team, type, event);
