@@ -166,24 +166,17 @@ static verdict event_add(struct publish *p, json_t *event, int line, struct fail
     return v == OK ? OK : fail(why, v, "%s:%d: %s", p->path, line, reason.text);
 }
 
-static int lines_in(const char *text, size_t n) {
-    int lines = 0;
-    for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
-    return lines;
-}
-
 /* One object after another, each on one line or on many. */
 static verdict events_read(struct publish *p, struct failure *why) {
     buffer_auto text = BUFFER(INPUT_MAX);
     verdict v = input_read(p->path, &text, why);
-    size_t at = 0;
-    int line = 1;
+    size_t at = 0, counted = 0;
+    int line = 1; /* that of what was counted */
     while (v == OK) {
         json_error_t error;
-        size_t space = at;
-        while (space < text.length && strchr(" \t\r\n", text.data[space])) space++;
-        line += lines_in(text.data + at, space - at);
-        if ((at = space) == text.length) break;
+        while (at < text.length && strchr(" \t\r\n", text.data[at])) at++;
+        if (at == text.length) break;
+        for (; counted < at; counted++) line += text.data[counted] == '\n';
         json_auto_t *event = json_loadb(
             text.data + at, text.length - at, JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
         if (!event)
@@ -191,7 +184,6 @@ static verdict events_read(struct publish *p, struct failure *why) {
                 why, REJECT, "%s:%d: is no JSON: %s", p->path, line + (error.line > 0 ? error.line - 1 : 0),
                 error.text);
         v = event_add(p, event, line, why);
-        line += lines_in(text.data + at, (size_t)error.position);
         at += (size_t)error.position;
     }
     if (v == OK && !p->messages_n) v = fail(why, REJECT, "\"%s\" holds no event", p->path);
