@@ -63,14 +63,26 @@ static void name_of(const char *text, char out[NEW_NAME]) {
 
 /* --- Types */
 
-/* fallback: of what may be null. remark: behind its column. */
+/* suffix and member: what follows the name of the field, in SQL and in C. remark: behind the column. */
+struct column {
+    const char *suffix, *sql, *value, *member, *remark;
+};
+
+/* fallback: of what may be null. list: of the event's, of the headings that are shown in its way. */
 static const struct kind {
-    const char *macro, *declaration, *sql, *value, *fallback, *remark;
-} kind_text = {"TEXT", "const char *", "TEXT  ", "value_text", "", ""},
-  kind_int = {"INT", "int64_t ", "BIGINT", "value_int", "0", ""},
-  kind_moment = {"MOMENT", "int64_t ", "BIGINT", "value_int", "0", " -- ms since 1970"},
-  kind_bool = {"BOOL", "bool ", "BIGINT", "value_int", "false", " -- 0 or 1"},
-  kind_money = {"MONEY", "struct money ", NULL, NULL, "0.00 XXX", NULL};
+    const char *macro, *declaration, *fallback, *list;
+    struct column columns[2];
+} kind_text = {"TEXT", "const char *", "", NULL, {{"", "TEXT  ", "value_text", "", ""}}},
+  kind_int = {"INT", "int64_t ", "0", NULL, {{"", "BIGINT", "value_int", "", ""}}},
+  kind_moment = {"MOMENT", "int64_t ", "0", "moments", {{"", "BIGINT", "value_int", "", " -- ms since 1970"}}},
+  kind_bool = {"BOOL", "bool ", "false", NULL, {{"", "BIGINT", "value_int", "", " -- 0 or 1"}}},
+  kind_money = {
+      "MONEY",
+      "struct money ",
+      "0.00 XXX",
+      "money",
+      {{"_minor", "BIGINT", "value_int", ".minor", " -- hundredths"},
+       {"_currency", "TEXT  ", "value_text", ".currency", ""}}};
 
 /* The other branch, where null is one of two. */
 static const json_t *type_open(const json_t *type, bool *nullable) {
@@ -155,19 +167,23 @@ projection_add(json_t *event, const char *path, const char *name, const struct k
     new_fill(json_object_get(event, "projection"), words, (struct layout){"{", "     ", ",", "},"});
 }
 
-/* The first of them are on the page. */
-static void field_show(json_t *event, const char *name, const struct kind *k) {
+/* On the page. The first column of a field has the field's own heading. */
+static void column_show(json_t *event, const char *name, const struct kind *k, size_t i) {
     char heading[NEW_NAME], column[NEW_NAME + 20];
-    if (json_array_size(json_object_get(event, "members")) > SHOWN) return;
-    new_heading(name, heading);
-    snprintf(column, sizeof column, "%s%s", name, k == &kind_money ? "_minor" : "");
+    snprintf(column, sizeof column, "%s%s", name, k->columns[i].suffix);
+    new_heading(i ? column : name, heading);
     select_add(event, column, heading);
-    if (k == &kind_moment) text_add(event, "moments", heading);
-    if (k != &kind_money) return;
-    text_add(event, "money", heading);
-    snprintf(column, sizeof column, "%s_currency", name);
-    new_heading(column, heading);
-    select_add(event, column, heading);
+    if (k->list && !i) text_add(event, k->list, heading);
+}
+
+static void columns_add(json_t *event, const char *name, const struct kind *k) {
+    bool is_shown = json_array_size(json_object_get(event, "members")) <= SHOWN;
+    for (size_t i = 0; i < 2 && k->columns[i].sql; i++) {
+        const struct column *c = &k->columns[i];
+        column_add(event, name, c->suffix, c->sql, c->remark);
+        add(event, "arguments", json_sprintf("%s(q->%s%s)", c->value, name, c->member));
+        if (is_shown) column_show(event, name, k, i);
+    }
 }
 
 static void field_add(json_t *event, const json_t *field) {
@@ -183,16 +199,7 @@ static void field_add(json_t *event, const json_t *field) {
     json_auto_t *fallback = fallback_of(field, k, nullable);
     name_of(path, name);
     projection_add(event, path, name, k, fallback);
-    if (k == &kind_money) {
-        column_add(event, name, "_minor", "BIGINT", " -- hundredths");
-        column_add(event, name, "_currency", "TEXT  ", "");
-        add(event, "arguments", json_sprintf("value_int(q->%s.minor)", name));
-        add(event, "arguments", json_sprintf("value_text(q->%s.currency)", name));
-    } else {
-        column_add(event, name, "", k->sql, k->remark);
-        add(event, "arguments", json_sprintf("%s(q->%s)", k->value, name));
-    }
-    field_show(event, name, k);
+    columns_add(event, name, k);
     if (k == &kind_text && !*json_get_text(event, "summary"))
         json_object_set_new(event, "summary", json_sprintf("\"%%s\", q->%s", name));
 }
