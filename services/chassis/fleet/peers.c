@@ -14,6 +14,7 @@
 #include "chassis/store/store.h"
 
 #include <curl/curl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,25 +132,18 @@ static void sample_add(struct peer *one) {
         (struct sample){now, {by_answer ? next : one->position, peer_behind(one), one->published}};
 }
 
-/* By how much it grew since the first sample. *ms: since when. False: one of the two is not known. */
-static bool growth(const struct peer *one, enum series of, int64_t *by, int64_t *ms) {
-    if (one->samples_n < 2) return false;
-    const struct sample *first = one->samples, *last = first + one->samples_n - 1;
-    *by = last->value[of] - first->value[of];
-    *ms = last->at - first->at;
-    return *ms > 0 && first->value[of] >= 0 && last->value[of] >= 0;
-}
-
-/* A second. −1: not known. */
-static double rate_of(const struct peer *one, enum series of) {
-    int64_t by, ms;
-    return growth(one, of, &by, &ms) && by >= 0 ? (double)by * 1000 / (double)ms : -1;
+/* By how much it grew a second, since the first sample. NAN: one of the two is not known. */
+static double growth(const struct peer *one, enum series of) {
+    const struct sample *first = one->samples, *last = first + (one->samples_n ? one->samples_n - 1 : 0);
+    if (last->at <= first->at || first->value[of] < 0 || last->value[of] < 0) return NAN;
+    return (double)(last->value[of] - first->value[of]) * 1000 / (double)(last->at - first->at);
 }
 
 /* By how fast the backlog gets less. −1: it does not. */
 static int64_t time_to_go(const struct peer *one) {
-    int64_t by, ms, left = one->samples_n ? one->samples[one->samples_n - 1].value[BEHIND] : 0;
-    return growth(one, BEHIND, &by, &ms) && by < 0 && left > 0 ? left * ms / -by : -1;
+    double by = growth(one, BEHIND);
+    int64_t left = by < 0 ? one->samples[one->samples_n - 1].value[BEHIND] : 0;
+    return left > 0 ? (int64_t)((double)left * 1000 / -by) : -1;
 }
 
 /* --- What pages see */
@@ -168,7 +162,7 @@ static json_t *known(int64_t n) {
 }
 
 static json_t *rate_json(double rate) {
-    return rate < 0 ? json_null() : json_real((double)(int64_t)(rate * 10 + 0.5) / 10);
+    return rate >= 0 ? json_real((double)(int64_t)(rate * 10 + 0.5) / 10) : json_null();
 }
 
 /* The words of the component that its state comes from. NULL: none. */
@@ -184,7 +178,7 @@ static const char *words_of(const json_t *status) {
 static struct peer_facts facts_of(const struct peer *one) {
     const json_t *status = one->contact == PEER_ANSWERS ? one->status : NULL, *drill = json_object_get(status, "drill");
     const json_t *oldest = json_object_get(status, "oldest_unhandled_ms");
-    double handled = rate_of(one, POSITION);
+    double handled = growth(one, POSITION);
     return (struct peer_facts){
         .contact = one->contact,
         .silent_ms = one->answered_at ? steady_ms() - one->answered_at : -1,
@@ -195,7 +189,7 @@ static struct peer_facts facts_of(const struct peer *one) {
         .dead_letters = json_get_int(status, "dead_letters"),
         .behind = peer_behind(one),
         .oldest_ms = json_is_integer(oldest) ? json_integer_value(oldest) : -1,
-        .handled = handled < 0 ? 0 : handled,
+        .handled = handled >= 0 ? handled : 0,
         .to_go_ms = time_to_go(one)};
 }
 
@@ -209,8 +203,8 @@ static json_t *peer_json(const struct peer *one) {
         words_cut(*title ? title : one->name, TITLE_BYTES), "url", *one->url ? one->url : NULL, "state", state.name,
         "tone", state.tone, "text", words_cut(state.text, TEXT_BYTES), "answered_at",
         one->answered_ms ? time_json(one->answered_ms) : json_null(), "behind", known(facts.behind),
-        "oldest_unhandled_ms", known(facts.oldest_ms), "handled_per_second", rate_json(rate_of(one, POSITION)),
-        "published_per_second", rate_json(rate_of(one, PUBLISHED)), "to_go_ms", known(facts.to_go_ms), "dead_letters",
+        "oldest_unhandled_ms", known(facts.oldest_ms), "handled_per_second", rate_json(growth(one, POSITION)),
+        "published_per_second", rate_json(growth(one, PUBLISHED)), "to_go_ms", known(facts.to_go_ms), "dead_letters",
         facts.contact == PEER_ANSWERS ? json_integer(facts.dead_letters) : json_null(), "subscribes", one->subscribes);
 }
 
