@@ -119,7 +119,7 @@ static verdict files_write(const struct wanted *w, const json_t *data, struct fa
 static void known_print(void) {
     json_auto_t *known = new_known();
     fprintf(stderr, "There are:");
-    json_each(i, name, known) fprintf(stderr, " %s", shown(json_string_value(name)));
+    json_each(i, one, known) fprintf(stderr, " %s", shown(json_get_text(one, "name")));
     fprintf(stderr, "\n");
 }
 

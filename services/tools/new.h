@@ -22,7 +22,7 @@ ssize_t new_find(const json_t *events, const char *type); /* its place. −1: it
 void new_undone(json_t *event); /* its row can be marked as cancelled: the column, and what shows it, are added */
 
 void new_align(json_t *event); /* its columns, one below the other */
-json_t *new_known(void);       /* the names of all events there are. The caller's */
+json_t *new_known(void);       /* [{"path","owner","name","full"}] of all events there are. The caller's */
 
 /* Appends lines of at most 120 characters with the words, with ", " between them, as clang-format breaks them. */
 struct layout {

@@ -343,56 +343,44 @@ ssize_t new_find(const json_t *events, const char *type) {
     return -1;
 }
 
-static void files_find(glob_t *files) {
-    if (glob("schemas/*/*.avsc", 0, NULL, files)) *files = (glob_t){0};
-}
-
-/* schemas/support/RefundRequest.avsc: whether it is an event, the owner and the name. */
-static bool is_event(const char *path, char owner[NEW_NAME], char name[NEW_NAME]) {
-    return sscanf(path, "schemas/%199[^/]/%199[^.].avsc", owner, name) == 2 && strcmp(owner, "chassis") != 0 &&
-           strcmp(owner, "history") != 0;
-}
-
+/* schemas/support/RefundRequest.avsc says the owner and the name. */
 json_t *new_known(void) {
-    glob_t files;
+    glob_t files = {0};
     json_t *known = json_array();
     char owner[NEW_NAME], name[NEW_NAME];
-    files_find(&files);
+    glob("schemas/*/*.avsc", 0, NULL, &files);
     for (size_t i = 0; i < files.gl_pathc; i++)
-        if (is_event(files.gl_pathv[i], owner, name)) json_array_append_new(known, json_string(name));
+        if (sscanf(files.gl_pathv[i], "schemas/%199[^/]/%199[^.].avsc", owner, name) == 2 &&
+            !word_in(owner, "chassis history"))
+            json_array_append_new(
+                known, json_pack(
+                           "{s:s, s:s, s:s, s:o}", "path", files.gl_pathv[i], "owner", owner, "name", name, "full",
+                           json_sprintf("returns.%s.%s", owner, name)));
     globfree(&files);
     return known;
 }
 
-/* By its name, or its full name. */
-static verdict event_add(json_t *events, const char *asked, const glob_t *files, struct failure *why) {
-    for (size_t i = 0; i < files->gl_pathc; i++) {
-        char owner[NEW_NAME], name[NEW_NAME], full[3 * NEW_NAME];
-        json_auto_t *event = NULL;
-        if (!is_event(files->gl_pathv[i], owner, name)) continue;
-        snprintf(full, sizeof full, "returns.%s.%s", owner, name);
-        if (strcmp(asked, full) != 0 && strcmp(asked, name) != 0) continue;
-        verdict v = event_read(files->gl_pathv[i], owner, &event, why);
-        if (v != OK) return v;
-        json_each(k, other, events)
-            if (!strcmp(json_get_text(event, "snake"), json_get_text(other, "snake")))
-                return fail(why, REJECT, "\"%s\" is named twice, or another event has its name: take one", asked);
-        json_array_append(events, event);
-        return OK;
-    }
-    return fail(why, REJECT, "\"%.200s\": no such event", asked);
+/* By its full name, or its name. */
+static verdict event_add(json_t *events, const char *asked, const json_t *known, struct failure *why) {
+    const json_t *named = json_find(known, "full", asked), *one = named ? named : json_find(known, "name", asked);
+    json_auto_t *event = NULL;
+    if (!one) return fail(why, REJECT, "\"%.200s\": no such event", asked);
+    verdict v = event_read(json_get_text(one, "path"), json_get_text(one, "owner"), &event, why);
+    if (v != OK) return v;
+    if (json_find(events, "snake", json_get_text(event, "snake")))
+        return fail(why, REJECT, "\"%s\" is named twice, or another event has its name: take one", asked);
+    json_array_append(events, event);
+    return OK;
 }
 
 verdict new_events(const char *names, json_t **events, struct failure *why) {
-    glob_t files;
+    json_auto_t *known = new_known();
     text_auto copy = strdup(names);
     char *rest = NULL;
     verdict v = copy && *copy ? OK : fail(why, REJECT, "no event is named");
     *events = json_array();
-    files_find(&files);
     for (char *one = copy ? strtok_r(copy, ",", &rest) : NULL; one && v == OK; one = strtok_r(NULL, ",", &rest))
-        v = event_add(*events, one, &files, why);
+        v = event_add(*events, one, known, why);
     if (v == OK && !json_array_size(*events)) v = fail(why, REJECT, "\"%.200s\": names no event", names);
-    globfree(&files);
     return v;
 }
