@@ -108,13 +108,12 @@ static void own_fold(json_t *fold, const char *type, const json_t *event) {
         json_object_set_new(fold, "status", json_string("requested"));
 }
 
-/* They are sorted by name, as the snapshot has them. */
+/* Teams are sorted by name, as the snapshot has them. */
 static json_t *team_of(json_t *teams, const char *name) {
-    json_t *team = json_find(teams, "team", name);
     size_t at = 0;
-    if (team) return team;
     while (at < json_array_size(teams) && strcmp(json_get_text(json_array_get(teams, at), "team"), name) < 0) at++;
-    json_array_insert_new(teams, at, json_pack("{s:s, s:[]}", "team", name, "events"));
+    if (strcmp(json_get_text(json_array_get(teams, at), "team"), name) != 0)
+        json_array_insert_new(teams, at, json_pack("{s:s, s:[]}", "team", name, "events"));
     return json_array_get(teams, at);
 }
 
