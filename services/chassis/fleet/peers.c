@@ -349,7 +349,6 @@ static json_t *status_read(const struct peer *one, long status) {
     char text[PEER_TEXT];
     json_t *answer = json_loadb(one->answer.data ? one->answer.data : "", one->answer.length, 0, NULL);
     const char *name = json_get_text(answer, "service"), *detail = json_get_text(answer, "detail");
-    const char *title = json_get_text(one->status, "title");
     if (status == 200 && !strcmp(name, one->name)) return answer;
     if (status != 200)
         snprintf(text, sizeof text, "It answers %ld: %.400s", status, *detail ? detail : "it cannot tell its state");
@@ -357,8 +356,8 @@ static json_t *status_read(const struct peer *one, long status) {
         snprintf(text, sizeof text, "At its address answers %.200s, not it.", *name ? name : "something else");
     json_decref(answer);
     return json_pack(
-        "{s:s, s:s, s:[{s:s, s:o}]}", "title", *title ? title : one->name, "state", "failed", "components", "state",
-        "failed", "text", utf8_json(text));
+        "{s:O*, s:s, s:[{s:s, s:o}]}", "title", json_object_get(one->status, "title"), "state", "failed", "components",
+        "state", "failed", "text", utf8_json(text));
 }
 
 static void status_answered(struct peer *one, CURLcode result, long status) {
