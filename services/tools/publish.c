@@ -21,7 +21,6 @@ struct publish {
     const char *topic; /* the reader's */
     char subject[2 * CLI_NAME];
     int32_t schema_id;
-    json_t *schema_json;
     struct schema *schema;
     struct message {
         struct buffer record;
@@ -78,11 +77,6 @@ static verdict subject_find(struct publish *p, const char *asked, struct failure
         types.failed || !types.data ? "none, or too many to name" : types.data);
 }
 
-static verdict schema_take(struct publish *p, const char *text, size_t n, struct failure *why) {
-    p->schema_json = json_loadb(text, n, 0, NULL);
-    return schema_parse(text, n, &p->schema, why);
-}
-
 /* POST or GET of what is behind its subject. The answer is the caller's. */
 static verdict
 subject_ask(struct publish *p, const char *rest, const json_t *body, json_t **answer, struct failure *why) {
@@ -97,14 +91,14 @@ static verdict schema_latest(struct publish *p, const char *type, struct failure
     verdict v = subject_find(p, type, why);
     if (v == OK) v = subject_ask(p, "/versions/latest", NULL, &answer, why);
     const json_t *text = json_object_get(answer, "schema");
-    return v == OK ? schema_take(p, json_string_value(text), json_string_length(text), why) : v;
+    return v == OK ? schema_parse(json_string_value(text), json_string_length(text), &p->schema, why) : v;
 }
 
 /* One that is not registered yet, by its file. It must be compatible with what is there. */
 static verdict schema_register(struct publish *p, const char *type, struct failure *why) {
     buffer_auto text = BUFFER(SCHEMA_BYTES_MAX);
     verdict v = input_read(p->schema_file, &text, why);
-    if (v == OK) v = schema_take(p, text.data ? text.data : "", text.length, why);
+    if (v == OK) v = schema_parse(text.data ? text.data : "", text.length, &p->schema, why);
     if (v != OK) return v;
     const char *name = schema_name(p->schema);
     if (!type_matches(name, type))
@@ -119,12 +113,11 @@ static verdict schema_register(struct publish *p, const char *type, struct failu
 
 /* What every event has, where the schema asks for it and the input has none. */
 static void fill(const struct publish *p, struct message *m, json_t *event) {
-    const json_t *fields = json_object_get(p->schema_json, "fields");
     int64_t now = clock_ms();
     json_auto_t *made = json_pack(
         "{s:s, s:I, s:i}", "event_id", uuid_text(uuid_make(), m->id), "occurred_at", (json_int_t)now, "version", 1);
     json_members(field, made) {
-        if (json_object_get(event, field.name) || !json_find(fields, "name", field.name)) continue;
+        if (json_object_get(event, field.name) || !schema_has(p->schema, field.name)) continue;
         json_object_set(event, field.name, field.value);
         fprintf(stderr, "%s:%d: %s was filled in\n", shown(p->path), m->line, field.name);
     }
@@ -268,7 +261,6 @@ int publish_run(int n, char *arguments[]) {
     for (size_t i = 0; i < p.messages_n; i++) buffer_free(&p.messages[i].record);
     free(p.messages);
     schema_free(&p.schema);
-    json_decref(p.schema_json);
     cli_close(&p.cli);
     int status = cli_end(v, &why);
     if (v == REJECT) fputs("Nothing was sent.\n", stderr);
