@@ -207,8 +207,7 @@ static void team_look(const struct simulation *s, struct team *t) {
     while (last > t->seen + 1) {
         char query[80];
         int64_t at = INT64_MAX;
-        int length = snprintf(query, sizeof query, "limit=%d", PAGE);
-        if (newest) snprintf(query + length, sizeof query - (size_t)length, "&before=%lld", (long long)last);
+        snprintf(query, sizeof query, newest ? "limit=%d&before=%lld" : "limit=%d", PAGE, (long long)last);
         json_auto_t *said = ask(t, query);
         if (!said) return; /* what was noted is noted. The next look begins anew */
         json_each(i, row, json_object_get(said, "rows")) {
@@ -388,8 +387,7 @@ int simulate_run(int n, char *arguments[]) {
     verdict v = options_read(&s, n, arguments, &why);
     if (v != OK) return cli_end(v, &why);
     sample_run_name(s.sample.run);
-    s.count = (int64_t)(s.rate * s.seconds + 0.5);
-    if (s.count < 1) s.count = 1;
+    s.count = (int64_t)fmax(s.rate * s.seconds + 0.5, 1);
     int status = room_make(&s)
                      ? simulate(&s)
                      : cli_end(fail(&why, RETRY, "simulate: out of memory for %lld returns", (long long)s.count), &why);
