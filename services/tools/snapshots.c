@@ -38,14 +38,13 @@ static verdict snapshot_read(void *check, const rd_kafka_message_t *m, struct fa
     struct check *k = check;
     char key[ID_BYTES_MAX + 1];
     json_auto_t *snapshot = NULL;
-    struct failure reason;
     snprintf(key, sizeof key, "%.*s", (int)m->key_len, m->key ? (const char *)m->key : "");
     json_object_del(k->by_return, key);
     json_object_del(k->wrong, key);
-    verdict decoded = m->payload ? reader_decode(k->cli.reader, m, NULL, &snapshot, &reason) : OK;
-    if (decoded == RETRY) return fail(why, RETRY, "%s", reason.text);
+    verdict decoded = m->payload ? reader_decode(k->cli.reader, m, NULL, &snapshot, why) : OK;
+    if (decoded == RETRY) return RETRY;
     if (decoded != OK)
-        json_object_set_new(k->wrong, key, json_string(reason.text));
+        json_object_set_new(k->wrong, key, json_string(why->text));
     else if (m->payload)
         snapshot_take(k, key, snapshot);
     return OK;
@@ -153,9 +152,8 @@ static verdict event_read(void *check, const rd_kafka_message_t *m, struct failu
     struct check *k = check;
     const char *type;
     struct written event;
-    struct failure reason;
-    verdict v = reader_written(k->cli.reader, m, &type, &event, &reason);
-    if (v == RETRY) return fail(why, RETRY, "%s", reason.text);
+    verdict v = reader_written(k->cli.reader, m, &type, &event, why);
+    if (v == RETRY) return RETRY;
     if (v == OK && is_event(type, &event))
         event_take(k, m, type, event.json);
     else
