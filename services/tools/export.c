@@ -39,7 +39,7 @@ static verdict line_write(struct export *e, json_t *line, struct failure *why) {
 /* --- The head */
 
 /* A topic and where its partitions begin and end. */
-static verdict topic_json(struct export *e, const struct place *places, size_t n, json_t **topic, struct failure *why) {
+static verdict topic_add(json_t *topics, struct export *e, const struct place *places, size_t n, struct failure *why) {
     static const char *const kept[] = {"cleanup.policy", "retention.ms", "max.message.bytes", NULL};
     const char *name = places->topic;
     rd_kafka_resp_err_t error;
@@ -50,8 +50,10 @@ static verdict topic_json(struct export *e, const struct place *places, size_t n
     for (; n && !strcmp(places->topic, name); n--, places++)
         json_array_append_new(
             partitions, json_pack("{s:I, s:I}", "begin", (json_int_t)places->begin, "end", (json_int_t)places->end));
-    *topic = json_pack(
-        "{s:s, s:o, s:o*}", "topic", cli_unscoped(&e->cli.settings, name), "partitions", partitions, "config", config);
+    json_array_append_new(
+        topics, json_pack(
+                    "{s:s, s:o, s:o*}", "topic", cli_unscoped(&e->cli.settings, name), "partitions", partitions,
+                    "config", config));
     if (!error) return OK;
     return fail(
         why, RETRY, "Kafka does not say how the topic \"%s\" is configured: %s", name,
@@ -64,12 +66,8 @@ static verdict head_write(struct export *e, struct failure *why) {
     size_t n;
     const struct place *places = reader_places(e->cli.reader, &n);
     verdict v = OK;
-    for (size_t i = 0; v == OK && i < n; i++) {
-        json_t *topic = NULL;
-        if (places[i].partition) continue;
-        v = topic_json(e, places + i, n - i, &topic, why);
-        json_array_append_new(topics, topic);
-    }
+    for (size_t i = 0; v == OK && i < n; i++)
+        if (!places[i].partition) v = topic_add(topics, e, places + i, n - i, why);
     if (v != OK) return v;
     return line_write(
         e,
@@ -170,10 +168,9 @@ static verdict record_write(void *export, const rd_kafka_message_t *m, struct fa
     struct export *e = export;
     json_t *data = NULL;
     int64_t id = frame_number(m->payload, m->len);
-    struct failure reason;
     verdict v = id < 0 ? OK : schema_write(e, (int32_t)id, why);
     if (v != OK) return v;
-    if (reader_decode(e->cli.reader, m, NULL, &data, &reason) == RETRY) return fail(why, RETRY, "%s", reason.text);
+    if (reader_decode(e->cli.reader, m, NULL, &data, why) == RETRY) return RETRY;
     e->records++;
     return line_write(
         e,
