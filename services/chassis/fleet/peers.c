@@ -168,11 +168,8 @@ static json_t *rate_json(double rate) {
 /* The words of the component that its state comes from. NULL: none. */
 static const char *words_of(const json_t *status) {
     const char *health = json_get_text(status, "state");
-    json_each(i, component, json_object_get(status, "components")) {
-        bool its_own = *health && !strcmp(json_get_text(component, "state"), health);
-        if (its_own) return json_string_value(json_object_get(component, "text"));
-    }
-    return NULL;
+    const json_t *its_own = *health ? json_find(json_object_get(status, "components"), "state", health) : NULL;
+    return json_string_value(json_object_get(its_own, "text"));
 }
 
 static struct peer_facts facts_of(const struct peer *one) {
