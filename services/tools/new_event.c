@@ -208,13 +208,11 @@ static const char common[] = "event_id return_id version occurred_at caused_by";
 
 /* An event is about a return, or else its first text says about what. NULL: it has neither. */
 static const char *id_of(const json_t *fields) {
-    const char *first = NULL;
-    json_each(i, field, fields) {
-        const char *name = json_get_text(field, "name");
-        if (!strcmp(name, "return_id")) return name;
-        if (!first && !word_in(name, common) && !strcmp(json_get_text(field, "type"), "string")) first = name;
-    }
-    return first;
+    if (json_find(fields, "name", "return_id")) return "return_id";
+    json_each(i, field, fields)
+        if (!strcmp(json_get_text(field, "type"), "string") && !word_in(json_get_text(field, "name"), common))
+            return json_get_text(field, "name");
+    return NULL;
 }
 
 /* Its first sentence, where that fits into a line. */
