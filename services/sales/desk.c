@@ -325,13 +325,12 @@ static void holders_check(
     struct connection *c, const char *order_id, const json_t *items, const json_t *sent_items, struct findings *found) {
     json_each(i, item, items) {
         const char *serial = json_string_value(json_object_get(item, "serial_number"));
-        char *holder = serial ? orders_holder(c, serial, order_id) : NULL;
+        text_auto holder = serial ? orders_holder(c, serial, order_id) : NULL;
         size_t at = json_array_size(sent_items);
         if (!holder) continue;
         json_each(k, sent, sent_items)
             if (k < at && !strcmp(json_get_text(sent, "serial_number"), serial)) at = k;
         findings_add(found, at, "serial_number", "\"%.60s\" is in the order %.60s already", serial, holder);
-        free(holder);
     }
 }
 
