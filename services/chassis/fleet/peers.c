@@ -398,14 +398,12 @@ static json_t *listed_check(const json_t *one) {
     return kept;
 }
 
-/* Whatever the keeper says is shown on pages, so its shape is looked at. */
+/* Whatever the keeper says is shown on pages, so its shape is looked at. No NULL is appended. */
 static json_t *list_check(const struct buffer *answer) {
     json_auto_t *body = json_loadb(answer->data ? answer->data : "", answer->length, 0, NULL);
     json_t *list = json_array();
-    json_each(i, one, json_object_get(body, "peers")) {
-        json_t *kept = i < PEERS_MAX ? listed_check(one) : NULL;
-        if (kept) json_array_append_new(list, kept);
-    }
+    json_each(i, one, json_object_get(body, "peers"))
+        if (i < PEERS_MAX) json_array_append_new(list, listed_check(one));
     return list;
 }
 
