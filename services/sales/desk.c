@@ -37,16 +37,22 @@ static bool limit_ok(struct exchange *x, int *limit) {
     return false;
 }
 
+/* False: it was not, which was answered. The problem is what is said before and after the id. */
+static bool was_read(
+    struct exchange *x, struct connection *reader, int status, const char *before, const char *id, const char *after) {
+    if (!page_reader_ok(x, reader)) return false;
+    if (x->data) return true;
+    exchange_problem(x, status, "%s \"%.60s\"%s.", before, id, after);
+    return false;
+}
+
 void desk_customers_get(struct exchange *x) {
     struct connection *reader = reader_of(x);
     const char *before = page_query(x, "before");
     int limit;
     if (!limit_ok(x, &limit)) return;
     x->data = orders_customers(reader, before, limit);
-    if (!page_reader_ok(x, reader)) return;
-    if (!x->data)
-        exchange_problem(x, 400, "before \"%.60s\" is not the id of a customer.", before);
-    else if (!x->api)
+    if (was_read(x, reader, 400, "before", before, " is not the id of a customer") && !x->api)
         view_customers(x->data, NULL, NULL);
 }
 
@@ -55,11 +61,7 @@ void desk_customer_get(struct exchange *x) {
     const char *id = exchange_parameter(x, "id");
     json_auto_t *orders = x->api ? NULL : orders_page(reader, id, NULL, LIMIT);
     x->data = orders_customer(reader, id);
-    if (!page_reader_ok(x, reader)) return;
-    if (!x->data)
-        exchange_problem(x, 404, "There is no customer \"%.60s\".", id);
-    else if (!x->api)
-        view_customer(x->data, orders);
+    if (was_read(x, reader, 404, "There is no customer", id, "") && !x->api) view_customer(x->data, orders);
 }
 
 void desk_orders_get(struct exchange *x) {
@@ -68,10 +70,7 @@ void desk_orders_get(struct exchange *x) {
     int limit;
     if (!limit_ok(x, &limit)) return;
     x->data = orders_page(reader, customer, before, limit);
-    if (!page_reader_ok(x, reader)) return;
-    if (!x->data)
-        exchange_problem(x, 400, "before \"%.60s\" is not the id of an order.", before);
-    else if (!x->api)
+    if (was_read(x, reader, 400, "before", before, " is not the id of an order") && !x->api)
         view_orders(x->data, customer);
 }
 
@@ -86,10 +85,8 @@ void desk_order_get(struct exchange *x) {
     int64_t from = page_number(x, "from", 1, INT32_MAX);
     if (!exchange_fields_ok(x, 400, "The order is not shown: from is not the number of a line.")) return;
     x->data = orders_read(reader, id);
-    if (!page_reader_ok(x, reader)) return;
-    if (!x->data)
-        exchange_problem(x, 404, "There is no order \"%.60s\".", id);
-    else if (x->api)
+    if (!was_read(x, reader, 404, "There is no order", id, "")) return;
+    if (x->api)
         page_etag(x, json_get_int(x->data, "version"));
     else
         view_order(x->data, from, NULL, NULL);
