@@ -133,11 +133,10 @@ static verdict key_find(const struct publish *p, struct message *m, const json_t
     static const char *const names[] = {"return_id", "order_id", "customer_id"};
     const char *key = p->key;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        struct failure reason;
         const json_t *id = json_object_get(event, names[i]);
         if (!json_is_string(id)) continue;
-        if (input_id(json_string_value(id), json_string_length(id), &reason) != OK)
-            return fail(why, REJECT, "%s:%d: %s %s", p->path, m->line, names[i], reason.text);
+        if (input_id(json_string_value(id), json_string_length(id), why) != OK)
+            return fail(why, REJECT, "%s:%d: %s %s", p->path, m->line, names[i], why->text);
         if (!key) key = json_string_value(id);
     }
     snprintf(m->key, sizeof m->key, "%s", key ? key : "");
@@ -145,7 +144,6 @@ static verdict key_find(const struct publish *p, struct message *m, const json_t
 }
 
 static verdict event_add(struct publish *p, json_t *event, int line, struct failure *why) {
-    struct failure reason;
     struct message *grown = realloc(p->messages, (p->messages_n + 1) * sizeof *grown);
     if (!grown) return fail(why, RETRY, "out of memory");
     p->messages = grown;
@@ -155,8 +153,8 @@ static verdict event_add(struct publish *p, json_t *event, int line, struct fail
     fill(p, m, event);
     if (key_find(p, m, event, why) != OK) return REJECT;
     frame_write(&m->record, p->schema_id);
-    verdict v = codec_encode(p->schema, event, &m->record, &reason);
-    return v == OK ? OK : fail(why, v, "%s:%d: %s", p->path, line, reason.text);
+    verdict v = codec_encode(p->schema, event, &m->record, why);
+    return v == OK ? OK : fail(why, v, "%s:%d: %s", p->path, line, why->text);
 }
 
 /* One object after another, each on one line or on many. */

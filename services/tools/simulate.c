@@ -109,9 +109,8 @@ static verdict options_read(struct simulation *s, int n, char *arguments[], stru
         {"--support", .value = &s->support},
         {"--sales", .value = &s->sales},
         {"--team", .value = pairs, .n = &pairs_n}};
-    struct failure reason;
     for (int i = 0; i < NUMBERS; i++) options[4 + i] = (struct cli_option){numbers[i].option, .value = &texts[i]};
-    if (cli_options(&c, n, arguments, options, &reason) != OK) return fail(why, REJECT, "simulate: %s", reason.text);
+    if (cli_options(&c, n, arguments, options, why) != OK) return fail(why, REJECT, "simulate: %s", why->text);
     if (c.words_n) return fail(why, REJECT, "simulate: \"%s\": no such option", c.words[0]);
     verdict v = OK;
     for (int i = 0; v == OK && i < NUMBERS; i++) v = number_read(texts[i], i, &values[i], why);

@@ -182,9 +182,7 @@ static verdict tail(struct tail *t, struct failure *why) {
     bool at_end = !strcmp(t->from, "end"), by_moment = !at_end && strcmp(t->from, "beginning") != 0;
     int64_t moment;
     verdict v = OK;
-    struct failure reason;
-    if (t->only && input_id(t->only, strlen(t->only), &reason) != OK)
-        return fail(why, REJECT, "--return %s", reason.text);
+    if (t->only && input_id(t->only, strlen(t->only), why) != OK) return fail(why, REJECT, "--return %s", why->text);
     if (t->most) v = cli_number(t->most, "--max", &t->left, why);
     if (v == OK && by_moment) v = moment_read(t->from, &moment, why);
     if (v == OK && !t->cli.words_n) v = cli_topics(&t->cli, "*.events", why);
