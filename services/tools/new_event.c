@@ -243,8 +243,8 @@ static void insert_set(json_t *event) {
     new_fill(
         json_object_get(event, "insert"), marks,
         (struct layout){"        \"VALUES (", "        \"", ", \"", ") ON CONFLICT DO NOTHING\","});
-    json_auto_t *arguments = json_incref(json_object_get(event, "arguments"));
-    lines_set(event, "arguments", arguments, (struct layout){"        ", "        ", ",", ");"});
+    lines_set(
+        event, "arguments", json_object_get(event, "arguments"), (struct layout){"        ", "        ", ",", ");"});
 }
 
 /* member: "sql": now. "as_of": as it was, by that condition. */
