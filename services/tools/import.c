@@ -243,10 +243,8 @@ static verdict record_fits(struct import *i, const json_t *line, struct failure 
     buffer_auto parts = BUFFER(2 * size);
     part_add(&parts, json_object_get(record, "key"));
     part_add(&parts, json_object_get(record, "value"));
-    json_each(k, pair, json_object_get(record, "headers")) {
-        part_add(&parts, json_array_get(pair, 0));
-        part_add(&parts, json_array_get(pair, 1));
-    }
+    json_each(k, pair, json_object_get(record, "headers"))
+        json_each(j, part, pair) part_add(&parts, part);
     uLongf n = compressBound(parts.length);
     Bytef *small = parts.failed ? NULL : malloc(n);
     bool known = small && compress(small, &n, (const Bytef *)parts.data, parts.length) == Z_OK;
