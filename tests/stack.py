@@ -25,7 +25,7 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1 …: of several t
 POLICY = "unknown-orders=refund"  # most tests make up the orders of their returns
 
 # A service closes a connection that is idle for half a second, perhaps just as it is used again: it is given up before.
-http = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(keepalive_expiry=0.2))
+http = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(keepalive_expiry=0.05))
 
 
 def wait(condition, seconds, what):

@@ -33,7 +33,7 @@ enum {
 
 static void await_all(struct world *w, int events) {
     world_await(w, "SELECT COUNT(*) FROM kept", events);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", events);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", events);
 }
 
 static void assert_once_each(struct world *w, int events, int copies) {
@@ -72,12 +72,12 @@ static void meet(struct world *w, int request, const rd_kafka_resp_err_t *errors
         ask(w, 0, "R-1", 2000 + (int)i);
         events++;
         int64_t until = clock_ms() + 60000; /* three times into the group, each as long as a session */
-        while (world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL") != events && clock_ms() < until)
+        while (world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'") != events && clock_ms() < until)
             usleep(5000);
-        if (world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL") != events)
+        if (world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'") != events)
             fail_msg(
                 "%s: %d of %d handled, %d sent", rd_kafka_err2name(e), (int)world_int(w, "SELECT COUNT(*) FROM kept"),
-                events, (int)world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL"));
+                events, (int)world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'"));
         rd_kafka_mock_clear_request_errors(w->cluster, (int16_t)request);
     }
     await_all(w, events);

@@ -85,7 +85,7 @@ static void ends_when_it_hangs(struct world *w, const char *what) {
     world_start(w, &probe);
     ask(w, 0, "R-1", 2);
     world_await(w, "SELECT COUNT(*) FROM kept", 2);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 2);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox"), 2);
 }
 

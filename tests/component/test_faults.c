@@ -55,7 +55,7 @@ static void start_again(struct world *w) {
 
 static bool all_done(struct world *w, int events) {
     return world_int(w, "SELECT COUNT(*) FROM kept") == events &&
-           world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL") == events;
+           world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'") == events;
 }
 
 static void await_done(struct world *w, int events, const char *what, int nth) {
@@ -69,7 +69,7 @@ static void await_done(struct world *w, int events, const char *what, int nth) {
             fail_msg(
                 "%s %d: kept %d, sent %d, put aside %d of %d events", what, nth,
                 (int)world_int(w, "SELECT COUNT(*) FROM kept"),
-                (int)world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL"),
+                (int)world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'"),
                 (int)world_int(w, "SELECT COUNT(*) FROM dead_letter"), events);
         usleep(2000);
     }

@@ -249,9 +249,9 @@ static void what_is_refused_holds_up_no_event(void **state) {
     by_hand(w);
     world_await_health(w, "audit heads", "failed", "refused, and tried again in a minute");
     for (int i = 0; i < 3; i++) ask(w, i, "R-1", i);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 3);
     assert_int_equal(world_records(w, "probe.events"), 3);
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE set_aside_at IS NOT NULL"), 0);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'set aside'"), 0);
     json_decref(newest(w, &n));
     assert_int_equal(n, 1); /* in a minute means in a minute */
     assert_true(health_ready(w->rt.core.health));

@@ -218,7 +218,7 @@ static void live(struct world *w) {
     cancel_it(w, 1, "R-4");
     world_await(w, "SELECT COUNT(*) FROM cancelled", 2);
     world_await(w, "SELECT SUM(next_offset) FROM consumer_offset", world_records(w, "support.events"));
-    snprintf(body, sizeof body, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL");
+    snprintf(body, sizeof body, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'");
     world_await(w, body, 0);
     buffer_free(&record);
     json_decref(value);
@@ -299,8 +299,8 @@ static void a_switch_keeps_all_and_goes_on(void **state) {
     assert_int_equal(world_int(w, "SELECT n FROM pile_redriven"), 1);
     world_start(w, &giver);
     ask_in_turn(w, 20, 2);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
-    assert_int_equal(world_int(w, "SELECT n FROM pile WHERE name = 'waiting'"), 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
+    assert_int_equal(world_int(w, "SELECT n FROM outbox_waiting"), 0);
     assert_int_equal(published(w), before + 2);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id LIKE 'R-2_'"), 2);
     world_stop(w);
@@ -326,12 +326,10 @@ static void what_comes_while_it_rebuilds_is_caught_up(void **state) {
 static void what_waits_in_the_outbox_counts(void **state) {
     struct world *w = *state;
     live(w);
-    outside(
-        w, "UPDATE outbox SET sent_at = NULL, event_id = randomblob(16) WHERE id = 0"); /* none: the row is made up */
     world_stop(w);
-    outside(w, "UPDATE outbox SET sent_at = NULL WHERE id > 3");
+    outside(w, "UPDATE outbox_mark SET through = 3; INSERT INTO outbox_exception (id, state) VALUES (2, 'waiting')");
     is_identical(rebuilt(w, (struct rebuild_options){0}), true);
-    assert_true(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL") > 3);
+    assert_true(world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'") > 3);
 }
 
 static void a_planted_difference_is_found_and_not_switched_to(void **state) {
@@ -434,7 +432,7 @@ static void what_a_rebuild_rejects_is_quarantined(void **state) {
     assert_int_equal(json_integer_value(json_object_get(again, "unexplained")), 0);
     json_decref(again);
     world_start(w, &giver);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     world_stop(w);
     world_start(w, &giver);
     assert_int_equal(world_records(w, "probe.dead-letters"), letters + REFUSED);
@@ -459,7 +457,7 @@ static void what_was_rejected_is_redriven_and_not_answered_twice(void **state) {
         post(w, path, "", 200);
     }
     assert_int_equal(world_int(w, OPEN), 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM given WHERE return_id IN ('R-5', 'R-6', 'R-7')"), 3);
     assert_int_equal(world_records(w, "probe.events"), events);
     assert_int_equal(world_records(w, "probe.dead-letters"), letters + 2 * REFUSED); /* so others know of it */
@@ -483,7 +481,7 @@ static void late_again(struct world *w, int partition) {
 static int64_t late_is_rejected(struct world *w, int more_stock) {
     live(w);
     if (more_stock) decide_more(w, more_stock);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     world_stop(w);
     refused_from = LATE;
     rejects(rebuilt(w, (struct rebuild_options){.switch_anyway = true}), 1, true);
@@ -499,7 +497,7 @@ static void redrive(struct world *w, int letter) {
 
 static void late_is_answered_once(struct world *w, int64_t events) {
     world_await(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-late'", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     assert_int_equal(world_records(w, "probe.events"), events);
     is_identical(rebuilt(w, (struct rebuild_options){.shadow = true}), false);
 }
@@ -621,7 +619,7 @@ static void without_a_database_the_topics_bring_it_back(void **state) {
     assert_true(world_int(w, "SELECT MAX(id) FROM outbox") <= last);
     world_start(w, &giver);
     world_await(w, "SELECT COUNT(*) FROM given WHERE return_id IN ('R-50', 'R-51')", 2);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     assert_int_equal(published(w), before + 2);
 }
 
@@ -655,7 +653,7 @@ static void a_lost_database_is_held_until_it_is_rebuilt(void **state) {
     world_start(w, &giver);
     world_await_health(w, "history", "ok", "");
     for (int i = 0; i < 3; i++) ask(w, i, (const char *[]){"R-0", "R-1", "R-2"}[i], i);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 3);
     world_stop(w);
     snprintf(command, sizeof command, "rm %s/probe.db*", w->folder);
     assert_int_equal(system(command), 0);
@@ -674,7 +672,7 @@ static void a_lost_database_is_held_until_it_is_rebuilt(void **state) {
     json_decref(report);
     world_start(w, &giver);
     world_await(w, "SELECT COUNT(*) FROM given WHERE return_id = 'R-4'", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     assert_int_equal(published(w), before + 1);
     assert_true(health_ready(w->rt.core.health));
 }
@@ -714,7 +712,7 @@ static void what_others_published_to_its_topic_holds_nobody(void **state) {
     world_start(w, &giver);
     world_await_health(w, "history", "ok", "nothing was published before");
     ask(w, 0, "R-0", 0);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
 }
 
 /* It takes orders, and does the rest once Kafka has answered. */
@@ -726,10 +724,10 @@ static void a_newcomer_without_kafka_begins_when_it_comes(void **state) {
     world_await_health(w, "history", "waiting", "Kafka is asked");
     assert_true(health_ready(w->rt.core.health));
     post(w, "/api/asked", "{\"return_id\":\"R-called\",\"n\":1}", 201);
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL"), 0);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'"), 0);
     rd_kafka_mock_broker_set_up(w->cluster, 1);
     world_await(w, "SELECT COUNT(*) FROM given", 2);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     world_await_health(w, "history", "ok", "");
 }
 
@@ -750,7 +748,7 @@ static void what_a_lost_one_took_without_kafka_is_taken_over(void **state) {
     world_start(w, &giver);
     ask(w, 0, "R-0", 0);
     decide_more(w, 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 2);
     world_stop(w);
     snprintf(command, sizeof command, "rm %s/probe.db*", w->folder);
     assert_int_equal(system(command), 0);
@@ -775,7 +773,7 @@ static void what_a_lost_one_took_without_kafka_is_taken_over(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM idempotency"), 1);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit WHERE action = 'take over' AND outcome = 'accepted'"), 2);
     world_start(w, &giver);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     assert_int_equal(published(w), before + 2);
     world_stop(w);
     is_identical(rebuilt(w, (struct rebuild_options){0}), true);
@@ -786,13 +784,13 @@ static void an_older_copy_is_held_until_it_is_rebuilt(void **state) {
     struct world *w = *state;
     world_start(w, &giver);
     ask_in_turn(w, 0, 3);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 3);
     world_stop(w);
     copy(w, "probe.db", "yesterday");
     world_start(w, &giver);
     ask_in_turn(w, 3, 2);
     decide_more(w, 7);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 6);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 6);
     world_stop(w);
     copy(w, "yesterday", "probe.db");
     int64_t before = published(w);
@@ -817,7 +815,7 @@ static void an_older_copy_is_held_until_it_is_rebuilt(void **state) {
     assert_int_equal(world_int(w, "SELECT n FROM stock"), 5 - 5 + 7);
     world_start(w, &giver);
     ask_in_turn(w, 5, 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     assert_int_equal(published(w), before + 1);
     assert_true(health_ready(w->rt.core.health));
 }
@@ -828,7 +826,7 @@ static void what_an_older_copy_took_without_kafka_is_taken_over(void **state) {
     struct world *w = *state;
     world_start(w, &giver);
     ask_in_turn(w, 0, 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     rd_kafka_mock_broker_set_down(w->cluster, 1);
     decide_more(w, 1);
     world_stop(w);
@@ -836,7 +834,7 @@ static void what_an_older_copy_took_without_kafka_is_taken_over(void **state) {
     rd_kafka_mock_broker_set_up(w->cluster, 1);
     world_start(w, &giver);
     decide_more(w, 2);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 3);
     world_stop(w);
     copy(w, "yesterday", "probe.db");
     int64_t before = published(w);
@@ -851,7 +849,7 @@ static void what_an_older_copy_took_without_kafka_is_taken_over(void **state) {
     json_decref(report);
     assert_int_equal(world_int(w, "SELECT n FROM stock"), 5 - 1 + 1 + 2 + 40);
     world_start(w, &giver);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
     assert_int_equal(published(w), before + 4);
 }
 
@@ -861,9 +859,9 @@ static void what_it_sent_and_did_not_note_holds_nothing(void **state) {
     struct world *w = *state;
     world_start(w, &giver);
     ask_in_turn(w, 0, 3);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 3);
     world_stop(w);
-    outside(w, "UPDATE outbox SET sent_at = NULL, partition = NULL, record_offset = NULL WHERE id > 1");
+    outside(w, "UPDATE outbox_mark SET through = 1; DELETE FROM outbox_place");
     rd_kafka_resp_err_t error = rd_kafka_producev(
         w->producer, RD_KAFKA_V_TOPIC("probe.events"), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE((void *)"x", 1),
         RD_KAFKA_V_END);
@@ -872,7 +870,7 @@ static void what_it_sent_and_did_not_note_holds_nothing(void **state) {
     world_start(w, &giver);
     world_await_health(w, "history", "ok", "");
     ask_in_turn(w, 3, 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 0);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 0);
 }
 
 static void another_log_is_refused(void **state) {

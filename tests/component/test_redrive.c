@@ -126,7 +126,7 @@ static void a_dead_letter_is_published_as_it_came(void **state) {
     publish_raw(w, "R-1", 3, NULL, 0, NULL);
     publish_raw(w, "R-1", 3, "", 0, NULL);
     publish_raw(w, "\xfe\0", 2, "\x07\0\xffx", 4, headers);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 3);
     assert_int_equal(world_read(w, "probe.dead-letters", 3, look_at_letter, &letters), 3);
     assert_int_equal(letters.tombstones, 1);
     assert_int_equal(letters.empty, 1);
@@ -189,8 +189,8 @@ static void a_redrive_has_its_effect_once(void **state) {
                "summary = 'redriven from support.events[2]@0: kept 7' AND return_id = 'R-1'"),
         1);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM audit"), 4); /* quarantined, refused, 8, redriven */
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL AND dead_letter IS NULL", 2);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL AND dead_letter IS NOT NULL", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent' AND dead_letter IS NULL", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent' AND dead_letter IS NOT NULL", 2);
     assert_int_equal(world_read(w, "probe.dead-letters", 2, count_redriven, &redriven), 2);
     assert_int_equal(redriven, 1);
     assert_true(intact(w));

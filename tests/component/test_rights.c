@@ -65,14 +65,14 @@ static void a_denied_write_is_named_until_it_is_given(void **state) {
     world_start(w, &probe);
     world_await_health(w, "kafka", "ok", "");
     ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     break_with = RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     break_times = 3;
     break_next_send = w->cluster;
     ask(w, 0, "R-1", 2);
     world_await_health(w, "kafka producer", "waiting", "operation Write on the topic \"probe.events\"");
     world_await_health(w, "kafka producer", "ok", "");
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 2);
 }
 
 /* As a rebuild reads: it would else be told the same for ever. */

@@ -77,19 +77,19 @@ static void what_was_decided_by_one_schema_is_sent_by_it(void **state) {
     w->registry_down = false; /* for the reader; what is to be published is asked for later */
     w->registry_refuses = true;
     ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'", 1);
     world_stop(w);
     w->registry_refuses = false;
     give(w, "Answered.avsc", GIVEN);
     world_start(w, &probe);
     world_await_health(w, "schemas", "ok", "1 in use from");
     ask(w, 0, "R-2", 2);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 2);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 2);
     world_stop(w);
     w->more_n = 0; /* back to the program's own */
     world_start(w, &probe);
     ask(w, 0, "R-3", 3);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 3);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 3);
     struct read seen = {.w = w};
     assert_int_equal(world_read(w, "probe.events", 3, read_one, &seen), 3);
     assert_non_null(strstr(event_of(&seen, "R-1"), "\"n\":1"));
@@ -110,11 +110,11 @@ static void what_was_given_and_taken_back_is_still_sent_by_it(void **state) {
     ask(w, 0, "R-1", 1);
     world_await(w, "SELECT COUNT(*) FROM kept", 1);
     world_stop(w);
-    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL"), 1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'"), 1);
     rd_kafka_mock_clear_request_errors(w->cluster, 0);
     break_times = 1;
     world_start(w, &probe);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     struct read seen = {.w = w};
     assert_int_equal(world_read(w, "probe.events", 1, read_one, &seen), 1);
     assert_non_null(strstr(event_of(&seen, "R-1"), "\"added\":\"by default\""));
@@ -127,7 +127,7 @@ static void one_that_the_registry_refuses_is_not_used(void **state) {
     world_start(w, &probe);
     world_await_health(w, "schemas", "failed", "returns.probe.Answered is not used");
     ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     struct read seen = {.w = w};
     assert_int_equal(world_read(w, "probe.events", 1, read_one, &seen), 1);
     assert_non_null(strstr(event_of(&seen, "R-1"), "\"n\":1"));

@@ -28,7 +28,7 @@ static void an_event_has_its_effect_and_is_answered(void **state) {
             w,
             "SELECT COUNT(*) FROM audit WHERE outcome = 'handled' AND action = 'keep' AND summary = 'kept 42' AND actor = 'support'"),
         1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL AND record_offset = 0", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state, outbox_place WHERE state = 'sent' AND record_offset = 0", 1);
     assert_int_equal(world_read(w, "probe.events", 1, look_at, &seen), 1);
     assert_string_equal(seen.key, "R-1");
     assert_string_equal(seen.type, "returns.probe.Answered");

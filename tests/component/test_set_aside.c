@@ -20,8 +20,8 @@
 
 enum { PRODUCE = 0, BIG = 5 << 20 };
 #define E(name) RD_KAFKA_RESP_ERR_##name
-#define SENT "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL"
-#define ASIDE "SELECT COUNT(*) FROM outbox WHERE set_aside_at IS NOT NULL"
+#define SENT "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'"
+#define ASIDE "SELECT COUNT(*) FROM outbox_state WHERE state = 'set aside'"
 
 static json_t *call(struct world *w, const char *method, const char *path, int status) {
     char request[500];
@@ -107,7 +107,7 @@ static void the_guilty_one_of_a_batch(void **state) {
     world_await(w, SENT, 3);
     assert_published(w, "abd");
     set_aside_is(w, 1, "Kafka refused it");
-    assert_int_equal(world_int(w, "SELECT id FROM outbox WHERE set_aside_at IS NOT NULL"), 3);
+    assert_int_equal(world_int(w, "SELECT id FROM outbox_state WHERE state = 'set aside'"), 3);
 }
 
 /* Each is small enough, and all together are not. */
@@ -209,7 +209,7 @@ static void large_and_small(struct world *w) {
 static void await_behind(struct world *w, const char *reason) {
     world_start(w, &probe);
     world_await(w, SENT, 1);
-    assert_int_equal(world_int(w, "SELECT id FROM outbox WHERE sent_at IS NOT NULL"), 2);
+    assert_int_equal(world_int(w, "SELECT id FROM outbox_state WHERE state = 'sent'"), 2);
     world_await(w, ASIDE, 1);
     set_aside_is(w, 1, reason);
 }

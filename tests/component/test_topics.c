@@ -65,7 +65,7 @@ static void every_record_is_read_once_and_decoded(void **state) {
     world_start(w, &probe);
     for (int i = 1; i <= 12; i++) ask(w, i % 4, "R-1", i);
     world_publish(w, 2, "R-2", "\7bad", 4);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 13);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 13);
     struct gathered asked = read_all(w, "support.events"), answered = read_all(w, "probe.events");
     assert_int_equal(asked.n, 13);
     assert_int_equal(asked.unreadable, 1);
@@ -83,7 +83,7 @@ static void a_registry_that_stumbles_makes_nothing_unreadable(void **state) {
     struct world *w = *state;
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     struct settings patient = w->settings;
     patient.unknown_id_ms = 10000;
     w->registry_stumbles = 4;
@@ -100,7 +100,7 @@ static void the_owners_of_topics_are_found_by_their_ending(void **state) {
     json_t *names = NULL;
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     assert_int_equal(reader_open(&r, &w->settings, &why), OK);
     assert_int_equal(reader_owners(r, &topic_spec_events, &names, &why), OK);
     char *text = json_dumps(names, JSON_COMPACT);
@@ -117,7 +117,7 @@ static void an_outage_is_said(void **state) {
     struct failure why;
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     struct gathered g = opened(&w->settings, "probe.events");
     w->registry_down = true;
     assert_int_equal(reader_each(g.reader, gather, &g, &why), RETRY);
@@ -132,7 +132,7 @@ static void a_reading_can_be_stopped(void **state) {
     atomic_bool stop = false;
     world_start(w, &probe);
     for (int i = 1; i <= 12; i++) ask(w, 0, "R-1", i);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 12);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 12);
     struct gathered g = opened(&w->settings, "probe.events");
     reader_stop(g.reader, &stop);
     stop = true;
@@ -147,7 +147,7 @@ static void a_reading_needs_no_right_on_any_group(void **state) {
     struct world *w = *state;
     world_start(w, &probe);
     for (int i = 1; i <= 12; i++) ask(w, i % 4, "R-1", i);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 12);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 12);
     for (int i = 0; i < 1000; i++)
         rd_kafka_mock_push_request_errors(
             w->cluster, 10 /* FindCoordinator */, 1, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
@@ -161,7 +161,7 @@ static void a_denied_reading_names_the_topic_and_the_right(void **state) {
     struct failure why;
     world_start(w, &probe);
     ask(w, 0, "R-1", 1);
-    world_await(w, "SELECT COUNT(*) FROM outbox WHERE sent_at IS NOT NULL", 1);
+    world_await(w, "SELECT COUNT(*) FROM outbox_state WHERE state = 'sent'", 1);
     struct gathered g = opened(&w->settings, "probe.events");
     for (int i = 0; i < 100; i++)
         rd_kafka_mock_push_request_errors(w->cluster, 1 /* Fetch */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);

@@ -144,7 +144,7 @@ def quiet(hand, kafka, topic):
         for team in TEAMS:
             db = database(hand, team)
             at = dict(db.execute("SELECT partition, next_offset FROM consumer_offset WHERE topic = ?", [topic]).fetchall())
-            (unsent,) = db.execute("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").fetchone()
+            (unsent,) = db.execute("SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'").fetchone()
             db.close()
             if unsent or any(at.get(p, 0) < end for p, end in ends.items()):
                 return False

@@ -64,7 +64,7 @@ def waiting_for(service):
 
 
 def await_said(service, *words, seconds=40):
-    """Status, probe and page say it."""
+    """Status, probe and page say it, and the log, which tells what changes every five seconds."""
     said = wait(lambda: (s := waiting_for(service)) and all(w in s for w in words) and s, seconds, words)
     assert "See whether it runs" not in said
     verbose = http.get(f"{service.url}/readyz?verbose").text
@@ -72,6 +72,7 @@ def await_said(service, *words, seconds=40):
     for word in words:
         assert word in verbose, verbose
         assert word.replace('"', "&quot;") in page or word.replace('"', "&#34;") in page or word in page
+    wait(lambda: ABOUT.search(service.log.read_text()), 15, "the log says it")
     return said
 
 

@@ -52,24 +52,22 @@ def all_published(stack):
 
 
 def copies(stack, service):
-    """How often each event is in the topic, and that each is there where its service was told that it is."""
-    found, places = collections.Counter(), {}
+    """How often each event is in the topic: each that its service was told of. And the service knows where its last are."""
+    found, last_of = collections.Counter(), {}
     for record in records(stack.kafka, stack.topic(f"{service}.events")):
         headers = dict(record.headers() or ())
         if "ce_id" not in headers:  # it is the test's own
             continue
         event_id = headers["ce_id"].decode()
         found[event_id] += 1
-        places[record.partition(), record.offset()] = event_id
+        last_of[record.partition()] = max(record.offset(), last_of.get(record.partition(), 0))
     with database(stack, service) as db:
-        rows = db.execute("SELECT lower(hex(event_id)), partition, record_offset, sent_at, set_aside_at FROM outbox "
-                          "WHERE dead_letter IS NULL").fetchall()
-    told = {str(uuid.UUID(hex=event_id)): row for event_id, *row in rows}
-    for event_id, (partition, offset, sent_at, set_aside_at) in told.items():
-        if sent_at:
-            assert places.get((partition, offset)) == event_id, (service, event_id, partition, offset)
-        else:
-            assert set_aside_at and event_id not in found, (service, event_id)
+        rows = db.execute("SELECT lower(hex(event_id)), state FROM outbox_state WHERE dead_letter IS NULL").fetchall()
+        last = dict(db.execute("SELECT partition, record_offset FROM outbox_place"))
+    told = {str(uuid.UUID(hex=event_id)): state for event_id, state in rows}
+    for event_id, state in told.items():
+        assert (state, event_id in found) in (("sent", True), ("set aside", False)), (service, event_id)
+    assert last == last_of, f"{service} knows its last record of each partition"
     assert found.keys() <= told.keys(), f"{service} publishes what it did not decide"
     return found
 
@@ -221,13 +219,13 @@ def test_a_letter_whose_row_is_damaged(stack, twice_before):
 
     def letters():
         with database(stack, "sales") as db:
-            return db.execute("SELECT o.id, d.id FROM outbox o JOIN dead_letter d ON d.id = o.dead_letter "
-                              "WHERE d.value = ? AND o.sent_at IS NOT NULL", (b"bad",)).fetchall()
+            return db.execute("SELECT o.id, d.id FROM outbox_state o JOIN dead_letter d ON d.id = o.dead_letter "
+                              "WHERE d.value = ? AND o.state = 'sent'", (b"bad",)).fetchall()
 
     ((row, letter),) = wait(letters, PATIENCE, "it is in quarantine")
     stack.verb("stop", "sales")
     with database(stack, "sales") as db:  # as if it had not been sent yet
-        db.execute("UPDATE outbox SET sent_at = NULL, partition = NULL, record_offset = NULL WHERE id = ?", (row,))
+        db.execute("INSERT INTO outbox_exception (id, state) VALUES (?, 'waiting')", (row,))
         db.execute("UPDATE dead_letter SET headers = '[[\"a\"' WHERE id = ?", (letter,))
     ids = [stack.submit() for _ in range(3)]
     stack.verb("start", "sales")

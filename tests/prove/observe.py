@@ -116,7 +116,7 @@ def under_way(stack, service, logs):
     db = database(stack, service)
     try:
         db.execute("BEGIN")
-        (waiting,) = db.execute("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").fetchone()
+        (waiting,) = db.execute("SELECT COUNT(*) FROM outbox_state WHERE state <> 'sent'").fetchone()
         offsets = offsets_of(stack, db)
     finally:
         db.close()
@@ -168,9 +168,7 @@ def service_state(stack, service):
                 chain: [n, head.hex()] for chain, n, head in db.execute("SELECT chain, rows, head FROM audit_chain")
             },
             "offsets": offsets_of(stack, db),
-            "outbox": rows_of(
-                db, "SELECT id, event_id, return_id, sent_at, partition, record_offset FROM outbox ORDER BY id"
-            ),
+            "outbox": rows_of(db, "SELECT id, event_id, return_id, state FROM outbox_state ORDER BY id"),
             "dead_letters": rows_of(
                 db,
                 "SELECT CAST(record_key AS TEXT) AS return_id, topic, partition, record_offset, reason "

@@ -118,12 +118,13 @@ def offset_behind(seen, service):
 
 
 def outbox_waiting(seen, service):
-    seen["services"][service]["outbox"][-1]["sent_at"] = None
+    seen["services"][service]["outbox"][-1]["state"] = "waiting"
 
 
 def marked_unsent(seen, service):
     """Marked as sent without a delivery report."""
-    seen["services"][service]["outbox"][-1]["record_offset"] += 1000
+    rows = seen["services"][service]["outbox"]
+    rows.append({**rows[-1], "id": rows[-1]["id"] + 1, "event_id": "01a1fe21-8f85-723a-ae88-000000000000"})
 
 
 def flip_byte(seen, service):

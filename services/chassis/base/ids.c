@@ -11,8 +11,13 @@
 #include <sys/random.h>
 #include <time.h>
 
+/* n: 256 at most. Some are asked for at once, as that costs as much as a few. */
 static void random_bytes(void *out, size_t n) {
-    if (getrandom(out, n, 0) != (ssize_t)n) abort(); /* up to 256 bytes it cannot fail on Linux */
+    static _Thread_local unsigned char pool[256];
+    static _Thread_local size_t left;
+    if (left < n && getrandom(pool, sizeof pool, 0) != sizeof pool) abort(); /* up to 256 it cannot fail on Linux */
+    left = (left < n ? sizeof pool : left) - n;
+    memcpy(out, pool + left, n);
 }
 
 int64_t clock_us(clockid_t clock) {
@@ -99,11 +104,16 @@ bool time_valid(int64_t ms) {
 }
 
 const char *time_text(int64_t ms, char out[TIME_TEXT]) {
+    static _Thread_local char text[TIME_TEXT]; /* of the second before: events come many in one */
+    static _Thread_local time_t of = -1;
     time_t seconds = (time_t)(ms / 1000);
     struct tm t;
     strcpy(out, "xxxx-xx-xxTxx:xx:xx.xxxZ");
-    if (time_valid(ms) && gmtime_r(&seconds, &t) && strftime(out, TIME_TEXT, "%Y-%m-%dT%H:%M:%S", &t))
-        snprintf(out + strlen(out), sizeof ".123Z", ".%03uZ", (unsigned)(ms % 1000));
+    if (!time_valid(ms)) return out;
+    if (seconds != of && gmtime_r(&seconds, &t) && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &t)) of = seconds;
+    if (seconds != of) return out;
+    memcpy(out, text, strlen(text));
+    for (int64_t i = 22, left = ms % 1000; i > 19; i--, left /= 10) out[i] = (char)('0' + left % 10);
     return out;
 }
 
@@ -167,6 +177,8 @@ void trace_child(const char *parent, char child[TRACE_PARENT]) {
 }
 
 const char *trace_id(const char *parent, char out[TRACE_ID]) {
-    snprintf(out, TRACE_ID, "%.32s", trace_valid(parent) ? parent + 3 : "");
+    bool valid = trace_valid(parent);
+    if (valid) memcpy(out, parent + 3, 32);
+    out[valid ? 32 : 0] = '\0';
     return out;
 }

@@ -16,9 +16,19 @@ static size_t character_length(const unsigned char *p, size_t n) {
     return overlong || beyond ? 0 : length;
 }
 
+/* Of eight bytes at once that each is ASCII. */
+static bool is_ascii(const char *bytes) {
+    uint64_t eight;
+    memcpy(&eight, bytes, sizeof eight);
+    return !(eight & 0x8080808080808080);
+}
+
 bool utf8_valid(const char *bytes, size_t n) {
     for (size_t i = 0, length; i < n; i += length)
-        if (!(length = character_length((const unsigned char *)bytes + i, n - i))) return false;
+        if (i + 8 <= n && is_ascii(bytes + i))
+            length = 8;
+        else if (!(length = character_length((const unsigned char *)bytes + i, n - i)))
+            return false;
     return true;
 }
 

@@ -16,6 +16,7 @@ struct core {
     struct outbox *outbox;
     struct registry *registry;
     struct health *health;
+    bool answered;        /* at the start, letters were there that had been answered before a rebuild rejected them */
     atomic_bool held;     /* nothing may be handled or published: history.h, which alone clears it */
     pthread_mutex_t lock; /* with news */
     pthread_cond_t news;  /* the registry has something new, or what was held may go on */

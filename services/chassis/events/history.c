@@ -88,17 +88,15 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
 
 /* --- What is in its topic, and not in its database */
 
-/* Behind the last record of each partition that the outbox has. What was sent lately tells of all that are written to.
- * Of any other its last records are looked at. */
+/* Behind the last record that was published to each partition. Of one that none is known of, its last records are
+ * looked at. */
 static void places_set(struct history *h, struct reader *own) {
     size_t n;
     struct place *places = reader_places(own, &n);
     for (struct place *p = places; p < places + n; p++) {
         int64_t sent = store_int(
-            store_reader(h->core->store), -1,
-            "SELECT MAX(record_offset) FROM (SELECT partition, record_offset FROM outbox WHERE sent_at IS NOT NULL AND "
-            "dead_letter IS NULL ORDER BY id DESC LIMIT ?) WHERE partition = ? GROUP BY partition",
-            value_int(LAST), value_int(p->partition));
+            store_reader(h->core->store), -1, "SELECT record_offset FROM outbox_place WHERE partition = ?",
+            value_int(p->partition));
         if (p->end - p->begin > LAST) p->next = p->end - LAST;
         if (p->next <= sent) p->next = sent + 1;
     }
@@ -112,7 +110,7 @@ static bool is_known(struct history *h, const rd_kafka_message_t *m) {
     message_header(m, topic_spec_events.headers[CE_ID].name, id, sizeof id);
     if (strlen(sequence) != 19 || sequence[strspn(sequence, "0123456789")] || !uuid_parse(id, &event)) return true;
     return store_int(
-        store_reader(h->core->store), 0, "SELECT 1 FROM outbox WHERE id = ? AND (event_id = ? OR sent_at IS NOT NULL)",
+        store_reader(h->core->store), 0, "SELECT 1 FROM outbox_state WHERE id = ? AND (event_id = ? OR state = 'sent')",
         value_int(strtoll(sequence, NULL, 10)), value_blob(event.bytes, sizeof event.bytes));
 }
 

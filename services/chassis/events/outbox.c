@@ -168,13 +168,14 @@ const json_t *outbox_symbols(const struct outbox *o, const char *short_name, con
     return found ? schema_symbols(found->schema, field) : NULL;
 }
 
-/* What every event has (DESIGN: Events). The return's id not by "s*": that leaves out what there is no memory for. */
+/* What every event has (DESIGN: Events). */
 static bool add_common(json_t *fields, const struct outgoing *e, struct uuid id, int64_t now) {
     char text[UUID_TEXT], cause[UUID_TEXT];
-    json_t *common = json_pack(
-        "{s:s, s:I, s:I, s:s?}", "event_id", uuid_text(id, text), "version", (json_int_t)e->version, "occurred_at",
-        (json_int_t)now, "caused_by", e->caused_by ? uuid_text(*e->caused_by, cause) : NULL);
-    return !json_object_update_new(fields, common) &&
+    json_t *caused_by = e->caused_by ? json_string(uuid_text(*e->caused_by, cause)) : json_null();
+    return !json_object_set_new(fields, "caused_by", caused_by) &&
+           !json_object_set_new(fields, "event_id", json_string(uuid_text(id, text))) &&
+           !json_object_set_new(fields, "version", json_integer(e->version)) &&
+           !json_object_set_new(fields, "occurred_at", json_integer(now)) &&
            (!e->return_id || !json_object_set_new(fields, "return_id", json_string(e->return_id)));
 }
 

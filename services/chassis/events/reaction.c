@@ -22,7 +22,7 @@ struct reaction_private {
     const struct core *core;
     struct record *record;
     struct failure failure; /* of an emit, with kind OK while there is none */
-    const char *outcome, *action;
+    const char *outcome, *action, *said;
     char summary[SUMMARY_MAX];
 };
 
@@ -79,6 +79,7 @@ void reaction_audit(struct reaction *r, const char *outcome, const char *action,
     struct reaction_private *p = r->private;
     p->outcome = outcome;
     p->action = action;
+    p->said = p->summary;
     format_arguments(p->summary, summary_format);
 }
 
@@ -166,8 +167,8 @@ static const char *namesake_of(const struct service *s, const struct event *e) {
 
 /* What a rebuild rejected may have been answered before that. It may come back in another record than its letter's,
  * which then is the letter's redrive. True: it does. */
-static bool answered_look(struct connection *c, struct record *r) {
-    if (r->answered_at || r->replayed || r->reply) return false;
+static bool answered_look(const struct core *core, struct connection *c, struct record *r) {
+    if (!core->answered || r->answered_at || r->replayed || r->reply) return false;
     r->answered_at = store_int(
         c, 0, "SELECT answered_at FROM dead_letter WHERE event_id = ? AND answered_at > 0",
         value_blob(r->event.id.bytes, 16));
@@ -187,17 +188,17 @@ static void answered_done(struct connection *c, const struct record *r) {
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
 static verdict
 handle(const struct core *core, struct connection *c, struct record *r, const struct handler *h, struct failure *why) {
-    struct reaction_private private = {.core = core, .record = r, .outcome = "handled", .action = "handle"};
+    struct reaction_private private = {
+        .core = core, .record = r, .outcome = "handled", .action = "handle", .said = r->event.type};
     if (!r->now) r->now = clock_ms();
     struct reaction reaction = {&r->event, c, r->now, &private};
     _Alignas(max_align_t) char fields[1024];
     if (h->size > sizeof fields)
         return fail(why, FATAL, "the projection of %s is larger than %zu bytes", h->type, sizeof fields);
-    snprintf(private.summary, sizeof private.summary, "%s", r->event.type);
     verdict v = h->fields ? project(&r->written, h->fields, h->fields_n, fields, why) : OK;
     if (v == OK) v = h->handle(&reaction, h->fields ? fields : NULL, why);
     if (v == OK && private.failure.kind != OK) v = fail(why, private.failure.kind, "%s", private.failure.text);
-    if (v == OK) audit_record(c, r, private.outcome, private.action, private.summary);
+    if (v == OK) audit_record(c, r, private.outcome, private.action, private.said);
     if (v == OK && store_state(c) == REJECT) v = fail(why, REJECT, "%s", store_error(c));
     return v;
 }
@@ -211,7 +212,7 @@ static verdict handle_once(
     if (!store_run(c, "INSERT INTO event_seen (event_id) VALUES (?) ON CONFLICT DO NOTHING", id)) {
         audit_record(c, r, "duplicate", "ignore", "this event had its effect before");
     } else {
-        bool again = answered_look(c, r);
+        bool again = answered_look(core, c, r);
         verdict v = handle(core, c, r, h, why);
         if (v == RETRY || v == FATAL) store_spoil(c, v, why->text); /* not the event's fault: nothing is kept */
         if (store_state(c) == RETRY || store_state(c) == FATAL) return OK;

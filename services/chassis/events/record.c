@@ -12,7 +12,10 @@
 static void source_read(const struct core *core, const char *topic, char out[SOURCE_NAME]) {
     const char *namespace = core->settings->namespace;
     if (*namespace) topic += strlen(namespace) + 1;
-    snprintf(out, SOURCE_NAME, "%.*s", (int)(strlen(topic) - strlen(".events")), topic);
+    size_t n = strlen(topic) - strlen(".events");
+    if (n >= SOURCE_NAME) n = SOURCE_NAME - 1;
+    memcpy(out, topic, n);
+    out[n] = '\0';
 }
 
 /* The key is the return's id. Should it be something else, the audit row goes without one. */

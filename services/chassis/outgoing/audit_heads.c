@@ -5,6 +5,7 @@
 #include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
+#include "chassis/events/outbox_queue.h"
 #include "chassis/kafka/reader.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/outgoing/state_topic.h"
@@ -76,8 +77,7 @@ static json_t *heads_take(struct audit_heads *h) {
         "{s:s, s:I, s:I, s:o, s:o, s:I, s:o}", "service", h->o->settings->service, "at", (json_int_t)clock_ms(), "rows",
         (json_int_t)store_int(c, 0, "SELECT COALESCE(MAX(id), 0) FROM audit"), "chains",
         store_json(c, "SELECT chain, rows, lower(hex(head)) AS head FROM audit_chain"), "partitions",
-        counts_take(h->counted, c, afresh), "unsent",
-        (json_int_t)store_int(c, 0, "SELECT n FROM pile WHERE name = 'waiting'"), "broken", broken);
+        counts_take(h->counted, c, afresh), "unsent", (json_int_t)outbox_waiting(c), "broken", broken);
     (void)store_run(c, "COMMIT");
     return heads && store_state(c) == OK && is_news(h, heads) ? json_incref(heads) : NULL;
 }
@@ -86,8 +86,7 @@ static json_t *heads_take(struct audit_heads *h) {
 static bool is_due(struct audit_heads *h) {
     int64_t late = steady_ms() - h->topic.due, every = h->o->settings->audit_heads_ms;
     if (late < 0) return false;
-    return late >= (every < UNSENT_MS ? every : UNSENT_MS) ||
-           !store_int(store_reader(h->o->store), 0, "SELECT n FROM pile WHERE name = 'waiting'");
+    return late >= (every < UNSENT_MS ? every : UNSENT_MS) || !outbox_waiting(store_reader(h->o->store));
 }
 
 static verdict heads_send(struct audit_heads *h, rd_kafka_t *producer, const json_t *heads, struct failure *why) {

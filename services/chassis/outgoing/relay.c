@@ -32,6 +32,7 @@ static verdict send_row(struct relay *r, struct connection *c, const struct rows
     }
     verdict v = relay_produce(r, c, row, why);
     if (v != OK) return v;
+    r->handed[r->handed_n++] = (struct handed){.row = id};
     r->last_row = id;
     r->in_flight++;
     return alone || first ? RETRY : OK;
@@ -57,13 +58,9 @@ static void send_waiting(struct relay *r) {
     bool alone = r->last_row < r->alone_until;
     if (r->alone_until && !alone && !alone_ended(r)) return;
     /* In halves, so that a full window is not read row by row. */
-    if (r->in_flight >= (alone ? 1 : RELAY_WINDOW / 2)) return;
+    if (r->handed_n >= (alone ? 1 : RELAY_WINDOW / 2)) return;
     struct connection *c = store_reader(r->o.store);
-    struct rows row = store_rows(
-        c,
-        "SELECT id, event_id, type, return_id, body, trace_parent, occurred_at, dead_letter, received_at, "
-        "schema_row FROM outbox WHERE sent_at IS NULL AND set_aside_at IS NULL AND id > ? ORDER BY id LIMIT ?",
-        value_int(r->last_row), value_int(alone ? 1 : RELAY_WINDOW - r->in_flight));
+    struct rows row = outbox_rows(c, r->last_row, alone ? 1 : RELAY_WINDOW - (int64_t)r->handed_n);
     struct failure why;
     int64_t id = 0;
     verdict v = OK;
@@ -81,22 +78,23 @@ static void send_waiting(struct relay *r) {
 }
 
 /* The only place where an event counts as published. */
-static void mark_sent(struct relay *r) {
-    if (!r->done_n) return;
-    crash_point("after delivery");
+bool relay_mark(struct relay *r, bool last) {
+    size_t all = last ? r->handed_n : outbox_done(r->handed, r->handed_n), done = 0;
     struct failure why;
-    struct connection *c = store_begin(r->o.store);
-    int64_t now = clock_ms();
-    for (int i = 0; i < r->done_n; i++)
-        (void)store_run(
-            c, "UPDATE outbox SET sent_at = ?, partition = ?, record_offset = ? WHERE id = ?", value_int(now),
-            value_int(r->done[i].partition), value_int(r->done[i].offset), value_int(r->done[i].row));
-    if (store_commit(c, &why) != OK) {
-        log_line(LOG_ERROR, "could not mark events as sent; trying again", "reason", why.text, NULL);
-        return;
+    for (size_t i = 0; i < all; i++) done += r->handed[i].done;
+    if (done) {
+        crash_point("after delivery");
+        struct connection *c = store_begin(r->o.store);
+        outbox_mark(c, r->handed, r->handed_n, last);
+        if (store_commit(c, &why) != OK) {
+            log_line(LOG_ERROR, "could not mark events as sent; trying again", "reason", why.text, NULL);
+            return false;
+        }
+        metric_add(METRIC_events_sent, (int64_t)done);
     }
-    metric_add(METRIC_events_sent, r->done_n);
-    r->done_n = 0;
+    r->handed_n -= all;
+    memmove(r->handed, r->handed + all, r->handed_n * sizeof *r->handed);
+    return true;
 }
 
 /* --- The thread */
@@ -111,11 +109,11 @@ static void relay_step(struct relay *r) {
     if (!r->topic_ready) relay_topics_ask(r);
     bool encodable = event_schemas_ready(r->schemas), held = r->o.held && *r->o.held,
          may = !held && r->topic_ready && !r->failed && steady_ms() >= r->not_before;
-    if (may && encodable && !r->done_n) send_waiting(r);
+    if (may && encodable && !outbox_done(r->handed, r->handed_n)) send_waiting(r);
     if (may && !r->failed) audit_heads_step(r->heads, r->producer);
     if (may && !r->failed) snapshots_step(r->snapshots, r->producer);
     rd_kafka_poll(r->producer, may && !r->failed ? 1000 : 50);
-    mark_sent(r);
+    (void)!relay_mark(r, false);
     if (r->failed) relay_producer_end(r);
 }
 
@@ -124,7 +122,7 @@ static void *relay_run(void *relay) {
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stopping) relay_step(r);
     if (r->producer && r->topic_ready) rd_kafka_flush(r->producer, 500);
-    mark_sent(r);
+    (void)!relay_mark(r, true);
     relay_producer_close(r);
     return NULL;
 }

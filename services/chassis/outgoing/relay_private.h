@@ -7,7 +7,7 @@
 
 #include "chassis/outgoing/relay.h"
 
-#include "chassis/events/outbox.h"
+#include "chassis/events/outbox_queue.h"
 #include "chassis/outgoing/event_schemas.h"
 #include "chassis/outgoing/first_record.h"
 #include "chassis/store/store.h"
@@ -36,14 +36,10 @@ struct relay {
     int64_t drain_until;          /* then: what is in flight is waited for, so that what was taken is not sent again */
     int64_t pause_ms, not_before; /* after what may pass. 0: the last was taken */
     int64_t last_row;             /* the newest that was handed to the producer */
-    int in_flight;
-    struct first_record first; /* of the topic of events */
-    struct delivered {
-        int64_t row;
-        int32_t partition;
-        int64_t offset;
-    } done[RELAY_WINDOW]; /* and not marked yet */
-    int done_n;
+    struct first_record first;    /* of the topic of events */
+    struct handed handed[RELAY_WINDOW]; /* to the producer, and not marked yet */
+    size_t handed_n;
+    int in_flight; /* of those */
 
     /* A batch was refused, and with it many a record that is not at fault: each is sent alone up to this row. */
     int64_t alone_until;
@@ -52,6 +48,12 @@ struct relay {
     bool is_letter;       /* the one that is alone */
     int batch_bytes;
 };
+
+/* --- relay.c */
+
+/* Marks what was delivered. last: also what stands behind a row that was not, since the producer ends. False: it could
+ * not be written. */
+MUST_CHECK bool relay_mark(struct relay *r, bool last);
 
 /* --- relay_producer.c */
 

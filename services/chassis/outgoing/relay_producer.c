@@ -15,6 +15,7 @@
 #include "chassis/outgoing/state_topic.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { DRAIN_MS = 5000, PAUSE_MS = 100, PAUSE_MAX_MS = 10000, CLOSE_MS = 15000 };
@@ -72,6 +73,11 @@ static void try_again_since(struct relay *r, rd_kafka_resp_err_t error, const ch
     relay_try_again(r, denial_reason(r->o.settings, error, (struct right){"Write", "topic", topic}, reason));
 }
 
+static int handed_compare(const void *a, const void *b) {
+    int64_t left = ((const struct handed *)a)->row, right = ((const struct handed *)b)->row;
+    return (left > right) - (left < right);
+}
+
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque) {
     (void)rk;
     struct relay *r = opaque;
@@ -89,8 +95,10 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
     if (!m->err) { /* whatever failed besides: the producer leaves no gap, so nothing before it in its return did */
         if (r->pause_ms) producer_works(r);
         r->pause_ms = 0;
-        if (m->rkt && !strcmp(rd_kafka_topic_name(m->rkt), r->topic)) first_record_confirm(&r->first, m->partition);
-        if (r->done_n < RELAY_WINDOW) r->done[r->done_n++] = (struct delivered){row, m->partition, m->offset};
+        bool event = m->rkt && !strcmp(rd_kafka_topic_name(m->rkt), r->topic);
+        struct handed *h = bsearch(&(struct handed){.row = row}, r->handed, r->handed_n, sizeof *h, handed_compare);
+        if (event) first_record_confirm(&r->first, m->partition);
+        if (h) *h = (struct handed){row, true, event ? m->partition : -1, m->offset};
         return;
     }
     if (m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE) return;
@@ -143,7 +151,8 @@ verdict relay_producer_open(struct relay *r, struct failure *why) {
     r->queue = rd_kafka_queue_get_main(rk);
     r->failed = r->topic_ready = false;
     r->last_row = r->alone = r->drain_until = 0;
-    r->in_flight = r->done_n = 0;
+    r->in_flight = 0;
+    r->handed_n = 0;
     return OK;
 }
 
@@ -168,7 +177,7 @@ void relay_producer_end(struct relay *r) {
         r->drain_until = steady_ms() + DRAIN_MS;
         rd_kafka_purge(r->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
     }
-    if (r->done_n || (rd_kafka_outq_len(r->producer) && steady_ms() < r->drain_until)) return;
+    if ((rd_kafka_outq_len(r->producer) && steady_ms() < r->drain_until) || !relay_mark(r, true)) return;
     struct limit limit; /* a stop has its own (service.c) */
     limit_begin(&limit, CLOSE_MS, r->o.end, "librdkafka did not close the producer within 15 s");
     relay_producer_close(r);

@@ -1,17 +1,14 @@
 #include "chassis/outgoing/set_aside.h"
 
 #include "chassis/base/health.h"
-#include "chassis/base/ids.h"
 #include "chassis/base/log.h"
 #include "chassis/base/utf8.h"
-#include "chassis/store/store.h"
+#include "chassis/events/outbox_queue.h"
 
 verdict set_aside(struct store *store, int64_t row, const char *reason, struct failure *why) {
     char number[24];
     struct connection *c = store_begin(store);
-    (void)store_run(
-        c, "UPDATE outbox SET set_aside_at = ?, set_aside = ? WHERE id = ? AND sent_at IS NULL", value_int(clock_ms()),
-        value_text(reason), value_int(row));
+    outbox_set_aside(c, row, reason);
     verdict v = store_commit(c, why);
     if (v == OK)
         log_line(
@@ -28,8 +25,8 @@ json_t *set_aside_json(struct connection *reader, int limit) {
     json_t *all = json_array();
     for (struct rows r = store_rows(
              reader,
-             "SELECT id, set_aside_at, type, return_id, set_aside FROM outbox WHERE set_aside_at IS NOT NULL "
-             "ORDER BY id LIMIT ?",
+             "SELECT e.id, e.at, type, return_id, reason FROM outbox_exception e JOIN outbox o ON o.id = e.id "
+             "WHERE state = 'set aside' ORDER BY e.id LIMIT ?",
              value_int(limit));
          rows_next(&r);)
         json_array_append_new(
@@ -49,10 +46,4 @@ void set_aside_tell(struct store *store, struct health *health) {
             (long long)n, n == 1 ? "was" : "were");
     else
         health_set(health, "outbox", HEALTH_OK, "nothing is set aside");
-}
-
-int64_t set_aside_again(struct connection *c) {
-    return store_run(
-        c,
-        "UPDATE outbox SET set_aside_at = NULL, set_aside = NULL WHERE set_aside_at IS NOT NULL AND sent_at IS NULL");
 }

@@ -23,6 +23,3 @@ MUST_CHECK json_t *set_aside_json(struct connection *reader, int limit);
 
 /* Tells component "outbox" how many. */
 void set_aside_tell(struct store *store, struct health *health);
-
-/* All of them wait to be sent again, in the caller's transaction. Returns how many. */
-int64_t set_aside_again(struct connection *c);

@@ -3,6 +3,7 @@
 #include "chassis/base/json_get.h"
 #include "chassis/base/metrics.h"
 #include "chassis/events/dead_letter.h"
+#include "chassis/events/outbox_queue.h"
 #include "chassis/outgoing/set_aside.h"
 #include "chassis/pages/page.h"
 #include "chassis/web/sse.h"
@@ -81,7 +82,7 @@ void probe_metrics_get(struct exchange *x) {
     gauges_components(&text, rt);
     metrics_gauge(
         &text, "returns_outbox_depth", "Events that were decided and are not published yet", NULL,
-        (double)store_int(reader, 0, "SELECT n FROM pile WHERE name = 'waiting'"));
+        (double)outbox_waiting(reader));
     metrics_gauge(
         &text, "returns_outbox_set_aside", "Events that cannot be published as they are, until somebody acts", NULL,
         (double)set_aside_count(reader));

@@ -1,6 +1,7 @@
 #include "chassis/pages/set_aside_view.h"
 
 #include "chassis/audit/audit.h"
+#include "chassis/events/outbox_queue.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/outgoing/set_aside.h"
 #include "chassis/pages/runtime.h"
@@ -14,7 +15,7 @@ void set_aside_again_post(struct exchange *x) {
     struct failure why;
     char summary[120];
     struct connection *c = store_begin(rt->core.store);
-    int64_t n = set_aside_again(c);
+    int64_t n = outbox_again(c);
     snprintf(summary, sizeof summary, "%lld that were set aside are sent again", (long long)n);
     if (n)
         audit_append(

@@ -8,6 +8,7 @@
 #include "chassis/base/rates.h"
 #include "chassis/base/settings.h"
 #include "chassis/events/dead_letter.h"
+#include "chassis/events/outbox_queue.h"
 #include "chassis/incoming/drill.h"
 #include "chassis/outgoing/set_aside.h"
 #include "chassis/pages/chart.h"
@@ -29,10 +30,8 @@ static json_t *outcomes_json(struct connection *reader) {
 /* oldest: by the order of decision. */
 static json_t *outbox_json(struct connection *reader) {
     enum { SHOWN = 20 };
-    int64_t depth = store_int(reader, 0, "SELECT n FROM pile WHERE name = 'waiting'");
-    int64_t since = store_int(
-        reader, 0, "SELECT occurred_at FROM outbox WHERE sent_at IS NULL AND set_aside_at IS NULL ORDER BY id LIMIT 1");
-    int64_t oldest = depth && since ? clock_ms() - since : 0;
+    int64_t depth = outbox_waiting(reader), since = outbox_waiting_since(reader);
+    int64_t oldest = since ? clock_ms() - since : 0;
     return json_pack(
         "{s:I, s:I, s:I, s:o}", "depth", (json_int_t)depth, "oldest_ms", (json_int_t)(oldest < 0 ? 0 : oldest),
         "set_aside", (json_int_t)set_aside_count(reader), "refused", set_aside_json(reader, SHOWN));

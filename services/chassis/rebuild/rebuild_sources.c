@@ -4,6 +4,7 @@
 #include "chassis/base/json_get.h"
 #include "chassis/events/dead_letter.h"
 #include "chassis/events/outbox.h"
+#include "chassis/events/outbox_queue.h"
 #include "chassis/kafka/raw.h"
 #include "chassis/kafka/topic_spec.h"
 
@@ -64,13 +65,13 @@ static void outbox_restore(struct rebuild *b, const rd_kafka_message_t *m, const
     bool reacts = time_parse(message_header(m, "ce_receivedtime", text, sizeof text), &received);
     (void)store_run(
         b->c,
-        "INSERT INTO main.outbox (id, event_id, type, return_id, body, trace_parent, occurred_at, sent_at, partition, "
-        "record_offset, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO main.outbox (id, event_id, type, return_id, body, trace_parent, occurred_at, received_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         value_int(sequence), value_blob(r->event.id.bytes, 16), value_text(r->event.type),
         value_text(r->event.key ? r->event.key : ""),
         value_blob((const char *)m->payload + FRAME_SIZE, m->len - FRAME_SIZE), value_text(r->trace),
-        value_int(r->event.occurred_at), value_int(r->event.recorded_at), value_int(m->partition), value_int(m->offset),
-        reacts ? value_int(received) : value_text(NULL));
+        value_int(r->event.occurred_at), reacts ? value_int(received) : value_text(NULL));
+    outbox_mark(b->c, &(struct handed){sequence, true, m->partition, m->offset}, 1, true);
 }
 
 static verdict own_note(struct rebuild *b, const rd_kafka_message_t *m, struct failure *why) {
@@ -144,12 +145,13 @@ static verdict left_take(struct rebuild *b, const struct event *e, int64_t left,
 static verdict unsent_read(struct rebuild *b, struct failure *why) {
     verdict v = OK;
     size_t n;
-    for (struct rows r = store_rows(
-             b->c,
-             "SELECT o.id, event_id, o.type, return_id, body, trace_parent, occurred_at, s.text FROM base.outbox o "
-             "LEFT JOIN base.outbox_schema s ON s.id = o.schema_row "
-             "WHERE sent_at IS NULL AND dead_letter IS NULL ORDER BY o.id");
-         v == OK && rows_next(&r);) {
+    for (
+        struct rows r = store_rows(
+            b->c,
+            "SELECT o.id, event_id, o.type, return_id, body, trace_parent, occurred_at, s.text FROM base.outbox_state o "
+            "LEFT JOIN base.outbox_schema s ON s.id = o.schema_row "
+            "WHERE o.state <> 'sent' AND dead_letter IS NULL ORDER BY o.id");
+        v == OK && rows_next(&r);) {
         struct event e = {
             .type = rows_text(&r, 2),
             .key = rows_text(&r, 3),

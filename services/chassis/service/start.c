@@ -36,8 +36,11 @@ static verdict start_store(struct runtime *rt, struct failure *why) {
     n = assets_migrations("team", "schema", migrations, n);
     verdict v =
         (rt->core.service->in_memory ? store_open_empty : store_open)(&rt->core.store, path, migrations, n, why);
-    if (v == OK) health_set(rt->core.health, "store", HEALTH_OK, "writes");
-    return v;
+    if (v != OK) return v;
+    health_set(rt->core.health, "store", HEALTH_OK, "writes");
+    rt->core.answered =
+        store_int(store_reader(rt->core.store), 1, "SELECT EXISTS (SELECT 1 FROM dead_letter WHERE answered_at > 0)");
+    return OK;
 }
 
 /* The registry has something new, or a new database may begin. */

@@ -90,17 +90,34 @@ CREATE TABLE outbox (
     body          BLOB   NOT NULL,
     trace_parent  TEXT   NOT NULL,
     occurred_at   BIGINT NOT NULL,
-    sent_at       BIGINT,
-    partition     BIGINT,
-    record_offset BIGINT,
     dead_letter   BIGINT, -- this row publishes that dead letter, as it came, and has no body of its own
     received_at   BIGINT, -- when the record that the event reacts to was taken up; NULL: it reacts to none
-    schema_row    BIGINT, -- outbox_schema
-    set_aside_at  BIGINT, -- it can never be published as it is, for the reason in set_aside
-    set_aside     TEXT
+    schema_row    BIGINT  -- outbox_schema
 );
-CREATE INDEX outbox_waiting ON outbox (id) WHERE sent_at IS NULL AND set_aside_at IS NULL;
-CREATE INDEX outbox_set_aside ON outbox (id) WHERE set_aside_at IS NOT NULL;
+
+-- How far it was published: all rows up to this id, and none behind it, but for the exceptions (outbox_queue.h). One row.
+CREATE TABLE outbox_mark (
+    through BIGINT NOT NULL
+);
+INSERT INTO outbox_mark (through) VALUES (0);
+CREATE TABLE outbox_exception (
+    id     BIGINT NOT NULL PRIMARY KEY,
+    state  TEXT   NOT NULL CHECK (state IN ('sent', 'waiting', 'set aside')),
+    at     BIGINT, -- when it was set aside
+    reason TEXT
+) WITHOUT ROWID;
+CREATE INDEX outbox_exception_state ON outbox_exception (state, id);
+
+-- The last record that it published to each partition of the topic of events.
+CREATE TABLE outbox_place (
+    partition     BIGINT NOT NULL PRIMARY KEY,
+    record_offset BIGINT NOT NULL
+) WITHOUT ROWID;
+
+-- For people, and where all rows are read.
+CREATE VIEW outbox_state AS
+SELECT o.*, COALESCE(e.state, CASE WHEN o.id <= m.through THEN 'sent' ELSE 'waiting' END) AS state, e.at, e.reason
+FROM outbox o CROSS JOIN outbox_mark m LEFT JOIN outbox_exception e ON e.id = o.id;
 
 -- What the outbox's bodies were encoded by: the service may go by another schema when it sends them.
 CREATE TABLE outbox_schema (
@@ -211,18 +228,22 @@ CREATE TABLE pile (
 ) WITHOUT ROWID;
 INSERT INTO pile (name, n) VALUES ('waiting', 0), ('set aside', 0), ('open letters', 0);
 
-CREATE TRIGGER pile_outbox_insert AFTER INSERT ON outbox WHEN NEW.sent_at IS NULL BEGIN
-    UPDATE pile SET n = n + 1 WHERE name = CASE WHEN NEW.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
+CREATE TRIGGER pile_exception_insert AFTER INSERT ON outbox_exception BEGIN
+    UPDATE pile SET n = n + 1 WHERE name = NEW.state;
 END;
-CREATE TRIGGER pile_outbox_update AFTER UPDATE OF sent_at, set_aside_at ON outbox BEGIN
-    UPDATE pile SET n = n - 1
-    WHERE OLD.sent_at IS NULL AND name = CASE WHEN OLD.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
-    UPDATE pile SET n = n + 1
-    WHERE NEW.sent_at IS NULL AND name = CASE WHEN NEW.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
+CREATE TRIGGER pile_exception_update AFTER UPDATE OF state ON outbox_exception BEGIN
+    UPDATE pile SET n = n + (name = NEW.state) - (name = OLD.state);
 END;
-CREATE TRIGGER pile_outbox_delete AFTER DELETE ON outbox WHEN OLD.sent_at IS NULL BEGIN
-    UPDATE pile SET n = n - 1 WHERE name = CASE WHEN OLD.set_aside_at IS NULL THEN 'waiting' ELSE 'set aside' END;
+CREATE TRIGGER pile_exception_delete AFTER DELETE ON outbox_exception BEGIN
+    UPDATE pile SET n = n - 1 WHERE name = OLD.state;
 END;
+-- The mark leaves few exceptions behind it, so these are counted.
+CREATE VIEW outbox_waiting AS
+SELECT (SELECT COALESCE(MAX(id), 0) FROM outbox) - m.through
+       - (SELECT COUNT(*) FROM outbox_exception e WHERE e.id > m.through)
+       + (SELECT p.n FROM pile p WHERE p.name = 'waiting') AS n
+FROM outbox_mark m;
+
 CREATE TRIGGER pile_letter_insert AFTER INSERT ON dead_letter WHEN NEW.state = 'open' BEGIN
     UPDATE pile SET n = n + 1 WHERE name = 'open letters';
 END;
