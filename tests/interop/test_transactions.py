@@ -129,7 +129,7 @@ def test_a_stopped_service_is_behind_by_records(hand):
     await_no_lag(hand)
     wait(lambda: lag_by_kafka(hand, "sales") == 0, 60, "its place is committed")
     hand.services["sales"].stop(signal.SIGTERM)
-    wait(lambda: (s := board(hand, "sales"))["state"] == "stopped" and s["behind"] == 0, 60, "stopped, and nothing waits")
+    wait(lambda: (s := board(hand, "sales")) and (s["state"], s["behind"]) == ("stopped", 0), 60, "stopped, and nothing waits")
 
 
 @pytest.mark.full
