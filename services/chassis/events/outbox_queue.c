@@ -2,7 +2,7 @@
 
 #include "chassis/base/ids.h"
 
-#define MARK "(SELECT through FROM outbox_mark)"
+#define MARK "SELECT through FROM outbox_mark"
 #define REST ", event_id, type, return_id, body, trace_parent, occurred_at, dead_letter, received_at, schema_row "
 
 /* --- What waits */
@@ -12,7 +12,7 @@ int64_t outbox_waiting(struct connection *reader) {
 }
 
 struct rows outbox_rows(struct connection *reader, int64_t after, int64_t most) {
-    int64_t mark = store_int(reader, 0, "SELECT through FROM outbox_mark");
+    int64_t mark = store_int(reader, 0, MARK);
     return store_rows(
         reader,
         "SELECT e.id" REST
@@ -23,10 +23,10 @@ struct rows outbox_rows(struct connection *reader, int64_t after, int64_t most) 
 }
 
 int64_t outbox_waiting_since(struct connection *reader) {
-    return store_int(
-        reader, 0,
-        "SELECT occurred_at FROM outbox WHERE id = COALESCE((SELECT MIN(id) FROM outbox_exception WHERE state = 'waiting'), "
-        "(SELECT MIN(id) FROM outbox WHERE id > " MARK " AND id NOT IN (SELECT id FROM outbox_exception)))");
+    struct rows first = outbox_rows(reader, 0, 1);
+    int64_t since = rows_next(&first) ? rows_int(&first, 6) : 0;
+    rows_close(&first);
+    return since;
 }
 
 /* --- What was published */
@@ -60,7 +60,7 @@ static void mark_move(struct connection *c, int64_t through) {
 }
 
 void outbox_mark(struct connection *c, const struct handed *rows, size_t n, bool last) {
-    int64_t mark = store_int(c, 0, "SELECT through FROM outbox_mark"), through = mark;
+    int64_t mark = store_int(c, 0, MARK), through = mark;
     size_t front = outbox_done(rows, n), all = last ? n : front;
     for (const struct handed *h = rows; h < rows + all; h++) {
         if (!h->done) continue;
@@ -86,13 +86,13 @@ void outbox_set_aside(struct connection *c, int64_t row, const char *reason) {
         "ON CONFLICT (id) DO UPDATE SET state = excluded.state, at = excluded.at, reason = excluded.reason",
         value_int(clock_ms()), value_text(reason), value_int(row));
     if (store_int(
-            c, 0, "SELECT ? - " MARK " = (SELECT COUNT(*) FROM outbox_exception WHERE id > " MARK " AND id <= ?)",
+            c, 0, "SELECT ? - (" MARK ") = (SELECT COUNT(*) FROM outbox_exception WHERE id > (" MARK ") AND id <= ?)",
             value_int(row), value_int(row)))
         mark_move(c, row);
 }
 
 int64_t outbox_again(struct connection *c) {
-    int64_t behind = store_run(c, "DELETE FROM outbox_exception WHERE state = 'set aside' AND id > " MARK);
+    int64_t behind = store_run(c, "DELETE FROM outbox_exception WHERE state = 'set aside' AND id > (" MARK ")");
     return behind + store_run(
                         c, "UPDATE outbox_exception SET state = 'waiting', at = NULL, reason = NULL "
                            "WHERE state = 'set aside'");
