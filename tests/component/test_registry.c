@@ -511,6 +511,21 @@ static void test_an_id_that_fails_for_ever(void **state) {
     }
 }
 
+/* It answers all that it is asked, but only late, and one id too late: that may be any id's lot. */
+static void test_a_slow_registry_is_waited_for(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    client_start(w, (struct registry_options){.unknown_id_ms = 100, .timeout_ms = 1000});
+    assert_int_equal(wait_schema(w, 7, 60000, &why), OK);
+    SET(delay_ms, 600);
+    SET(wrong, 66);
+    SET(wrong_ms, 1000);
+    assert_int_equal(wait_schema(w, 66, 9000, &why), RETRY);
+    assert_says(why.text, "imed out");
+    SET(delay_ms, 0); /* now it is this id's fault */
+    assert_int_equal(wait_schema(w, 66, 60000, &why), REJECT);
+}
+
 /* Every id fails, what was known before too: then it is the registry, and nothing is ever rejected for it. */
 static void test_a_registry_that_fails_is_waited_for(void **state) {
     struct world *w = *state;
@@ -900,6 +915,7 @@ int main(void) {
         TEST(test_an_outage_begins_the_wait_anew),
         TEST(test_an_id_that_fails_for_ever),
         TEST(test_a_registry_that_fails_is_waited_for),
+        TEST(test_a_slow_registry_is_waited_for),
         TEST(test_patience_is_for_all_ids_together),
         TEST(test_what_is_kept_has_a_bound),
         TEST(test_what_is_kept_has_a_bound_in_bytes),

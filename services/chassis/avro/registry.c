@@ -47,6 +47,7 @@ static int tasks_ask(struct registry *r) {
 static void task_done(struct registry *r, struct task *t, CURLcode result) {
     long status = 0;
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    t->unanswered = result != CURLE_OK && !t->answer.failed;
     if (t->answer.failed)
         task_failed(r, t, "its answer is larger than %d bytes", (int)ANSWER_MAX);
     else if (result != CURLE_OK)

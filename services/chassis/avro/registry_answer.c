@@ -8,16 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SLOW = 4 /* the part of a request's time limit that the witness may take */ };
+
 /* --- Doubts */
+
+static void doubt_end(struct registry *r, struct task *t) {
+    t->doubted_since = 0;
+    if (t->confirmations) t->due_at = steady_ms() + task_backoff(r, t);
+    t->confirmations = 0;
+}
 
 /* The registry is away, or not well: what it said of ids before says nothing, as one that was away may be a while in
  * knowing again what it knew. */
 static void doubts_end(struct registry *r) {
-    for (struct task *t = r->tasks; t; t = t->next) {
-        t->doubted_since = 0;
-        if (t->confirmations) t->due_at = steady_ms() + task_backoff(r, t);
-        t->confirmations = 0;
-    }
+    for (struct task *t = r->tasks; t; t = t->next) doubt_end(r, t);
 }
 
 void task_failed(struct registry *r, struct task *t, const char *format, ...) {
@@ -82,12 +86,15 @@ static void lookup_unknown(struct registry *r, struct task *t) {
     if (t->step == REFERENCE) references_changed(r);
 }
 
-/* The witness was answered rightly: so what failed before failed by itself. */
+/* The witness was answered rightly: so what failed before failed by itself. But of a registry that has so much to do
+ * that the witness waits as well, an id without an answer in time says nothing. */
 static void witness_heard(struct registry *r) {
-    bool more = false;
+    bool more = false, slow = steady_ms() - r->witness->asked_at > r->o.timeout_ms / SLOW;
     for (struct task *t = r->tasks; t; t = t->next) {
         if (!t->confirmations) continue;
-        if (--t->confirmations)
+        if (slow && t->unanswered)
+            doubt_end(r, t);
+        else if (--t->confirmations)
             more = true;
         else
             task_denied(

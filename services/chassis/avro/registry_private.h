@@ -44,6 +44,7 @@ struct task {
     int64_t doubted_since; /* 0: it is not */
     int64_t asked_at;      /* the last request */
     int attempts;
+    bool unanswered;   /* the last request had no answer */
     int confirmations; /* how often the witness has yet to be answered before its failure counts. 0: none is open */
     json_t *said;      /* what of the answer is needed: of a FETCH while references are missing, of a REFERENCE */
     CURL *easy;        /* NULL: no request is in flight */
