@@ -12,7 +12,7 @@ CREATE TABLE ledger (
     CHECK (debit = 0 OR credit = 0)
 );
 -- For the last postings.
-CREATE INDEX ledger_latest ON ledger (posted_at, return_id, posting, account);
+CREATE INDEX ledger_latest ON ledger (posted_at);
 
 -- What each account stands at, kept with every posting, so that nobody has to add up the ledger to see it.
 CREATE TABLE balance (

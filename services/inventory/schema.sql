@@ -34,7 +34,7 @@ CREATE TABLE replacement (
 );
 CREATE UNIQUE INDEX replacement_waiting ON replacement (model, place) WHERE state = 'backordered';
 -- For the latest replacements.
-CREATE INDEX replacement_latest ON replacement (COALESCE(ended_at, shipped_at, asked_at), return_id);
+CREATE INDEX replacement_latest ON replacement (COALESCE(ended_at, shipped_at, asked_at));
 
 -- How many wait for each model, kept with every backorder.
 CREATE TABLE backorder (

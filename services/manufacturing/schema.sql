@@ -30,7 +30,7 @@ CREATE TABLE disassembly_order (
 CREATE UNIQUE INDEX disassembly_order_item ON disassembly_order (serial_number) WHERE state = 'queued';
 CREATE UNIQUE INDEX disassembly_order_waiting ON disassembly_order (serial_number, place) WHERE state = 'waiting';
 -- For the latest orders.
-CREATE INDEX disassembly_order_latest ON disassembly_order (COALESCE(ended_at, queued_at, asked_at), return_id);
+CREATE INDEX disassembly_order_latest ON disassembly_order (COALESCE(ended_at, queued_at, asked_at));
 
 -- How many orders each site has in its queue, kept with every order.
 CREATE TABLE site_queue (

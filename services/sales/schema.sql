@@ -18,7 +18,7 @@ CREATE TABLE refund (
 CREATE UNIQUE INDEX refund_item ON refund (order_id, serial_number) WHERE state = 'refunded';
 CREATE UNIQUE INDEX refund_waiting ON refund (order_id, serial_number, place) WHERE state = 'waiting';
 -- For the latest refunds.
-CREATE INDEX refund_latest ON refund (COALESCE(ended_at, refunded_at, asked_at), return_id);
+CREATE INDEX refund_latest ON refund (COALESCE(ended_at, refunded_at, asked_at));
 
 CREATE TABLE cancelled (
     return_id    TEXT   NOT NULL PRIMARY KEY,
