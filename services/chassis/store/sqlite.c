@@ -69,8 +69,12 @@ void connection_exec(struct connection *c, const char *sql, const char *doing) {
 static void journal_set(struct connection *c) {
     char text[sizeof c->error];
     bool wal = false;
+    /* 16 MiB of log before its pages are copied into the database: a page that many batches change is copied once. */
     connection_exec(
-        c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", "set the journal");
+        c,
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
+        "PRAGMA wal_autocheckpoint = 4000",
+        "set the journal");
     for (struct rows r = store_rows(c, "PRAGMA journal_mode"); rows_next(&r);) wal = !strcmp(rows_text(&r, 0), "wal");
     snprintf(
         text, sizeof text,
