@@ -16,50 +16,48 @@ static const struct field request_fields[] = {
     FIELD_MONEY(struct request, cost),
 };
 
-/* --- Postings: two lines each, so debits equal credits */
+/* --- Postings */
 
 struct posting {
-    const char *name, *debit_account, *credit_account, *event, *action;
+    const char *kind, *debit_account, *credit_account, *event, *action;
 };
 static const struct posting disposal = {
     "disposal", LOSS_ACCOUNT, ASSET_ACCOUNT, "AssetDisposalCharged", "charge the disposal"};
 static const struct posting reversal = {
     "reversal", ASSET_ACCOUNT, LOSS_ACCOUNT, "AssetDisposalReversed", "reverse the disposal"};
 
-static void post_line(
-    struct reaction *r, const char *posting, const char *account, int64_t debit, int64_t credit, const char *currency) {
-    (void)store_run(
-        r->store,
-        "INSERT INTO ledger (return_id, posting, account, debit, credit, currency, posted_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        value_text(r->event->return_id), value_text(posting), value_text(account), value_int(debit), value_int(credit),
-        value_text(currency), value_int(r->now));
-    (void)store_run(
-        r->store,
-        "INSERT INTO balance (currency, account, debit, credit) VALUES (?, ?, ?, ?) ON CONFLICT (currency, account) "
-        "DO UPDATE SET debit = balance.debit + excluded.debit, credit = balance.credit + excluded.credit",
-        value_text(currency), value_text(account), value_int(debit), value_int(credit));
-}
-
 /* The only one that writes to the ledger. */
-static void post(struct reaction *r, const struct posting *p, const struct money *cost) {
-    char amount[32];
-    money_text(cost->minor, amount);
-    post_line(r, p->name, p->debit_account, cost->minor, 0, cost->currency);
-    post_line(r, p->name, p->credit_account, 0, cost->minor, cost->currency);
+static verdict post(struct reaction *r, const struct posting *p, const struct money *cost, struct failure *why) {
+    struct value debit = value_text(p->debit_account), credit = value_text(p->credit_account);
+    struct value amount = value_int(cost->minor), currency = value_text(cost->currency);
+    char text[32];
+    money_text(cost->minor, text);
+    if (!store_run(
+            r->store,
+            "INSERT INTO posting (return_id, kind, debit_account, credit_account, amount, currency, posted_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            value_text(r->event->return_id), value_text(p->kind), debit, credit, amount, currency, value_int(r->now)))
+        return reaction_answered(r, why);
+    (void)store_run(
+        r->store,
+        "INSERT INTO turnover (currency, debit_account, credit_account, amount) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (currency, debit_account, credit_account) DO UPDATE SET amount = turnover.amount + excluded.amount",
+        currency, debit, credit, amount);
     reaction_emit(
         r, p->event,
         json_pack(
-            "{s:{s:s, s:s}, s:s, s:s}", "cost", "amount", amount, "currency", cost->currency, "debit_account",
+            "{s:{s:s, s:s}, s:s, s:s}", "cost", "amount", text, "currency", cost->currency, "debit_account",
             p->debit_account, "credit_account", p->credit_account));
-    reaction_audit(r, "handled", p->action, "%s %s", amount, cost->currency);
+    reaction_audit(r, "handled", p->action, "%s %s", text, cost->currency);
+    return OK;
 }
 
 /* False: nothing was charged for the return. */
 static bool charged(struct reaction *r, struct money *cost) {
     bool yes = false;
     struct rows was = store_rows(
-        r->store, "SELECT debit, currency FROM ledger WHERE return_id = ? AND posting = 'disposal' AND account = ?",
-        value_text(r->event->return_id), value_text(disposal.debit_account));
+        r->store, "SELECT amount, currency FROM posting WHERE return_id = ? AND kind = 'disposal'",
+        value_text(r->event->return_id));
     while (rows_next(&was)) {
         cost->minor = rows_int(&was, 0);
         snprintf(cost->currency, sizeof cost->currency, "%s", rows_text(&was, 1));
@@ -74,20 +72,16 @@ static verdict charge(struct reaction *r, const void *fields, struct failure *wh
     const struct money *cost = &((const struct request *)fields)->cost;
     char amount[32];
     if (cancelled_before(r)) return OK;
-    if (reaction_answered(r, "ledger", why)) return REJECT;
     if (cost->minor < 0) return fail(why, REJECT, "the cost %s is negative", money_text(cost->minor, amount));
-    post(r, &disposal, cost);
-    return OK;
+    return post(r, &disposal, cost, why);
 }
 
 static verdict cancel(struct reaction *r, const void *fields, struct failure *why) {
-    (void)fields, (void)why;
+    (void)fields;
     struct money cost;
     if (!cancelled_note(r)) return OK;
-    if (charged(r, &cost))
-        post(r, &reversal, &cost);
-    else
-        cancelled_audit(r);
+    if (charged(r, &cost)) return post(r, &reversal, &cost, why);
+    cancelled_audit(r);
     return OK;
 }
 
@@ -113,13 +107,13 @@ static const struct view views[] = {
               "GROUP BY account, currency ORDER BY account, currency",
      .money = "Debit Credit Balance"},
     {.title = "Last postings",
-     .sql = "SELECT posted_at AS \"Posted\", return_id AS \"Return\", posting AS \"For\", account AS \"Account\", "
-            "debit AS \"Debit\", credit AS \"Credit\", currency AS \"Currency\" FROM ledger "
-            "ORDER BY posted_at DESC, return_id DESC, posting DESC, account DESC LIMIT 10",
-     .as_of = "SELECT posted_at AS \"Posted\", return_id AS \"Return\", posting AS \"For\", account AS \"Account\", "
-              "debit AS \"Debit\", credit AS \"Credit\", currency AS \"Currency\" FROM ledger WHERE posted_at <= ? "
-              "ORDER BY posted_at DESC, return_id DESC, posting DESC, account DESC LIMIT 10",
-     .money = "Debit Credit",
+     .sql = "SELECT posted_at AS \"Posted\", return_id AS \"Return\", kind AS \"For\", debit_account AS \"Debit\", "
+            "credit_account AS \"Credit\", amount AS \"Amount\", currency AS \"Currency\" FROM posting "
+            "ORDER BY posted_at DESC, return_id DESC, kind DESC LIMIT 10",
+     .as_of = "SELECT posted_at AS \"Posted\", return_id AS \"Return\", kind AS \"For\", debit_account AS \"Debit\", "
+              "credit_account AS \"Credit\", amount AS \"Amount\", currency AS \"Currency\" FROM posting "
+              "WHERE posted_at <= ? ORDER BY posted_at DESC, return_id DESC, kind DESC LIMIT 10",
+     .money = "Amount",
      .moments = "Posted"},
     {0},
 };

@@ -36,50 +36,51 @@ static int64_t stock_return(struct connection *store, const char *model) {
         value_text(model));
 }
 
-static void backorder_count(struct connection *store, const char *model, int more) {
-    (void)store_run(
+/* False: nobody ever waited for the model. */
+static bool backorder_count(struct connection *store, const char *model, int more) {
+    return store_run(
         store, "UPDATE backorder SET waiting = waiting + ? WHERE model = ?", value_int(more), value_text(model));
 }
 
 /* --- A request */
 
-static void ship(struct reaction *r, const struct request *q, int64_t on_hand) {
-    (void)store_run(
-        r->store,
-        "INSERT INTO replacement (return_id, version, model, shipment_id, state, asked_at, shipped_at) VALUES (?, ?, ?, ?, 'shipped', ?, ?)",
-        value_text(r->event->return_id), value_int(r->event->version), value_text(q->model), value_text(q->shipment_id),
-        value_int(r->now), value_int(r->now));
+static verdict ship(struct reaction *r, const struct request *q, int64_t on_hand, struct failure *why) {
+    if (!store_run(
+            r->store,
+            "INSERT INTO replacement (return_id, version, model, shipment_id, state, asked_at, shipped_at) "
+            "VALUES (?, ?, ?, ?, 'shipped', ?, ?) ON CONFLICT (return_id) DO NOTHING",
+            value_text(r->event->return_id), value_int(r->event->version), value_text(q->model),
+            value_text(q->shipment_id), value_int(r->now), value_int(r->now)))
+        return reaction_answered(r, why);
     reaction_emit(r, "ReplacementShipped", piece_and_stock(q, on_hand));
     reaction_audit(
         r, "handled", "ship a replacement", "%s for shipment %s; %lld left", q->model, q->shipment_id,
         (long long)on_hand);
+    return OK;
 }
 
-static void backorder(struct reaction *r, const struct request *q) {
-    (void)store_run(
-        r->store,
-        "INSERT INTO replacement (return_id, version, model, shipment_id, state, place, asked_at) VALUES (?, ?, ?, ?, 'backordered', "
-        "(SELECT COALESCE(MAX(place), 0) + 1 FROM replacement WHERE model = ? AND state = 'backordered'), ?)",
-        value_text(r->event->return_id), value_int(r->event->version), value_text(q->model), value_text(q->shipment_id),
-        value_text(q->model), value_int(r->now));
-    (void)store_run(
-        r->store, "INSERT INTO backorder (model, waiting) VALUES (?, 0) ON CONFLICT DO NOTHING", value_text(q->model));
-    backorder_count(r->store, q->model, 1);
+static verdict backorder(struct reaction *r, const struct request *q, struct failure *why) {
+    if (!store_run(
+            r->store,
+            "INSERT INTO replacement (return_id, version, model, shipment_id, state, place, asked_at) VALUES (?, ?, ?, ?, 'backordered', "
+            "(SELECT COALESCE(MAX(place), 0) + 1 FROM replacement WHERE model = ? AND state = 'backordered'), ?) "
+            "ON CONFLICT (return_id) DO NOTHING",
+            value_text(r->event->return_id), value_int(r->event->version), value_text(q->model),
+            value_text(q->shipment_id), value_text(q->model), value_int(r->now)))
+        return reaction_answered(r, why);
+    if (!backorder_count(r->store, q->model, 1))
+        (void)store_run(r->store, "INSERT INTO backorder (model, waiting) VALUES (?, 1)", value_text(q->model));
     reaction_emit(r, "ReplacementBackordered", piece(q));
     reaction_audit(
         r, "handled", "backorder a replacement", "%s for shipment %s: none in stock", q->model, q->shipment_id);
+    return OK;
 }
 
 static verdict replace(struct reaction *r, const void *fields, struct failure *why) {
     const struct request *q = fields;
     if (cancelled_before(r)) return OK;
-    if (reaction_answered(r, "replacement", why)) return REJECT;
     int64_t on_hand = stock_take(r->store, q->model);
-    if (on_hand >= 0)
-        ship(r, q, on_hand);
-    else
-        backorder(r, q);
-    return OK;
+    return on_hand >= 0 ? ship(r, q, on_hand, why) : backorder(r, q, why);
 }
 
 /* --- Its cancellation */
@@ -93,7 +94,7 @@ static void ship_next(struct reaction *r, const struct request *recalled) {
         value_int(r->now), value_text(recalled->model));
     while (rows_next(&next)) {
         const struct request q = {recalled->model, rows_text(&next, 2)};
-        backorder_count(r->store, q.model, -1);
+        (void)backorder_count(r->store, q.model, -1);
         reaction_emit_for(
             r, rows_text(&next, 0), rows_int(&next, 1), "ReplacementShipped",
             piece_and_stock(&q, stock_take(r->store, q.model)));
@@ -113,7 +114,7 @@ static void recall(struct reaction *r, const struct request *q) {
 }
 
 static void withdraw(struct reaction *r, const struct request *q) {
-    backorder_count(r->store, q->model, -1);
+    (void)backorder_count(r->store, q->model, -1);
     reaction_emit(r, "BackorderWithdrawn", piece(q));
     reaction_audit(r, "handled", "withdraw the backorder", "%s for shipment %s", q->model, q->shipment_id);
 }

@@ -33,10 +33,10 @@ static void site_of(struct connection *store, const char *location, char site[SI
 }
 
 static void site_count(struct connection *store, const char *site, int more) {
-    (void)store_run(
-        store, "INSERT INTO site_queue (site, queued) VALUES (?, 0) ON CONFLICT DO NOTHING", value_text(site));
-    (void)store_run(
-        store, "UPDATE site_queue SET queued = queued + ? WHERE site = ?", value_int(more), value_text(site));
+    if (!store_run(
+            store, "UPDATE site_queue SET queued = queued + ? WHERE site = ?", value_int(more), value_text(site)))
+        (void)store_run(
+            store, "INSERT INTO site_queue (site, queued) VALUES (?, ?)", value_text(site), value_int(more));
 }
 
 /* --- A request */
@@ -55,35 +55,32 @@ static bool queue_item(struct reaction *r, const struct request *q, const char *
 }
 
 /* It waits until the order that is there is withdrawn. */
-static void decline(struct reaction *r, const struct request *q, const char *site) {
-    (void)store_run(
-        r->store,
-        "INSERT INTO disassembly_order (return_id, version, serial_number, location, site, state, place, asked_at) "
-        "VALUES (?, ?, ?, ?, ?, 'waiting', (SELECT COALESCE(MAX(place), 0) + 1 FROM disassembly_order "
-        "WHERE serial_number = ? AND state = 'waiting'), ?)",
-        value_text(r->event->return_id), value_int(r->event->version), value_text(q->serial_number),
-        value_text(q->location), value_text(site), value_text(q->serial_number), value_int(r->now));
+static verdict decline(struct reaction *r, const struct request *q, const char *site, struct failure *why) {
+    if (!store_run(
+            r->store,
+            "INSERT INTO disassembly_order (return_id, version, serial_number, location, site, state, place, asked_at) "
+            "VALUES (?, ?, ?, ?, ?, 'waiting', (SELECT COALESCE(MAX(place), 0) + 1 FROM disassembly_order "
+            "WHERE serial_number = ? AND state = 'waiting'), ?) ON CONFLICT (return_id) DO NOTHING",
+            value_text(r->event->return_id), value_int(r->event->version), value_text(q->serial_number),
+            value_text(q->location), value_text(site), value_text(q->serial_number), value_int(r->now)))
+        return reaction_answered(r, why);
     reaction_emit(
         r, "DisassemblyDeclined",
         json_pack(
             "{s:s, s:s, s:s}", "serial_number", q->serial_number, "location", q->location, "reason",
             "this item is queued for disassembly already"));
     reaction_audit(r, "declined", "leave the queue as it is", "item %s is queued already", q->serial_number);
+    return OK;
 }
 
 static verdict queue(struct reaction *r, const void *fields, struct failure *why) {
     const struct request *q = fields;
     if (cancelled_before(r)) return OK;
-    if (reaction_answered(r, "disassembly_order", why)) return REJECT;
     char site[SITE_SIZE];
     site_of(r->store, q->location, site);
-    if (queue_item(r, q, site)) {
-        reaction_emit(r, "DisassemblyOrdered", item_at(q, site));
-        reaction_audit(
-            r, "handled", "queue for disassembly", "item %s from %s at %s", q->serial_number, q->location, site);
-    } else {
-        decline(r, q, site);
-    }
+    if (!queue_item(r, q, site)) return decline(r, q, site, why);
+    reaction_emit(r, "DisassemblyOrdered", item_at(q, site));
+    reaction_audit(r, "handled", "queue for disassembly", "item %s from %s at %s", q->serial_number, q->location, site);
     return OK;
 }
 

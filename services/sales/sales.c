@@ -41,32 +41,31 @@ static struct value place_next(struct reaction *r, const struct request *q) {
 }
 
 /* waits: it is refunded once nothing else holds the item. Otherwise it is declined for good. */
-static void decline(struct reaction *r, const struct request *q, bool waits, const char *reason) {
-    (void)store_run(
-        r->store,
-        "INSERT INTO refund (return_id, version, order_id, serial_number, state, place, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        value_text(r->event->return_id), value_int(r->event->version), value_text(q->order_id),
-        value_text(q->serial_number), value_text(waits ? "waiting" : "declined"),
-        waits ? place_next(r, q) : value_text(NULL), value_int(r->now));
+static verdict
+decline(struct reaction *r, const struct request *q, bool waits, const char *reason, struct failure *why) {
+    if (!store_run(
+            r->store,
+            "INSERT INTO refund (return_id, version, order_id, serial_number, state, place, asked_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (return_id) DO NOTHING",
+            value_text(r->event->return_id), value_int(r->event->version), value_text(q->order_id),
+            value_text(q->serial_number), value_text(waits ? "waiting" : "declined"),
+            waits ? place_next(r, q) : value_text(NULL), value_int(r->now)))
+        return reaction_answered(r, why);
     reaction_emit(
         r, "RefundDeclined",
         json_pack("{s:s, s:s, s:s}", "order_id", q->order_id, "serial_number", q->serial_number, "reason", reason));
     reaction_audit(r, "declined", "decline the refund", "order %s, item %s: %s", q->order_id, q->serial_number, reason);
+    return OK;
 }
 
 static verdict refund(struct reaction *r, const void *fields, struct failure *why) {
     const struct request *q = fields;
     char reason[ORDERS_REASON];
     if (cancelled_before(r)) return OK;
-    if (reaction_answered(r, "refund", why)) return REJECT;
-    if (!orders_allow(r, q->order_id, q->serial_number, &q->cost, reason)) {
-        decline(r, q, false, reason);
-    } else if (refund_item(r, q)) {
-        reaction_emit(r, "OrderRefunded", item(q));
-        reaction_audit(r, "handled", "refund the order", "order %s, item %s", q->order_id, q->serial_number);
-    } else {
-        decline(r, q, true, "this item of the order was refunded before");
-    }
+    if (!orders_allow(r, q->order_id, q->serial_number, &q->cost, reason)) return decline(r, q, false, reason, why);
+    if (!refund_item(r, q)) return decline(r, q, true, "this item of the order was refunded before", why);
+    reaction_emit(r, "OrderRefunded", item(q));
+    reaction_audit(r, "handled", "refund the order", "order %s, item %s", q->order_id, q->serial_number);
     return OK;
 }
 

@@ -242,4 +242,4 @@ def test_what_teams_keep_beside_their_books_agrees_with_them(stack):
             rows = db.execute(kept).fetchall()
             assert rows and rows == db.execute(counted).fetchall(), team
     views = {view["title"]: view for view in stack.status("accounting")["views"]}
-    assert {"149.90"} <= {row[4] for row in views["Last postings"]["rows"]}
+    assert {"149.90"} <= {row[5] for row in views["Last postings"]["rows"]}

@@ -31,9 +31,8 @@ void reaction_emit_for(struct reaction *r, const char *return_id, int64_t versio
 void reaction_audit(struct reaction *r, const char *outcome, const char *action, const char *summary_format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* In the handler of a request: whether this service keeps a row about the return, in a table of its own that has a
- * column return_id. True, with why: another event asked for the same before, so this one is to be rejected. */
-bool reaction_answered(struct reaction *r, const char *table, struct failure *why);
+/* In the handler of a request, when its return has a row here already: REJECT, as another event asked for it before. */
+verdict reaction_answered(const struct reaction *r, struct failure *why);
 
 /* Whether the policy of that name is `value`. The service's declaration says what it is when nothing is set. */
 bool reaction_policy_is(const struct reaction *r, const char *name, const char *value);
