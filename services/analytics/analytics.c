@@ -70,6 +70,7 @@ const struct service service = {
     .title = "Analytics",
     .duty = "Counts what becomes of returns; keeps nothing, and reads every event again at each start.",
     .subscribes = "*",
+    .fetch_wait_ms = 200,
     .listed_by = "support",
     .handlers = handlers,
     .resources = statistics_resources,

@@ -170,6 +170,7 @@ const struct service service = {
     .title = "Support",
     .duty = "Takes in returns, and tells every team at once.",
     .subscribes = "*",
+    .fetch_wait_ms = 100,
     .handlers = fold_handlers,
     .decided = fold_decided,
     .snapshots = &snapshot_returns,

@@ -56,6 +56,9 @@ struct service {
     const struct view *views;       /* ends with {0}, or NULL */
     const struct policy *policies;  /* ends with {0}, or NULL */
     const struct resource *resources; /* ends with {0}, or NULL. Found before the chassis's own */
+    /* So many ms Kafka may hold back an event, for others to come along: for who reads many topics, and whom nobody
+     * waits for. Else each event is a fetch, and a transaction, of its own. 0: at once. */
+    int fetch_wait_ms;
     const char *listed_by; /* the service that keeps the list of all (peers.h). NULL: whose events it reads */
     void (*stop)(struct runtime *rt); /* ends threads of its own, before the web server stops. May be NULL */
     struct call call;                 /* call.h. {0}: it cannot be called */

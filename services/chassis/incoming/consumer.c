@@ -28,6 +28,8 @@ enum {
     WANTED_MAX = 200,
     BATCH_BYTES =
         2 * DECODED_BYTES_MAX, /* of decoded records and their schemas. The one more that passes it is bounded itself */
+    FETCH_IDLE_MS = 500,       /* how long a fetch waits for a first record: librdkafka's own */
+    FETCH_BYTES = 100000,      /* and how much ends the waiting of one who waits for more */
     DENIED_MS = 5000, /* until a read that was denied is tried again: librdkafka would not say that it is allowed now */
 };
 
@@ -456,8 +458,12 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
     /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout. */
     bool is_static = strcmp(c->core->settings->instance, "-") != 0;
+    char bytes[24], wait[24];
+    int wait_ms = c->core->service->fetch_wait_ms;
     const struct property properties[] = {
         {"group.id", group},
+        {"fetch.min.bytes", log_number(bytes, wait_ms ? FETCH_BYTES : 1)},
+        {"fetch.wait.max.ms", log_number(wait, wait_ms ? wait_ms : FETCH_IDLE_MS)},
         {"heartbeat.interval.ms", "1000"},
         {"partition.assignment.strategy", "range"},
         {"enable.auto.commit", "false"},
