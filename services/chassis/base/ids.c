@@ -142,8 +142,11 @@ const char *duration_text(int64_t ms, char out[DURATION_TEXT]) {
 }
 
 static void trace_write(const unsigned char ids[24], char parent[TRACE_PARENT]) {
-    char trace[TRACE_ID], span[17];
-    snprintf(parent, TRACE_PARENT, "00-%s-%s-01", hex_text(ids, 16, trace), hex_text(ids + 16, 8, span));
+    memcpy(parent, "00-", 3);
+    hex_text(ids, 16, parent + 3);
+    parent[35] = '-';
+    hex_text(ids + 16, 8, parent + 36);
+    memcpy(parent + 52, "-01", 4);
 }
 
 void trace_make(char parent[TRACE_PARENT]) {
