@@ -7,6 +7,7 @@
 #include "chassis/service/start.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 30000 };
+enum { PATIENCE_MS = 30000, STOP_S = 120 };
 
 /* --- The registry */
 
@@ -145,8 +146,18 @@ static rd_kafka_t *client(struct world *w, rd_kafka_type_t type) {
     return rk;
 }
 
+/* What still runs, by the names of threads: so it is known who did not end, also where no debugger is. */
+static void not_ended(int signum) {
+    (void)signum;
+    fprintf(stderr, "the service, or what is around it, did not end within %d s. Threads that are left:\n", STOP_S);
+    fflush(stderr);
+    (void)!system("cat /proc/$PPID/task/*/comm >&2");
+    abort();
+}
+
 void world_open(struct world *w) {
     memset(w, 0, sizeof *w);
+    signal(SIGALRM, not_ended);
     w->name = "probe";
     pthread_mutex_init(&w->lock, NULL);
     strcpy(w->folder, "/tmp/world-XXXXXX");
@@ -164,6 +175,7 @@ void world_open(struct world *w) {
 void world_close(struct world *w) {
     char command[128];
     world_stop(w);
+    alarm(STOP_S);
     mg_stop(w->registry);
     rd_kafka_destroy(w->producer);
     rd_kafka_mock_cluster_destroy(w->cluster);
@@ -175,6 +187,7 @@ void world_close(struct world *w) {
     pthread_mutex_destroy(&w->lock);
     snprintf(command, sizeof command, "rm -rf '%s'", w->folder);
     assert_int_equal(system(command), 0);
+    alarm(0);
 }
 
 static void add_flag(char flags[][200], char *argv[], int *argc, const char *format, ...) {
@@ -222,7 +235,9 @@ void world_start(struct world *w, const struct service *service) {
 
 void world_stop(struct world *w) {
     if (!w->rt.core.service) return;
+    alarm(STOP_S);
     service_stop(&w->rt);
+    alarm(0);
     settings_free(&w->settings);
     w->rt.core.service = NULL;
 }
