@@ -152,31 +152,6 @@ static void offsets_are_told_a_few_times_a_second_and_at_the_end(void **state) {
     assert_int_equal(committed(w, 1), 2 + EVENTS);
 }
 
-/* As they come, one by one, while nothing else is to do. */
-static int64_t transactions_of_40(struct world *w, int fetch_wait_ms) {
-    struct service reader = probe;
-    reader.fetch_wait_ms = fetch_wait_ms;
-    int64_t before = world_records(w, "support.events");
-    world_start(w, &reader);
-    ask(w, 1, "R-1", (int)before);
-    world_await(w, "SELECT COUNT(*) FROM kept", before + 1);
-    int64_t begun = metric_read(METRIC_batches_committed);
-    for (int i = 1; i <= 40; i++) {
-        ask(w, i % 6, "R-1", (int)before + i);
-        usleep(10000);
-    }
-    world_await(w, "SELECT COUNT(*) FROM kept", before + 41);
-    int64_t made = metric_read(METRIC_batches_committed) - begun;
-    world_stop(w);
-    return made;
-}
-
-static void who_may_wait_reads_several_events_at_once(void **state) {
-    struct world *w = *state;
-    assert_true(transactions_of_40(w, 0) > 20);
-    assert_true(transactions_of_40(w, 200) < 10);
-}
-
 static void an_event_of_no_concern_is_skipped(void **state) {
     struct world *w = *state;
     world_start(w, &probe);
@@ -253,7 +228,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_a_handler_rejects_is_taken_back, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(
             offsets_are_told_a_few_times_a_second_and_at_the_end, probe_setup, probe_teardown),
-        cmocka_unit_test_setup_teardown(who_may_wait_reads_several_events_at_once, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_partition_ends_it, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_new_partition_ends_it, probe_setup, probe_teardown),
