@@ -102,11 +102,16 @@ def test_a_reader_that_goes_away_ends_what_a_verb_started(tmp_path):
 
 
 @pytest.mark.full
-def test_a_closed_terminal_gives_support_its_own_schemas_back(stack):
-    verb = Verb(["drill", "schema"], stack.env, closes=True)
+@pytest.mark.parametrize("moment", ["as it is given them", "while support is started anew"])
+def test_a_closed_terminal_gives_support_its_own_schemas_back(stack, moment):
     given = lambda: "schemas/drill" in (stack.home / "run/support.env").read_text()  # noqa: E731
+    stops = lambda: (stack.home / "logs/supervisord.log").read_text().count("waiting for support to stop")  # noqa: E731
+    before = stops()
+    verb = Verb(["drill", "schema"], stack.env, closes=True)
     try:
         wait(given, 240, "support has the next version")
+        if moment.startswith("while"):
+            wait(lambda: stops() > before, 60, "support is being stopped")
     finally:
         verb.end(None)
         verb.process.wait(120)

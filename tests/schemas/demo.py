@@ -127,11 +127,15 @@ class Demo:
         new = self.environment.with_suffix(".new")
         new.write_text("\n".join(lines) + "\n")
         new.rename(self.environment)
-        was = self.status("support")["started_at"]
+        was = self.started_at()  # None: it does not run, as when an interrupt came while it was started anew
+        # In a session of its own: a terminal that is closed would end it between the stop and the start.
         subprocess.run(
             ["supervisorctl", "-c", self.home / "run" / "supervisord.conf", "restart", "support"], stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL, timeout=60, check=True)
-        wait(lambda: (self.get("support", "/api/status") or {"started_at": was})["started_at"] != was, 30, "support is up again")
+            stdin=subprocess.DEVNULL, timeout=60, check=True, start_new_session=True)
+        wait(lambda: self.started_at() not in (None, was), 30, "support is up again")
+
+    def started_at(self):
+        return (self.get("support", "/api/status") or {}).get("started_at")
 
     # Kafka
 
