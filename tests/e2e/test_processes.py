@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import re
 import signal
 import statistics
 import subprocess
@@ -106,21 +105,6 @@ def test_five_idle_services_use_at_most_60_mb(stack, tmp_path):
     shared = functools.reduce(operator.or_, mapped)  # of each file the most that one of them has
     print(f"{sum(own)} kB of their own, {shared.total()} kB of files that they share")
     assert sum(own) + shared.total() <= 60 * 1024, (own, mapped)
-
-
-def transactions(stack, service):
-    metrics = http.get(stack.url(service) + "/metrics").text
-    return int(re.search(r"^returns_batches_committed_total (\d+)$", metrics, re.M)[1])
-
-
-@pytest.mark.alone
-def test_support_takes_several_events_at_once_and_a_team_each_at_once(stack):
-    """Nobody waits for what support reads; each event alone would be a fetch, and a transaction, of its own."""
-    before = {name: transactions(stack, name) for name in ("support", "sales")}
-    ids = [stack.submit() for _ in range(60)]
-    stack.await_audits(ids, SERVICES, 180)
-    made = {name: transactions(stack, name) - n for name, n in before.items()}
-    assert made["support"] <= len(ids) and made["sales"] >= len(ids) / 3, made  # of 300 events, and of 60
 
 
 def test_nothing_accepted_is_lost_when_support_is_killed_at_once(tmp_path):
