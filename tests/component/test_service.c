@@ -2,6 +2,7 @@
 #include "helper_probe.h"
 
 #include "chassis/base/metrics.h"
+#include "chassis/incoming/consumer_private.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -152,6 +154,24 @@ static void offsets_are_told_a_few_times_a_second_and_at_the_end(void **state) {
     assert_int_equal(committed(w, 1), 2 + EVENTS);
 }
 
+/* What Kafka is told to collect for it, in bytes. */
+static long fetched_at_least(struct world *w, int fetch_wait_ms) {
+    struct service reader = probe;
+    char bytes[32] = "";
+    size_t size = sizeof bytes;
+    reader.fetch_wait_ms = fetch_wait_ms;
+    world_start(w, &reader);
+    assert_int_equal(rd_kafka_conf_get(rd_kafka_conf(w->rt.consumer->rk), "fetch.min.bytes", bytes, &size), 0);
+    world_stop(w);
+    return strtol(bytes, NULL, 10);
+}
+
+static void who_may_wait_fetches_less_often(void **state) {
+    struct world *w = *state;
+    assert_int_equal(fetched_at_least(w, 0), 1);
+    assert_int_equal(fetched_at_least(w, 200), 100000);
+}
+
 static void an_event_of_no_concern_is_skipped(void **state) {
     struct world *w = *state;
     world_start(w, &probe);
@@ -228,6 +248,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_a_handler_rejects_is_taken_back, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(
             offsets_are_told_a_few_times_a_second_and_at_the_end, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(who_may_wait_fetches_less_often, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_partition_ends_it, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_new_partition_ends_it, probe_setup, probe_teardown),
