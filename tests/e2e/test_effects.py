@@ -41,7 +41,7 @@ def test_a_second_event_with_the_same_id_has_no_second_effect(stack, topic, vali
         wait(lambda: not stack.status(team)["outbox"]["depth"], 60, f"{team} has published what it had to")
         keys = [r.key().decode() for r in records(stack.kafka, stack.topic(f"{team}.events"))]
         assert keys.count(return_id) == 1
-    history = stack.events(return_id)
+    history = wait(lambda: (seen := stack.events(return_id))[4:] and seen, 60, "support has seen what came of it")
     assert len({event["data"]["event_id"] for event in history}) == len(history) == 5
 
 
@@ -125,7 +125,7 @@ def test_a_second_refund_of_the_same_item_is_declined_and_seen(stack, topic):
     again = event | {"event_id": str(uuid.uuid4()), "return_id": second}
     value = write_avro(stack.registry, topic, again)
     publish(stack.kafka, topic, second, value)
-    stack.await_audits([second], TEAMS, 180)
+    stack.await_audits([second], SERVICES, 180)
     assert stack.audit("sales", return_id=second)[0]["outcome"] == "declined"
     assert stack.audit("manufacturing", return_id=second)[0]["outcome"] == "declined"
 
