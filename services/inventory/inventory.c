@@ -36,10 +36,11 @@ static int64_t stock_return(struct connection *store, const char *model) {
         value_text(model));
 }
 
-/* False: nobody ever waited for the model. */
-static bool backorder_count(struct connection *store, const char *model, int more) {
-    return store_run(
-        store, "UPDATE backorder SET waiting = waiting + ? WHERE model = ?", value_int(more), value_text(model));
+static void backorder_count(struct connection *store, const char *model, int more) {
+    if (!store_run(
+            store, "UPDATE backorder SET waiting = waiting + ? WHERE model = ?", value_int(more), value_text(model)))
+        (void)store_run(
+            store, "INSERT INTO backorder (model, waiting) VALUES (?, ?)", value_text(model), value_int(more));
 }
 
 /* --- A request */
@@ -68,8 +69,7 @@ static verdict backorder(struct reaction *r, const struct request *q, struct fai
             value_text(r->event->return_id), value_int(r->event->version), value_text(q->model),
             value_text(q->shipment_id), value_text(q->model), value_int(r->now)))
         return reaction_answered(r, why);
-    if (!backorder_count(r->store, q->model, 1))
-        (void)store_run(r->store, "INSERT INTO backorder (model, waiting) VALUES (?, 1)", value_text(q->model));
+    backorder_count(r->store, q->model, 1);
     reaction_emit(r, "ReplacementBackordered", piece(q));
     reaction_audit(
         r, "handled", "backorder a replacement", "%s for shipment %s: none in stock", q->model, q->shipment_id);
@@ -94,7 +94,7 @@ static void ship_next(struct reaction *r, const struct request *recalled) {
         value_int(r->now), value_text(recalled->model));
     while (rows_next(&next)) {
         const struct request q = {recalled->model, rows_text(&next, 2)};
-        (void)backorder_count(r->store, q.model, -1);
+        backorder_count(r->store, q.model, -1);
         reaction_emit_for(
             r, rows_text(&next, 0), rows_int(&next, 1), "ReplacementShipped",
             piece_and_stock(&q, stock_take(r->store, q.model)));
@@ -114,7 +114,7 @@ static void recall(struct reaction *r, const struct request *q) {
 }
 
 static void withdraw(struct reaction *r, const struct request *q) {
-    (void)backorder_count(r->store, q->model, -1);
+    backorder_count(r->store, q->model, -1);
     reaction_emit(r, "BackorderWithdrawn", piece(q));
     reaction_audit(r, "handled", "withdraw the backorder", "%s for shipment %s", q->model, q->shipment_id);
 }

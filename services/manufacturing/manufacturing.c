@@ -41,7 +41,7 @@ static void site_count(struct connection *store, const char *site, int more) {
 
 /* --- A request */
 
-/* False: the item is queued already. */
+/* False: the item is queued already, or the return was answered before: decline() tells which. */
 static bool queue_item(struct reaction *r, const struct request *q, const char *site) {
     bool first =
         store_run(
@@ -54,7 +54,7 @@ static bool queue_item(struct reaction *r, const struct request *q, const char *
     return first;
 }
 
-/* It waits until the order that is there is withdrawn. */
+/* It waits until the order that is there is withdrawn. REJECT: the return was answered before. */
 static verdict decline(struct reaction *r, const struct request *q, const char *site, struct failure *why) {
     if (!store_run(
             r->store,

@@ -22,7 +22,7 @@ static json_t *item(const struct request *q) {
 
 /* --- A request */
 
-/* False: the item is refunded already. */
+/* False: the item is refunded already, or the return was answered before: decline() tells which. */
 static bool refund_item(struct reaction *r, const struct request *q) {
     return store_run(
                r->store,
