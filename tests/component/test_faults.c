@@ -7,6 +7,7 @@
 #include "chassis/audit/audit.h"
 #include "chassis/avro/codec.h"
 #include "chassis/base/assets.h"
+#include "chassis/events/record.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -142,6 +143,40 @@ static void each_allocation(void **state) {
     fail_each(*state, FAULT_MEMORY, 0, false, 1, "the allocation");
 }
 
+static void read_record_failing_each(const rd_kafka_message_t *m, void *world) {
+    struct world *w = world;
+    struct raw raw = raw_of(m);
+    struct failure why;
+    struct record record;
+    int nth = 1;
+    for (bool met = true; met; nth++) {
+        why = (struct failure){0};
+        fault_arm(FAULT_MEMORY, nth, 0, false);
+        fault_exempt = false;
+        verdict v = record_decode(&w->rt.core, &raw, NULL, &record, &why);
+        fault_exempt = true;
+        met = fault_count() > 0;
+        fault_mend();
+        assert_int_equal(v, met ? RETRY : OK);
+        if (v == OK) assert_int_equal(record.state, OK);
+        if (v == OK) record_free(&record);
+    }
+    print_message("a record: %d allocations\n", nth - 2);
+    assert_true(nth > 2);
+}
+
+/* Each of them is met, whatever other threads allocate meanwhile. */
+static void each_allocation_of_a_record(void **state) {
+    struct world *w = *state;
+    world_start(w, &probe);
+    ask(w, 0, "R-1", 1);
+    await_done(w, 1, "no allocation", 0);
+    fault_thread = "record";
+    pthread_setname_np(pthread_self(), "record");
+    assert_int_equal(world_read(w, "support.events", 1, read_record_failing_each, w), 1);
+    fault_thread = NULL;
+}
+
 static void read_schema_failing_each(const char *text, size_t n) {
     struct failure why;
     struct schema *schema;
@@ -235,6 +270,7 @@ int main(int argc, char *argv[]) {
         cmocka_unit_test_setup_teardown(each_operation_on_a_file, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(each_operation_on_a_full_disk, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(each_allocation, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(each_allocation_of_a_record, probe_setup, probe_teardown),
         cmocka_unit_test(each_allocation_of_a_schema),
         cmocka_unit_test_setup_teardown(each_call_of_the_database_at_the_start, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(each_operation_on_a_file_at_the_start, probe_setup, probe_teardown),

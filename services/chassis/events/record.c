@@ -48,7 +48,8 @@ static verdict read_common(struct record *r) {
         FIELD_INT(struct common, version),
         FIELD_MOMENT(struct common, occurred_at),
     };
-    if (project(&r->written, fields, sizeof fields / sizeof *fields, &common, &r->why) != OK) return REJECT;
+    verdict v = project(&r->written, fields, sizeof fields / sizeof *fields, &common, &r->why);
+    if (v != OK) return v;
     if (!uuid_parse(common.event_id, &r->event.id))
         return fail(&r->why, REJECT, "event_id \"%.60s\" is not a UUID", common.event_id);
     r->has_id = true;
