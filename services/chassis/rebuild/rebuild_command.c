@@ -82,7 +82,8 @@ static void print_rejected(const json_t *report) {
     const json_t *rejected = json_object_get(report, "rejected");
     if (!json_get_int(rejected, "n")) return;
     printf(
-        "%lld records that had their effect are rejected now; %s:\n", json_get_int(rejected, "n"),
+        "%lld records%s are rejected; %s:\n", json_get_int(rejected, "n"),
+        is(report, "lost") ? "" : " that had their effect",
         is(report, "switched") ? "they are open dead letters" : "they would become dead letters");
     json_each(i, one, json_object_get(rejected, "lines"))
         printf(
