@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -124,6 +125,41 @@ static void a_savepoint_takes_back_one_record(void **state) {
     assert_int_equal(store_commit(c, &why), OK);
     assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing WHERE name IN ('kept', 'after')"), 2);
     assert_int_equal(outside(f, "SELECT COUNT(*) FROM thing"), 2);
+}
+
+/* SQLite's, in place of libc's. */
+static int synced;
+
+int fsync(int file) {
+    synced++;
+    return (int)syscall(SYS_fsync, file);
+}
+
+int fdatasync(int file) {
+    synced++;
+    return (int)syscall(SYS_fdatasync, file);
+}
+
+/* Whether its commit, which must have that outcome, waited for the disk. */
+static bool waits(struct connection *c, int n, verdict outcome) {
+    struct failure why;
+    int before = synced;
+    (void)store_run(c, "INSERT INTO thing (name, n) VALUES (?, ?)", value_text(n < 0 ? "bad" : "good"), value_int(n));
+    (void)store_run(c, "DELETE FROM thing");
+    assert_int_equal(store_commit(c, &why), outcome);
+    return synced > before;
+}
+
+static void only_a_relaxed_commit_does_not_wait_for_the_disk(void **state) {
+    struct fixture *f = *state;
+    assert_true(waits(store_begin(f->store), 1, OK));
+    assert_false(waits(store_begin_relaxed(f->store), 1, OK));
+    assert_false(waits(store_begin_relaxed(f->store), 1, OK));
+    assert_true(waits(store_begin(f->store), 1, OK));
+    assert_false(waits(store_begin_relaxed(f->store), -1, REJECT));
+    assert_true(waits(store_begin(f->store), 1, OK));
+    store_rollback(store_begin_relaxed(f->store));
+    assert_true(waits(store_begin(f->store), 1, OK));
 }
 
 static int open_without_log(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out) {
@@ -318,6 +354,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_is_rolled_back_is_not, setup, teardown),
         cmocka_unit_test_setup_teardown(an_error_sticks, setup, teardown),
         cmocka_unit_test_setup_teardown(a_savepoint_takes_back_one_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_a_relaxed_commit_does_not_wait_for_the_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_write_ahead_log_it_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_database_is_refused, setup, teardown),

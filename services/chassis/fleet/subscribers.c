@@ -226,7 +226,7 @@ static json_t *teams_ask(struct subscribers *s) {
 static void teams_store(struct subscribers *s, json_t *teams) {
     s->life_kept_at = steady_ms();
     struct failure why;
-    struct connection *c = store_begin(s->options.store);
+    struct connection *c = store_begin_relaxed(s->options.store);
     (void)store_run(c, "DELETE FROM subscriber_offset");
     (void)store_run(c, "DELETE FROM subscriber_life");
     json_members(team, teams) {

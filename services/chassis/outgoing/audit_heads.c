@@ -123,7 +123,7 @@ static void heads_keep(struct audit_heads *h, int64_t offset) {
         "{s:s, s:O, s:O}", "at", time_text(json_integer_value(json_object_get(h->in_flight, "at")), moment), "rows",
         json_object_get(h->in_flight, "rows"), "chains", json_object_get(h->in_flight, "chains"));
     char *text = json_dumps(kept, JSON_COMPACT);
-    struct connection *c = store_begin(h->o->store);
+    struct connection *c = store_begin_relaxed(h->o->store);
     (void)store_run(
         c, "INSERT INTO audit_published (heads, record_offset) VALUES (?, ?)", value_text(text), value_int(offset));
     if (store_commit(c, &why) != OK)

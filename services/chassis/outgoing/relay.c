@@ -77,14 +77,15 @@ static void send_waiting(struct relay *r) {
     if (r->in_flight) crash_point("after send");
 }
 
-/* The only place where an event counts as published. */
+/* The only place where an event counts as published. After a power cut what is not on the disk is sent again, as after
+ * a kill right before. */
 bool relay_mark(struct relay *r, bool last) {
     size_t all = last ? r->handed_n : outbox_done(r->handed, r->handed_n), done = 0;
     struct failure why;
     for (size_t i = 0; i < all; i++) done += r->handed[i].done;
     if (done) {
         crash_point("after delivery");
-        struct connection *c = store_begin(r->o.store);
+        struct connection *c = store_begin_relaxed(r->o.store);
         outbox_mark(c, r->handed, r->handed_n, last);
         if (store_commit(c, &why) != OK) {
             log_line(LOG_ERROR, "could not mark events as sent; trying again", "reason", why.text, NULL);

@@ -101,6 +101,11 @@ void connection_open(struct connection *c, bool writes) {
     if (writes && strcmp(s->path, IN_MEMORY) != 0) journal_set(c);
 }
 
+void connection_relax(struct connection *c, bool relaxed) {
+    connection_exec(c, relaxed ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL", "set the journal");
+    if (c->state == OK) c->relaxed = relaxed;
+}
+
 void connection_close(struct connection *c) {
     if (!c->db) return;
     for (int i = 0; i < STATEMENTS_N; i++) sqlite3_finalize(c->db->statements[i].prepared);

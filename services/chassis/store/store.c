@@ -196,11 +196,21 @@ static verdict writer_give(struct connection *c, struct failure *why) {
     return v;
 }
 
-struct connection *store_begin(struct store *s) {
+/* How much a commit waits for can be set between transactions alone. */
+static struct connection *begin(struct store *s, bool relaxed) {
     struct connection *c = writer_take(s);
     c->keep = NULL;
+    if (c->relaxed != relaxed) connection_relax(c, relaxed);
     connection_exec(c, "BEGIN IMMEDIATE", "begin a transaction");
     return c;
+}
+
+struct connection *store_begin(struct store *s) {
+    return begin(s, false);
+}
+
+struct connection *store_begin_relaxed(struct store *s) {
+    return begin(s, true);
 }
 
 void *store_memory(struct connection *c, size_t n, void (*keep)(struct connection *c, void *memory)) {

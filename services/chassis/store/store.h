@@ -71,6 +71,9 @@ MUST_CHECK verdict store_hurry(struct store *s, struct failure *why);
 
 /* --- Writing: any thread. */
 MUST_CHECK struct connection *store_begin(struct store *s); /* never NULL. A failure to begin is sticky */
+/* The same, but its commit does not wait for the disk. It outlives a kill of the process, and a power cut once a commit
+ * that does wait has followed. For what Kafka can tell again. */
+MUST_CHECK struct connection *store_begin_relaxed(struct store *s);
 MUST_CHECK verdict store_commit(struct connection *c, struct failure *why); /* durable when OK, else rolled back */
 void store_rollback(struct connection *c);
 

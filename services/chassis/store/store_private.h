@@ -1,5 +1,5 @@
 /* store_private: what the files of this room share. A database is asked for by its path. sqlite.c alone knows SQLite:
- * the six functions below, and the statements and rows of store.h. Another database is another such file. */
+ * the seven functions below, and the statements and rows of store.h. Another database is another such file. */
 #pragma once
 
 #include "chassis/store/store.h"
@@ -13,6 +13,7 @@ struct connection {
     struct connection *next; /* the store's readers */
     verdict state;           /* OK, or the first error's kind, which sticks */
     char error[400];
+    bool relaxed;                                     /* a commit does not wait for the disk */
     void *memory;                                     /* store_memory() */
     void (*keep)(struct connection *c, void *memory); /* NULL: nothing is in it */
 };
@@ -40,6 +41,8 @@ void connection_close(struct connection *c); /* accepts one that is not open */
 void connection_exec(struct connection *c, const char *sql, const char *doing);
 /* After an error: an open transaction is rolled back, and c may be used again. */
 void connection_clear(struct connection *c);
+/* From its next transaction on, or never: then an error sticks. */
+void connection_relax(struct connection *c, bool relaxed);
 void connection_abandon(struct connection *c); /* rolls back, if a transaction is open */
 json_t *rows_json(const struct rows *r, int column);
 
