@@ -172,12 +172,50 @@ static void who_may_wait_fetches_less_often(void **state) {
     assert_int_equal(fetched_at_least(w, 200), 100000);
 }
 
+#define OTHER_EVENT                                                                                                    \
+    "{\"event_id\":\"019a0000-0000-7000-8000-000000000001\",\"return_id\":\"R-1\",\"version\":1,\"occurred_at\":1}"
+
+/* One event so many times, in one go. */
+static void publish_many(struct world *w, int n) {
+    struct failure why;
+    struct schema *schema;
+    buffer_auto record = BUFFER(1000);
+    json_auto_t *event = json_loads(OTHER_EVENT, 0, NULL);
+    frame_write(&record, world_schema(w, OTHER));
+    assert_int_equal(schema_parse(OTHER, strlen(OTHER), &schema, &why), OK);
+    assert_int_equal(codec_encode(schema, event, &record, &why), OK);
+    while (n--)
+        assert_int_equal(
+            rd_kafka_producev(
+                w->producer, RD_KAFKA_V_TOPIC("support.events"), RD_KAFKA_V_PARTITION(n % 6), RD_KAFKA_V_KEY("R-1", 3),
+                RD_KAFKA_V_VALUE(record.data, record.length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+            0);
+    assert_int_equal(rd_kafka_flush(w->producer, 30000), 0);
+    schema_free(&schema);
+}
+
+/* Else librdkafka's thread that fetches sleeps most of each second, while its queue is empty. */
+static void a_backlog_is_read_without_pauses(void **state) {
+    struct world *w = *state;
+    enum { EVENTS = 60000, PAUSE_MS = 400 };
+    int pauses = 0;
+    publish_many(w, EVENTS);
+    world_start(w, &probe);
+    int64_t before = 0, read, since = INT64_MAX; /* until the first is read */
+    for (; (read = world_int(w, "SELECT MAX(id) FROM audit")) < EVENTS; usleep(5000)) {
+        bool paused = steady_ms() - since > PAUSE_MS;
+        if (read == before && !paused) continue;
+        pauses += paused;
+        before = read;
+        since = steady_ms();
+    }
+    if (pauses > 1) fail_msg("%d pauses of %d ms", pauses, PAUSE_MS);
+}
+
 static void an_event_of_no_concern_is_skipped(void **state) {
     struct world *w = *state;
     world_start(w, &probe);
-    world_publish_event(
-        w, 0, world_schema(w, OTHER),
-        "{\"event_id\":\"019a0000-0000-7000-8000-000000000001\",\"return_id\":\"R-1\",\"version\":1,\"occurred_at\":1}");
+    world_publish_event(w, 0, world_schema(w, OTHER), OTHER_EVENT);
     world_await(w, "SELECT COUNT(*) FROM audit WHERE outcome = 'skipped' AND event_type = 'returns.support.Other'", 1);
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter"), 0);
 }
@@ -249,6 +287,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(
             offsets_are_told_a_few_times_a_second_and_at_the_end, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(who_may_wait_fetches_less_often, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(a_backlog_is_read_without_pauses, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_partition_ends_it, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_new_partition_ends_it, probe_setup, probe_teardown),

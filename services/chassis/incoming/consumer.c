@@ -30,6 +30,7 @@ enum {
         2 * DECODED_BYTES_MAX, /* of decoded records and their schemas. The one more that passes it is bounded itself */
     FETCH_IDLE_MS = 500,       /* how long a fetch waits for a first record: librdkafka's own */
     FETCH_BYTES = 100000,      /* and how much ends the waiting of one who waits for more */
+    QUEUED_MUCH = 1000,        /* records that wait in librdkafka's queue */
     DENIED_MS = 5000, /* until a read that was denied is tried again: librdkafka would not say that it is allowed now */
 };
 
@@ -295,10 +296,27 @@ static int first_wait(const struct consumer *c) {
     return (int)throttle_wait(c, wait);
 }
 
+/* Once the queue is full, librdkafka's thread that fetches from a broker sleeps, for up to a second, however soon the
+ * queue is empty again. A request to that broker wakes it: here any, whose answer nobody needs. Of several brokers it
+ * wakes the coordinator's. May go from 2.2 on, which has `fetch.queue.backoff.ms`. */
+static void fetch_wake(struct consumer *c) {
+    size_t queued = rd_kafka_queue_length(c->queue);
+    char group[NAME_SIZE];
+    if (queued > c->queued_most) c->queued_most = queued;
+    if (rd_kafka_version() >= 0x020200ff || c->queued_most < QUEUED_MUCH || queued > c->queued_most / 2) return;
+    c->queued_most = queued;
+    settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
+    rd_kafka_ListConsumerGroupOffsets_t *request = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
+    rd_kafka_ListConsumerGroupOffsets(c->rk, &request, 1, NULL, c->answers);
+    rd_kafka_ListConsumerGroupOffsets_destroy(request);
+    for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(c->answers, 0));) rd_kafka_event_destroy(event);
+}
+
 /* No lingering: waits for the first record, then takes only what is there already. */
 static void take_what_is_there(struct consumer *c) {
     bool more = take_one(c, first_wait(c));
     for (int64_t n = 1; more && n < c->core->settings->batch; n++) more = take_one(c, 0);
+    fetch_wake(c);
 }
 
 /* --- Handling */
@@ -485,6 +503,7 @@ static verdict consumer_open(struct consumer *c, struct failure *why) {
     pthread_mutex_lock(&c->lock);
     c->rk = rk;
     c->queue = rd_kafka_queue_get_consumer(rk);
+    c->answers = rd_kafka_queue_new(rk);
     pthread_mutex_unlock(&c->lock);
     c->broken = c->assign_again = c->check_again = c->commit_wanted = c->commit_under_way = false;
     health_set(c->core->health, "kafka", HEALTH_WAITING, "connecting to Kafka at %s", c->core->settings->kafka);
@@ -499,6 +518,7 @@ static void consumer_close(struct consumer *c) {
     pthread_mutex_lock(&c->lock);
     rd_kafka_t *rk = c->rk;
     rd_kafka_queue_destroy(c->queue);
+    rd_kafka_queue_destroy(c->answers);
     c->rk = NULL;
     c->queue = NULL;
     pthread_mutex_unlock(&c->lock);

@@ -20,7 +20,7 @@ struct consumer {
     struct consumer_options options;
     struct core *core; /* the options' */
     rd_kafka_t *rk;
-    rd_kafka_queue_t *queue;
+    rd_kafka_queue_t *queue, *answers; /* answers: fetch_wake() */
     pthread_t thread;
     bool running;
     atomic_bool stopping, log_accepted, news; /* news: of the registry */
@@ -42,6 +42,7 @@ struct consumer {
     bool catching_up;  /* in memory, and not yet at the ends: Kafka is told of no offsets, since they would go back */
     bool commit_wanted, commit_under_way, commit_failed; /* failed: the last one */
     int64_t commit_at;
+    size_t queued_most;       /* that waited in librdkafka's queue since its thread was woken */
     struct record *records;   /* `batch` of them */
     struct drill_state drill; /* the one at hand */
     int64_t due;              /* slow: when the event that is being handled will be done. 0: none is */
