@@ -23,10 +23,11 @@ static json_t *piece_and_stock(const struct request *q, int64_t on_hand) {
 
 /* Takes one from stock. Returns what is left, or -1 when there was none. A model that we never had counts as none. */
 static int64_t stock_take(struct connection *store, const char *model) {
-    return store_int(
-        store, -1,
-        "UPDATE stock SET on_hand = on_hand - 1, shipped = shipped + 1 WHERE model = ? AND on_hand > 0 RETURNING on_hand",
-        value_text(model));
+    if (!store_run(
+            store, "UPDATE stock SET on_hand = on_hand - 1, shipped = shipped + 1 WHERE model = ? AND on_hand > 0",
+            value_text(model)))
+        return -1;
+    return store_int(store, -1, "SELECT on_hand FROM stock WHERE model = ?", value_text(model));
 }
 
 /* Puts one back that was shipped. Returns how many there are then. */
