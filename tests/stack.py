@@ -189,6 +189,7 @@ class Stack(Pages):
             "RETURNS_POLICY": POLICY,
             "RETURNS_ALLOWED_HOSTS": "localhost,x",  # as tests that write their requests by hand have it
             "RETURNS_EXAMPLES": "0",
+            "RETURNS_KAFKA_JAVA": "-XX:TieredStopAtLevel=1",  # most live for minutes, and start beside others
             "RETURNS_WAIT": "300",  # where others start at the same time
         }
 

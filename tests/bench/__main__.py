@@ -119,7 +119,8 @@ def run(options):
     began, home = time.monotonic(), tempfile.mkdtemp(prefix="returns-bench-", dir="/var/tmp")  # on a disk
     (options.cwd / options.json).unlink(missing_ok=True)
     stack = Ground(home)
-    del stack.env["RETURNS_UNKNOWN_ID_MS"]  # as people run it
+    for setting in ("RETURNS_UNKNOWN_ID_MS", "RETURNS_KAFKA_JAVA"):
+        del stack.env[setting]  # as people run it
     bench = Bench(options, stack)
     try:
         bench.say("Starting Kafka and the registry of its own")
