@@ -212,6 +212,23 @@ static void a_backlog_is_read_without_pauses(void **state) {
     if (pauses > 1) fail_msg("%d pauses of %d ms", pauses, PAUSE_MS);
 }
 
+/* Its partitions are paused until the registry answers. Then librdkafka's thread must not sleep on. */
+static void what_waits_for_its_schema_goes_on_at_once(void **state) {
+    struct world *w = *state;
+    enum { EVENTS = 700, DOWN_MS = 1500, WAIT_MS = 300 }; /* more than a batch, and too few for a full queue */
+    publish_many(w, EVENTS);
+    world_start(w, &probe);
+    w->registry_down = true;
+    world_await_health(w, "kafka", "ok", "6 partitions");
+    usleep(DOWN_MS * 1000);
+    w->registry_down = false;
+    while (!world_int(w, "SELECT MAX(id) FROM audit")) usleep(2000);
+    int64_t begun = steady_ms();
+    while (world_int(w, "SELECT MAX(id) FROM audit") < EVENTS) usleep(2000);
+    int64_t took = steady_ms() - begun;
+    if (took > WAIT_MS) fail_msg("the rest came after %d ms", (int)took);
+}
+
 static void an_event_of_no_concern_is_skipped(void **state) {
     struct world *w = *state;
     world_start(w, &probe);
@@ -288,6 +305,7 @@ int main(void) {
             offsets_are_told_a_few_times_a_second_and_at_the_end, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(who_may_wait_fetches_less_often, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_backlog_is_read_without_pauses, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(what_waits_for_its_schema_goes_on_at_once, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(an_event_of_no_concern_is_skipped, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_partition_ends_it, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_of_a_new_partition_ends_it, probe_setup, probe_teardown),

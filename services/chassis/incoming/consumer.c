@@ -296,14 +296,17 @@ static int first_wait(const struct consumer *c) {
     return (int)throttle_wait(c, wait);
 }
 
-/* Once the queue is full, librdkafka's thread that fetches from a broker sleeps, for up to a second, however soon the
- * queue is empty again. A request to that broker wakes it: here any, whose answer nobody needs. Of several brokers it
- * wakes the coordinator's. May go from 2.2 on, which has `fetch.queue.backoff.ms`. */
+/* Once a partition was resumed, or the queue was full, librdkafka's thread that fetches from the broker sleeps, for up
+ * to a second, however soon there is nothing more in the queue. A request to that broker wakes it: here any, whose
+ * answer nobody needs. Of several brokers it wakes the coordinator's. From 2.2 on a full queue needs none:
+ * `fetch.queue.backoff.ms`. */
 static void fetch_wake(struct consumer *c) {
     size_t queued = rd_kafka_queue_length(c->queue);
     char group[NAME_SIZE];
     if (queued > c->queued_most) c->queued_most = queued;
-    if (rd_kafka_version() >= 0x020200ff || c->queued_most < QUEUED_MUCH || queued > c->queued_most / 2) return;
+    bool emptied = c->queued_most >= QUEUED_MUCH && queued <= c->queued_most / 2;
+    if (!c->resumed && (!emptied || rd_kafka_version() >= 0x020200ff)) return;
+    c->resumed = false;
     c->queued_most = queued;
     settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
     rd_kafka_ListConsumerGroupOffsets_t *request = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
@@ -314,9 +317,9 @@ static void fetch_wake(struct consumer *c) {
 
 /* No lingering: waits for the first record, then takes only what is there already. */
 static void take_what_is_there(struct consumer *c) {
+    fetch_wake(c);
     bool more = take_one(c, first_wait(c));
     for (int64_t n = 1; more && n < c->core->settings->batch; n++) more = take_one(c, 0);
-    fetch_wake(c);
 }
 
 /* --- Handling */

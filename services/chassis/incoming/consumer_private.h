@@ -43,6 +43,7 @@ struct consumer {
     bool commit_wanted, commit_under_way, commit_failed; /* failed: the last one */
     int64_t commit_at;
     size_t queued_most;       /* that waited in librdkafka's queue since its thread was woken */
+    bool resumed;             /* since then: a partition */
     struct record *records;   /* `batch` of them */
     struct drill_state drill; /* the one at hand */
     int64_t due;              /* slow: when the event that is being handled will be done. 0: none is */

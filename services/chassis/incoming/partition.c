@@ -168,6 +168,7 @@ void partition_resume(struct consumer *c, struct partition *p) {
     partition_move(p, partition_passes_over(p) ? PARTITION_PASSING_OVER : PARTITION_READING);
     p->held_for = p->held_until = 0;
     fetching_set(c, p, rd_kafka_resume_partitions);
+    c->resumed = true;
 }
 
 /* --- What comes */
