@@ -98,8 +98,7 @@ static void outcome_count(struct connection *c, struct kept *k, const char *outc
         store_spoil(c, FATAL, "a service has more outcomes, or longer ones, than can be counted");
         return;
     }
-    snprintf(t->outcome, OUTCOME_SIZE, "%s", outcome);
-    t->n++;
+    if (!t->n++) strcpy(t->outcome, outcome);
 }
 
 /* --- A row */
@@ -137,7 +136,8 @@ static void row_fill(struct chain_row *out, const struct audit_row *row, int64_t
 }
 
 static struct value text_value(const struct chain_row *row, enum chain_field field) {
-    return value_text(row->field[field].text);
+    const struct chain_text *f = &row->field[field];
+    return f->text ? (struct value){.kind = VALUE_TEXT, .bytes = f->text, .length = f->n} : (struct value){0};
 }
 
 static void

@@ -67,7 +67,7 @@ static struct piece piece_member(struct piece v, const char *name, size_t n) {
     if (v.type->type == AVRO_MAP) return entry_find(v, name, n);
     const struct member *m = v.type->members, *end = m + (v.type->type == AVRO_RECORD ? v.type->members_n : 0);
     for (; m < end; v.at = past(m++->type, v.at))
-        if (!strncmp(m->name, name, n) && !m->name[n]) return piece_of(m->type, v.at);
+        if (*m->name == *name && !strncmp(m->name, name, n) && !m->name[n]) return piece_of(m->type, v.at);
     return (struct piece){0};
 }
 
