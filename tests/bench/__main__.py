@@ -89,7 +89,9 @@ class Bench:
         self.say(text)
 
     def make(self, name):
-        return contenders.subscribers(1)[0] if name == "audit-only" else contenders.ALL_PEERS[name]()
+        if name == "audit-only":
+            return contenders.subscribers(1)[0]
+        return contenders.as_made() if name == "new" else contenders.ALL_PEERS[name]()
 
     def audit_only(self):
         """All of them that can take part here; who cannot is named."""

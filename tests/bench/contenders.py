@@ -15,7 +15,8 @@ from stack import BIN, ROOT, TEAMS
 PEERS = Path(__file__).resolve().parent / "peers"
 MADE = ROOT / "var/bench"
 TABLES = PEERS / "audit.sql"
-AUDIT_ONLY = "bench-audit"
+AUDIT_ONLY, AS_MADE = "bench-audit", "bench-new"
+HANDLER = PEERS / "ours/audit_only.c"
 JAVA_OPTIONS = ["-XX:+UseParallelGC", "-Xmx256m"]
 
 
@@ -86,8 +87,12 @@ def made(name, stamp, make):
     return folder
 
 
-def make_subscribers(names):
-    """In a checkout of its own, which is away afterwards: the first by ./returns new, the others as that makes files."""
+OURS = ROOT / "services", ROOT / "schemas", ROOT / "CMakeLists.txt"
+
+
+def make_subscribers(names, handler=None):
+    """In a checkout of its own, which is away afterwards: the first by ./returns new, the others as that makes files.
+    handler: what each does with an event, in place of noting it in a table."""
     def make(folder, log):
         with tempfile.TemporaryDirectory(prefix="returns-bench-") as home:
             root = Path(home) / "checkout"
@@ -103,7 +108,10 @@ def make_subscribers(names):
                     ok = ok and ran(log, BIN / "returns_tool", "new", name, root / "services" / name, "8999",
                                     "RefundRequest,RefundCancelled", "0", cwd=root, env=env)
                     lines.write(f"service({name} 8999)\n")
-            if len(names) > 1:
+            for name in names if ok and handler else []:
+                shutil.copy(handler, root / f"services/{name}/{name}.c")
+                (root / f"services/{name}/schema.sql").unlink()
+            if len(names) > 1 or handler:
                 ok = ok and ran(log, root / "returns", "build", cwd=root, env=env)
             for name in names if ok else []:
                 shutil.copy(root / "build/release/bin" / name, folder)
@@ -113,9 +121,12 @@ def make_subscribers(names):
 
 def subscribers(n):
     names = [AUDIT_ONLY, *(f"{AUDIT_ONLY}-{i}" for i in range(2, n + 1))]
-    stamp = stamp_of(ROOT / "services", ROOT / "schemas", ROOT / "CMakeLists.txt", more=f"{n}")
-    folder = made(f"subscribers-{n}", stamp, make_subscribers(names))
+    folder = made(f"subscribers-{n}", stamp_of(*OURS, HANDLER, more=f"{n}"), make_subscribers(names, HANDLER))
     return [program(name, "ours, audit only", folder / name) for name in names]
+
+
+def as_made():
+    return program(AS_MADE, "ours, by ./returns new", made(AS_MADE, stamp_of(*OURS), make_subscribers([AS_MADE])) / AS_MADE)
 
 
 # --- Peers
@@ -170,4 +181,4 @@ def spring():
 
 
 ALL_PEERS = {"c": plain_c, "go": go, "spring": spring, "node": node, "python": python}
-NAMES = ["audit-only", *ALL_PEERS]
+NAMES = ["audit-only", "new", *ALL_PEERS]
