@@ -17,7 +17,8 @@ CREATE TABLE disassembly_order (
     serial_number TEXT   NOT NULL,
     location      TEXT   NOT NULL,
     site          TEXT   NOT NULL,
-    state         TEXT   NOT NULL CHECK (state IN ('queued', 'waiting', 'withdrawn')),
+    -- Two at a time: of a longer list SQLite makes a table, for each row.
+    state         TEXT   NOT NULL CHECK (state IN ('queued', 'waiting') OR state = 'withdrawn'),
     place         BIGINT, -- among those who wait for the item, or waited
     asked_at      BIGINT NOT NULL,
     queued_at     BIGINT,
