@@ -225,8 +225,7 @@ bool rows_next(struct rows *r) {
 
 void rows_close(struct rows *r) {
     if (!r->statement) return;
-    sqlite3_reset(r->statement->prepared);
-    sqlite3_clear_bindings(r->statement->prepared);
+    sqlite3_reset(r->statement->prepared); /* its values stay: each is bound anew before it runs again */
     r->statement->busy = false;
     r->statement = NULL;
 }
