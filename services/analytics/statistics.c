@@ -4,6 +4,7 @@
 
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
+#include "chassis/base/log.h"
 #include "chassis/base/moment.h"
 #include "chassis/pages/chart.h"
 #include "chassis/pages/page.h"
@@ -195,10 +196,11 @@ static void line_add(struct buffer *out, const char *table, const char *name, co
 static void lines_add(struct buffer *out, const char *table, const char *name, const json_t *rows) {
     json_each(i, row, rows) {
         const json_t *named = json_object_get(row, name);
-        char number[24] = "";
-        if (json_is_integer(named)) snprintf(number, sizeof number, "%lld", (long long)json_integer_value(named));
+        char number[24];
         line_add(
-            out, table, json_is_string(named) ? json_string_value(named) : number, json_get_text(row, "currency"), row);
+            out, table,
+            json_is_integer(named) ? log_number(number, json_integer_value(named)) : json_get_text(row, name),
+            json_get_text(row, "currency"), row);
     }
 }
 

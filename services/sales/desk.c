@@ -6,6 +6,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/json_get.h"
+#include "chassis/base/log.h"
 #include "chassis/events/decision.h"
 #include "chassis/outgoing/relay.h"
 #include "chassis/pages/page.h"
@@ -414,8 +415,7 @@ static bool order_may(struct exchange *x, struct sent *s, json_t *order) {
         exchange_problem(x, 404, "There is no order \"%.60s\".", exchange_parameter(x, "id"));
         return false;
     }
-    snprintf(number, sizeof number, "%lld", json_get_int(order, "version"));
-    snprintf(tag, sizeof tag, "\"%s\"", number);
+    snprintf(tag, sizeof tag, "\"%s\"", log_number(number, json_get_int(order, "version")));
     snprintf(detail, sizeof detail, "it is completed, and stays as it is");
     if (!tags || !*tags) {
         status = 428;

@@ -12,6 +12,7 @@
 #include "chassis/avro/codec.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/json_get.h"
+#include "chassis/base/log.h"
 #include "chassis/kafka/admin.h"
 #include "chassis/kafka/denial.h"
 #include "transfer.h"
@@ -127,8 +128,7 @@ static verdict references_write(struct export *e, int32_t id, json_t *references
 static verdict schema_write(struct export *e, int32_t id, struct failure *why) {
     char number[24];
     json_auto_t *schema = NULL, *subjects = NULL;
-    snprintf(number, sizeof number, "%d", id);
-    if (json_object_get(e->known, number)) return OK;
+    if (json_object_get(e->known, log_number(number, id))) return OK;
     json_object_set_new(e->known, number, json_true());
     verdict v = ask(e, "/schemas/ids/", number, NULL, &schema, why);
     if (v == REJECT) {

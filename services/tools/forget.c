@@ -4,6 +4,7 @@
 
 #include "chassis/base/ids.h"
 #include "chassis/kafka/admin.h"
+#include "chassis/kafka/client.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -41,7 +42,7 @@ static verdict group_delete(const struct admin *a, const char *group, struct fai
 }
 
 static verdict topics_delete(const struct admin *a, const char *prefix, struct failure *why) {
-    const struct rd_kafka_metadata *all;
+    metadata_auto *all = NULL;
     rd_kafka_DeleteTopic_t *wanted[TOPICS];
     size_t n = 0;
     rd_kafka_resp_err_t error = rd_kafka_metadata(a->rk, 1, NULL, &all, ANSWER_MS);
@@ -49,7 +50,6 @@ static verdict topics_delete(const struct admin *a, const char *prefix, struct f
     for (int i = 0; i < all->topic_cnt && n < TOPICS; i++)
         if (!strncmp(all->topics[i].topic, prefix, strlen(prefix)))
             wanted[n++] = rd_kafka_DeleteTopic_new(all->topics[i].topic);
-    rd_kafka_metadata_destroy(all);
     if (!n) return OK;
     rd_kafka_AdminOptions_t *options = admin_options(a, RD_KAFKA_ADMIN_OP_DELETETOPICS);
     rd_kafka_DeleteTopics(a->rk, wanted, n, options, a->answers);

@@ -119,10 +119,10 @@ static verdict line_check(struct import *i, const json_t *line, struct failure *
     if (i->line == 1) return head_read(i, line, why);
     if (i->ended) return wrong(i, why, "comes after the end");
     if (record) return record_check(i, record, why);
-    if (schema && json_is_string(json_object_get(schema, "text"))) {
-        snprintf(id, sizeof id, "%lld", json_get_int(schema, "id"));
-        return json_object_set(i->schemas, id, schema) ? fail(why, RETRY, "out of memory") : OK;
-    }
+    if (schema && json_is_string(json_object_get(schema, "text")))
+        return json_object_set(i->schemas, log_number(id, json_get_int(schema, "id")), schema)
+                   ? fail(why, RETRY, "out of memory")
+                   : OK;
     if (!end) return wrong(i, why, "is neither a schema, a record, nor the end");
     i->ended = true;
     if (json_get_int(end, "records") == i->records) return OK;
@@ -372,17 +372,15 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
         (void)!fail(&i->failed, RETRY, "Kafka did not take a record: %s", rd_kafka_err2str(m->err));
 }
 
-static void prepare(rd_kafka_conf_t *conf, void *opaque) {
+static void prepare(rd_kafka_conf_t *conf) {
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    rd_kafka_conf_set_opaque(conf, opaque);
 }
 
 /* The registry may have given the schema another number. */
 static void frame_rewrite(const struct import *i, struct bytes *value) {
     char id[24];
     int64_t was = frame_number(value->at, value->n);
-    snprintf(id, sizeof id, "%lld", (long long)was);
-    const json_t *now = was < 0 ? NULL : json_object_get(json_object_get(i->schemas, id), "new");
+    const json_t *now = was < 0 ? NULL : json_object_get(json_object_get(i->schemas, log_number(id, was)), "new");
     for (int k = 0; now && k < 4; k++) value->at[1 + k] = (unsigned char)(json_integer_value(now) >> (24 - 8 * k));
 }
 

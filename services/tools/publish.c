@@ -194,9 +194,8 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *r, void *opaqu
         printf("%s[%d]@%lld\n", rd_kafka_topic_name(r->rkt), r->partition, (long long)r->offset);
 }
 
-static void prepare(rd_kafka_conf_t *conf, void *opaque) {
+static void prepare(rd_kafka_conf_t *conf) {
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    rd_kafka_conf_set_opaque(conf, opaque);
 }
 
 static rd_kafka_resp_err_t send_one(struct publish *p, rd_kafka_t *rk, struct message *m) {

@@ -195,23 +195,18 @@ static void the_flag_wins_over_the_file(void **state) {
     unlink(path);
 }
 
-static void keep_queue_backoff(rd_kafka_conf_t *conf, void *kept) {
+static int queue_backoff(rd_kafka_type_t type, char *property) {
     char value[20];
     size_t n = sizeof value;
-    bool known = rd_kafka_conf_get(conf, "fetch.queue.backoff.ms", value, &n) == RD_KAFKA_CONF_OK;
-    *(int *)kept = known ? atoi(value) : -1;
-}
-
-static int queue_backoff(rd_kafka_type_t type, char *property) {
-    int kept = 0;
     rd_kafka_t *rk;
     struct settings s;
     struct failure why;
     assert_int_equal(read_settings(&s, property ? LIST((char *)"-X", property) : NULL, NULL, &why), OK);
-    assert_int_equal(kafka_open(&rk, type, &s, keep_queue_backoff, &kept, (struct property[]){{0}}, &why), OK);
+    assert_int_equal(kafka_open(&rk, type, &s, NULL, NULL, (struct property[]){{0}}, &why), OK);
+    bool known = rd_kafka_conf_get(rd_kafka_conf(rk), "fetch.queue.backoff.ms", value, &n) == RD_KAFKA_CONF_OK;
     rd_kafka_destroy(rk);
     settings_free(&s);
-    return kept;
+    return known ? atoi(value) : -1;
 }
 
 /* What this librdkafka does not know is left out, and what it knows is set, below a -X. */

@@ -72,7 +72,7 @@ static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *t
 
 /* REJECT: the group has read of some topic. */
 static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+    places_auto *list = rd_kafka_topic_partition_list_new(16);
     const char *owner;
     for (const rd_kafka_metadata_topic_t *t = all->topics; t < all->topics + all->topic_cnt; t++)
         for (int k = 0; topic_owner(h->core->settings, t->topic, ".events", &owner) && k < t->partition_cnt; k++)
@@ -82,7 +82,6 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
     for (int i = 0; v == OK && i < list->cnt; i++)
         if (list->elems[i].offset > 0)
             v = fail(why, REJECT, "its group has read of the topic \"%s\"", list->elems[i].topic);
-    rd_kafka_topic_partition_list_destroy(list);
     return v;
 }
 
@@ -156,13 +155,11 @@ static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, 
 /* --- The thread */
 
 static verdict look(struct history *h, struct failure *why) {
-    const rd_kafka_metadata_t *all;
+    metadata_auto *all = NULL;
     rd_kafka_resp_err_t error = rd_kafka_metadata(h->rk, 1, NULL, &all, h->asks ? FIRST_MS : ASK_MS);
     h->reached = !error;
     if (error) return not_said(h, error, (struct right){"Describe", "cluster", ""}, why);
-    verdict v = h->begun ? all_known(h, why) : nothing_known(h, all, why);
-    rd_kafka_metadata_destroy(all);
-    return v;
+    return h->begun ? all_known(h, why) : nothing_known(h, all, why);
 }
 
 /* A rebuild goes by what is noted. */

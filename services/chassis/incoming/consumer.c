@@ -43,14 +43,13 @@ static void assign_again(struct consumer *c) {
     if (!c->assign_again || steady_ms() < c->assign_at) return;
     c->assign_again = false;
     c->assign_at = steady_ms() + ASSIGN_MS;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
+    places_auto *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
     each_partition(p, c) {
         if (p->state != PARTITION_LOST) rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = p->fetched;
     }
     partitions_unread(c);
     rd_kafka_assign(c->rk, list);
     rd_kafka_resume_partitions(c->rk, list); /* one that was held before is else paused for ever */
-    rd_kafka_topic_partition_list_destroy(list);
     each_partition(p, c)
         if (partition_is_held(p)) partition_pause(c, p);
 }
@@ -70,9 +69,7 @@ static void denied(struct consumer *c, bool *what, struct right right) {
 /* A group is joined by Read. Who coordinates it is asked for by Describe. */
 static void denied_group(struct consumer *c, const char *said) {
     const char *operation = strstr(said, "FindCoordinator") ? "Describe" : "Read";
-    char group[NAME_SIZE];
-    settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
-    denied(c, &c->denied, (struct right){operation, "group", group});
+    denied(c, &c->denied, (struct right){operation, "group", c->group});
 }
 
 static void allowed(struct consumer *c) {
@@ -162,11 +159,10 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t error, rd_kafka_topic_
     }
 }
 
-static void consumer_prepare(rd_kafka_conf_t *conf, void *opaque) {
+static void consumer_prepare(rd_kafka_conf_t *conf) {
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     rd_kafka_conf_set_error_cb(conf, on_error);
     rd_kafka_conf_set_offset_commit_cb(conf, on_commit);
-    rd_kafka_conf_set_opaque(conf, opaque);
 }
 
 /* --- Telling Kafka */
@@ -184,12 +180,11 @@ static void position_add(const struct consumer *c, rd_kafka_topic_partition_list
 static void commit_positions(struct consumer *c) {
     if (!c->commit_wanted || c->commit_under_way || !c->partitions_n || steady_ms() < c->commit_at) return;
     if (c->catching_up) return;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
+    places_auto *list = rd_kafka_topic_partition_list_new((int)c->partitions_n);
     each_partition(p, c) position_add(c, list, p);
     c->commit_wanted = rd_kafka_commit(c->rk, list, true);
     c->commit_under_way = !c->commit_wanted;
     c->commit_at = steady_ms() + (c->commit_wanted ? COMMIT_AGAIN_MS : COMMIT_EVERY_MS);
-    rd_kafka_topic_partition_list_destroy(list);
 }
 
 /* Else who stops right after a record would seem not to have handled it until its next start. The consumer's close
@@ -302,14 +297,12 @@ static int first_wait(const struct consumer *c) {
  * `fetch.queue.backoff.ms`. */
 static void fetch_wake(struct consumer *c) {
     size_t queued = rd_kafka_queue_length(c->queue);
-    char group[NAME_SIZE];
     if (queued > c->queued_most) c->queued_most = queued;
     bool emptied = c->queued_most >= QUEUED_MUCH && queued <= c->queued_most / 2;
     if (!c->resumed && (!emptied || rd_kafka_version() >= 0x020200ff)) return;
     c->resumed = false;
     c->queued_most = queued;
-    settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
-    rd_kafka_ListConsumerGroupOffsets_t *request = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
+    rd_kafka_ListConsumerGroupOffsets_t *request = rd_kafka_ListConsumerGroupOffsets_new(c->group, NULL);
     rd_kafka_ListConsumerGroupOffsets(c->rk, &request, 1, NULL, c->answers);
     rd_kafka_ListConsumerGroupOffsets_destroy(request);
     for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(c->answers, 0));) rd_kafka_event_destroy(event);
@@ -466,23 +459,21 @@ static verdict subscribe(struct consumer *c, struct failure *why) {
         snprintf(topic, sizeof topic, "^%s%s[a-z0-9-]+\\.events$", s->namespace, *s->namespace ? "\\." : "");
     else
         topic_spec_of(&topic_spec_events, c->core->service->subscribes, s, topic, sizeof topic);
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    places_auto *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t error = rd_kafka_subscribe(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
     c->subscribed = true;
     return error ? fail(why, FATAL, "could not subscribe to \"%s\": %s", topic, rd_kafka_err2str(error)) : OK;
 }
 
 static verdict consumer_open(struct consumer *c, struct failure *why) {
-    char group[NAME_SIZE];
-    settings_scoped(c->core->settings, c->core->settings->service, group, sizeof group);
+    settings_scoped(c->core->settings, c->core->settings->service, c->group, sizeof c->group);
     /* Static membership: a killed process that comes back gets its partitions at once, not after a session timeout. */
     bool is_static = strcmp(c->core->settings->instance, "-") != 0;
     char bytes[24], wait[24];
     int wait_ms = c->core->service->fetch_wait_ms;
     const struct property properties[] = {
-        {"group.id", group},
+        {"group.id", c->group},
         {"fetch.min.bytes", log_number(bytes, wait_ms ? FETCH_BYTES : 1)},
         {"fetch.wait.max.ms", log_number(wait, wait_ms ? wait_ms : FETCH_IDLE_MS)},
         {"heartbeat.interval.ms", "1000"},

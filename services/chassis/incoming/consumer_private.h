@@ -22,6 +22,7 @@ struct consumer {
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue, *answers; /* answers: fetch_wake() */
     pthread_t thread;
+    char group[NAME_SIZE];
     bool running;
     atomic_bool stopping, log_accepted, news; /* news: of the registry */
 

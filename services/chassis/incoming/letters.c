@@ -36,16 +36,14 @@ static bool team_of(const struct letters *l, const char *topic, char out[NAME_SI
 
 /* A topic that is new makes all of them be read again: who takes the letters knows them. */
 static void topics_look(struct letters *l) {
-    const struct rd_kafka_metadata *found;
+    metadata_auto *found = NULL;
     char team[NAME_SIZE];
     if (rd_kafka_metadata(l->rk, 1, NULL, &found, ASK_MS)) return;
-    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(16);
+    places_auto *all = rd_kafka_topic_partition_list_new(16);
     for (int i = 0; i < found->topic_cnt; i++)
         for (int p = 0; team_of(l, found->topics[i].topic, team) && p < found->topics[i].partition_cnt; p++)
             rd_kafka_topic_partition_list_add(all, found->topics[i].topic, p)->offset = RD_KAFKA_OFFSET_BEGINNING;
     if (all->cnt != l->assigned && !rd_kafka_assign(l->rk, all)) l->assigned = all->cnt;
-    rd_kafka_topic_partition_list_destroy(all);
-    rd_kafka_metadata_destroy(found);
 }
 
 static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {

@@ -3,6 +3,7 @@
 #include "chassis/base/metrics.h"
 #include "chassis/base/wait.h"
 #include "chassis/incoming/consumer_private.h"
+#include "chassis/kafka/client.h"
 #include "chassis/store/store.h"
 
 #include <assert.h>
@@ -128,10 +129,9 @@ verdict partitions_set(struct consumer *c, rd_kafka_topic_partition_list_t *list
 static void fetching_set(
     struct consumer *c, const struct partition *p,
     rd_kafka_resp_err_t (*set)(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list)) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    places_auto *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, p->topic, p->id);
     set(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
 }
 
 void partition_pause(struct consumer *c, const struct partition *p) {

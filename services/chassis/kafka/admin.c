@@ -164,8 +164,7 @@ json_t *admin_config(
 int64_t admin_broker_number(const struct admin *a, const char *setting) {
     char broker[24];
     rd_kafka_resp_err_t error;
-    snprintf(broker, sizeof broker, "%d", (int)rd_kafka_controllerid(a->rk, a->wait_ms));
-    if (*broker == '-') return 0;
+    if (*log_number(broker, rd_kafka_controllerid(a->rk, a->wait_ms)) == '-') return 0;
     json_auto_t *config =
         admin_config(a, RD_KAFKA_RESOURCE_BROKER, broker, (const char *const[]){setting, NULL}, false, &error);
     return strtoll(json_get_text(config, setting), NULL, 10);

@@ -69,6 +69,14 @@ verdict kafka_check(const struct settings *s, struct failure *why) {
     return v;
 }
 
+void places_destroy(rd_kafka_topic_partition_list_t **places) {
+    rd_kafka_topic_partition_list_destroy(*places);
+}
+
+void metadata_destroy(const rd_kafka_metadata_t **metadata) {
+    if (*metadata) rd_kafka_metadata_destroy(*metadata);
+}
+
 /* What every client is given: from the librdkafka that knows the property (as rd_kafka_version() tells it) on. */
 static const struct {
     int from;       /* 0: every one that this program runs with */
@@ -97,9 +105,8 @@ static verdict set_common(rd_kafka_conf_t *conf, rd_kafka_type_t type, struct fa
 }
 
 verdict kafka_open(
-    rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s,
-    void (*prepare)(rd_kafka_conf_t *conf, void *opaque), void *opaque, const struct property *properties,
-    struct failure *why) {
+    rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s, void (*prepare)(rd_kafka_conf_t *conf),
+    void *opaque, const struct property *properties, struct failure *why) {
     char text[400];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     verdict v = set(conf, &(struct property){"client.id", s->service}, why);
@@ -114,7 +121,8 @@ verdict kafka_open(
     rd_kafka_conf_set_error_cb(conf, on_error);
     const char *verifies = settings_property(s, "enable.ssl.certificate.verification");
     if (!verifies || !strchr("fF0", *verifies)) rd_kafka_conf_set_ssl_cert_verify_cb(conf, denial_certificate);
-    if (prepare) prepare(conf, opaque);
+    rd_kafka_conf_set_opaque(conf, opaque);
+    if (prepare) prepare(conf);
     *out = rd_kafka_new(type, conf, text, sizeof text);
     if (*out) return OK;
     rd_kafka_conf_destroy(conf);
@@ -134,7 +142,7 @@ static verdict not_done(
 verdict kafka_topic(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int timeout_ms, int32_t *has, struct failure *why) {
     const struct right right = {"Describe", "topic", topic};
-    const struct rd_kafka_metadata *found;
+    metadata_auto *found = NULL;
     rd_kafka_topic_t *handle = rd_kafka_topic_new(rk, topic, NULL);
     if (!handle) return not_done(rk, s, "ask for", rd_kafka_last_error(), right, why);
     rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, handle, &found, timeout_ms);
@@ -143,7 +151,6 @@ verdict kafka_topic(
     error = found->topic_cnt ? found->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     int32_t partitions = error ? 0 : found->topics[0].partition_cnt;
     if (has) *has = partitions;
-    rd_kafka_metadata_destroy(found);
     if (denial_is(error)) return not_done(rk, s, "ask for", error, right, why);
     if (partitions) return OK;
     return fail(why, REJECT, "there is no topic \"%s\" in Kafka at %s", topic, s->kafka);

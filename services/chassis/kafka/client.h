@@ -14,13 +14,19 @@ struct health;
 /* [["name", value],…], each as bytes_json() has it. headers: NULL: none. The caller's. NULL: no memory. */
 json_t *kafka_headers_json(rd_kafka_headers_t *headers);
 
+/* Destroyed at the end of its block: places_auto *list = rd_kafka_topic_partition_list_new(n),
+ * metadata_auto *all = NULL. */
+#define places_auto __attribute__((cleanup(places_destroy))) rd_kafka_topic_partition_list_t
+#define metadata_auto __attribute__((cleanup(metadata_destroy))) const rd_kafka_metadata_t
+void places_destroy(rd_kafka_topic_partition_list_t **places);
+void metadata_destroy(const rd_kafka_metadata_t **metadata);
+
 /* A new handle with the settings' brokers and -X properties, and these ones (up to a {0}) below them, so that a user's
  * -X wins. Callbacks are set by prepare (may be NULL). REJECT: a property is not known, or its value is wrong. FATAL:
  * no memory, or no threads. */
 MUST_CHECK verdict kafka_open(
-    rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s,
-    void (*prepare)(rd_kafka_conf_t *conf, void *opaque), void *opaque, const struct property *properties,
-    struct failure *why);
+    rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s, void (*prepare)(rd_kafka_conf_t *conf),
+    void *opaque, const struct property *properties, struct failure *why);
 
 /* For the error_cb of a client: what it says of its connections is told to the health, as this component's: that Kafka
  * is away, or lets the process not in, and why. True: no broker can be reached. Any client without an error_cb of its

@@ -93,14 +93,13 @@ static verdict unanswered(
 }
 
 verdict reader_topics(struct reader *r, json_t **out, struct failure *why) {
-    const struct rd_kafka_metadata *found;
+    metadata_auto *found = NULL;
     rd_kafka_resp_err_t error = rd_kafka_metadata(r->rk, 1, NULL, &found, ASK_MS);
     if (error) return unanswered(r, "which topics it has", error, "", why);
     *out = json_array();
     for (int i = 0; i < found->topic_cnt; i++)
         if (strncmp(found->topics[i].topic, "__", 2) != 0)
             json_array_append_new(*out, json_string(found->topics[i].topic));
-    rd_kafka_metadata_destroy(found);
     return OK;
 }
 
@@ -165,13 +164,12 @@ verdict reader_extend(struct reader *r, struct failure *why) {
 }
 
 verdict reader_since(struct reader *r, int64_t moment, struct failure *why) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)r->places_n);
+    places_auto *list = rd_kafka_topic_partition_list_new((int)r->places_n);
     for (size_t i = 0; i < r->places_n; i++)
         rd_kafka_topic_partition_list_add(list, r->places[i].topic, r->places[i].partition)->offset = moment;
     rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(r->rk, list, ASK_MS);
     for (size_t i = 0; !error && i < r->places_n; i++)
         r->places[i].next = list->elems[i].offset >= 0 ? list->elems[i].offset : r->places[i].end;
-    rd_kafka_topic_partition_list_destroy(list);
     return error ? unanswered(r, "what was there at a moment", error, r->places_n ? r->places[0].topic : "", why) : OK;
 }
 

@@ -119,10 +119,9 @@ static void on_error(rd_kafka_t *rk, int error, const char *text, void *opaque) 
         r->topic_ready = false; /* ask again: the answer says when Kafka is back */
 }
 
-static void producer_prepare(rd_kafka_conf_t *conf, void *opaque) {
+static void producer_prepare(rd_kafka_conf_t *conf) {
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_conf_set_error_cb(conf, on_error);
-    rd_kafka_conf_set_opaque(conf, opaque);
 }
 
 /* --- Its life */

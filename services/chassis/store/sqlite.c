@@ -83,15 +83,11 @@ static void journal_set(struct connection *c) {
     if (!wal) store_spoil(c, FATAL, text);
 }
 
-/* Counts of SQLite's memory, which nobody reads, cost each allocation a lock of all threads. */
-static void counts_leave_out(void) {
-    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-}
-
 void connection_open(struct connection *c, bool writes) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const struct store *s = c->store;
-    pthread_once(&once, counts_leave_out);
+    /* Counts of its memory, which nobody reads, cost each allocation a lock of all threads. Does nothing after the
+     * first connection, which is opened before there are threads. */
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | (s->uri ? SQLITE_OPEN_URI : 0) |
                 (writes ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
     c->state = OK;

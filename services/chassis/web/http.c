@@ -252,17 +252,15 @@ static int on_log(const struct mg_connection *c, const char *message) {
 /* Where it does not start, errno is what its bind() left: civetweb itself, as of 1.16, says only that it failed. */
 static bool server_start(struct http *h) {
     const struct http_options *o = &h->options;
-    char ports[80], threads[16], body_ms[16];
+    char ports[80], threads[24], body_ms[24];
     snprintf(ports, sizeof ports, "%s:%d", o->host, o->port);
-    snprintf(threads, sizeof threads, "%d", o->threads);
-    snprintf(body_ms, sizeof body_ms, "%d", o->body_ms);
     const char *options[] = {
         "listening_ports",
         ports,
         "num_threads",
-        threads,
+        log_number(threads, o->threads),
         "request_timeout_ms",
-        body_ms,
+        log_number(body_ms, o->body_ms),
         "enable_keep_alive",
         "yes",
         "keep_alive_timeout_ms",

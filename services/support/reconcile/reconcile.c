@@ -2,6 +2,7 @@
 
 #include "chassis/base/hash.h"
 #include "chassis/base/json_get.h"
+#include "chassis/base/log.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -114,8 +115,7 @@ void reconcile_group(struct reconcile *r, const char *name, int partition, int64
     char id[24];
     if (!team) return;
     if (!team->passed) team->passed = json_object();
-    snprintf(id, sizeof id, "%d", partition);
-    json_object_set_new(team->passed, id, json_integer(next_offset));
+    json_object_set_new(team->passed, log_number(id, partition), json_integer(next_offset));
 }
 
 /* --- The topic */

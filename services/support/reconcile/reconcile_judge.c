@@ -1,6 +1,7 @@
 #include "support/reconcile/reconcile_private.h"
 
 #include "chassis/base/json_get.h"
+#include "chassis/base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -284,8 +285,8 @@ static void broken_judge(struct judged *j) {
 static void partition_judge(struct judged *j, int partition) {
     char id[24];
     const json_t *head = j->team->head, *counted = head_partition(j->r, head, partition);
-    snprintf(id, sizeof id, "%d", partition);
-    int64_t next = head ? json_get_int(counted, "next_offset") : json_get_int(j->team->passed, id);
+    int64_t next =
+        head ? json_get_int(counted, "next_offset") : json_get_int(j->team->passed, log_number(id, partition));
     for (struct rows late = store_rows(
              j->r->c,
              "SELECT COUNT(*), COALESCE(MIN(CASE WHEN at > 0 THEN at END), 0) FROM record WHERE partition = ? AND "
