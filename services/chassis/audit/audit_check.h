@@ -1,6 +1,7 @@
 /* audit_check: reads the audit log's chains again in the background, a little at a time, so that pages can say whether
  * they are intact without reading them all. After each full pass it goes on with what is new. An hour later it begins
- * again with the first row, after a minute where something did not fit. What it says lives in memory only.
+ * again with the first row, after a minute where something did not fit. While rows come faster than one a millisecond,
+ * it reads a thousand a second. What it says lives in memory only.
  *
  * It compares rows, hashes and the heads kept beside them. What was published to Kafka is compared by audit_verify().
  */
