@@ -10,7 +10,7 @@ import uuid
 import httpx
 import pytest
 
-from stack import ROOT, TEAMS, Stack, request, wait
+from stack import ROOT, TEAMS, Stack, http, request, wait
 
 pytestmark = pytest.mark.full
 
@@ -93,6 +93,25 @@ def begin_and_kill(demo, at):
 def versions(demo):
     subject = f"{demo.topic('support.events')}-returns.support.RefundRequest"
     return httpx.get(f"{demo.registry}/subjects/{subject}/versions", trust_env=False).raise_for_status().json()
+
+
+ROLL = "import sys; sys.path.insert(0, 'tests/schemas'); from pathlib import Path; from demo import Demo; Demo(Path(sys.argv[1]), ['support']).roll(None)"
+
+
+def test_a_roll_waits_for_one_that_was_killed(demo):
+    """Its supervisorctl goes on: two at a time would meet a support that the other has just started, and fail."""
+    env = demo.env | {"RETURNS_HOST": "127.0.0.1"}
+    command = [ROOT / "var/venv/bin/python", "-c", ROLL, ROOT]
+    for delay in (0.05, 0.15, 0.3):
+        environment = demo.home / "run/support.env"
+        before = environment.stat().st_ino
+        first = subprocess.Popen(command, env=env, cwd=ROOT)
+        wait(lambda: environment.stat().st_ino != before, 30, "the first one has begun")
+        time.sleep(delay)
+        first.kill()
+        first.wait()
+        subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=60)
+        wait(lambda: http.get(demo.url("support") + "/readyz").status_code == 200, 30, "support is ready")
 
 
 def test_a_schema_changes_under_load_and_nothing_is_lost_or_done_twice(demo, tmp_path):

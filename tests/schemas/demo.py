@@ -1,5 +1,6 @@
 """A running demo, as the schema drill uses it: over HTTP, the registry's API, Kafka, and its process control."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -121,17 +122,19 @@ class Demo:
 
     def roll(self, folder):
         """Starts support with the schemas of that folder; None: with its own. Returns when it is up."""
-        lines = [line for line in self.environment.read_text().splitlines() if not line.startswith("RETURNS_SCHEMAS=")]
-        if folder:
-            lines.append(f"RETURNS_SCHEMAS={shlex.quote(str(folder))}")
-        new = self.environment.with_suffix(".new")
-        new.write_text("\n".join(lines) + "\n")
-        new.rename(self.environment)
-        was = self.started_at()  # None: it does not run, as when an interrupt came while it was started anew
-        # In a session of its own: a terminal that is closed would end it between the stop and the start.
-        subprocess.run(
-            ["supervisorctl", "-c", self.home / "run" / "supervisord.conf", "restart", "support"], stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL, timeout=60, check=True, start_new_session=True)
+        with open(self.home / "run" / "support.roll", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a drill that was killed here left its supervisorctl, which holds this
+            lines = [line for line in self.environment.read_text().splitlines() if not line.startswith("RETURNS_SCHEMAS=")]
+            if folder:
+                lines.append(f"RETURNS_SCHEMAS={shlex.quote(str(folder))}")
+            new = self.environment.with_suffix(".new")
+            new.write_text("\n".join(lines) + "\n")
+            new.rename(self.environment)
+            was = self.started_at()  # None: it does not run, as when an interrupt came while it was started anew
+            # In a session of its own: a terminal that is closed would end it between the stop and the start.
+            subprocess.run(
+                ["supervisorctl", "-c", self.home / "run" / "supervisord.conf", "restart", "support"], stdout=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL, timeout=60, check=True, start_new_session=True, pass_fds=[lock.fileno()])
         wait(lambda: self.started_at() not in (None, was), 30, "support is up again")
 
     def started_at(self):
