@@ -50,7 +50,7 @@ def steps(text):
 def arguments():
     parser = argparse.ArgumentParser(prog="./returns bench", add_help=False, allow_abbrev=False)
     parser.add_argument("--only", type=among(parts.PARTS, "part"), default=list(parts.PARTS))
-    parser.add_argument("--with", dest="those", type=among(contenders.NAMES, "contender"), default=contenders.NAMES)
+    parser.add_argument("--with", dest="those", type=among(list(contenders.ALL), "contender"), default=list(contenders.ALL))
     parser.add_argument("--events", type=whole, default=500_000)
     parser.add_argument("--rounds", type=whole, default=3)
     parser.add_argument("--rate", type=whole, default=100)
@@ -88,11 +88,6 @@ class Bench:
         self.outcome["failures"].append(text)
         self.say(text)
 
-    def make(self, name):
-        if name == "audit-only":
-            return contenders.subscribers(1)[0]
-        return contenders.as_made() if name == "new" else contenders.ALL_PEERS[name]()
-
     def audit_only(self):
         """All of them that can take part here; who cannot is named."""
         if self.those is None:
@@ -100,10 +95,10 @@ class Bench:
             for name in self.options.those:
                 self.say(f"Building {name}, unless it is there")
                 try:
-                    one = self.make(name)
+                    one = contenders.ALL[name]()
                     if one.warms:
                         parts.warm(self, one)
-                        one = self.make(name)
+                        one = contenders.ALL[name]()
                     self.those.append(one)
                 except contenders.LeftOut as e:
                     self.outcome["left_out"][name] = str(e)

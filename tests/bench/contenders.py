@@ -180,5 +180,6 @@ def spring():
     return Contender("spring", "Spring Boot", [java, *JAVA_OPTIONS, *archived, "-jar", str(folder / "app/app.jar")], warms=not archive.exists())
 
 
-ALL_PEERS = {"c": plain_c, "go": go, "spring": spring, "node": node, "python": python}
-NAMES = ["audit-only", "new", *ALL_PEERS]
+ALL = {
+    "audit-only": lambda: subscribers(1)[0], "new": as_made, "c": plain_c, "go": go, "spring": spring, "node": node, "python": python,
+}

@@ -22,8 +22,8 @@ void places_destroy(rd_kafka_topic_partition_list_t **places);
 void metadata_destroy(const rd_kafka_metadata_t **metadata);
 
 /* A new handle with the settings' brokers and -X properties, and these ones (up to a {0}) below them, so that a user's
- * -X wins. Callbacks are set by prepare (may be NULL). REJECT: a property is not known, or its value is wrong. FATAL:
- * no memory, or no threads. */
+ * -X wins. Callbacks are set by prepare (may be NULL), and get opaque. REJECT: a property is not known, or its value is
+ * wrong. FATAL: no memory, or no threads. */
 MUST_CHECK verdict kafka_open(
     rd_kafka_t **out, rd_kafka_type_t type, const struct settings *s, void (*prepare)(rd_kafka_conf_t *conf),
     void *opaque, const struct property *properties, struct failure *why);

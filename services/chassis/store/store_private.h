@@ -41,7 +41,7 @@ void connection_close(struct connection *c); /* accepts one that is not open */
 void connection_exec(struct connection *c, const char *sql, const char *doing);
 /* After an error: an open transaction is rolled back, and c may be used again. */
 void connection_clear(struct connection *c);
-/* From its next transaction on, or never: then an error sticks. */
+/* From its next transaction on. A failure sticks, and leaves it as it was. */
 void connection_relax(struct connection *c, bool relaxed);
 void connection_abandon(struct connection *c); /* rolls back, if a transaction is open */
 json_t *rows_json(const struct rows *r, int column);
