@@ -74,8 +74,8 @@ int child_wait(pid_t pid) {
     return status;
 }
 
-void child_await_ready(struct world *w) {
-    char path[128], text[20000];
+void child_await(struct world *w, const char *said) {
+    char path[128], text[20000] = "";
     int64_t until = clock_ms() + CHILD_PATIENCE_MS;
     snprintf(path, sizeof path, "%s/child.log", w->folder);
     for (; clock_ms() < until; usleep(5000)) {
@@ -83,9 +83,9 @@ void child_await_ready(struct world *w) {
         ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
         if (fd >= 0) close(fd);
         text[n > 0 ? n : 0] = '\0';
-        if (strstr(text, "msg=ready")) return;
+        if (strstr(text, said)) return;
     }
-    fail_msg("the child is not ready");
+    fail_msg("the child did not say %s, but: %s", said, text);
 }
 
 int child_stop(pid_t pid) {

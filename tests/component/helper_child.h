@@ -12,7 +12,7 @@ int child_main(int argc, char *argv[]);
 /* crash_at: as RETURNS_CRASH_AT has it, or NULL. group: the consumer group's name. What it logs is
  * in child.log. */
 pid_t child_start(struct world *w, const char *crash_at, const char *group);
-bool child_dead(pid_t pid, int *status); /* without waiting; call it no more once it was true */
-void child_await_ready(struct world *w);
-int child_stop(pid_t pid); /* SIGTERM; the wait status */
-int child_wait(pid_t pid); /* for its end by itself; fails the test after 20 s */
+bool child_dead(pid_t pid, int *status);             /* without waiting; call it no more once it was true */
+void child_await(struct world *w, const char *said); /* until its log holds that */
+int child_stop(pid_t pid);                           /* SIGTERM; the wait status */
+int child_wait(pid_t pid);                           /* for its end by itself; fails the test after 20 s */

@@ -335,7 +335,7 @@ static void a_crash_comes_after_its_audit_row_and_its_answer(void **state) {
     struct world *w = *state;
     allow(w);
     pid_t pid = child_start(w, NULL, "first");
-    child_await_ready(w);
+    child_await(w, "msg=ready");
     for (int i = 0; i < 60; i++) ask(w, i % 6, "R-1", 100 + i);
     json_t *said = call(child_port(w), "POST", "/api/drill", "application/json", "{\"mode\":\"crash\"}", 200);
     assert_true(json_is_true(json_object_get(said, "crashed")));

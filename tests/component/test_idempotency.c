@@ -412,7 +412,7 @@ static void the_database_fails_at_each_call(void **state) {
 
 static void child_port(struct world *w) {
     char path[128], text[20000] = "";
-    child_await_ready(w);
+    child_await(w, "msg=ready");
     snprintf(path, sizeof path, "%s/child.log", w->folder);
     FILE *f = fopen(path, "r");
     assert_non_null(f);

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 400, FIRST_MS = 500, ASK_MS = 2000, AWAY_MS = 200, AGAIN_MS = 1000, HELD_MS = 5000, LAST = 1000 };
+enum { NAME_SIZE = 400, ASK_MS = 2000, AWAY_MS = 200, AGAIN_MS = 1000, HELD_MS = 5000, LAST = 1000 };
 
 struct history {
     struct core *core;
@@ -156,7 +156,7 @@ static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, 
 
 static verdict look(struct history *h, struct failure *why) {
     metadata_auto *all = NULL;
-    rd_kafka_resp_err_t error = rd_kafka_metadata(h->rk, 1, NULL, &all, h->asks ? FIRST_MS : ASK_MS);
+    rd_kafka_resp_err_t error = kafka_topics(h->rk, &all, ASK_MS);
     h->reached = !error;
     if (error) return not_said(h, error, (struct right){"Describe", "cluster", ""}, why);
     return h->begun ? all_known(h, why) : nothing_known(h, all, why);

@@ -2,17 +2,15 @@
 
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
+#include "chassis/base/wait.h"
 #include "chassis/kafka/client.h"
 #include "chassis/kafka/raw.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { TOPICS_MS = 2000, ASK_MS = 2000, POLL_MS = 300, NAME_SIZE = 400, REASON_MAX = 1000 };
 
@@ -20,9 +18,7 @@ struct letters {
     struct core *core;
     rd_kafka_t *rk;
     char topic[NAME_SIZE];
-    pthread_t thread;
-    bool running;
-    atomic_bool stopping;
+    struct worker worker;
     int assigned; /* partitions */
 };
 
@@ -38,7 +34,7 @@ static bool team_of(const struct letters *l, const char *topic, char out[NAME_SI
 static void topics_look(struct letters *l) {
     metadata_auto *found = NULL;
     char team[NAME_SIZE];
-    if (rd_kafka_metadata(l->rk, 1, NULL, &found, ASK_MS)) return;
+    if (kafka_topics(l->rk, &found, ASK_MS)) return;
     places_auto *all = rd_kafka_topic_partition_list_new(16);
     for (int i = 0; i < found->topic_cnt; i++)
         for (int p = 0; team_of(l, found->topics[i].topic, team) && p < found->topics[i].partition_cnt; p++)
@@ -46,7 +42,7 @@ static void topics_look(struct letters *l) {
     if (all->cnt != l->assigned && !rd_kafka_assign(l->rk, all)) l->assigned = all->cnt;
 }
 
-static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
+static void letter_take(struct letters *l, const rd_kafka_message_t *m) {
     char team[NAME_SIZE], topic[NAME_SIZE], partition[24], offset[24], reason[REASON_MAX], answered[TIME_TEXT],
         redriven[8];
     int64_t at = rd_kafka_message_timestamp(m, NULL), answered_at = 0;
@@ -67,15 +63,13 @@ static void letter_take(const struct letters *l, const rd_kafka_message_t *m) {
                    message_header(m, "dead-letter.reason", reason, sizeof reason)});
         if (store_commit(c, &why) == OK) return;
         log_line(LOG_WARNING, "could not keep what a service has put aside", "reason", why.text, NULL);
-        usleep(POLL_MS * 1000);
-    } while (!atomic_load(&l->stopping));
+    } while (worker_pause(&l->worker, steady_ms() + POLL_MS));
 }
 
 static void *letters_run(void *letters) {
     struct letters *l = letters;
     int64_t due = 0;
-    pthread_setname_np(pthread_self(), "letters");
-    while (!atomic_load(&l->stopping)) {
+    while (worker_pause(&l->worker, 0)) {
         if (steady_ms() >= due) {
             topics_look(l);
             due = steady_ms() + TOPICS_MS;
@@ -104,15 +98,14 @@ verdict letters_start(struct letters **out, struct core *core, struct failure *w
         {0}};
     verdict v = kafka_open(&l->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
-    l->running = !pthread_create(&l->thread, NULL, letters_run, l);
-    return l->running ? OK : fail(why, FATAL, "could not start the letters' thread");
+    if (worker_start(&l->worker, "letters", letters_run, l)) return OK;
+    return fail(why, FATAL, "could not start the letters' thread");
 }
 
 void letters_stop(struct letters **out) {
     struct letters *l = *out;
     if (!l) return;
-    atomic_store(&l->stopping, true);
-    if (l->running) pthread_join(l->thread, NULL);
+    worker_stop(&l->worker);
     if (l->rk) {
         rd_kafka_assign(l->rk, NULL);
         rd_kafka_destroy_flags(l->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);

@@ -139,6 +139,13 @@ static verdict not_done(
         why, RETRY, "could not %s the topic \"%s\": %s", what, right.name, denial_reason(s, error, right, reason));
 }
 
+enum { CONNECT_MS = 500 };
+
+rd_kafka_resp_err_t kafka_topics(rd_kafka_t *rk, const rd_kafka_metadata_t **found, int timeout_ms) {
+    rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 1, NULL, found, CONNECT_MS);
+    return error == RD_KAFKA_RESP_ERR__TIMED_OUT ? rd_kafka_metadata(rk, 1, NULL, found, timeout_ms) : error;
+}
+
 verdict kafka_topic(
     rd_kafka_t *rk, const struct settings *s, const char *topic, int timeout_ms, int32_t *has, struct failure *why) {
     const struct right right = {"Describe", "topic", topic};

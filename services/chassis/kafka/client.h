@@ -42,6 +42,10 @@ MUST_CHECK verdict kafka_check(const struct settings *s, struct failure *why);
  * producer pleases, also −1 and the year 50000). */
 int64_t kafka_time(const rd_kafka_message_t *m);
 
+/* All topics that the cluster has: rd_kafka_metadata(). Nothing can interrupt that call, and a stop waits for it. So a
+ * connection is waited for half a second, and timeout_ms only for the answer over one that is there. */
+rd_kafka_resp_err_t kafka_topics(rd_kafka_t *rk, const rd_kafka_metadata_t **found, int timeout_ms);
+
 /* Whether the cluster has the topic, and with how many partitions (has may be NULL). May take up to timeout_ms. REJECT:
  * it has not. RETRY: the cluster cannot be reached or will not say. */
 MUST_CHECK verdict kafka_topic(

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { STOP_MS = 2000 };
+enum { STOP_MS = 4000 };
 
 /* --- Subcommands */
 
