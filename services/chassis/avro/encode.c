@@ -157,20 +157,24 @@ static bool union_fill(struct filling *f, const struct node *n, const json_t *js
     return filled(f, avro_value_set_branch(value, (int)i, &branch)) && value_fill(f, n->members[i].type, json, &branch);
 }
 
-static bool
-field_fill(const struct filling *f, const struct node *n, size_t i, const json_t *json, avro_value_t *value) {
+/* known: of the fields so far, those that were given. */
+static bool field_fill(
+    const struct filling *f, const struct node *n, size_t i, const json_t *json, size_t *known, avro_value_t *value) {
     const struct member *m = &n->members[i];
     const json_t *given = json_object_get(json, m->name);
     struct filling inner = {f->why, &(struct place){f->place, m->name}, f->from_schema || !given};
     avro_value_t field;
+    *known += given != NULL;
     if (!given && !m->fallback) return unfit(&inner, "is missing");
     return filled(&inner, avro_value_get_by_index(value, i, &field, NULL)) &&
            value_fill(&inner, m->type, given ? given : m->fallback, &field);
 }
 
 static bool record_fill(struct filling *f, const struct node *n, const json_t *json, avro_value_t *value) {
+    size_t known = 0;
     for (size_t i = 0; i < n->members_n; i++)
-        if (!field_fill(f, n, i, json, value)) return false;
+        if (!field_fill(f, n, i, json, &known, value)) return false;
+    if (known == json_object_size(json)) return true;
     json_members(given, (json_t *)json) {
         struct filling inner = {f->why, &(struct place){f->place, given.name}, false};
         if (!member_find(n, given.name, strlen(given.name)))
