@@ -85,8 +85,9 @@ verdict audit_check_start(struct audit_check **out, struct store *store, struct 
     struct audit_check *c = *out = calloc(1, sizeof *c);
     if (!c) return fail(why, FATAL, "out of memory");
     c->store = store;
-    if (worker_start(&c->worker, "audit_check", check_run, c)) return OK;
-    return fail(why, FATAL, "could not start the thread that checks the audit log");
+    return worker_start(&c->worker, "audit_check", check_run, c)
+               ? OK
+               : fail(why, FATAL, "could not start the thread that checks the audit log");
 }
 
 void audit_check_stop(struct audit_check **out) {

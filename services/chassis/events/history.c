@@ -239,8 +239,9 @@ verdict history_start(
     const struct property properties[] = {{"group.id", h->group}, {"enable.auto.commit", "false"}, {0}};
     verdict v = kafka_open(&h->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
-    if (worker_start(&h->worker, "history", history_run, h)) return OK;
-    return fail(why, FATAL, "could not start the history's thread");
+    return worker_start(&h->worker, "history", history_run, h)
+               ? OK
+               : fail(why, FATAL, "could not start the history's thread");
 }
 
 bool history_asks(const struct history *h) {

@@ -488,8 +488,9 @@ verdict peers_start(struct peers **out, const struct peers_options *o, struct fa
     p->view = peers_json(NULL);
     bool whole = p->multi && p->headers && p->view && (o->keeps_list || !o->keeper || peer_find(p, o->keeper));
     if (!whole) return fail(why, RETRY, "out of memory");
-    if (worker_start(&p->worker, "peers", peers_run, p)) return OK;
-    return fail(why, RETRY, "could not start the thread that observes the other services");
+    return worker_start(&p->worker, "peers", peers_run, p)
+               ? OK
+               : fail(why, RETRY, "could not start the thread that observes the other services");
 }
 
 void peers_stop(struct peers *p) {

@@ -273,8 +273,9 @@ verdict subscribers_start(struct subscribers **out, const struct subscribers_opt
     settings_scoped(o->settings, o->settings->service, s->own_group, sizeof s->own_group);
     verdict v = admin_open(&s->admin, o->settings, ANSWER_MS, why);
     if (v != OK) return v;
-    if (worker_start(&s->worker, "subscribers", subscribers_run, s)) return OK;
-    return fail(why, FATAL, "could not start the subscribers' thread");
+    return worker_start(&s->worker, "subscribers", subscribers_run, s)
+               ? OK
+               : fail(why, FATAL, "could not start the subscribers' thread");
 }
 
 void subscribers_stop(struct subscribers **out) {

@@ -98,8 +98,9 @@ verdict letters_start(struct letters **out, struct core *core, struct failure *w
         {0}};
     verdict v = kafka_open(&l->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
-    if (worker_start(&l->worker, "letters", letters_run, l)) return OK;
-    return fail(why, FATAL, "could not start the letters' thread");
+    return worker_start(&l->worker, "letters", letters_run, l)
+               ? OK
+               : fail(why, FATAL, "could not start the letters' thread");
 }
 
 void letters_stop(struct letters **out) {
