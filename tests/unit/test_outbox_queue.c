@@ -25,6 +25,7 @@ static int rows_n;
 static struct handed handed[WINDOW];
 static size_t handed_n;
 static int64_t last_row, next_offset, places[PARTITIONS];
+static bool wanted_again; /* by somebody, while the producer may have some under way */
 
 static void is_ok(void) {
     struct failure why;
@@ -59,13 +60,26 @@ static void add(void) {
         value_int(rows_n));
 }
 
-/* All that wait, in order, and none that was handed over. */
+static void aside(int64_t row) {
+    outbox_set_aside(c, row, "because");
+    states[row] = "set aside";
+}
+
+/* All that wait, in order, and none that was handed over. The producer may refuse one at once. */
 static void hand_over(void) {
+    if (wanted_again && handed_n) return;
+    if (wanted_again) last_row = 0;
+    wanted_again = false;
     int64_t most = WINDOW - (int64_t)handed_n, id = last_row;
     for (struct rows r = outbox_rows(c, last_row, most); rows_next(&r); most--) {
         while (strcmp(states[++id], "waiting") != 0) continue;
         assert_int_equal(rows_int(&r, 0), id);
         assert_int_equal(rows_int(&r, 6), id);
+        if (rand() % 12 == 0) {
+            rows_close(&r);
+            aside(last_row = id);
+            return;
+        }
         handed[handed_n++] = (struct handed){.row = id};
         last_row = id;
     }
@@ -99,17 +113,16 @@ static void set_one_aside(void) {
     if (!handed_n) return;
     struct handed *h = &handed[rand() % handed_n];
     if (h->done) return;
-    outbox_set_aside(c, h->row, "because");
-    states[h->row] = "set aside";
+    aside(h->row);
     mark(true);
 }
 
 static void again(void) {
     int n = 0;
-    mark(true);
     for (int i = 1; i <= rows_n; i++)
         if (!strcmp(states[i], "set aside")) states[i] = "waiting", n++;
     assert_int_equal(outbox_again(c), n);
+    wanted_again = true;
 }
 
 static void anew(void) {
@@ -120,6 +133,7 @@ static void anew(void) {
     rows_n = 0;
     handed_n = 0;
     last_row = 0;
+    wanted_again = false;
     for (int i = 0; i < PARTITIONS; i++) places[i] = -1;
 }
 

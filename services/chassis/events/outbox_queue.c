@@ -59,6 +59,16 @@ static void mark_move(struct connection *c, int64_t through) {
     (void)store_run(c, "DELETE FROM outbox_exception WHERE id <= ? AND state = 'sent'", mark);
 }
 
+/* What stands between two that were handed over, and is not set aside, waits again since then. */
+static void passed_over(struct connection *c, int64_t mark, int64_t row) {
+    if (row > mark + 1)
+        (void)store_run(
+            c,
+            "INSERT INTO outbox_exception (id, state) SELECT id, 'waiting' FROM outbox WHERE id > ? AND id < ? "
+            "ON CONFLICT (id) DO NOTHING",
+            value_int(mark), value_int(row));
+}
+
 void outbox_mark(struct connection *c, const struct handed *rows, size_t n, bool last) {
     int64_t mark = store_int(c, 0, MARK), through = mark;
     size_t front = outbox_done(rows, n), all = last ? n : front;
@@ -67,7 +77,7 @@ void outbox_mark(struct connection *c, const struct handed *rows, size_t n, bool
         if (h->row <= mark)
             (void)store_run(c, "DELETE FROM outbox_exception WHERE id = ?", value_int(h->row));
         else if (h < rows + front)
-            through = h->row;
+            passed_over(c, through, h->row), through = h->row;
         else
             (void)store_run(c, "INSERT INTO outbox_exception (id, state) VALUES (?, 'sent')", value_int(h->row));
     }

@@ -50,7 +50,7 @@ static bool alone_ended(struct relay *r) {
 }
 
 static void send_waiting(struct relay *r) {
-    if (r->again && r->in_flight) return;
+    if (r->again && r->handed_n) return; /* what it has is marked first: else it would be handed over twice */
     if (atomic_exchange(&r->again, false)) {
         r->last_row = 0;
         snapshots_again(r->snapshots);
