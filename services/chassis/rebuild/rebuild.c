@@ -260,12 +260,12 @@ static verdict sync_path(const char *path, int flags, struct failure *why) {
     return synced ? OK : fail(why, RETRY, "could not write \"%s\" to the disk: %s", path, strerror(errno));
 }
 
-/* Its own write-ahead log would be taken for the new file's. */
+/* Its own write-ahead log would be taken for the new file's. That of a lost one is of no use to anybody. */
 static verdict log_gone(const struct rebuild *b, struct failure *why) {
     char log[DATABASE_PATH + 8];
     struct stat found;
     snprintf(log, sizeof log, "%s-wal", b->path);
-    if (!stat(log, &found) && found.st_size)
+    if ((!b->lost || b->held) && !stat(log, &found) && found.st_size)
         return fail(why, RETRY, "another process reads \"%s\"; end it, and try again", b->path);
     unlink(log);
     snprintf(log, sizeof log, "%s-shm", b->path);
@@ -284,7 +284,7 @@ static verdict files_switch(struct rebuild *b, struct failure *why) {
     snprintf(folder, sizeof folder, "%s", b->path);
     *strrchr(folder, '/') = '\0';
     verdict v = sync_path(b->new, O_RDWR, why);
-    if (v == OK && (!b->lost || b->held)) v = log_gone(b, why);
+    if (v == OK) v = log_gone(b, why);
     if (v != OK) return v;
     if (keeps_old(b)) {
         unlink(b->before);
