@@ -53,27 +53,30 @@ static verdict not_said(struct history *h, rd_kafka_resp_err_t error, struct rig
     return fail(why, RETRY, "%s", denial_reason(h->core->settings, error, right, reason));
 }
 
-/* REJECT: the topic was written to. The text says so, and gone whether nothing of that is there any more. */
-static verdict topic_empty(struct history *h, const rd_kafka_metadata_topic_t *topic, bool *gone, struct failure *why) {
-    const struct right right = {"Describe", "topic", topic->topic};
-    verdict v = OK;
+/* REJECT: the topic was written to. The text says so, and gone whether nothing of that is there any more. It is asked
+ * for by its name: from the list of all Kafka leaves out what this service may not describe. */
+static verdict topic_empty(struct history *h, const char *topic, bool *gone, struct failure *why) {
+    int32_t partitions = 0;
+    verdict v = kafka_topic(h->rk, h->core->settings, topic, ASK_MS, &partitions, why);
     *gone = true;
-    if (topic->err) return not_said(h, topic->err, right, why);
-    for (int i = 0; i < topic->partition_cnt; i++) {
+    if (v == REJECT) return OK; /* there is none */
+    for (int32_t i = 0; v != RETRY && i < partitions; i++) {
         int64_t low = 0, end = 0;
-        rd_kafka_resp_err_t error =
-            rd_kafka_query_watermark_offsets(h->rk, topic->topic, topic->partitions[i].id, &low, &end, ASK_MS);
-        if (error) return not_said(h, error, right, why);
+        rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(h->rk, topic, i, &low, &end, ASK_MS);
+        if (error) return not_said(h, error, (struct right){"Describe", "topic", topic}, why);
         if (end > low) *gone = false;
-        if (end > 0) v = fail(why, REJECT, "the topic \"%s\" was written to", topic->topic);
+        if (end > 0) v = fail(why, REJECT, "the topic \"%s\" was written to", topic);
     }
     return v;
 }
 
-/* REJECT: the group has read of some topic. */
+/* REJECT: the group has read of some topic. The one that it is to read must be known. */
 static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, struct failure *why) {
     places_auto *list = rd_kafka_topic_partition_list_new(16);
     const char *owner;
+    char read[NAME_SIZE];
+    topic_spec_of(&topic_spec_events, h->core->service->subscribes, h->core->settings, read, sizeof read);
+    if (kafka_topic(h->rk, h->core->settings, read, ASK_MS, NULL, why) == RETRY) return RETRY;
     for (const rd_kafka_metadata_topic_t *t = all->topics; t < all->topics + all->topic_cnt; t++)
         for (int k = 0; topic_owner(h->core->settings, t->topic, ".events", &owner) && k < t->partition_cnt; k++)
             rd_kafka_topic_partition_list_add(list, t->topic, t->partitions[k].id);
@@ -96,7 +99,7 @@ static void places_set(struct history *h, struct reader *own) {
         int64_t sent = store_int(
             store_reader(h->core->store), -1, "SELECT record_offset FROM outbox_place WHERE partition = ?",
             value_int(p->partition));
-        if (p->end - p->begin > LAST) p->next = p->end - LAST;
+        if (sent < 0 && p->end - p->begin > LAST) p->next = p->end - LAST;
         if (p->next <= sent) p->next = sent + 1;
     }
 }
@@ -124,7 +127,10 @@ static verdict all_known(struct history *h, struct failure *why) {
     if (v == OK && (v = reader_add(own, name, why)) == REJECT) v = OK; /* nothing was published yet */
     if (v == OK && h->begun) places_set(h, own);
     while (v == OK && goes_on(h, 0) && (v = reader_next(own, &m, why)) == OK && m) {
-        if (!is_known(h, m))
+        bool known = is_known(h, m);
+        if (store_check(store_reader(h->core->store), why) != OK)
+            v = RETRY;
+        else if (!known)
             v = fail(
                 why, REJECT, "%s[%d] holds an event at offset %lld that this database never published", name,
                 m->partition, (long long)m->offset);
@@ -141,13 +147,10 @@ static verdict nothing_known(struct history *h, const rd_kafka_metadata_t *all, 
     char name[NAME_SIZE];
     verdict v = OK;
     bool gone;
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+    for (size_t i = 0; v == OK && i < sizeof own / sizeof *own; i++) {
         topic_spec_name(own[i], h->core->settings, name, sizeof name);
-        for (int k = 0; v == OK && k < all->topic_cnt; k++) {
-            if (strcmp(all->topics[k].topic, name) != 0) continue;
-            v = topic_empty(h, &all->topics[k], &gone, why);
-            if (v == REJECT && !gone && own[i] == &topic_spec_events) v = all_known(h, why);
-        }
+        v = topic_empty(h, name, &gone, why);
+        if (v == REJECT && !gone && own[i] == &topic_spec_events) v = all_known(h, why);
     }
     return v == OK ? group_unknown(h, all, why) : v;
 }
