@@ -2,6 +2,7 @@
 what is denied and what gives it, and goes on by itself; nothing dies of it."""
 
 import re
+import shutil
 import subprocess
 import uuid
 from datetime import datetime
@@ -102,6 +103,7 @@ DENIED = {
     "group": ("sales", "GROUP", "sales", "READ", False, "operation Read on the group"),
     "coordinator": ("sales", "GROUP", "sales", "DESCRIBE", False, "operation Describe on the group"),
     "group-of-others": ("support", "GROUP", "sales", "DESCRIBE", False, "operation Describe on the group"),
+    "letters": ("support", "TOPIC", "sales.dead-letters", "READ", False, "operation Read on the topic"),
     "own-topic": ("support", "TOPIC", "support.events", "WRITE", False, "operation Write on the topic"),
 }
 
@@ -145,6 +147,25 @@ def test_a_right_that_is_taken_away_at_work(world):
     await_said(sales, f'operation Read on the topic "{world.name("support.events")}"')
     world.secure.forget("sales", "TOPIC", world.name("support.events"), "READ", "DENY")
     wait(lambda: len(http.get(f"{sales.url}/api/audit").json()["rows"]) == 2, 30, "the second return is handled")
+
+
+def test_a_lost_database_is_held_though_kafka_hides_its_topics(world):
+    """From the list of all topics Kafka leaves out what one may not describe: it looks as if nothing had been published."""
+    for name in ["support", "sales"]:
+        world.service(name).start()
+    submit(world)
+    sales = world.services["sales"]
+    wait(lambda: http.get(f"{sales.url}/api/audit").json()["rows"], 30, "the return is handled")
+    sales.stop(9)
+    shutil.rmtree(world.folder / "data-sales")
+    world.secure.rule("sales", "TOPIC", world.name(""), "DESCRIBE", "DENY", prefixed=True)
+    sales.start()
+    await_said(sales, f'operation Describe on the topic "{world.name("sales.events")}"')
+    world.secure.forget("sales", "TOPIC", world.name(""), "DESCRIBE", "DENY", prefixed=True)
+    said = lambda: {c["name"]: c["text"] for c in http.get(f"{sales.url}/api/status").json()["components"]}["history"]  # noqa: E731
+    wait(lambda: "Kafka is asked" not in said(), 30, "Kafka said what it knows")
+    assert said().startswith("nothing is handled, published or accepted"), said()
+    assert not http.get(f"{sales.url}/api/audit").json()["rows"]
 
 
 # How the service comes, and what is said.

@@ -1,9 +1,11 @@
 #include "chassis/incoming/letters.h"
 
+#include "chassis/base/health.h"
 #include "chassis/base/ids.h"
 #include "chassis/base/log.h"
 #include "chassis/base/wait.h"
 #include "chassis/kafka/client.h"
+#include "chassis/kafka/denial.h"
 #include "chassis/kafka/raw.h"
 #include "chassis/kafka/topic_spec.h"
 #include "chassis/store/store.h"
@@ -20,6 +22,7 @@ struct letters {
     char topic[NAME_SIZE];
     struct worker worker;
     int assigned; /* partitions */
+    bool denied;  /* of one of them, since they were looked at */
 };
 
 /* "NAME" of "demo.NAME.dead-letters". False: it is no topic of letters of this namespace. */
@@ -30,7 +33,8 @@ static bool team_of(const struct letters *l, const char *topic, char out[NAME_SI
     return n > 0 && n < NAME_SIZE;
 }
 
-/* A topic that is new makes all of them be read again: who takes the letters knows them. */
+/* A topic that is new makes all of them be read again: who takes the letters knows them. So does a denial, which would
+ * not be heard to end. */
 static void topics_look(struct letters *l) {
     metadata_auto *found = NULL;
     char team[NAME_SIZE];
@@ -39,6 +43,9 @@ static void topics_look(struct letters *l) {
     for (int i = 0; i < found->topic_cnt; i++)
         for (int p = 0; team_of(l, found->topics[i].topic, team) && p < found->topics[i].partition_cnt; p++)
             rd_kafka_topic_partition_list_add(all, found->topics[i].topic, p)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    if (!l->denied) health_set(l->core->health, "kafka letters", HEALTH_OK, "reads what services have put aside");
+    if (l->denied) l->assigned = 0;
+    l->denied = false;
     if (all->cnt != l->assigned && !rd_kafka_assign(l->rk, all)) l->assigned = all->cnt;
 }
 
@@ -66,6 +73,15 @@ static void letter_take(struct letters *l, const rd_kafka_message_t *m) {
     } while (worker_pause(&l->worker, steady_ms() + POLL_MS));
 }
 
+/* A return seems handled where it was put aside, so it is said. */
+static void letter_denied(struct letters *l, const rd_kafka_message_t *m) {
+    char text[DENIAL_TEXT];
+    l->denied = true;
+    health_set(
+        l->core->health, "kafka letters", HEALTH_WAITING, "what was put aside is not known: %.400s",
+        denial_text(l->core->settings, (struct right){"Read", "topic", rd_kafka_topic_name(m->rkt)}, text));
+}
+
 static void *letters_run(void *letters) {
     struct letters *l = letters;
     int64_t due = 0;
@@ -76,6 +92,7 @@ static void *letters_run(void *letters) {
         }
         rd_kafka_message_t *m = rd_kafka_consumer_poll(l->rk, POLL_MS);
         if (m && !m->err) letter_take(l, m);
+        if (m && denial_is(m->err)) letter_denied(l, m);
         if (m) rd_kafka_message_destroy(m);
     }
     return NULL;
@@ -98,6 +115,7 @@ verdict letters_start(struct letters **out, struct core *core, struct failure *w
         {0}};
     verdict v = kafka_open(&l->rk, RD_KAFKA_CONSUMER, core->settings, NULL, NULL, properties, why);
     if (v != OK) return v;
+    rd_kafka_poll_set_consumer(l->rk); /* also for what it says of its connections */
     return worker_start(&l->worker, "letters", letters_run, l)
                ? OK
                : fail(why, FATAL, "could not start the letters' thread");
