@@ -1,7 +1,9 @@
 """./returns drill schema on a demo of its own, as what the registry has once it has for ever."""
 
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -98,19 +100,35 @@ def versions(demo):
 ROLL = "import sys; sys.path.insert(0, 'tests/schemas'); from pathlib import Path; from demo import Demo; Demo(Path(sys.argv[1]), ['support']).roll(None)"
 
 
-def test_a_roll_waits_for_one_that_was_killed(demo):
-    """Its supervisorctl goes on: two at a time would meet a support that the other has just started, and fail."""
+def answers(url):
+    address = httpx.URL(url)
+    with socket.socket() as s:
+        return s.connect_ex((address.host, address.port)) == 0
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_roll_waits_for_one_that_was_ended(demo, end):
+    """Its supervisorctl goes on: two at a time would meet a support that the other has just started, or that still stops."""
     env = demo.env | {"RETURNS_HOST": "127.0.0.1"}
     command = [ROOT / "var/venv/bin/python", "-c", ROLL, ROOT]
-    for delay in (0.05, 0.15, 0.3):
+    for delay in (0.05, 0.15, 0.3, None):
         environment = demo.home / "run/support.env"
-        before = environment.stat().st_ino
+        before, pid = environment.stat().st_ino, demo.pid_of("support")
         first = subprocess.Popen(command, env=env, cwd=ROOT)
         wait(lambda: environment.stat().st_ino != before, 30, "the first one has begun")
-        time.sleep(delay)
-        first.kill()
+        if delay is None:  # in the middle of a stop that takes a while: it answers no more
+            while answers(demo.url("support")):
+                time.sleep(0.001)
+            os.kill(pid, signal.SIGSTOP)
+        else:
+            time.sleep(delay)
+        first.send_signal(end)
         first.wait()
-        subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=60)
+        second = subprocess.Popen(command, env=env, cwd=ROOT)
+        if delay is None:
+            time.sleep(1)
+            os.kill(pid, signal.SIGCONT)
+        assert second.wait(60) == 0
         wait(lambda: http.get(demo.url("support") + "/readyz").status_code == 200, 30, "support is ready")
 
 

@@ -131,10 +131,13 @@ class Demo:
             new.write_text("\n".join(lines) + "\n")
             new.rename(self.environment)
             was = self.started_at()  # None: it does not run, as when an interrupt came while it was started anew
-            # In a session of its own: a terminal that is closed would end it between the stop and the start.
-            subprocess.run(
+            # In a session of its own, and not by subprocess.run(): neither a terminal that is closed nor an interrupt here may
+            # end it between the stop and the start.
+            restart = subprocess.Popen(
                 ["supervisorctl", "-c", self.home / "run" / "supervisord.conf", "restart", "support"], stdout=subprocess.DEVNULL,
-                stdin=subprocess.DEVNULL, timeout=60, check=True, start_new_session=True, pass_fds=[lock.fileno()])
+                stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[lock.fileno()])
+            if status := restart.wait(60):
+                raise Fell(f"support was not started anew: supervisorctl ended with {status}; see ./returns logs support")
         wait(lambda: self.started_at() not in (None, was), 30, "support is up again")
 
     def started_at(self):
