@@ -238,6 +238,35 @@ static void fail_each_of_the_start(struct world *w, enum fault kind, int code, i
     assert_true(nth > 5 && nth < NTH_MAX && refused > 0);
 }
 
+/* Want of memory says nothing of the log: it is neither broken nor intact for that. */
+static void each_allocation_of_a_check(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    struct store *s = NULL;
+    char path[200];
+    int nth = 0;
+    ask(w, 0, "R-1", 1);
+    world_start(w, &probe);
+    await_done(w, 1, "before", 0);
+    world_stop(w);
+    snprintf(path, sizeof path, "%s/probe.db", w->folder);
+    assert_int_equal(store_open_readonly(&s, path, &why), OK);
+    for (bool met = true; met;) {
+        struct connection *reader = store_reader(s);
+        fault_arm(FAULT_MEMORY, ++nth, 0, false);
+        fault_exempt = false;
+        json_t *said = audit_verify(reader);
+        fault_exempt = true;
+        met = fault_count() > 0;
+        fault_mend();
+        if (said && !json_is_true(json_object_get(said, "intact"))) fail_msg("allocation %d: broken", nth);
+        if (!said) assert_int_equal(store_state(reader), RETRY);
+        json_decref(said);
+    }
+    assert_true(nth > 5);
+    store_close(&s);
+}
+
 static void each_call_of_the_database_at_the_start(void **state) {
     fail_each_of_the_start(*state, FAULT_DATABASE, SQLITE_FULL, START_STEP, "SQLite's call");
 }
@@ -271,6 +300,7 @@ int main(int argc, char *argv[]) {
         cmocka_unit_test_setup_teardown(each_operation_on_a_full_disk, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(each_allocation, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(each_allocation_of_a_record, probe_setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(each_allocation_of_a_check, probe_setup, probe_teardown),
         cmocka_unit_test(each_allocation_of_a_schema),
         cmocka_unit_test_setup_teardown(each_call_of_the_database_at_the_start, probe_setup, probe_teardown),
         cmocka_unit_test_setup_teardown(each_operation_on_a_file_at_the_start, probe_setup, probe_teardown),

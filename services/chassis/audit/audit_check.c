@@ -61,11 +61,11 @@ static int check_step(struct audit_check *c) {
     }
     if (!c->walk || walk_broken(c->walk)) return IDLE_MS;
     bool all = audit_walk_on(reader, c->walk, &c->rows, CHUNK_ROWS), busy = is_busy(c, reader);
-    if (store_state(reader) != OK) {
+    json_auto_t *end = walk_broken(c->walk) ? walk_end(c->walk) : NULL;
+    if (store_state(reader) != OK || (walk_broken(c->walk) && !end)) {
         walk_free(&c->walk);
         return IDLE_MS;
     }
-    json_auto_t *end = walk_broken(c->walk) ? walk_end(c->walk) : NULL;
     if (end)
         say(c, BROKEN, json_object_get(end, "broken"));
     else if (all || c->state == READING)

@@ -70,9 +70,9 @@ static void walk_database(struct walk *w, struct connection *reader) {
 
 json_t *audit_verify(struct connection *reader) {
     struct walk *w = walk_new();
-    if (!w) store_spoil(reader, RETRY, "out of memory");
     if (w) walk_database(w, reader);
     json_t *answer = w ? walk_end(w) : NULL;
+    if (!answer) store_spoil(reader, RETRY, "out of memory");
     walk_free(&w);
     return answer;
 }

@@ -27,7 +27,7 @@ struct walk {
     json_t *expected; /* published heads, in the order of their rows */
     size_t met;       /* the first so many of them */
 
-    bool broken;
+    bool broken, starved; /* starved: memory was short, which says nothing of the log */
     char where[CHAIN_NAME], reason[REASON_SIZE];
     int64_t broken_id; /* 0: no row */
 };
@@ -215,7 +215,7 @@ bool walk_row(struct walk *w, const struct chain_row *row) {
     unsigned char hash[CHAIN_HASH];
     static const unsigned char none[CHAIN_HASH];
     long long expected = w->rows + 1, id = row->id;
-    if (w->broken) return false;
+    if (walk_broken(w)) return false;
     bool named = chain_name(row, name);
     struct chain *c = named ? chain_find(w, name, strlen(name)) : NULL;
     if (!named)
@@ -225,12 +225,12 @@ bool walk_row(struct walk *w, const struct chain_row *row) {
     else if (id < expected)
         walk_break(w, name, expected, "row %lld comes where row %lld should", id, expected);
     else if (!chain_hash(c ? c->head : none, row, hash) || (!c && !(c = chain_add(w, name, strlen(name)))))
-        walk_break(w, name, id, "out of memory");
+        w->starved = true;
     else if (memcmp(hash, row->hash, sizeof hash) != 0)
         walk_break(
             w, name, id,
             "its hash does not fit what it says and the row before it in its chain: it was changed, or replaced");
-    if (w->broken) return false;
+    if (walk_broken(w)) return false;
     memcpy(c->head, hash, sizeof hash);
     c->rows++;
     w->rows++;
@@ -262,7 +262,7 @@ void walk_heads_end(struct walk *w) {
 }
 
 bool walk_broken(const struct walk *w) {
-    return w->broken;
+    return w->broken || w->starved;
 }
 
 static json_t *walk_chains(const struct walk *w) {
@@ -291,6 +291,7 @@ static json_t *walk_published(const struct walk *w) {
 
 json_t *walk_end(struct walk *w) {
     const json_t *last = heads_last(w);
+    if (w->starved) return NULL;
     if (w->met < json_array_size(w->expected))
         walk_break(
             w, "", w->rows + 1, "row %lld is missing, and all after it: %lld rows were published at %s",

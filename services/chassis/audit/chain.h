@@ -66,8 +66,9 @@ void walk_malformed(struct walk *w, const char *reason);
 void walk_head(struct walk *w, const char *chain, int64_t rows, const void *head, size_t head_n);
 void walk_heads_end(struct walk *w);
 
-bool walk_broken(const struct walk *w); /* something did not fit */
+bool walk_broken(const struct walk *w); /* something did not fit, or memory was short: walk_end() tells which */
 
 /* {"intact":true,"rows":N,"chains":[{"chain","rows","head"}],"published":{"heads":N,"rows":N,"at":…}}, or
- * {"intact":false,"rows":N,"broken":{"chain":…,"id":…,"reason":…}}. The caller's. rows: those that fit. */
+ * {"intact":false,"rows":N,"broken":{"chain":…,"id":…,"reason":…}}. The caller's. rows: those that fit. NULL: memory
+ * was short, now or at some row. */
 MUST_CHECK json_t *walk_end(struct walk *w);
