@@ -1,4 +1,5 @@
 /* A service that keeps nothing: each start is the first. */
+#include "helper_client.h"
 #include "helper_probe.h"
 
 #include "chassis/base/assets.h"
@@ -19,9 +20,11 @@ struct asked {
 };
 static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
 
+static bool refuses;
+
 static verdict note(struct reaction *r, const void *fields, struct failure *why) {
     const struct asked *q = fields;
-    (void)why;
+    if (refuses) return (fail)(why, REJECT, "not now");
     (void)store_run(r->store, "INSERT INTO noted (n) VALUES (?)", value_int(q->n));
     return OK;
 }
@@ -107,6 +110,27 @@ static void its_quarantine_is_its_own(void **state) {
     world_await(w, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'", 1);
 }
 
+static void what_is_redriven_is_its_own_too(void **state) {
+    struct world *w = *state;
+    char request[300];
+    refuses = true;
+    ask(w, 0, "R-1", 1);
+    world_start(w, &reader);
+    world_await(w, "SELECT COUNT(*) FROM dead_letter WHERE state = 'open'", 1);
+    refuses = false;
+    int fd = client_open(http_port(w->rt.http)),
+        n = snprintf(
+            request, sizeof request,
+            "POST /api/dead-letters/1/redrive HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            http_port(w->rt.http));
+    assert_true(client_send(fd, request, (size_t)n));
+    assert_int_equal(client_read(fd, false)->status, 200);
+    close(fd);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM dead_letter WHERE state = 'redriven'"), 1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM noted"), 1);
+    assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox"), 0);
+}
+
 static void one_with_a_schema_of_its_own_is_refused(void **state) {
     struct world *w = *state;
     struct failure why;
@@ -138,6 +162,7 @@ int main(int argc, char *argv[]) {
         cmocka_unit_test_setup_teardown(each_start_reads_all_from_the_first_event_on, setup, probe_teardown),
         cmocka_unit_test_setup_teardown(what_kafka_was_told_does_not_go_back, setup, probe_teardown),
         cmocka_unit_test_setup_teardown(its_quarantine_is_its_own, setup, probe_teardown),
+        cmocka_unit_test_setup_teardown(what_is_redriven_is_its_own_too, setup, probe_teardown),
         cmocka_unit_test_setup_teardown(one_with_a_schema_of_its_own_is_refused, setup, probe_teardown),
         cmocka_unit_test_setup_teardown(a_second_one_empties_nothing, setup, probe_teardown),
     };

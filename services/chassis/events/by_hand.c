@@ -1,6 +1,7 @@
 #include "chassis/events/by_hand.h"
 
 #include "chassis/base/ids.h"
+#include "chassis/events/core.h"
 #include "chassis/events/dead_letter.h"
 
 #include <stdlib.h>
@@ -26,12 +27,13 @@ void by_hand_call(struct connection *c, const struct record *r) {
     "a.partition = o.partition AND a.log = o.log AND a.record_offset >= o.next_offset), o.next_offset) "               \
     "FROM dead_letter d JOIN consumer_offset o USING (topic, partition) WHERE d.id = ?), 0)"
 
-void by_hand_redrive(struct connection *c, int64_t letter, const struct record *r) {
+void by_hand_redrive(const struct core *core, struct connection *c, int64_t letter, const struct record *r) {
     (void)store_run(
         c,
         "INSERT INTO by_hand (after_sequence, at, letter, next_offset) VALUES (" SEQUENCE_NOW ", ?, ?, " NEXT_OFFSET
         ")",
         value_int(r->now), value_int(letter), value_int(letter));
-    dead_letter_publish(c, letter, r->trace, clock_ms()); /* there may be no event that tells others of it */
+    if (!core->service->in_memory)
+        dead_letter_publish(c, letter, r->trace, clock_ms()); /* there may be no event that tells others of it */
     (void)store_run(c, "UPDATE dead_letter SET state = 'redriven' WHERE id = ? AND state = 'open'", value_int(letter));
 }

@@ -9,5 +9,6 @@ struct connection;
 
 /* Both after the record had its effect. */
 void by_hand_call(struct connection *c, const struct record *r);
-/* The letter is redriven, and others are told: by this record, which is its own, or its event in another one. */
-void by_hand_redrive(struct connection *c, int64_t letter, const struct record *r);
+/* The letter is redriven, and others are told, unless the service is one in memory: by this record, which is its own,
+ * or its event in another one. */
+void by_hand_redrive(const struct core *core, struct connection *c, int64_t letter, const struct record *r);

@@ -173,13 +173,13 @@ static bool answered_look(const struct core *core, struct connection *c, struct 
     return r->answered_at;
 }
 
-static void answered_done(struct connection *c, const struct record *r) {
+static void answered_done(const struct core *core, struct connection *c, const struct record *r) {
     int64_t letter;
     while (
         (letter = store_int(
              c, 0, "SELECT id FROM dead_letter WHERE event_id = ? AND answered_at > 0 AND state = 'open' LIMIT 1",
              value_blob(r->event.id.bytes, 16))))
-        by_hand_redrive(c, letter, r);
+        by_hand_redrive(core, c, letter, r);
 }
 
 /* The handler's effect and its audit row. REJECT: the caller takes back what was done. */
@@ -216,7 +216,7 @@ static verdict handle_once(
         r->half_done = v == REJECT && !careful;
         if (v == REJECT && careful) store_undo(c);
         if (v == REJECT) return REJECT;
-        if (again) answered_done(c, r);
+        if (again) answered_done(core, c, r);
     }
     if (careful) store_release(c);
     return OK;

@@ -29,7 +29,7 @@ apply(struct core *core, const struct redrive *asked, struct record *record, jso
     struct connection *c = store_begin(core->store);
     bool open = store_int(c, 0, "SELECT 1 FROM dead_letter WHERE id = ? AND state = 'open'", value_int(id));
     verdict v = open ? record_apply_asked(core, c, record, &reason) : OK;
-    if (open && v == OK) by_hand_redrive(c, id, record);
+    if (open && v == OK) by_hand_redrive(core, c, id, record);
     if (open && v == REJECT) note_refused(c, id, reason.text);
     json_t *said = v == REJECT ? result_json(id, "open", NULL, reason.text)
                                : result_json(
