@@ -118,7 +118,7 @@ static struct version *version_load(struct event_schemas *s, struct connection *
     for (struct rows found = store_rows(
              c, "SELECT text FROM outbox_schema WHERE id = ? AND type = ?", value_int(row), value_text(type));
          rows_next(&found);)
-        text = strdup(rows_text(&found, 0));
+        if (!(text = strdup(rows_text(&found, 0)))) store_spoil(c, RETRY, "out of memory");
     struct version *v = text ? version_add(s, type, text, row) : NULL;
     if (v)
         v->loaded = text;
@@ -133,6 +133,7 @@ verdict event_schemas_id(
     struct version *v = s->versions, *end = v + s->n;
     while (v < end && (named ? v->row != schema_row : v->given || v->loaded || strcmp(v->type, type) != 0)) v++;
     if (v == end) v = named ? version_load(s, c, type, schema_row) : NULL;
+    if (!v && store_check(c, why) != OK) return RETRY;
     if (!v) return fail(why, REJECT, "this program has no schema of a %s; run the one that decided it", type);
     *id = v->id;
     return v->ready ? OK : fail(why, RETRY, "its schema is not registered yet");

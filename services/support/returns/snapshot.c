@@ -54,6 +54,7 @@ static json_t *make(struct connection *reader, const char *return_id) {
     json_t *state = json_pack(
         "{s:s, s:i, s:s, s:b, s:n, s:[]}", "return_id", return_id, "version", 0, "status", "unknown", "attention", 0,
         "request", "teams");
+    if (!state) store_spoil(reader, RETRY, "out of memory"); /* NULL would say that there is nothing of it */
     for (struct rows r = store_rows(
              reader,
              "SELECT team, type, version, at, event_id, data FROM history WHERE return_id = ? "
