@@ -130,8 +130,7 @@ void connection_clear(struct connection *c) {
 
 verdict store_snapshot(const char *path, const char *to, struct failure *why) {
     sqlite3 *db = NULL;
-    /* The copy need not outlive a power cut. What is left of the log is written with the usual care when it closes. */
-    char *sql = sqlite3_mprintf("PRAGMA synchronous = OFF; VACUUM INTO %Q; PRAGMA synchronous = FULL", to);
+    char *sql = sqlite3_mprintf("PRAGMA synchronous = OFF; VACUUM INTO %Q", to); /* a copy may fall to a power cut */
     int code = sql ? sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) : SQLITE_NOMEM;
     if (code == SQLITE_OK) sqlite3_busy_timeout(db, BUSY_MS);
     if (code == SQLITE_OK) code = sqlite3_exec(db, sql, NULL, NULL, NULL);
@@ -140,6 +139,8 @@ verdict store_snapshot(const char *path, const char *to, struct failure *why) {
         v = fail(
             why, RETRY, "could not copy the database \"%s\" to \"%s\": %s", path, to,
             db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+    /* Whatever became of it: what is left of the log is written with the usual care when it closes. */
+    if (db) (void)sqlite3_exec(db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
     sqlite3_close(db);
     sqlite3_free(sql);
     return v;
