@@ -223,8 +223,8 @@ static json_t *teams_ask(struct subscribers *s) {
     return json_incref(json_object_get(answer, "teams"));
 }
 
-static void teams_store(struct subscribers *s, json_t *teams) {
-    s->life_kept_at = steady_ms();
+/* False: it is to be tried again. */
+static bool teams_store(struct subscribers *s, json_t *teams) {
     struct failure why;
     struct connection *c = store_begin_relaxed(s->options.store);
     (void)store_run(c, "DELETE FROM subscriber_offset");
@@ -243,14 +243,17 @@ static void teams_store(struct subscribers *s, json_t *teams) {
                 s->options.passed(c, team.name, id, next);
         }
     }
-    if (store_commit(c, &why) != OK)
-        log_line(LOG_WARNING, "could not keep the subscribers' offsets", "reason", why.text, NULL);
+    if (store_commit(c, &why) == OK) return true;
+    log_line(LOG_WARNING, "could not keep the subscribers' offsets", "reason", why.text, NULL);
+    return false;
 }
 
 static void round_run(struct subscribers *s) {
     json_auto_t *teams = teams_ask(s);
+    rd_kafka_poll(s->admin.rk, 0); /* what it says of its connections */
     if (!teams || (json_equal(teams, s->known) && steady_ms() - s->life_kept_at < HOUR_MS)) return;
-    teams_store(s, teams);
+    if (!teams_store(s, teams)) return;
+    s->life_kept_at = steady_ms();
     json_decref(s->known);
     s->known = json_incref(teams);
 }
