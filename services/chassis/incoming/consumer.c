@@ -308,11 +308,15 @@ static void fetch_wake(struct consumer *c) {
     for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(c->answers, 0));) rd_kafka_event_destroy(event);
 }
 
-/* No lingering: waits for the first record, then takes only what is there already. */
+/* No lingering: waits for the first record, then takes only what is there already, and what is no more than a batch
+ * with those that wait. */
 static void take_what_is_there(struct consumer *c) {
+    int64_t n = 1, now = steady_ms();
     fetch_wake(c);
     bool more = take_one(c, first_wait(c));
-    for (int64_t n = 1; more && n < c->core->settings->batch; n++) more = take_one(c, 0);
+    each_partition(p, c)
+        if (!partition_wait(p, now)) n += (int64_t)p->waiting_n;
+    for (; more && n < c->core->settings->batch; n++) more = take_one(c, 0);
 }
 
 /* --- Handling */
