@@ -2,6 +2,7 @@
 
 #include "chassis/audit/audit.h"
 #include "chassis/base/crash.h"
+#include "chassis/base/log.h"
 #include "chassis/events/history.h"
 #include "chassis/rebuild/rebuild_private.h"
 #include "chassis/store/migrations.h"
@@ -294,7 +295,9 @@ static verdict files_switch(struct rebuild *b, struct failure *why) {
     crash_point("before the switch");
     if (rename(b->new, b->path)) return fail(why, RETRY, "could not rename \"%s\": %s", b->new, strerror(errno));
     b->switched = true;
-    return sync_path(*folder ? folder : "/", O_RDONLY | O_DIRECTORY, why);
+    if (sync_path(*folder ? folder : "/", O_RDONLY | O_DIRECTORY, why) != OK)
+        log_line(LOG_WARNING, "a power cut may undo the switch", "reason", why->text, NULL);
+    return OK;
 }
 
 static verdict finish(struct rebuild *b, struct failure *why) {

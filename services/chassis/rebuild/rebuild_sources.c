@@ -295,7 +295,7 @@ static verdict offset_store(
         (void)store_run(
             b->c,
             "INSERT INTO main.consumer_offset (topic, partition, next_offset, mark, cluster, log, first_offset) SELECT "
-            "topic, partition, ?, COALESCE(?, mark), cluster, log, first_offset FROM base.consumer_offset WHERE topic = ? "
+            "topic, partition, MIN(?, next_offset), COALESCE(?, mark), cluster, log, first_offset FROM base.consumer_offset WHERE topic = ? "
             "AND partition = ? ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, mark = "
             "excluded.mark, cluster = excluded.cluster",
             value_int(next), mark, value_text(p->topic), value_int(p->partition));
