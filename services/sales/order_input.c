@@ -77,8 +77,8 @@ static void form_set(json_t *body, json_t *items, const char *name, const char *
     if (object && !strncmp(rest, "price.", 6)) {
         json_t *price = json_object_get(object, "price");
         if (!price) findings_set(found, object, "price", price = json_object());
-        object = price;
-        rest += 6;
+        object = json_is_object(price) ? price : NULL; /* the form may say something else of the price as well */
+        rest = object ? rest + 6 : name;
     }
     if (!object) object = body; /* what leads nowhere is refused under its name */
     if (!strcmp(rest, "line") && *text && !text[strspn(text, "0123456789")])

@@ -201,6 +201,15 @@ static void what_others_take_for_an_id_is_held_to_the_rule_for_ids(void **state)
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM outbox"), 2);
 }
 
+static void a_form_with_a_price_and_its_parts_is_refused_by_field(void **state) {
+    struct world *w = *state;
+    refused_by(
+        w, "/orders", FORM,
+        "order_id=O-1&customer_id=C-1&items.0.model=M&items.0.price=x&items.0.price.amount=1&items.0.price.currency=EUR",
+        "items.0.price");
+    refused_by(w, "/orders", FORM, "items.0.model=M&items.0.price.amount=1&items.0.price=x", "items.0.price");
+}
+
 /* --- From the events alone */
 
 static char *tables_dump(struct connection *c) {
@@ -314,6 +323,7 @@ int main(int argc, char *argv[]) {
         cmocka_unit_test_setup_teardown(an_allocation_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(an_allocation_fails_for_a_change, setup, teardown),
         cmocka_unit_test_setup_teardown(what_others_take_for_an_id_is_held_to_the_rule_for_ids, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_form_with_a_price_and_its_parts_is_refused_by_field, setup, teardown),
         cmocka_unit_test_setup_teardown(the_events_alone_make_the_same_tables, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
