@@ -176,12 +176,13 @@ void view_order(json_t *data, int64_t from, const json_t *typed, const json_t *e
                  *shipment = json_object_get(typed, "shipment_id") ? typed : data;
     json_int_t further, items_n = (json_int_t)json_array_size(items);
     json_t *shown = lines_from(items, from, &further);
+    char key[UUID_TEXT]; /* one command of however many presses */
     errors_add(data, errors);
     json_add(
-        data, "{s:I, s:I, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "items_n", items_n, "from", (json_int_t)from, "is_later",
-        from > 1, "further", further, "inputs", inputs_json(of_order, "", shipment, errors), "rows",
-        rows_of(shown, typed, errors), "items", shown, "heading", json_sprintf("Order %s", id), "api_url",
-        url_of("/api/orders/", id));
+        data, "{s:I, s:I, s:b, s:I, s:s, s:o, s:o, s:o, s:o, s:o}", "items_n", items_n, "from", (json_int_t)from,
+        "is_later", from > 1, "further", further, "key", uuid_text(uuid_make(), key), "inputs",
+        inputs_json(of_order, "", shipment, errors), "rows", rows_of(shown, typed, errors), "items", shown, "heading",
+        json_sprintf("Order %s", id), "api_url", url_of("/api/orders/", id));
 }
 
 json_t *view_order_new(const json_t *typed, int rows, const json_t *errors) {

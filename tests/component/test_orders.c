@@ -210,6 +210,36 @@ static void a_form_with_a_price_and_its_parts_is_refused_by_field(void **state) 
     refused_by(w, "/orders", FORM, "items.0.model=M&items.0.price.amount=1&items.0.price=x", "items.0.price");
 }
 
+/* Presses the button of the order's form at the path twice. */
+static void press_twice(struct world *w, const char *path, const char *fields) {
+    char body[700];
+    int fd = client_open(http_port(w->rt.http));
+    const char *get = "GET /orders/O-1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_true(client_send(fd, get, strlen(get)));
+    const char *page = client_read(fd, false)->text, *form = strstr(page, path);
+    close(fd);
+    if (!form) fail_msg("no form of %s in %s", path, page);
+    const char *key = strstr(form, "name=\"idempotency_key\" value=\""), *end = strstr(form, "</form>");
+    if (!key || key > end) fail_msg("the form of %s has no key", path);
+    key += strlen("name=\"idempotency_key\" value=\"");
+    snprintf(body, sizeof body, "%s&idempotency_key=%.*s", fields, (int)strcspn(key, "\""), key);
+    struct answer *a = ask(w, path, FORM, body);
+    if (a->status != 303 || strstr(a->text, "Idempotency-Replayed")) fail_msg("not done: %s", a->text);
+    a = ask(w, path, FORM, body);
+    if (a->status != 303 || !strstr(a->text, "Idempotency-Replayed: true") ||
+        !strstr(a->text, "Location: /orders/O-1\r\n"))
+        fail_msg("not the first answer: %s", a->text);
+}
+
+static void a_form_sent_twice_is_answered_as_the_first_time(void **state) {
+    struct world *w = *state;
+    assert_int_equal(post(w, "/customers", "", "{\"customer_id\":\"C-1\",\"name\":\"N\",\"location\":\"L\"}"), 201);
+    assert_int_equal(order(w, 1), 201);
+    press_twice(w, "/orders/O-1/change", "version=1&from=1&shipment_id=S-1&items.0.line=2&items.0.serial_number=SN-2");
+    press_twice(w, "/orders/O-1/complete", "version=2");
+    assert_int_equal(count(w, EVENTS, 1), 3);
+}
+
 /* --- From the events alone */
 
 static char *tables_dump(struct connection *c) {
@@ -324,6 +354,7 @@ int main(int argc, char *argv[]) {
         cmocka_unit_test_setup_teardown(an_allocation_fails_for_a_change, setup, teardown),
         cmocka_unit_test_setup_teardown(what_others_take_for_an_id_is_held_to_the_rule_for_ids, setup, teardown),
         cmocka_unit_test_setup_teardown(a_form_with_a_price_and_its_parts_is_refused_by_field, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_form_sent_twice_is_answered_as_the_first_time, setup, teardown),
         cmocka_unit_test_setup_teardown(the_events_alone_make_the_same_tables, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
