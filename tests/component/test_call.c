@@ -1,5 +1,6 @@
 /* The traditional way into a service: the same rules, the same audit, one effect, and nothing published. */
 #include "helper_client.h"
+#include "helper_fault.h"
 #include "helper_probe.h"
 
 #include "chassis/web/http.h"
@@ -43,18 +44,23 @@ static const struct service callable = {
     .handlers = handlers,
     .call = {"/api/keep-requests", "returns.support.Asked"}};
 
-/* Posts the body, with the header line when it is not NULL; the answer is the caller's. */
-static json_t *call(struct world *w, const char *header, const char *body, int status) {
+static struct answer *answer_of(struct world *w, const char *header, const char *body) {
     char request[2000];
     int n = snprintf(
         request, sizeof request,
         "POST /api/keep-requests HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n"
         "Connection: close\r\n\r\n%s",
-        header ? header : "", strlen(body), body);
+        header, strlen(body), body);
     int fd = client_open(http_port(w->rt.http));
     assert_true(client_send(fd, request, (size_t)n));
     struct answer *a = client_read(fd, false);
     close(fd);
+    return a;
+}
+
+/* Posts the body, with the header line when it is not NULL; the answer is the caller's. */
+static json_t *call(struct world *w, const char *header, const char *body, int status) {
+    struct answer *a = answer_of(w, header ? header : "", body);
     if (a->status != status) fail_msg("%s: not %d: %s", body, status, a->text);
     json_t *said = json_loads(a->body, 0, NULL);
     assert_non_null(said);
@@ -204,6 +210,33 @@ static void more_calls_than_may_wait_are_told_at_once(void **state) {
     assert_int_equal(world_int(w, "SELECT COUNT(*) FROM kept"), 1);
 }
 
+/* Each allocation of a call fails, one after the other: its caller is told to come again, and is answered then. */
+static void a_call_without_memory_may_be_made_again(void **state) {
+    struct world *w = *state;
+    int refused = 0, untold = 0, nth = 0;
+    char body[80];
+    bool met = true;
+    world_start(w, &callable);
+    fault_thread = "civetweb-worker";
+    while (met && ++nth < 1000) {
+        snprintf(body, sizeof body, "{\"return_id\":\"R-%d\",\"n\":%d}", nth, 100 + nth);
+        fault_arm(FAULT_MEMORY, nth, 0, false);
+        struct answer *a = answer_of(w, "", body);
+        met = fault_count() > 0;
+        fault_mend();
+        bool kept = world_int(w, "SELECT COUNT(*) FROM kept") == nth;
+        if (a->status == 503 && (kept || (strstr(a->body, "Send it again") && !strstr(a->text, "\r\nRetry-After: "))))
+            fail_msg("allocation %d: %s: %s", nth, kept ? "kept" : "not kept", a->text);
+        refused += a->status == 503;
+        untold += strstr(a->body, "out of memory for the answer") != NULL;
+        if (!kept && a->status / 100 == 2) fail_msg("allocation %d: not kept: %s", nth, a->text);
+        json_decref(call(w, NULL, body, kept ? 200 : 201));
+    }
+    fault_thread = NULL;
+    print_message("%d allocations, %d refused\n", nth, refused);
+    assert_true(refused > 10 && untold > 0 && nth < 1000);
+}
+
 static void without_the_comparison_nothing_is_called(void **state) {
     struct world *w = *state;
     w->more[w->more_n++] = "--comparison=0";
@@ -217,12 +250,15 @@ static void without_the_comparison_nothing_is_called(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, probe_setup, probe_teardown)
 
-int main(void) {
+int main(int argc, char *argv[]) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    fault_exempt = true;
+    fault_json();
     const struct CMUnitTest tests[] = {
         TEST(a_call_has_the_handlers_effect_and_answer), TEST(an_event_and_a_call_are_audited_alike),
         TEST(a_repeated_call_has_no_second_effect),      TEST(what_is_wrong_is_said_by_field),
         TEST(a_refused_call_leaves_an_audit_row_alone),  TEST(more_calls_than_may_wait_are_told_at_once),
-        TEST(without_the_comparison_nothing_is_called),
+        TEST(a_call_without_memory_may_be_made_again),   TEST(without_the_comparison_nothing_is_called),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

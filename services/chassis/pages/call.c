@@ -2,6 +2,7 @@
 
 #include "chassis/base/input.h"
 #include "chassis/base/json_get.h"
+#include "chassis/base/utf8.h"
 #include "chassis/events/by_hand.h"
 #include "chassis/events/record.h"
 #include "chassis/incoming/drill.h"
@@ -63,11 +64,13 @@ static bool reply_recall(struct connection *c, const struct record *r, char outc
     return *outcome;
 }
 
-static void answer(struct exchange *x, const struct record *r, bool repeated) {
+static void answer(struct exchange *x, struct connection *c, const struct record *r, bool repeated) {
     const struct reply *a = r->reply;
     json_t *said = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s?, s:O?, s:b}", "return_id", r->event.return_id, "outcome", a->outcome, "action",
-        a->action, "summary", a->summary, "event_type", a->event_type, "fields", a->fields, "repeated", repeated);
+        "{s:s, s:s, s:s, s:o, s:s?, s:O?, s:b}", "return_id", r->event.return_id, "outcome", a->outcome, "action",
+        a->action, "summary", utf8_json(a->summary), "event_type", a->event_type, "fields", a->fields, "repeated",
+        repeated);
+    if (!said) store_spoil(c, RETRY, "out of memory for the answer");
     if (strcmp(a->outcome, "declined") != 0) {
         x->status = repeated ? 200 : 201;
         x->data = said;
@@ -95,8 +98,8 @@ static void perform(struct exchange *x, struct record *r) {
         exchange_problem(x, 422, "Nothing was done: %s.", refusal.text);
     else if (!same)
         exchange_problem(x, 422, "Nothing was done: this Idempotency-Key was used for another return.");
-    else
-        answer(x, r, repeated);
+    else if (store_state(c) == OK) /* else there may be nothing to tell, and the commit says why */
+        answer(x, c, r, repeated);
     v = exchange_commit(x, c, &why);
     if (v == OK) return;
     exchange_set_header(x, "Retry-After", "1");
@@ -124,7 +127,7 @@ static void call_run(struct exchange *x, const json_t *body, const struct handle
     if (uuid_named(name, &r.event.id))
         perform(x, &r);
     else
-        exchange_problem(x, 503, "Out of memory; send it again.");
+        exchange_busy(x, "Out of memory; send it again.");
     json_decref(said.fields);
 }
 
