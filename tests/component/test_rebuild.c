@@ -763,7 +763,7 @@ static void what_a_lost_one_took_without_kafka_is_taken_over(void **state) {
     decide_more(w, 4);
     outside(
         w,
-        "INSERT INTO private VALUES ('of then'); INSERT INTO idempotency VALUES ('key', 1, 'POST', x'00', 201, 't', '', x'')");
+        "INSERT INTO private VALUES ('of then'); INSERT INTO idempotency VALUES ('key', 1, 'POST', x'00', 201, 't', '', x'', 1)");
     rd_kafka_mock_broker_set_up(w->cluster, 1);
     world_await_health(w, "history", "failed", "");
     int64_t before = published(w);

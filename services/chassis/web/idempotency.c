@@ -15,9 +15,10 @@
 
 enum { KEPT_MS = 24 * 3600 * 1000, FORGOTTEN_AT_ONCE = 20, REQUEST_TEXT = 300 };
 
-/* A refusal costs its sender nothing, so what is kept of them has a bound: the newest, and of each no more than a small
- * page. A form comes back with all that was in it. A form that was refused and is sent again is looked at again. */
-enum { REFUSALS_KEPT = 1000, REFUSAL_BYTES = 8192 };
+/* What has no effect costs its sender nothing, a refusal or not. So what is kept of it has a bound: the newest, and of
+ * each no more than a small page. A form comes back with all that was in it, and is looked at again if it is sent
+ * again. */
+enum { NO_EFFECT_KEPT = 1000, NO_EFFECT_BYTES = 8192 };
 
 /* --- The key and the request */
 
@@ -115,7 +116,7 @@ static void run_leave(struct http *h, struct keyed *k) {
 
 /* --- Answers that are kept */
 
-static void answer_write(const struct exchange *x, const struct keyed *k, struct connection *c) {
+static void answer_write(const struct exchange *x, const struct keyed *k, struct connection *c, bool effect) {
     const struct exchange_private *p = x->private;
     int64_t now = clock_ms();
     char request[REQUEST_TEXT];
@@ -127,26 +128,26 @@ static void answer_write(const struct exchange *x, const struct keyed *k, struct
         "DELETE FROM idempotency WHERE idempotency_key = ? OR idempotency_key IN "
         "(SELECT idempotency_key FROM idempotency WHERE at <= ? AND idempotency_key <> ? ORDER BY at LIMIT ?)",
         value_text(k->key), value_int(now - KEPT_MS), value_text(k->key), value_int(FORGOTTEN_AT_ONCE));
-    if (x->status >= 400)
+    if (!effect)
         (void)store_run(
             c,
             "DELETE FROM idempotency WHERE idempotency_key IN (SELECT idempotency_key FROM idempotency "
-            "WHERE status >= 400 ORDER BY at DESC LIMIT ? OFFSET ?)",
-            value_int(FORGOTTEN_AT_ONCE), value_int(REFUSALS_KEPT - 1));
+            "WHERE effect = 0 ORDER BY at DESC LIMIT ? OFFSET ?)",
+            value_int(FORGOTTEN_AT_ONCE), value_int(NO_EFFECT_KEPT - 1));
     (void)store_run(
         c,
-        "INSERT INTO idempotency (idempotency_key, at, request, fingerprint, status, content_type, headers, body) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO idempotency (idempotency_key, at, request, fingerprint, status, content_type, headers, body, effect) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         value_text(k->key), value_int(now), value_text(request), value_blob(k->fingerprint, IDEMPOTENCY_HASH),
         value_int(x->status), value_text(p->content_type), value_text(headers),
-        value_blob(p->sent.data ? p->sent.data : "", p->sent.length));
+        value_blob(p->sent.data ? p->sent.data : "", p->sent.length), value_int(effect));
 }
 
 verdict exchange_commit(struct exchange *x, struct connection *c, struct failure *why) {
     struct keyed *k = &x->private->keyed;
     bool keep = *k->key && !k->kept;
     if (keep && exchange_settle(x))
-        answer_write(x, k, c);
+        answer_write(x, k, c, x->status < 400);
     else if (keep)
         store_spoil(c, RETRY, "the answer could not be put together");
     crash_point("before answer commit");
@@ -227,9 +228,9 @@ static void answer_keep(struct store *store, struct exchange *x, const struct ke
     int s = x->status;
     bool last_word = s < 500 && s != 408 && s != 411 && s != 413 && s != 429;
     if (x->private->stream != STREAM_NONE || !last_word || !exchange_settle(x)) return;
-    if (s >= 400 && x->private->sent.length > REFUSAL_BYTES) return;
+    if (x->private->sent.length > NO_EFFECT_BYTES) return;
     struct connection *c = store_begin(store);
-    answer_write(x, k, c);
+    answer_write(x, k, c, false);
     if (store_commit(c, &why) != OK)
         log_line(LOG_WARNING, "could not keep an answer", "reason", why.text, "trace", x->trace_parent, NULL);
 }

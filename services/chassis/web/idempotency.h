@@ -8,8 +8,8 @@
  *     first still runs   409 with Retry-After
  *
  * Answers are kept for 24 hours, across restarts. One that was committed with its effect is kept whatever it is. Others
- * are not after 5xx, 408, 411, 413 and 429, which ask to try again, and as refusals of more than 8 kB. Of
- * refusals the newest 1,000 are kept. Any thread. */
+ * are not after 5xx, 408, 411, 413 and 429, which ask to try again, nor when they have more than 8 kB. Of those, and of
+ * all refusals, the newest 1,000 are kept. Any thread. */
 #pragma once
 
 #include "chassis/web/http.h"

@@ -195,10 +195,11 @@ CREATE TABLE idempotency (
     status          BIGINT NOT NULL,
     content_type    TEXT   NOT NULL,
     headers         TEXT   NOT NULL,
-    body            BLOB   NOT NULL
+    body            BLOB   NOT NULL,
+    effect          BIGINT NOT NULL -- 0: a refusal, or it committed nothing. Of those the newest are kept
 );
 CREATE INDEX idempotency_at ON idempotency (at);
-CREATE INDEX idempotency_refused ON idempotency (at) WHERE status >= 400;
+CREATE INDEX idempotency_no_effect ON idempotency (at) WHERE effect = 0;
 
 -- What changed the state without being in a topic, or out of its place there, in order; a rebuild needs it (by_hand.h).
 -- Each was done before what the outbox has behind row after_sequence. A redrive: letter, and which record of its
