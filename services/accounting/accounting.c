@@ -26,6 +26,10 @@ static const struct posting disposal = {
 static const struct posting reversal = {
     "reversal", ASSET_ACCOUNT, LOSS_ACCOUNT, "AssetDisposalReversed", "reverse the disposal"};
 
+/* Between two accounts, in a currency. Whatever adds up two of them, or subtracts, stays in range. A reversal never
+ * gets there: no more is reversed than was charged. */
+#define TURNOVER_MAX (INT64_MAX / 4)
+
 /* The only one that writes to the ledger. */
 static verdict post(struct reaction *r, const struct posting *p, const struct money *cost, struct failure *why) {
     struct value debit = value_text(p->debit_account), credit = value_text(p->credit_account);
@@ -38,11 +42,15 @@ static verdict post(struct reaction *r, const struct posting *p, const struct mo
             "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             value_text(r->event->return_id), value_text(p->kind), debit, credit, amount, currency, value_int(r->now)))
         return reaction_answered(r, why);
-    (void)store_run(
-        r->store,
-        "INSERT INTO turnover (currency, debit_account, credit_account, amount) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (currency, debit_account, credit_account) DO UPDATE SET amount = turnover.amount + excluded.amount",
-        currency, debit, credit, amount);
+    if (!store_run(
+            r->store,
+            "INSERT INTO turnover (currency, debit_account, credit_account, amount) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (currency, debit_account, credit_account) DO UPDATE "
+            "SET amount = turnover.amount + excluded.amount WHERE turnover.amount <= ? - excluded.amount",
+            currency, debit, credit, amount, value_int(TURNOVER_MAX)))
+        return fail(
+            why, REJECT, "%s %s more would make the turnover in %s too large to be added up", text, cost->currency,
+            cost->currency);
     reaction_emit(
         r, p->event,
         json_pack(
