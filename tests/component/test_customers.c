@@ -3,6 +3,7 @@
 #include "helper_world.h"
 
 #include "chassis/base/assets.h"
+#include "chassis/web/http.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -203,11 +204,44 @@ static void what_cannot_be_understood_is_put_aside_whole(void **state) {
         world_int(w, "SELECT (SELECT COUNT(*) FROM customer_order) + (SELECT COUNT(*) FROM order_item)"), 0);
 }
 
+/* However often an item came back, its order is shown, with the newest of its returns. */
+static void of_an_items_returns_the_newest_are_listed(void **state) {
+    struct world *w = *state;
+    struct failure why;
+    char id[40];
+    world_start(w, folding());
+    tell_life(w, 0, 1, "1");
+    assert_int_equal(rd_kafka_flush(w->producer, 10000), 0);
+    world_await(w, "SELECT COUNT(*) FROM order_item WHERE serial_number = 'SN-2'", 1);
+    struct connection *c = store_begin(w->rt.core.store);
+    for (int i = 1; i <= 50; i++) {
+        snprintf(id, sizeof id, "R-%02d", i);
+        (void)store_run(
+            c,
+            "INSERT INTO return_request (return_id, version, requested_at, order_id, model, shipment_id, serial_number, "
+            "location, cost_minor, cost_currency, state) VALUES (?, 1, ?, 'O-1', 'N', 'S-1', 'SN-2', 'L', 1, 'EUR', "
+            "'closed')",
+            value_text(id), value_int(i));
+    }
+    assert_int_equal(store_commit(c, &why), OK);
+    int fd = client_open(http_port(w->rt.http));
+    const char *get = "GET /api/orders/O-1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_true(client_send(fd, get, strlen(get)));
+    json_t *order = json_loads(client_read(fd, false)->body, 0, NULL);
+    json_t *returns = json_object_get(json_array_get(json_object_get(order, "items"), 1), "returns");
+    close(fd);
+    assert_int_equal(json_array_size(returns), 20);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(returns, 0), "return_id")), "R-50");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(returns, 19), "return_id")), "R-31");
+    json_decref(order);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(in_whatever_order_they_come, setup, teardown),
         cmocka_unit_test_setup_teardown(across_restarts_and_with_duplicates, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_understood_is_put_aside_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_an_items_returns_the_newest_are_listed, setup, teardown),
     };
     return cmocka_run_group_tests_name("orders", tests, NULL, NULL);
 }

@@ -85,6 +85,8 @@ static json_t *price_json(const struct rows *r, int column) {
         "{s:s, s:s}", "amount", money_text(rows_int(r, column), amount), "currency", rows_text(r, column + 1));
 }
 
+#define ITEM_RETURNS "20" /* the newest: a page may have thousands of items */
+
 static json_t *items_read(struct connection *reader, const char *order_id) {
     json_t *list = json_array();
     for (struct rows r = store_rows(
@@ -103,7 +105,7 @@ static json_t *items_read(struct connection *reader, const char *order_id) {
                       store_json(
                           reader,
                           "SELECT return_id, state FROM return_request WHERE order_id = ? AND serial_number = ? "
-                          "ORDER BY requested_at DESC, return_id DESC",
+                          "ORDER BY requested_at DESC, return_id DESC LIMIT " ITEM_RETURNS,
                           value_text(order_id), known ? value_text(rows_text(&r, 4)) : value_text(NULL))));
     }
     return list;

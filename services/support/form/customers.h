@@ -21,8 +21,8 @@ MUST_CHECK json_t *customers_one(struct connection *reader, const char *customer
 MUST_CHECK json_t *customers_orders(struct connection *reader, const char *customer_id, const char *before, int limit);
 
 /* One order, with "items":[{"line","model","price":{"amount","currency"},"serial_number","open_return",
- * "returns":[{"return_id","state"}]}]. open_return: the one that has the item now, whatever order it names. What is not
- * known is null. NULL: no such order. */
+ * "returns":[{"return_id","state"}]}]. open_return: the one that has the item now, whatever order it names. returns:
+ * the newest 20. What is not known is null. NULL: no such order. */
 MUST_CHECK json_t *customers_order(struct connection *reader, const char *order_id);
 
 /* The newest returns, each as of returns_one(): of all that name the customer, or one of their orders, or of an order.
