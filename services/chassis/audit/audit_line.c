@@ -211,8 +211,7 @@ static bool moment_read(char **at, struct chain_row *row) {
 static bool field_read(char **at, int i, struct chain_row *row) {
     if (literal_read(at, "null")) return !members[i].required;
     if (members[i].kind == NUMBER) return number_read(at, &row->field[i]);
-    if (members[i].kind == MOMENT) return moment_read(at, row);
-    return text_read(at, &row->field[i]);
+    return members[i].kind == MOMENT ? moment_read(at, row) : text_read(at, &row->field[i]);
 }
 
 static bool hash_read(char **at, struct chain_row *row) {

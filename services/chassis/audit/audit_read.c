@@ -196,8 +196,7 @@ static json_t *beside(struct connection *reader, const struct rows *r, bool next
     struct value offset = value_int(rows_int(r, CHAIN_OFFSET));
     if (rows_null(r, CHAIN_TOPIC)) return beside_json(store_rows(reader, by_hand[next], id));
     json_t *one = beside_json(store_rows(reader, within[next], topic, partition, offset, log));
-    if (!json_is_null(one)) return one;
-    return beside_json(store_rows(reader, across[next], topic, partition, id, log));
+    return !json_is_null(one) ? one : beside_json(store_rows(reader, across[next], topic, partition, id, log));
 }
 
 static json_t *canonical_json(const struct chain_row *row) {

@@ -344,8 +344,7 @@ static bool type_parse(struct parser *p, const json_t *json, const struct node *
     if (!strcmp(type, "enum")) return enum_parse(p, json, out);
     if (!strcmp(type, "fixed")) return fixed_parse(p, json, out);
     if (!strcmp(type, "array")) return list_parse(p, json, AVRO_ARRAY, "items", out);
-    if (!strcmp(type, "map")) return list_parse(p, json, AVRO_MAP, "values", out);
-    return name_parse(p, type, json, out);
+    return !strcmp(type, "map") ? list_parse(p, json, AVRO_MAP, "values", out) : name_parse(p, type, json, out);
 }
 
 /* --- What it costs: as measured with jansson 2.14 and avro-c 1.11, which keep far more than the text. */

@@ -380,8 +380,7 @@ bool settings_property_secret(const char *name) {
 /* A URL may hold a name and a password before its host. */
 static json_t *value_json(const char *value) {
     const char *host = strstr(value, "://"), *at = host ? strrchr(host, '@') : NULL;
-    if (!at) return json_string(value);
-    return json_sprintf("%.*s…%s", (int)(host + 3 - value), value, at);
+    return !at ? json_string(value) : json_sprintf("%.*s…%s", (int)(host + 3 - value), value, at);
 }
 
 static json_t *told_json(const char *name, bool secret, const char *value, const char *from, const char *help) {

@@ -75,8 +75,11 @@ static verdict group_unknown(struct history *h, const rd_kafka_metadata_t *all, 
     places_auto *list = rd_kafka_topic_partition_list_new(16);
     const char *owner;
     char read[NAME_SIZE];
-    topic_spec_of(&topic_spec_events, h->core->service->subscribes, h->core->settings, read, sizeof read);
-    if (kafka_topic(h->rk, h->core->settings, read, ASK_MS, NULL, why) == RETRY) return RETRY;
+    if (kafka_topic(
+            h->rk, h->core->settings,
+            topic_spec_of(&topic_spec_events, h->core->service->subscribes, h->core->settings, read, sizeof read),
+            ASK_MS, NULL, why) == RETRY)
+        return RETRY;
     for (const rd_kafka_metadata_topic_t *t = all->topics; t < all->topics + all->topic_cnt; t++)
         for (int k = 0; topic_owner(h->core->settings, t->topic, ".events", &owner) && k < t->partition_cnt; k++)
             rd_kafka_topic_partition_list_add(list, t->topic, t->partitions[k].id);
@@ -127,10 +130,7 @@ static verdict all_known(struct history *h, struct failure *why) {
     if (v == OK && (v = reader_add(own, name, why)) == REJECT) v = OK; /* nothing was published yet */
     if (v == OK && h->begun) places_set(h, own);
     while (v == OK && goes_on(h, 0) && (v = reader_next(own, &m, why)) == OK && m) {
-        bool known = is_known(h, m);
-        if (store_check(store_reader(h->core->store), why) != OK)
-            v = RETRY;
-        else if (!known)
+        if (!is_known(h, m) && (v = store_check(store_reader(h->core->store), why) == OK ? OK : RETRY) == OK)
             v = fail(
                 why, REJECT, "%s[%d] holds an event at offset %lld that this database never published", name,
                 m->partition, (long long)m->offset);

@@ -53,20 +53,21 @@ static void places_store(struct connection *c, const struct handed *rows, size_t
     }
 }
 
-static void mark_move(struct connection *c, int64_t through) {
-    struct value mark = value_int(through);
-    (void)store_run(c, "UPDATE outbox_mark SET through = ?", mark);
-    (void)store_run(c, "DELETE FROM outbox_exception WHERE id <= ? AND state = 'sent'", mark);
-}
-
 /* What stands between two that were handed over, and is not set aside, waits again since then. */
-static void passed_over(struct connection *c, int64_t mark, int64_t row) {
-    if (row > mark + 1)
+static int64_t front_move(struct connection *c, int64_t from, int64_t to) {
+    if (to > from + 1)
         (void)store_run(
             c,
             "INSERT INTO outbox_exception (id, state) SELECT id, 'waiting' FROM outbox WHERE id > ? AND id < ? "
             "ON CONFLICT (id) DO NOTHING",
-            value_int(mark), value_int(row));
+            value_int(from), value_int(to));
+    return to;
+}
+
+static void mark_move(struct connection *c, int64_t through) {
+    struct value mark = value_int(through);
+    (void)store_run(c, "UPDATE outbox_mark SET through = ?", mark);
+    (void)store_run(c, "DELETE FROM outbox_exception WHERE id <= ? AND state = 'sent'", mark);
 }
 
 void outbox_mark(struct connection *c, const struct handed *rows, size_t n, bool last) {
@@ -77,7 +78,7 @@ void outbox_mark(struct connection *c, const struct handed *rows, size_t n, bool
         if (h->row <= mark)
             (void)store_run(c, "DELETE FROM outbox_exception WHERE id = ?", value_int(h->row));
         else if (h < rows + front)
-            passed_over(c, through, h->row), through = h->row;
+            through = front_move(c, through, h->row);
         else
             (void)store_run(c, "INSERT INTO outbox_exception (id, state) VALUES (?, 'sent')", value_int(h->row));
     }

@@ -243,9 +243,7 @@ static bool teams_store(struct subscribers *s, json_t *teams) {
                 s->options.passed(c, team.name, id, next);
         }
     }
-    if (store_commit(c, &why) == OK) return true;
-    log_line(LOG_WARNING, "could not keep the subscribers' offsets", "reason", why.text, NULL);
-    return false;
+    return store_commit(c, &why) == OK;
 }
 
 static void round_run(struct subscribers *s) {

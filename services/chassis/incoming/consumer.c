@@ -316,7 +316,7 @@ static void take_what_is_there(struct consumer *c) {
     bool more = take_one(c, first_wait(c));
     each_partition(p, c)
         if (!partition_wait(p, now)) n += (int64_t)p->waiting_n;
-    for (; more && n < c->core->settings->batch; n++) more = take_one(c, 0);
+    while (more && n++ < c->core->settings->batch) more = take_one(c, 0);
 }
 
 /* --- Handling */

@@ -21,8 +21,7 @@ struct letters {
     rd_kafka_t *rk;
     char topic[NAME_SIZE];
     struct worker worker;
-    int assigned; /* partitions */
-    bool denied;  /* of one of them, since they were looked at */
+    int assigned; /* partitions. −1: of one of them reading was denied, since they were looked at */
 };
 
 /* "NAME" of "demo.NAME.dead-letters". False: it is no topic of letters of this namespace. */
@@ -43,9 +42,7 @@ static void topics_look(struct letters *l) {
     for (int i = 0; i < found->topic_cnt; i++)
         for (int p = 0; team_of(l, found->topics[i].topic, team) && p < found->topics[i].partition_cnt; p++)
             rd_kafka_topic_partition_list_add(all, found->topics[i].topic, p)->offset = RD_KAFKA_OFFSET_BEGINNING;
-    if (!l->denied) health_set(l->core->health, "kafka letters", HEALTH_OK, "reads what services have put aside");
-    if (l->denied) l->assigned = 0;
-    l->denied = false;
+    if (l->assigned >= 0) health_set(l->core->health, "kafka letters", HEALTH_OK, "reads what services put aside");
     if (all->cnt != l->assigned && !rd_kafka_assign(l->rk, all)) l->assigned = all->cnt;
 }
 
@@ -76,7 +73,7 @@ static void letter_take(struct letters *l, const rd_kafka_message_t *m) {
 /* A return seems handled where it was put aside, so it is said. */
 static void letter_denied(struct letters *l, const rd_kafka_message_t *m) {
     char text[DENIAL_TEXT];
-    l->denied = true;
+    l->assigned = -1;
     health_set(
         l->core->health, "kafka letters", HEALTH_WAITING, "what was put aside is not known: %.400s",
         denial_text(l->core->settings, (struct right){"Read", "topic", rd_kafka_topic_name(m->rkt)}, text));

@@ -33,7 +33,8 @@ void admin_close(struct admin *a) {
 /* An answer that came too late is not taken for that to the next question. */
 rd_kafka_AdminOptions_t *admin_options(const struct admin *a, rd_kafka_admin_op_t operation) {
     char text[200];
-    for (rd_kafka_event_t *late; (late = rd_kafka_queue_poll(a->answers, 0));) rd_kafka_event_destroy(late);
+    rd_kafka_event_t *late;
+    while ((late = rd_kafka_queue_poll(a->answers, 0))) rd_kafka_event_destroy(late);
     rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(a->rk, operation);
     rd_kafka_AdminOptions_set_request_timeout(options, a->wait_ms, text, sizeof text);
     return options;

@@ -159,8 +159,7 @@ verdict kafka_topic(
     int32_t partitions = error ? 0 : found->topics[0].partition_cnt;
     if (has) *has = partitions;
     if (denial_is(error)) return not_done(rk, s, "ask for", error, right, why);
-    if (partitions) return OK;
-    return fail(why, REJECT, "there is no topic \"%s\" in Kafka at %s", topic, s->kafka);
+    return partitions ? OK : fail(why, REJECT, "there is no topic \"%s\" in Kafka at %s", topic, s->kafka);
 }
 
 static verdict create_topic(

@@ -91,8 +91,7 @@ const char *topic_spec_name(const struct topic_spec *p, const struct settings *s
 
 const char *name_unscoped(const struct settings *s, const char *name) {
     size_t n = strlen(s->namespace);
-    if (!n) return name;
-    return !strncmp(name, s->namespace, n) && name[n] == '.' ? name + n + 1 : NULL;
+    return !n ? name : !strncmp(name, s->namespace, n) && name[n] == '.' ? name + n + 1 : NULL;
 }
 
 size_t topic_owner(const struct settings *s, const char *topic, const char *ending, const char **owner) {

@@ -120,8 +120,7 @@ static void relay_step(struct relay *r) {
 
 static void *relay_run(void *relay) {
     struct relay *r = relay;
-    pthread_setname_np(pthread_self(), "relay");
-    while (!r->stopping) relay_step(r);
+    while (worker_pause(&r->worker, 0)) relay_step(r);
     if (r->producer && r->topic_ready) rd_kafka_flush(r->producer, 500);
     (void)!relay_mark(r, true);
     relay_producer_close(r);
@@ -142,8 +141,8 @@ verdict relay_start(struct relay **out, const struct relay_options *o, struct fa
     if (v != OK) return v;
     if (!(r->schemas = event_schemas_new(&r->o, r->topic))) return fail(why, FATAL, "out of memory");
     set_aside_tell(o->store, o->health);
-    r->running = !pthread_create(&r->thread, NULL, relay_run, r);
-    return r->running ? OK : fail(why, FATAL, "could not start the relay's thread");
+    return worker_start(&r->worker, "relay", relay_run, r) ? OK
+                                                           : fail(why, FATAL, "could not start the relay's thread");
 }
 
 void relay_wake(struct relay *r) {
@@ -161,12 +160,10 @@ void relay_again(struct relay *r) {
 void relay_stop(struct relay **out) {
     struct relay *r = *out;
     if (!r) return;
-    r->stopping = true;
+    worker_end(&r->worker);
     relay_wake(r);
-    if (r->running)
-        pthread_join(r->thread, NULL);
-    else
-        relay_producer_close(r);
+    worker_stop(&r->worker);
+    relay_producer_close(r); /* of one that never ran */
     audit_heads_close(&r->heads);
     snapshots_close(&r->snapshots);
     event_schemas_free(&r->schemas);

@@ -5,6 +5,7 @@
  *     relay_record.c    a row of the outbox, as a record for its topic */
 #pragma once
 
+#include "chassis/base/wait.h"
 #include "chassis/outgoing/relay.h"
 
 #include "chassis/events/outbox_queue.h"
@@ -23,9 +24,8 @@ struct relay {
     struct event_schemas *schemas;
     struct audit_heads *heads;   /* published besides, by the same producer. Their opaque is NULL */
     struct snapshots *snapshots; /* and so are these, if there are any */
-    pthread_t thread;
-    bool running;
-    atomic_bool stopping, again; /* again: begin with the first row that waits, once nothing is in flight */
+    struct worker worker;
+    atomic_bool again; /* begin with the first row that waits, once nothing is in flight */
 
     pthread_mutex_t lock; /* guards the handle against relay_wake() while it is replaced */
     rd_kafka_t *producer;

@@ -97,8 +97,7 @@ static bool keeps_alive(struct exchange *x) {
 }
 
 void http_head(struct exchange *x, struct buffer *out, const char *type, long long body_n) {
-    bool chunked = body_n == BODY_STREAM && is_http_1_1(x);
-    bool keep = keeps_alive(x) && (chunked || body_n >= 0);
+    bool chunked = body_n == BODY_STREAM && is_http_1_1(x), keep = keeps_alive(x) && (chunked || body_n >= 0);
     char date[40];
     json_t *headers = x->private->headers;
     time_t now = time(NULL);

@@ -23,8 +23,7 @@ static uint64_t chance(const struct sample *s, int64_t n, uint64_t k) {
 
 enum { TEXTS = 4 };
 static const struct place {
-    const char *company;
-    const char *cities[3], *currency;
+    const char *company, *cities[3], *currency;
     int rate;     /* roughly what one euro is in it */
     int decimals; /* 0: prices have none */
     const char *reasons[TEXTS];

@@ -220,8 +220,7 @@ static json_t *request_json(const struct rows *r) {
 
 static const char *status_of(const struct state *s, bool handled) {
     if (s->cancelled) return "cancelled";
-    if (s->closed) return "closed";
-    return handled ? "handled" : "requested";
+    return s->closed ? "closed" : handled ? "handled" : "requested";
 }
 
 static json_t *version_or_null(int64_t version) {
