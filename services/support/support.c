@@ -155,7 +155,11 @@ static const struct resource resources[] = {
      .get = customers_get,
      .query = "q after limit",
      .nav = "Customers"},
-    {.path = "/customers/{id}", .page = "customer.html", .get = customer_get, .query = "before limit"},
+    {.path = "/customers/{id}",
+     .page = "customer.html",
+     .get = customer_get,
+     .query = "before limit",
+     .long_read = "limit"},
     {.path = "/orders/{id}", .page = "order.html", .get = order_get},
     {.path = "/simulate", .get = simulate_get, .post = simulate_post},
     {0}};

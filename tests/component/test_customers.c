@@ -236,12 +236,23 @@ static void of_an_items_returns_the_newest_are_listed(void **state) {
     json_decref(order);
 }
 
+/* A thousand orders of a thousand items each: only some may be read at once. */
+static void a_customer_with_a_limit_is_a_long_read(void **state) {
+    (void)state;
+    const struct resource *r = service.resources;
+    while (!r->path || strcmp(r->path, "/customers/{id}") != 0) r++;
+    assert_non_null(strstr(r->query, "limit"));
+    if (!r->long_read || strcmp(r->long_read, "limit") != 0)
+        fail_msg("%s is no long read when it has a limit", r->path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(in_whatever_order_they_come, setup, teardown),
         cmocka_unit_test_setup_teardown(across_restarts_and_with_duplicates, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_understood_is_put_aside_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(of_an_items_returns_the_newest_are_listed, setup, teardown),
+        cmocka_unit_test(a_customer_with_a_limit_is_a_long_read),
     };
     return cmocka_run_group_tests_name("orders", tests, NULL, NULL);
 }

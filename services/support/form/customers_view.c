@@ -105,7 +105,9 @@ void customer_get(struct exchange *x) {
         exchange_problem(x, 400, "before \"%.60s\" is not an order of this customer.", before);
     if (!whole || x->api) return;
     json_each(i, order, json_object_get(data, "orders")) customers_view_order(order);
-    data_view(data, json_incref(json_object_get(data, "name")), view_url("/api/customers/", id), limit);
+    data_view(
+        data, json_incref(json_object_get(data, "name")), view_url("/api/customers/", id),
+        exchange_query(x, "limit") ? limit : 0);
 }
 
 void order_get(struct exchange *x) {
