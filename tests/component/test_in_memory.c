@@ -7,6 +7,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ struct asked {
 };
 static const struct field asked_fields[] = {FIELD_INT(struct asked, n)};
 
-static bool refuses;
+static atomic_bool refuses;
 
 static verdict note(struct reaction *r, const void *fields, struct failure *why) {
     const struct asked *q = fields;
