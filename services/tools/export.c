@@ -32,9 +32,9 @@ struct export {
 static verdict line_write(struct export *e, json_t *line, struct failure *why) {
     int error = line ? json_dumpf(line, e->out, JSON_COMPACT) : -1;
     json_decref(line);
-    if (error || putc('\n', e->out) == EOF)
-        return fail(why, RETRY, "could not write: %s", line ? strerror(errno) : "out of memory");
-    return OK;
+    return error || putc('\n', e->out) == EOF
+               ? fail(why, RETRY, "could not write: %s", line ? strerror(errno) : "out of memory")
+               : OK;
 }
 
 /* --- The head */
@@ -201,7 +201,8 @@ static verdict export_to_file(struct export *e, struct failure *why) {
     e->out = fopen(part, "we");
     if (!e->out) return fail(why, REJECT, "could not write \"%s\": %s", part, strerror(errno));
     verdict v = export_all(e, why);
-    if ((fclose(e->out) || rename(part, e->path)) && v == OK)
+    bool closed = !fclose(e->out);
+    if (v == OK && (!closed || rename(part, e->path)))
         v = fail(why, RETRY, "could not write \"%s\": %s", e->path, strerror(errno));
     if (v != OK) unlink(part);
     return v;

@@ -37,8 +37,9 @@ static verdict group_delete(const struct admin *a, const char *group, struct fai
     int64_t until = steady_ms() + LEAVES_MS;
     rd_kafka_resp_err_t error;
     while (passes(error = group_delete_once(a, group)) && steady_ms() < until) usleep(AGAIN_MS * 1000);
-    if (!error || error == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND) return OK;
-    return fail(why, RETRY, "could not delete the consumer group \"%s\": %s", group, rd_kafka_err2str(error));
+    return !error || error == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND
+               ? OK
+               : fail(why, RETRY, "could not delete the consumer group \"%s\": %s", group, rd_kafka_err2str(error));
 }
 
 static verdict topics_delete(const struct admin *a, const char *prefix, struct failure *why) {
@@ -54,6 +55,13 @@ static verdict topics_delete(const struct admin *a, const char *prefix, struct f
     rd_kafka_AdminOptions_t *options = admin_options(a, RD_KAFKA_ADMIN_OP_DELETETOPICS);
     rd_kafka_DeleteTopics(a->rk, wanted, n, options, a->answers);
     rd_kafka_event_t *event = admin_answer(a, options, RD_KAFKA_EVENT_DELETETOPICS_RESULT, &error);
+    size_t results_n = 0;
+    const rd_kafka_topic_result_t **results =
+        event ? rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &results_n) : NULL;
+    while (results_n-- && !error) {
+        error = rd_kafka_topic_result_error(results[results_n]);
+        if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) error = 0; /* somebody else was faster */
+    }
     if (event) rd_kafka_event_destroy(event);
     rd_kafka_DeleteTopic_destroy_array(wanted, n);
     return error ? fail(why, RETRY, "could not delete the topics %s*: %s", prefix, rd_kafka_err2str(error)) : OK;

@@ -176,10 +176,11 @@ static verdict order_make(struct import *i, struct failure *why) {
         json_array_remove(left, k);
         k = 0;
     }
-    if (!json_array_size(left)) return OK;
-    return fail(
-        why, REJECT, "%s: the schema of \"%.200s\" refers to one that is not in the file", i->path,
-        json_get_text(json_array_get(left, 0), "subject"));
+    return !json_array_size(left)
+               ? OK
+               : fail(
+                     why, REJECT, "%s: the schema of \"%.200s\" refers to one that is not in the file", i->path,
+                     json_get_text(json_array_get(left, 0), "subject"));
 }
 
 /* --- Topics */
@@ -196,8 +197,9 @@ static verdict empty_check(struct import *i, const char *topic, size_t partition
                 why, REJECT,
                 "the topic \"%s\" holds records already; an import goes into topics that hold none, and never held any",
                 topic);
-    if (n - was == partitions) return OK;
-    return fail(why, REJECT, "the topic \"%s\" has %zu partitions, and had %zu", topic, n - was, partitions);
+    return n - was == partitions
+               ? OK
+               : fail(why, REJECT, "the topic \"%s\" has %zu partitions, and had %zu", topic, n - was, partitions);
 }
 
 /* How large a batch may be in the topic as it is, or will be made. 0: Kafka does not say. */
@@ -323,6 +325,7 @@ static verdict subject_register(struct import *i, json_t *entry, struct failure 
     settings_scoped(&i->cli.settings, json_get_text(entry, "subject"), subject, sizeof subject);
     verdict v = level_set(i, subject, "NONE", why);
     if (v == RETRY) return v; /* REJECT: a registry may have no level of a subject that it does not have yet */
+    json_object_set_new(entry, "opened", json_true());
     json_auto_t *made = NULL, *found = NULL,
                 *body = json_pack(
                     "{s:s, s:O, s:o}", "schemaType", type ? type : "AVRO", "schema", json_object_get(schema, "text"),
@@ -354,8 +357,11 @@ static verdict schemas_register(struct import *i, struct failure *why) {
     verdict v = OK;
     json_members(one, i->placed)
         if (v == OK) v = subject_register(i, one.value, why);
-    json_members(one, i->placed)
-        if (v == OK) v = level_restore(i, one.value, why);
+    json_members(one, i->placed) { /* whatever came between: what was opened is closed */
+        struct failure reason;
+        verdict restored = json_object_get(one.value, "opened") ? level_restore(i, one.value, &reason) : OK;
+        if (v == OK && restored != OK) v = fail(why, restored, "%s", reason.text);
+    }
     return v;
 }
 

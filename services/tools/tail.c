@@ -9,6 +9,7 @@
 #include "chassis/base/utf8.h"
 #include "chassis/kafka/client.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -171,11 +172,12 @@ static verdict moment_read(const char *text, int64_t *ms, struct failure *why) {
     size_t n = strlen(text), digits = strspn(text, "0123456789");
     const char *unit = n && digits && digits == n - 1 && n < 12 ? strchr(units, text[n - 1]) : NULL;
     if (unit) *ms = clock_ms() - atoll(text) * each[unit - units];
-    if (unit ? time_valid(*ms) : time_parse(text, ms)) return OK;
-    return fail(
-        why, REJECT,
-        "--from \"%s\": must be beginning, end, how long ago (30s, 10m, 2h, 1d) or a moment such as 2026-11-21T09:28:51Z",
-        text);
+    return (unit ? time_valid(*ms) : time_parse(text, ms))
+               ? OK
+               : fail(
+                     why, REJECT,
+                     "--from \"%s\": must be beginning, end, how long ago (30s, 10m, 2h, 1d) or a moment such as 2026-11-21T09:28:51Z",
+                     text);
 }
 
 static verdict tail(struct tail *t, struct failure *why) {
@@ -206,7 +208,7 @@ int tail_run(int n, char *arguments[]) {
     for (size_t i = 0; t.heads && i < t.n; i++)
         if (t.heads[i]) rd_kafka_message_destroy(t.heads[i]);
     free(t.heads);
-    fflush(stdout);
+    if ((fflush(stdout) || ferror(stdout)) && v == OK) v = fail(&why, RETRY, "could not write: %s", strerror(errno));
     cli_close(&t.cli);
     return cli_end(v, &why);
 }

@@ -250,6 +250,9 @@ def test_an_export_imported_elsewhere_is_the_same(stack, shell, weighing, return
 def test_services_start_from_an_import(stack, shell, returned, tmp_path):
     file = tmp_path / "all.jsonl"
     shell.run("export", "*.*", "--out", file)
+    whole = file.read_bytes()
+    assert "nobody.*" in shell.run("export", "nobody.*", "--out", file, status=2, merged=True)
+    assert file.read_bytes() == whole and list(tmp_path.iterdir()) == [file], "an export that fails leaves the file as it was"
     elsewhere = Shell(stack, "else" + uuid.uuid4().hex[:6])
     elsewhere.run("import", file)
     folder = tmp_path / "fresh"
