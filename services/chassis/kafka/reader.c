@@ -273,9 +273,10 @@ static verdict registry_open(struct reader *r, struct failure *why) {
     return registry_start(&r->registry, &o, why);
 }
 
-/* Each id is asked for once, so the wait is short. */
+/* Each id is asked for once, so the wait is short. One that the registry does not know is rejected only after
+ * unknown_id_ms. */
 static verdict schema_await(struct reader *r, int32_t id, struct failure *why) {
-    int64_t until = steady_ms() + 3 * r->settings->registry_timeout_ms;
+    int64_t until = steady_ms() + 3 * r->settings->registry_timeout_ms + r->settings->unknown_id_ms;
     verdict v;
     schema_free(&r->schema);
     while ((v = registry_schema(r->registry, id, &r->patience, &r->schema, why)) == RETRY && steady_ms() < until)
