@@ -12,8 +12,8 @@
 #include <stdbool.h>
 
 /* DEPTH_MAX: of types within types. TYPES_MAX: how many a schema may have, fields and symbols counted alike, as some of
- * what is checked takes the square of that. */
-enum { DEPTH_MAX = 32, TYPES_MAX = 10000, SCALE_MAX = 60, PLACE_TEXT = 200, DECIMAL_TEXT = 84 };
+ * what is checked takes the square of that. NAME_BYTES: of a full name, which each use of it keeps. */
+enum { DEPTH_MAX = 32, TYPES_MAX = 10000, NAME_BYTES = 1000, SCALE_MAX = 60, PLACE_TEXT = 200, DECIMAL_TEXT = 84 };
 
 /* What a type means beyond its bytes. What Avro does not know, or what does not fit its type, means nothing. */
 enum logical {

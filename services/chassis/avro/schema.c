@@ -75,6 +75,8 @@ static bool name_valid(const char *text) {
 static const char *name_qualify(struct parser *p, const char *name, const char *space) {
     const char *around = p->scope ? p->scope->full_name : "", *dot = strrchr(around, '.');
     size_t n = strchr(name, '.') ? 0 : space ? strlen(space) : dot ? (size_t)(dot - around) : 0;
+    if (n + strlen(name) >= NAME_BYTES)
+        return (void)!fail(p->why, REJECT, "the name of a type has more than %d bytes", NAME_BYTES), NULL;
     json_t *full = json_sprintf("%.*s%s%s", (int)n, space ? space : around, n ? "." : "", name);
     if (!json_array_append_new(p->schema->texts, full)) return json_string_value(full);
     (void)!fail(p->why, RETRY, "out of memory");
