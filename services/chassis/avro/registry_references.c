@@ -49,8 +49,9 @@ static verdict reference_gather(struct gathered *g, const json_t *reference, str
     g->missing |= t->state.kind != OK;
     g->doubted |= t->doubted_since != 0;
     text_add(g, t, t->state.kind == OK ? json_object_get(t->said, "schema") : NULL);
-    if (g->bytes <= SCHEMA_BYTES_MAX) return OK;
-    return fail(why, REJECT, "its references have more than the %d bytes that are read", (int)SCHEMA_BYTES_MAX);
+    return g->bytes <= SCHEMA_BYTES_MAX
+               ? OK
+               : fail(why, REJECT, "its references have more than the %d bytes that are read", (int)SCHEMA_BYTES_MAX);
 }
 
 /* Asks for all that are missing before it returns. */

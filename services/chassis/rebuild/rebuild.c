@@ -373,6 +373,5 @@ verdict rebuild_run(
     json_decref(b.tables);
     json_decref(b.differences);
     json_decref(b.rejected);
-    if (v == OK && !*report) return fail(why, RETRY, "out of memory");
-    return v;
+    return v == OK && !*report ? fail(why, RETRY, "out of memory") : v;
 }

@@ -36,9 +36,9 @@ static verdict piece_read(const char *text, size_t n, const char *of, char *out,
     out[length] = '\0';
     if (memchr(out, '\0', (size_t)length))
         return fail(why, REJECT, "%s: \"%.*s\" holds a NUL character; leave it out", of, shown, text);
-    if (!utf8_valid(out, (size_t)length))
-        return fail(why, REJECT, "%s: \"%.*s\" is not UTF-8 once it is percent-decoded", of, shown, text);
-    return OK;
+    return !utf8_valid(out, (size_t)length)
+               ? fail(why, REJECT, "%s: \"%.*s\" is not UTF-8 once it is percent-decoded", of, shown, text)
+               : OK;
 }
 
 static verdict pair_read(const char *text, size_t n, char *name, json_t *pairs, struct failure *why) {

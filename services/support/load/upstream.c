@@ -25,8 +25,7 @@ static verdict post(const char *sales_url, const char *path, json_t *taken, stru
     if (!text) return fail(why, RETRY, "out of memory");
     if (load_ask(url, text, ANSWER_MS, &status, &said, &reason) != OK)
         return fail(why, RETRY, "sales does not answer: %s", reason.text);
-    if (status == 201 || status == 409) return OK;
-    return fail(why, RETRY, "sales answered %d: %.300s", status, said);
+    return status == 201 || status == 409 ? OK : fail(why, RETRY, "sales answered %d: %.300s", status, said);
 }
 
 verdict upstream_customer(
