@@ -4,6 +4,10 @@
 node_make() {
     local from=$1 to=$2 stamp=$3 npm
     npm=$(dirname "$NODE")/../lib/node_modules/npm/bin/npm-cli.js
+    mkdir -p "${to%/*}"
+    exec 8>>"$to.lock" # another call may make it at this moment
+    flock 8
+    if [[ $(cat "$to/installed" 2>/dev/null) == "$stamp" ]]; then return; fi
     rm -rf "$to"
     mkdir -p "$to"
     cp "$from/package.json" "$from/package-lock.json" "$to"

@@ -48,13 +48,24 @@ packages_choose() {
 
 packages_line() { say "apt-get update && apt-get install -y --no-install-recommends $*"; }
 
+# apt_patiently COMMAND…: as long as another program, such as Debian's own upgrades, holds a lock, for five minutes at most.
+apt_patiently() {
+    local said until=$((SECONDS + 300))
+    until said=$("$@" 2>&1); do
+        say "$said"
+        [[ $said =~ (lock-frontend|/lock|another process) ]] && ((SECONDS < until)) || return 1
+        sleep 2
+    done
+    say "$said"
+}
+
 # packages_apt WORD…: what is to be taken is known only when apt knows what there is.
 packages_apt() {
     local as=()
     if ((EUID != 0)); then as=(sudo -n); fi
     # Of a run that was cut short
-    "${as[@]}" dpkg --configure -a --force-confdef
-    "${as[@]}" apt-get update -q
+    apt_patiently "${as[@]}" dpkg --configure -a --force-confdef
+    apt_patiently "${as[@]}" apt-get update -q
     packages_choose "$@"
     # RUNLEVEL: without it a machine that has no init system would start supervisor's own daemon, which nobody asked for.
     "${as[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
@@ -70,7 +81,7 @@ packages_need() {
     packages_choose "$@"
     ((${#MISSING[@]})) || return 0
     if ((EUID != 0)); then
-        if ! command -v sudo >/dev/null || ! sudo -v; then
+        if ! command -v sudo >/dev/null || ! { sudo -n true 2>/dev/null || sudo -v; }; then
             cannot "${#MISSING[@]} packages are missing, and only root can install them. As root, run:
     $(packages_line "${MISSING[@]}")"
             return

@@ -40,16 +40,13 @@ build_preset() {
     cmake --build --preset "$preset" ${1+--target "$@"}
 }
 
-# programs_install NAME…: a run has its own copies of the programs, so that building does not reach into what runs. Sets
-# CHANGED to those that are new or differ.
+# programs_install NAME…: a run has its own copies of the programs, so that building does not reach into what runs.
 programs_install() {
     local name from to
-    CHANGED=()
     for name in "$@"; do
         from=$RETURNS_ROOT/build/release/bin/$name to=$RETURNS_HOME/bin/$name
         if cmp -s "$from" "$to"; then continue; fi
         cp "$from" "$to.new"
         mv "$to.new" "$to"
-        CHANGED+=("$name")
     done
 }

@@ -3,6 +3,10 @@
 
 venv_make() {
     local venv=$1 stamp=$2
+    mkdir -p "${venv%/*}"
+    exec 8>>"$venv.lock" # another call may make it at this moment
+    flock 8
+    if [[ $(cat "$venv/requirements" 2>/dev/null) == "$stamp" ]]; then return; fi
     rm -rf "$venv"
     /usr/bin/python3 -m venv "$venv"
     "$venv/bin/pip" install -q --disable-pip-version-check -r tests/requirements.txt

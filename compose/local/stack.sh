@@ -34,7 +34,7 @@ environment() {
         ;;
     *)
         say "RETURNS_PORT=${PORTS[$1]}"
-        say "RETURNS_HOST=$RETURNS_HOST"
+        printf 'RETURNS_HOST=%q\n' "$RETURNS_HOST"
         printf 'RETURNS_NAMESPACE=%q\n' "$RETURNS_NAMESPACE"
         printf 'RETURNS_DATA_DIR=%q\n' "$RETURNS_HOME/data"
         say "RETURNS_DRILLS=$RETURNS_DRILLS"
@@ -138,6 +138,13 @@ stack_start() {
     done
 }
 
+# runs_old NAME: its program was replaced since it was started, by this call or by one that was ended.
+runs_old() {
+    local pid
+    pid=$(supervisor pid "$1" || true)
+    [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$RETURNS_HOME/bin/$1 (deleted)" ]]
+}
+
 # Those that came or went since the stack was started, those whose program is another now, and those that do not run though
 # nobody stopped them: a verb that was about to start one was ended.
 stack_update() {
@@ -152,7 +159,7 @@ stack_update() {
             supervisor reread >/dev/null
             supervisor add "$name"
             UPDATED+=("$name (new)")
-        elif [[ " ${CHANGED[*]} " == *" $name "* ]] && ! is_stopped "$name"; then
+        elif runs_old "$name" && ! is_stopped "$name"; then
             supervisor restart "$name" >/dev/null
             UPDATED+=("$name (rebuilt)")
         elif grep -qxF "$name" <<<"$ended" && ! is_stopped "$name"; then
@@ -285,8 +292,10 @@ stack_held() {
 # stack_wait TITLE SECONDS: until all are ready. Gives up after so long without progress, when one ends again and again, and
 # when one is held.
 stack_wait() {
-    local title=$1 limit=$2 began=$SECONDS late name shown='' looked=-1 moved=$SECONDS
+    local title=$1 limit=$2 began=$SECONDS late name starts shown='' looked=-1 moved=$SECONDS
+    local -A before=() # starts that somebody asked for, or that were long ago
     IS_READY=() PROGRESS_SEEN=()
+    for name in "${PROCESSES[@]}"; do before[$name]=$(stack_starts "$name"); done
     progress_begin "$title"
     while readiness_all && ((${#LATE[@]})); do
         late=$(printf ', %s' "${LATE[@]}")
@@ -294,7 +303,8 @@ stack_wait() {
         shown=$late
         progress "$title: waiting for ${late:2}" $((SECONDS - began))
         for name in "${LATE[@]}"; do
-            (($(stack_starts "$name") < 5)) || stack_failed "$name ended, and was started again $(stack_starts "$name") times"
+            starts=$(($(stack_starts "$name") - before[$name]))
+            ((starts < 5)) || stack_failed "$name ended, and was started again $starts times"
         done
         stack_held
         if ((SECONDS != looked)) && looked=$SECONDS && stack_progress; then moved=$SECONDS; fi
