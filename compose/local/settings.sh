@@ -80,6 +80,12 @@ settings_read() {
     for setting in RETURNS_DRILLS RETURNS_EXAMPLES; do
         [[ ${!setting} == [01] ]] || die_usage "$setting=\"${!setting}\": must be 0 or 1"
     done
+    # As the services have them, which would not start with another one.
+    [[ $RETURNS_HOST =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ ]] ||
+        die_usage "RETURNS_HOST=\"$RETURNS_HOST\": must be an IPv4 address, such as 127.0.0.1, or 0.0.0.0 for all of this machine"
+    [[ $RETURNS_NAMESPACE =~ ^[a-z0-9-]{0,40}$ ]] ||
+        die_usage "RETURNS_NAMESPACE=\"$RETURNS_NAMESPACE\": may hold only a-z, 0-9 and -, 40 at most"
+    [[ ${RETURNS_WAIT:=120} =~ ^[0-9]{1,6}$ ]] || die_usage "RETURNS_WAIT=\"$RETURNS_WAIT\": must be a number of seconds, such as 120"
     export RETURNS_ROOT RETURNS_HOME RETURNS_JAVA RETURNS_NAMESPACE RETURNS_HOST RETURNS_DRILLS
     cd "$RETURNS_ROOT"
 }
