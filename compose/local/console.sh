@@ -60,7 +60,7 @@ step_run() {
     set +m
     while kill -0 "$STEP_PID" 2>/dev/null; do
         progress "$title" $((SECONDS - began)) || true # nobody may be reading any more
-        sleep 0.1
+        sleep 0.1 || true # a key that ends a program may end this one first
     done
     STEP_STATUS=0
     wait "$STEP_PID" || STEP_STATUS=$?
@@ -95,7 +95,7 @@ log_tail() { if [[ -s $1 ]]; then tail -n "$2" "$1" | cut -c 1-400 | sed 's/^/  
 
 # PIPE: who read what we say has gone; HUP: the terminal is closed, so there may be nobody to tell.
 # shellcheck disable=SC2034 # for the verbs that have more to end
-ENDING=(INT TERM HUP PIPE)
+ENDING=(INT TERM HUP QUIT PIPE)
 interrupted() {
     trap '' "${ENDING[@]}"
     if [[ $STEP_PID ]]; then
