@@ -56,6 +56,21 @@ def test_a_wrong_word_is_quoted(stack, words, quoted):
     assert stack.processes().keys() == before
 
 
+@pytest.mark.parametrize("setting, value", [("RETURNS_HOST", "localhost"), ("RETURNS_NAMESPACE", "Not OK"), ("RETURNS_WAIT", "2m")])
+def test_a_setting_that_no_service_takes_is_refused_before_anything_is_done(tmp_path, setting, value):
+    done = subprocess.run(
+        [ROOT / "returns", "up"], env=os.environ | {"RETURNS_HOME": str(tmp_path), setting: value}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and f'{setting}="{value}": must be' in done.stderr.replace("may hold only", "must be"), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_logs_ends_nobody_but_itself(stack):
+    """Whoever calls it may be in its process group."""
+    script = f"{ROOT}/returns logs | head -n 1; echo next"
+    done = subprocess.run(["bash", "-c", script], env=stack.env, capture_output=True, text=True, timeout=60, start_new_session=True)
+    assert done.returncode == 0 and done.stdout.endswith("next\n"), done
+
+
 def test_every_verb_has_help(stack):
     verbs = [line.split()[0] for line in stack.verb("help").splitlines() if line.startswith("  ")]
     assert {"up", "down", "start", "stop", "kill", "status", "logs", "submit", "build", "test", "doctor", "reset"} <= set(verbs)
